@@ -1,0 +1,165 @@
+"""Every error a user can cause, in one tree. The exit code of a command is the code of its branch.
+
+    VidTokEdgeError
+    |- CheckFailed                1   a check did not pass
+    |- UsageError                 2   the command or call was wrong
+    |  |- UnknownVariant              no variant of that name
+    |  |- UnsupportedSize             height, width or number of frames the variant cannot take
+    |  `- OutputExists                the output is there already and --force was not given
+    |- InputError                 3   what was read is bad
+    |  |- CheckpointError             weights that cannot be used
+    |  |- BundleError                 a bundle that cannot be trusted
+    |  |  |- BundleMissing            no bundle in that place
+    |  |  |- BundleFileMissing        the manifest names a file that is not there
+    |  |  |- BundleFileChanged        a file differs from its sha256
+    |  |  |- BundlePathEscapes        a path of the manifest leaves the bundle
+    |  |  |- BundleSchemaUnknown      written by a toolkit of another schema version
+    |  |  `- BundleMismatch           the manifest and a graph disagree
+    |  |- ClipError                   a clip that cannot be read
+    |  |- TokenFileError              a token file that cannot be used
+    |  `- StreamError                 a frame, latent or call that does not fit the stream
+    `- MissingFromEnvironment     4   the machine lacks something
+       |- MissingDependency           a package of an extra is not installed
+       |- BackendUnavailable          no backend can run the bundle here
+       |- HubUnreachable              the official weights cannot be fetched
+       `- OutputNotWritable           the output cannot be written (permissions, full disk)
+
+A message says what was got, what is allowed and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendUnavailable",
+    "BundleError",
+    "BundleFileChanged",
+    "BundleFileMissing",
+    "BundleMismatch",
+    "BundleMissing",
+    "BundlePathEscapes",
+    "BundleSchemaUnknown",
+    "CheckFailed",
+    "CheckpointError",
+    "ClipError",
+    "HubUnreachable",
+    "InputError",
+    "MissingDependency",
+    "MissingFromEnvironment",
+    "OutputExists",
+    "OutputNotWritable",
+    "StreamError",
+    "TokenFileError",
+    "UnknownVariant",
+    "UnsupportedSize",
+    "UsageError",
+    "VidTokEdgeError",
+]
+
+
+class VidTokEdgeError(Exception):
+    """The root: catch this to catch everything the toolkit raises on purpose."""
+
+    exit_code = 1
+
+
+class CheckFailed(VidTokEdgeError):
+    """A check ran and did not pass."""
+
+
+class UsageError(VidTokEdgeError):
+    """The command or call was wrong."""
+
+    exit_code = 2
+
+
+class UnknownVariant(UsageError):
+    """No variant of that name."""
+
+
+class UnsupportedSize(UsageError):
+    """Height, width or number of frames that the variant cannot take."""
+
+
+class OutputExists(UsageError):
+    """The output is there already."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path} exists already. Pass --force to replace it, or name another.")
+
+
+class InputError(VidTokEdgeError):
+    """What was read is bad."""
+
+    exit_code = 3
+
+
+class CheckpointError(InputError):
+    """Weights that cannot be used."""
+
+
+class BundleError(InputError):
+    """A bundle that cannot be trusted."""
+
+
+class BundleMissing(BundleError):
+    """No bundle in that place."""
+
+
+class BundleFileMissing(BundleError):
+    """The manifest names a file that is not there."""
+
+
+class BundleFileChanged(BundleError):
+    """A file differs from the sha256 in the manifest."""
+
+
+class BundlePathEscapes(BundleError):
+    """A path of the manifest leaves the bundle's folder."""
+
+
+class BundleSchemaUnknown(BundleError):
+    """The manifest has a schema version that this toolkit does not read."""
+
+
+class BundleMismatch(BundleError):
+    """The manifest says one thing, the graph beside it another."""
+
+
+class ClipError(InputError):
+    """A clip that cannot be read."""
+
+
+class TokenFileError(InputError):
+    """A token file that cannot be used."""
+
+
+class StreamError(InputError):
+    """A frame, latent or call that does not fit the stream."""
+
+
+class MissingFromEnvironment(VidTokEdgeError):
+    """The machine lacks something."""
+
+    exit_code = 4
+
+
+class MissingDependency(MissingFromEnvironment):
+    """A package of an extra is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed. "
+            f'Install it with: pip install "vidtok-edge[{extra}]"'
+        )
+
+
+class BackendUnavailable(MissingFromEnvironment):
+    """No backend can run the bundle here."""
+
+
+class HubUnreachable(MissingFromEnvironment):
+    """The official weights cannot be fetched."""
+
+
+class OutputNotWritable(MissingFromEnvironment):
+    """The output cannot be written."""

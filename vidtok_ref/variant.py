@@ -1,0 +1,175 @@
+"""One frozen description per published model; nobody else asks "which variant?" (architecture 1)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Literal
+
+from vidtok_edge.errors import UnknownVariant, UnsupportedSize
+
+__all__ = ["EMBEDDED", "SHORT_NAMES", "VARIANTS", "Variant", "variant_by_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One model configuration. `dataclasses.replace(variant, ch=32)` makes a narrow copy.
+
+    Levels count from 0, the finest. `spatial_down` and its three siblings name the levels after
+    which the encoder halves, or the decoder doubles, space or time.
+    """
+
+    name: str
+    version: Literal["1.0", "1.1"]
+    causal: bool
+    latent: Literal["fsq", "kl"]
+    z_channels: int
+    levels: tuple[int, ...] = ()
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    spatial_down: tuple[int, ...] = (0, 1, 2)
+    temporal_down: tuple[int, ...] = (1, 2)
+    spatial_up: tuple[int, ...] = (1, 2, 3)
+    temporal_up: tuple[int, ...] = (1, 2)
+
+    @property
+    def time_factor(self) -> int:
+        """f, the frames that one latent stands for."""
+        return 2 ** len(self.temporal_down)
+
+    @property
+    def space_factor(self) -> int:
+        """Pixels per latent, along each of height and width."""
+        return 2 ** len(self.spatial_down)
+
+    @property
+    def encoder_channels(self) -> int:
+        """Channels that the encoder emits: z, or mean and logvar."""
+        return self.z_channels if self.latent == "fsq" else 2 * self.z_channels
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different tokens; 0 for KL."""
+        return prod(self.levels) if self.levels else 0
+
+    @property
+    def delayed(self) -> bool:
+        """True where the streaming decoder is f - 1 frames late (v1.1: linear upsampling in time)."""
+        return self.version == "1.1"
+
+    @property
+    def window(self) -> int:
+        """Frames the original feeds at a time: kf + 1 for causal models, kf for the others."""
+        return 17 if self.causal else 16
+
+    @property
+    def promise(self) -> str:
+        """What the variant guarantees about streaming (streaming.md, "The promise")."""
+        if not self.causal:
+            return (
+                "windows: no streaming; whole windows of 16 frames, each as the whole-clip model "
+                "computes it, with seams between them"
+            )
+        late = f", {self.time_factor - 1} frames late" if self.delayed else ""
+        return (
+            f"exact: streaming encode = whole-clip encode of kf+1 frames (f = {self.time_factor}), "
+            f"streaming decode = whole-clip decode{late}, whatever the chunk plan"
+        )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise `UnsupportedSize` unless the space factor divides both sides, in pixels."""
+        s = self.space_factor
+        if height <= 0 or width <= 0 or height % s or width % s:
+            near = " or ".join(
+                f"{h}x{w}"
+                for h, w in dict.fromkeys(
+                    (max(s, height // s * s + d), max(s, width // s * s + d)) for d in (0, s)
+                )
+            )
+            raise UnsupportedSize(
+                f"{self.name} works on frames whose height and width are multiples of {s}, "
+                f"got {height}x{width} (HxW). Use {near}, or resize the frames."
+            )
+
+
+def _fsq(name: str, z: int, **rest: object) -> Variant:
+    version = "1.1" if name.endswith("_v1_1") else "1.0"
+    return Variant(
+        name, version, "_causal_" in name, "fsq", z, levels=(8,) * z, **rest  # type: ignore[arg-type]
+    )
+
+
+def _kl(name: str, z: int, **rest: object) -> Variant:
+    version = "1.1" if name.endswith("_v1_1") else "1.0"
+    return Variant(name, version, "_causal_" in name, "kl", z, **rest)  # type: ignore[arg-type]
+
+
+_41616 = {
+    "ch_mult": (1, 2, 4, 4, 4),
+    "spatial_down": (0, 1, 2, 3),
+    "temporal_down": (2, 3),
+    "spatial_up": (1, 2, 3, 4),
+}
+_288 = {"temporal_down": (1,), "temporal_up": (2,)}
+_444 = {"spatial_down": (1, 2), "spatial_up": (1, 2)}
+_888 = {"temporal_down": (0, 1, 2), "temporal_up": (1, 2, 3)}
+
+EMBEDDED = _fsq(
+    "vidtok_fsq_causal_488_32768_tiny", 5, ch=16, ch_mult=(1, 1, 2, 6), num_res_blocks=1
+)
+"""The small tokenizer that ships with the package; not one of the published models."""
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {
+        variant.name: variant
+        for variant in (
+            _fsq("vidtok_fsq_causal_488_4096", 4),
+            _fsq("vidtok_fsq_causal_488_32768", 5),
+            _fsq("vidtok_fsq_causal_488_262144", 6),
+            _fsq("vidtok_fsq_causal_41616_262144", 6, **_41616),
+            _fsq("vidtok_fsq_noncausal_488_262144", 6),
+            _fsq("vidtok_fsq_noncausal_41616_262144", 6, **_41616),
+            _kl("vidtok_kl_causal_488_4chn", 4),
+            _kl("vidtok_kl_causal_488_8chn", 8),
+            _kl("vidtok_kl_causal_488_16chn", 16),
+            _kl("vidtok_kl_causal_288_8chn", 8, **_288),
+            _kl("vidtok_kl_causal_444_4chn", 4, **_444),
+            _kl("vidtok_kl_causal_41616_4chn", 4, **_41616),
+            _kl("vidtok_kl_noncausal_488_4chn", 4),
+            _kl("vidtok_kl_noncausal_488_16chn", 16),
+            _kl("vidtok_kl_noncausal_41616_4chn", 4, **_41616),
+            _kl("vidtok_kl_noncausal_41616_16chn", 16, **_41616),
+            _fsq("vidtok_fsq_causal_488_32768_v1_1", 5),
+            _fsq("vidtok_fsq_causal_888_32768_v1_1", 5, **_888),
+            _fsq("vidtok_fsq_causal_41616_262144_v1_1", 6, **_41616),
+            _kl("vidtok_kl_causal_488_4chn_v1_1", 4),
+            _kl("vidtok_kl_causal_488_16chn_v1_1", 16),
+            _kl("vidtok_kl_causal_288_8chn_v1_1", 8, **_288),
+            _kl("vidtok_kl_causal_41616_16chn_v1_1", 16, **_41616),
+            EMBEDDED,
+        )
+    }
+)
+"""The 23 published models and the embedded one, by name."""
+
+SHORT_NAMES: Mapping[str, str] = MappingProxyType(
+    {"fsq": "vidtok_fsq_causal_488_32768_v1_1", "kl": "vidtok_kl_causal_488_16chn_v1_1"}
+)
+"""What `fsq` and `kl` stand for where official weights are asked for."""
+
+
+def variant_by_name(name: str) -> Variant:
+    """The variant called `name`, a full or a short one; `UnknownVariant` suggests the closest."""
+    variant = VARIANTS.get(SHORT_NAMES.get(name, name))
+    if variant is None:
+        names = [*VARIANTS, *SHORT_NAMES]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(SHORT_NAMES)
+        raise UnknownVariant(
+            f"There is no variant {name!r}. Did you mean {' or '.join(near)}? "
+            "`vidtok-edge variants` lists all of them."
+        )
+    return variant
