@@ -1,0 +1,91 @@
+"""Where a step's convolutions get the frames before and after their chunk from.
+
+`CausalTimeline` takes them from the caches and leaves new ones (streaming.md, "Caches"); `WindowTimeline`
+pads a whole window with zeros, as the non-causal models do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["CausalTimeline", "Timeline", "WindowTimeline"]
+
+
+class Timeline(Protocol):
+    """Gives an activation the neighbouring frames that a temporal kernel needs."""
+
+    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
+        """`x` with `before` frames in front and `after` behind, along its time axis."""
+
+
+class WindowTimeline:
+    """A whole window: zeros on both sides."""
+
+    def __init__(self, time_axis: int) -> None:
+        self.time_axis = time_axis
+
+    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
+        frame = torch.zeros_like(x.narrow(self.time_axis, 0, 1))
+        return torch.cat([frame] * before + [x] + [frame] * after, dim=self.time_axis)
+
+
+class CausalTimeline:
+    """One call of a stream: caches are consumed and left in the order of the convolutions.
+
+    Args:
+        caches: the caches of the call before, slot on axis 0; None to make zeros of the right shape,
+            which is how the shapes are found (`caches_in`).
+        start: bool [B, 1], true for a slot whose stream begins with this call: its caches are not read.
+        ready: bool [B, 1] or None, false for a slot that has no chunk: its caches are kept.
+        repeat_first: v1.1: the past of a fresh stream is its first frame; v1.0: zeros.
+    """
+
+    def __init__(
+        self,
+        time_axis: int,
+        caches: Sequence[Tensor] | None,
+        start: Tensor,
+        ready: Tensor | None,
+        repeat_first: bool,
+    ) -> None:
+        self.time_axis = time_axis
+        self.start, self.ready, self.repeat_first = start, ready, repeat_first
+        self.caches_in: list[Tensor] = []
+        self.caches_out: list[Tensor] = []
+        self._given = None if caches is None else list(caches)
+
+    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
+        assert after == 0, "a causal convolution sees no future frame"
+        first = x.narrow(self.time_axis, 0, 1)
+        cache = self._next_cache(lambda: torch.cat([torch.zeros_like(first)] * before, self.time_axis))
+        # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
+        fresh = first if self.repeat_first else torch.zeros((), dtype=x.dtype, device=x.device)
+        past = torch.where(_spread(self.start, x), fresh, cache)
+        extended = torch.cat([past, x], dim=self.time_axis)
+        self._leave(extended.narrow(self.time_axis, x.shape[self.time_axis], before), cache)
+        return extended
+
+    def flag(self, new: Tensor) -> Tensor:
+        """Carry one bool [B, 1] per slot to the next call; returns the one that was carried here."""
+        carried = self._next_cache(lambda: torch.zeros_like(new))
+        self._leave(new, carried)
+        return torch.logical_and(carried, torch.logical_not(self.start))
+
+    def _next_cache(self, zeros: Callable[[], Tensor]) -> Tensor:
+        cache = zeros() if self._given is None else self._given[len(self.caches_in)]
+        self.caches_in.append(cache)
+        return cache
+
+    def _leave(self, new: Tensor, old: Tensor) -> None:
+        self.caches_out.append(
+            new if self.ready is None else torch.where(_spread(self.ready, new), new, old)
+        )
+
+
+def _spread(flag: Tensor, like: Tensor) -> Tensor:
+    """[B, 1] to as many axes as `like`, for broadcasting."""
+    return flag.reshape(-1, *[1] * (like.ndim - 1))
