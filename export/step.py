@@ -170,9 +170,9 @@ def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
     """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w]."""
-    codes, rest = [], tokens
+    codes, rest = [], tokens.to(torch.float32)  # exact below 2^24
     for n in levels:
-        above = torch.div(rest, n, rounding_mode="trunc")
-        codes.append((rest - above * n - n // 2).to(torch.float32) / (n // 2))
+        above = torch.floor((rest + 0.5) / n)  # the half keeps the division's rounding off the integers
+        codes.append((rest - above * n - n // 2) / (n // 2))
         rest = above
     return torch.stack(codes, dim=2)

@@ -1,0 +1,114 @@
+"""A step module as an ONNX file: exported, cleaned, named, checked."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto, NodeProto
+from torch import nn
+
+from vidtok_edge.export.graph_rules import OPSET, check_graph
+from vidtok_edge.export.interface import Interface, zeros
+
+__all__ = ["write_graph"]
+
+
+def write_graph(
+    step: nn.Module, interface: Interface, path: Path, metadata: Mapping[str, str]
+) -> None:
+    """Export `step` to `path`, its weights to `path` + `.data`, and check both.
+
+    Args:
+        step: forward takes and returns the tensors of `interface`, in order.
+        interface: names, types and shapes; every shape is static.
+        path: `<name>.onnx`.
+        metadata: facts to embed, so that the graph alone can be understood.
+
+    Raises:
+        GraphRuleBroken: the exporter made something that a step graph must not be.
+    """
+    model = _export(step, interface)
+    _clean(model)
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=f"vidtok_edge.{key}", value=value)
+    check_graph(model, interface)
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        location=path.name + ".data",
+        size_threshold=1024,
+    )
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _export(step: nn.Module, interface: Interface) -> ModelProto:
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            step.eval(),
+            zeros(interface.inputs),
+            dynamo=True,
+            opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
+            input_names=[spec.name for spec in interface.inputs],
+            output_names=[spec.name for spec in interface.outputs],
+            verbose=False,
+        )
+    assert program is not None
+    model: ModelProto = program.model_proto
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's talk about torchvision and its own deprecations from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _clean(model: ModelProto) -> None:
+    """Name every node after its layer, and strip source paths and stack traces."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    seen: Counter[str] = Counter()
+    for node in model.graph.node:
+        base = _layer_name(node, weights)
+        seen[base] += 1
+        node.name = base if seen[base] == 1 else f"{base}.{seen[base] - 1}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.name = "step"
+    model.graph.doc_string = model.doc_string = ""
+    model.producer_name, model.producer_version = "vidtok-edge", ""
+
+
+def _layer_name(node: NodeProto, weights: set[str]) -> str:
+    """`encoder.down.0.block.0.conv1` for what holds weights, else `<layer>/<operator>`."""
+    for name in node.input:
+        if name in weights and name.endswith(".weight"):
+            return name.removesuffix(".weight").removesuffix(".conv")
+    scopes = next(
+        (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
+    )
+    layers = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+    return f"{layers[-1] if layers else 'step'}/{node.op_type}"

@@ -1,0 +1,193 @@
+"""ONNX Runtime: the CPU provider, and its CUDA, TensorRT and TensorRT-RTX providers where present.
+
+The GPU providers are unverified on hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
+from vidtok_edge.runtime.backend import BackendInfo, empty
+from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
+
+__all__ = ["PROVIDERS", "OnnxRuntimeStep"]
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+INSTALL = {
+    "tensorrt": 'pip install "vidtok-edge[gpu,tensorrt]"',
+    "tensorrt-rtx": 'pip install "vidtok-edge[ort,tensorrt-rtx]"',
+    "cuda": 'pip install "vidtok-edge[gpu]"',
+    "cpu": 'pip install "vidtok-edge[ort]"',
+}
+# `auto` leaves the TensorRT providers alone: they would compile an engine, for minutes, unasked.
+AUTO = ("cuda", "cpu")
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeStep:
+    """A step graph in ONNX Runtime, its caches in two sets used in turn.
+
+    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing. An output is
+    never bound to its own input's memory: shifting caches come out wrong that way.
+    """
+
+    def __init__(self, graph: GraphSpec, path: Path, backend: str) -> None:
+        self.graph = graph
+        self._session, self.info = _open_session(path, backend)
+        _check_interface(graph, self._session)
+        self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
+        self.outputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_outputs)
+        device = "cpu" if self.info.active == "cpu" else "cuda"
+        self._state = [_device_buffers(graph, device) for _ in range(2)]
+        self._bindings = [self._bind(0, 1), self._bind(1, 0)]
+        self._turn = 0
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self._turn = 1 - self._turn
+
+    def caches(self) -> dict[str, NDArray[Any]]:
+        return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
+
+    def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        for name, value in self._state[self._turn].items():
+            value.update_inplace(np.ascontiguousarray(values[name]))
+
+    def close(self) -> None:
+        self._bindings.clear()
+        self._state.clear()
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeStep:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _bind(self, read: int, write: int) -> Any:
+        binding = self._session.io_binding()
+        for name, array in self.inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for name, array in self.outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for old, new in self.graph.caches:
+            binding.bind_ortvalue_input(old.name, self._state[read][old.name])
+            binding.bind_ortvalue_output(new.name, self._state[write][old.name])
+        return binding
+
+
+def _buffers(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
+    buffers = {spec.name: empty(spec.shape, spec.dtype) for spec in specs}
+    for buffer in buffers.values():
+        buffer.fill(0)
+    return buffers
+
+
+def _device_buffers(graph: GraphSpec, device: str) -> dict[str, Any]:
+    return {
+        old.name: ort.OrtValue.ortvalue_from_shape_and_type(
+            list(old.shape), np.dtype(old.dtype), device, 0
+        )
+        for old, _ in graph.caches
+    }
+
+
+def _open_session(path: Path, backend: str) -> tuple[Any, BackendInfo]:
+    """A session on `backend`, or for `auto` on the first candidate that really takes the graph."""
+    library = f"onnxruntime {ort.__version__}"
+    passed_over = []
+    for name in AUTO if backend == "auto" else (backend,):
+        session, why = _try_provider(path, name)
+        if session is not None:
+            return session, BackendInfo(backend, name, library, "; ".join(passed_over))
+        # Not being installed is no fallback: nobody asked for it.
+        if not why.startswith("not in this build") or backend != "auto":
+            passed_over.append(f"{name}: {why}")
+    raise BackendUnavailable(
+        f"The backend {backend!r} cannot run {path.name}: {'; '.join(passed_over)}. "
+        f"Providers here: {', '.join(ort.get_available_providers())}. "
+        f"Install it with: {INSTALL.get(backend, INSTALL['cpu'])}"
+    )
+
+
+def _try_provider(path: Path, name: str) -> tuple[Any, str]:
+    """A session whose first provider is `name`, or None and why not.
+
+    ONNX Runtime falls back to the CPU with a log line where a provider fails to start, so what is active is
+    read back from the session.
+    """
+    provider = PROVIDERS[name]
+    if name == "tensorrt-rtx":
+        _register_tensorrt_rtx()
+    if provider not in ort.get_available_providers():
+        return None, f"not in this build of ONNX Runtime ({provider})"
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    providers = [provider] if name == "cpu" else [provider, PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ORT raises bare RuntimeError subclasses of its own
+        if name == "cpu":
+            raise BundleError(
+                f"ONNX Runtime cannot load {path}: {str(error)[:300]}. Export the bundle again."
+            ) from None
+        return None, str(error).splitlines()[0][:200]
+    active = session.get_providers()[0]
+    if active != provider:
+        return None, f"ONNX Runtime fell back to {active}"
+    return session, ""
+
+
+def _register_tensorrt_rtx() -> None:
+    """Announce the TensorRT-RTX provider, which is a plugin, if its package is installed."""
+    if PROVIDERS["tensorrt-rtx"] in ort.get_available_providers():
+        return
+    try:
+        import onnxruntime_ep_nv_tensorrt_rtx as plugin
+
+        ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
+    except Exception:  # absent, or without a driver; `_try_provider` then says it is not available
+        return
+
+
+def _check_interface(graph: GraphSpec, session: Any) -> None:
+    for said, found in (
+        (graph.inputs, session.get_inputs()),
+        (graph.outputs, session.get_outputs()),
+    ):
+        in_graph = {
+            f"{node.name} {_DTYPES.get(node.type, node.type)} {list(node.shape)}" for node in found
+        }
+        in_manifest = {str(spec) for spec in said}
+        if in_graph != in_manifest:
+            odd = sorted(in_graph ^ in_manifest)
+            raise BundleMismatch(
+                f"{graph.file} and manifest.json disagree on {len(odd)} tensor(s): "
+                f"{'; '.join(odd[:4])}. Export the bundle again."
+            )

@@ -1,0 +1,76 @@
+"""Dataclasses from untrusted JSON, strictly: every field present, of its type, and no other field.
+
+Written here because the runtime's only hard dependency is numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["from_plain"]
+
+T = TypeVar("T")
+
+
+def from_plain(kind: type[T], value: object, where: str = "") -> T:
+    """`value`, as JSON gives it, as a `kind`; ValueError names the field that does not fit.
+
+    >>> @dataclasses.dataclass
+    ... class Point:
+    ...     x: int
+    >>> from_plain(Point, {"x": 1})
+    Point(x=1)
+    >>> from_plain(Point, {"x": "1"})
+    Traceback (most recent call last):
+    ValueError: x: expected int, got '1'
+    """
+    result: T = _convert(kind, value, where)
+    return result
+
+
+def _convert(kind: Any, value: object, where: str) -> Any:
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass(kind, value, where)
+    if origin in (Union, types.UnionType):
+        options = [k for k in get_args(kind) if k is not type(None)]
+        return None if value is None else _convert(options[0], value, where)
+    if origin is Literal:
+        if value not in get_args(kind) or isinstance(value, bool):
+            raise _wrong(where, " or ".join(map(repr, get_args(kind))), value)
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(where, "a list", value)
+        item = get_args(kind)[0]
+        return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if kind in (str, int, bool):
+        if type(value) is not kind:
+            raise _wrong(where, kind.__name__, value)
+        return value
+    raise TypeError(f"from_plain cannot make a {kind}")  # a field of ours, not the user's
+
+
+def _dataclass(kind: type, value: object, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(where, f"an object ({kind.__name__})", value)
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    dot = f"{where}." if where else ""
+    for name in names:
+        if name not in value:
+            raise ValueError(f"{dot}{name} is missing")
+    for name in value:
+        if name not in names:
+            raise ValueError(f"{dot}{name} is not a known field")
+    return kind(**{name: _convert(hints[name], value[name], dot + name) for name in names})
+
+
+def _wrong(where: str, expected: str, value: object) -> ValueError:
+    shown = repr(value)
+    return ValueError(
+        f"{where or 'the document'}: expected {expected}, "
+        f"got {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    )

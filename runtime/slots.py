@@ -1,0 +1,121 @@
+"""Slots of a batch, filled one item at a time and stepped together; what encoder and decoder share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backend import BackendInfo, Step
+from vidtok_edge.runtime.framing import Framing
+from vidtok_edge.runtime.manifest import Manifest
+
+__all__ = ["Slots"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Where one stream stands."""
+
+    open: bool = False
+    fresh: bool = True
+    """The next call is the stream's first."""
+    filled: int = 0
+    """Items of the next call that are in the input buffer."""
+
+
+class Slots(Generic[Result]):
+    """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
+
+    A step waits for every open slot, but holds no slot back longer than until that slot's own next item: a stream
+    that pauses delays the others by one item at most.
+    """
+
+    def __init__(self, manifest: Manifest, step: Step, capacity: int, input_name: str) -> None:
+        self.manifest, self.framing = manifest, Framing.of(manifest.model)
+        self._step: Step | None = step
+        self._capacity = capacity
+        self._buffer: NDArray[Any] = step.inputs[input_name]
+        self._slots = [_Slot() for _ in range(manifest.streams)]
+
+    @property
+    def backend(self) -> BackendInfo:
+        """What really runs the graph."""
+        return self._running.info
+
+    @property
+    def _running(self) -> Step:
+        if self._step is None:
+            raise StreamError("This stream is closed. Get a new one from the bundle.")
+        return self._step
+
+    def _slot(self, number: int) -> _Slot:
+        if not 0 <= number < len(self._slots):
+            raise StreamError(
+                f"There is no slot {number}: the bundle was exported with --streams "
+                f"{len(self._slots)}, slots 0 to {len(self._slots) - 1}."
+            )
+        return self._slots[number]
+
+    def _make_room(self, number: int) -> list[Result]:
+        """Run the step if a slot's chunk is complete and waits for others; it waits no longer."""
+        return self._run(self._full()) if self._slots[number].filled == self._capacity else []
+
+    def _put(self, number: int, item: NDArray[Any]) -> list[Result]:
+        """Add one item to a slot that has room, and run the step if that was the last one missing."""
+        slot = self._slots[number]
+        slot.open = True
+        self._buffer[number, slot.filled] = item
+        slot.filled += 1
+        full = self._full()
+        return self._run(full) if len(full) == sum(s.open for s in self._slots) else []
+
+    def _full(self) -> list[int]:
+        return [i for i, slot in enumerate(self._slots) if slot.filled == self._capacity]
+
+    def _run(self, ready: list[int]) -> list[Result]:
+        """One call for the slots in `ready`; the others keep their caches."""
+        step = self._running
+        for name, numbers in (
+            ("start", [i for i in ready if self._slots[i].fresh]),
+            ("ready", ready),
+        ):
+            if name in step.inputs:
+                step.inputs[name][:] = False
+                step.inputs[name][numbers] = True
+        try:
+            step.run()
+        except BaseException:
+            self.close()  # the caches may be half-written
+            raise
+        results = [result for i in ready for result in self._collect(i)]
+        for i in ready:
+            self._slots[i].fresh, self._slots[i].filled = False, 0
+        return results
+
+    def _collect(self, number: int) -> list[Result]:
+        """The results of a slot that took part in the last call; subclasses."""
+        raise NotImplementedError
+
+    def _end(self, number: int) -> None:
+        """Free a slot; its next item begins a new stream."""
+        self._slots[number] = _Slot()
+
+    def close(self) -> None:
+        """Release the graph and its caches; idempotent."""
+        if self._step is not None:
+            self._step.close()
+            self._step = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,381 @@
+"""Token files: the latents of one clip, stored so that any program with NumPy can read them.
+
+An `.npz` (a zip of `.npy` arrays, never pickled) with these members; t h w is the latent grid:
+
+| name         | dtype, shape               | holds                                      |
+|--------------|----------------------------|--------------------------------------------|
+| tokens       | int32 [t, h, w]            | FSQ: indices, from 0, below codebook_size  |
+| mean, logvar | float32 [t, z, h, w], each | KL: instead of tokens                      |
+| time_ns      | int64 [t]                  | time of the last real frame of each latent |
+| meta         | Unicode string, no axes    | JSON: the fields of `TokenMeta`            |
+
+A bare `.npy` of int32 [t, h, w] is read as well: tokens alone, whose origin is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import TokenFileError, UsageError
+from vidtok_edge.runtime.files import write_beside
+
+__all__ = ["MAX_ARRAY_BYTES", "TokenFile", "TokenMeta"]
+
+SCHEMA = 1
+MAX_ARRAY_BYTES = 1 << 31  # per array: a header may claim anything, and zeros compress 1000 to 1
+_MAX_META_CHARACTERS = 1 << 16
+_ARRAYS = {"tokens": ("int32", 3), "mean": ("float32", 4), "logvar": ("float32", 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMeta:
+    """Where tokens come from. `frames` counts real frames, without padding to whole latents.
+
+    Raises TokenFileError when a value has another type or lies outside its range.
+    """
+
+    variant: str
+    weights_sha256: str
+    precision: str
+    height: int
+    width: int
+    time_factor: int
+    fps: float
+    frames: int
+    codebook_size: int | None
+    """None for KL."""
+    toolkit_version: str
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if type(self.schema) is not int or self.schema != SCHEMA:
+            raise TokenFileError(
+                f"The token file has schema {self.schema!r}; this toolkit reads {SCHEMA}. "
+                "Read it with the version of vidtok-edge that wrote it."
+            )
+        for name in ("variant", "weights_sha256", "precision", "toolkit_version"):
+            _require(isinstance(getattr(self, name), str), name, getattr(self, name), "a string")
+        for name in ("height", "width", "time_factor", "frames"):
+            _require_count(name, getattr(self, name))
+        if self.codebook_size is not None:
+            _require_count("codebook_size", self.codebook_size)
+        number = isinstance(self.fps, int | float) and not isinstance(self.fps, bool)
+        _require(number and 0 <= self.fps < 1e6, "fps", self.fps, "a number from 0 (unknown)")
+
+    @classmethod
+    def from_json(cls, text: str) -> TokenMeta:
+        """Read what `to_json` wrote. Raises TokenFileError."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise TokenFileError(f"meta is not JSON: {error}. {_AGAIN}") from error
+        if not isinstance(values, dict):
+            raise TokenFileError(f"meta is no JSON object. {_AGAIN}")
+        if values.get("schema") != SCHEMA:  # first: another schema may have other fields
+            raise TokenFileError(
+                f"The token file has schema {values.get('schema')!r}; this toolkit reads {SCHEMA}. "
+                "Read it with the version of vidtok-edge that wrote it."
+            )
+        names = {field.name for field in fields(cls)}
+        if values.keys() != names:
+            wrong = ", ".join(sorted(values.keys() ^ names))
+            raise TokenFileError(f"meta has fields missing or unknown: {wrong}. {_AGAIN}")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """The `meta` string of the file."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenFile:
+    """The latents of one clip: `tokens`, or `mean` and `logvar`; `time_ns` and `meta` with them.
+
+    Shapes as in the module's table. `meta` and `time_ns` are None only for tokens that were read
+    from a bare `.npy`. Raises TokenFileError when the parts do not fit each other.
+    """
+
+    tokens: NDArray[np.int32] | None = None
+    mean: NDArray[np.float32] | None = None
+    logvar: NDArray[np.float32] | None = None
+    time_ns: NDArray[np.int64] | None = None
+    meta: TokenMeta | None = None
+
+    def __post_init__(self) -> None:
+        kinds = [name for name in _ARRAYS if getattr(self, name) is not None]
+        if kinds not in (["tokens"], ["mean", "logvar"]):
+            got = ", ".join(kinds) or "none of these"
+            raise TokenFileError(f"Got {got}; allowed: tokens (FSQ), or mean and logvar (KL).")
+        for name in kinds:
+            _require_array(name, getattr(self, name))
+        if self.tokens is not None:
+            _require_range(self.tokens, self.meta.codebook_size if self.meta else None)
+        else:
+            self._require_kl()
+        if (self.meta is None) != (self.time_ns is None):
+            raise TokenFileError("Got only one of meta and time_ns; allowed: both, or neither.")
+        if self.meta is not None:
+            self._require_meta_fits(self.meta)
+        if self.time_ns is not None:
+            _require_times(self.time_ns, self.latents)
+
+    def __repr__(self) -> str:
+        kind = "tokens" if self.tokens is not None else "mean, logvar"
+        return f"TokenFile({kind} {self._main.shape}, meta={self.meta})"
+
+    @property
+    def latents(self) -> int:
+        """t, the number of latents along time."""
+        return len(self._main)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of a latent."""
+        height, width = self._main.shape[-2:]
+        return height, width
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        """Write the `.npz`, whole or not at all. Without meta, a `.npy`.
+
+        Raises UsageError for a suffix that does not match, OutputExists, OutputNotWritable.
+        """
+        suffix = ".npy" if self.meta is None else ".npz"
+        if Path(path).suffix.lower() != suffix:
+            raise UsageError(f"{path}: these tokens are stored as {suffix}. Name it so.")
+        with write_beside(path, force) as temporary, temporary.open("wb") as file:
+            if self.meta is None:
+                npy_format.write_array(file, self._main, allow_pickle=False)
+                return
+            arrays = {n: a for n in _ARRAYS if (a := getattr(self, n)) is not None}
+            assert self.time_ns is not None
+            np.savez_compressed(
+                file, **arrays, time_ns=self.time_ns, meta=np.array(self.meta.to_json())
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TokenFile:
+        """Read and check everything; an array is refused by its header before it is read.
+
+        Raises TokenFileError for any file that is not a sound token file.
+        """
+        try:
+            return cls(**_parts(Path(path)))
+        except TokenFileError as error:
+            raise TokenFileError(f"{path}: {error}") from error
+        except MemoryError as error:
+            raise TokenFileError(f"{path}: too large for this machine's memory.") from error
+        # zipfile, zlib, tokenize and ast each have their own errors for damage, and not one base.
+        except Exception as error:
+            raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
+
+    def check_fits(
+        self,
+        *,
+        variant: str,
+        weights_sha256: str,
+        grid: tuple[int, int],
+        codebook_size: int | None = None,
+        channels: int | None = None,
+    ) -> None:
+        """Raise TokenFileError unless a decoder with these facts can take the latents.
+
+        Give `codebook_size` for an FSQ decoder, `channels` (z) for a KL one. Tokens without meta
+        pass when their grid and range fit: nobody knows which model made them.
+        """
+        if self.meta is not None and self.meta.variant != variant:
+            raise TokenFileError(
+                f"The tokens were made by {self.meta.variant}; this decoder is {variant}. "
+                "Decode them with a bundle of the former."
+            )
+        if self.meta is not None and self.meta.weights_sha256 != weights_sha256:
+            raise TokenFileError(
+                f"The tokens were made with weights {self.meta.weights_sha256[:12]}; this decoder "
+                f"has {weights_sha256[:12]}. Decode them with a bundle of the same weights."
+            )
+        if self.grid != tuple(grid):
+            raise TokenFileError(
+                f"The latents are {self.grid[0]}x{self.grid[1]}; this decoder takes "
+                f"{grid[0]}x{grid[1]}. Decode them with a bundle exported for their size."
+            )
+        self._require_kind(codebook_size, channels)
+
+    @property
+    def _main(self) -> NDArray[Any]:
+        array = self.tokens if self.tokens is not None else self.mean
+        assert array is not None
+        return array
+
+    def _require_kind(self, codebook_size: int | None, channels: int | None) -> None:
+        if self.tokens is not None and channels is not None:
+            raise TokenFileError("The file holds FSQ tokens; this decoder takes KL latents.")
+        if self.mean is not None and codebook_size is not None:
+            raise TokenFileError("The file holds KL latents; this decoder takes FSQ tokens.")
+        if self.tokens is not None:
+            _require_range(self.tokens, codebook_size)
+        if self.mean is not None and channels is not None and self.mean.shape[1] != channels:
+            raise TokenFileError(
+                f"The latents have {self.mean.shape[1]} channels; this decoder takes {channels}."
+            )
+
+    def _require_kl(self) -> None:
+        assert self.mean is not None and self.logvar is not None
+        if self.mean.shape != self.logvar.shape:
+            raise TokenFileError(
+                f"mean is {self.mean.shape}, logvar {self.logvar.shape}; they must be equal."
+            )
+        for name, array in (("mean", self.mean), ("logvar", self.logvar)):
+            bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+            if bad:
+                raise TokenFileError(
+                    f"{name} holds {bad} values that are NaN or infinite; allowed: finite. {_AGAIN}"
+                )
+
+    def _require_meta_fits(self, meta: TokenMeta) -> None:
+        if (meta.codebook_size is None) != (self.tokens is None):
+            raise TokenFileError(
+                f"codebook_size is {meta.codebook_size}; allowed: a number with tokens, "
+                "none with mean and logvar."
+            )
+        (h, w), (height, width) = self.grid, (meta.height, meta.width)
+        if height % h or width % w or height // h != width // w:
+            raise TokenFileError(
+                f"meta says {height}x{width} pixels, but the latents are {h}x{w}: the first must "
+                "be the second times one whole number."
+            )
+        if meta.frames > self.latents * meta.time_factor:
+            raise TokenFileError(
+                f"meta says {meta.frames} frames, but {self.latents} latents stand for at most "
+                f"{self.latents * meta.time_factor}."
+            )
+
+
+_AGAIN = "Encode the clip again, or copy the file again from its source."
+
+
+def _require(passed: bool, name: str, value: object, allowed: str) -> None:
+    if not passed:
+        raise TokenFileError(f"meta: {name} is {value!r}; allowed: {allowed}.")
+
+
+def _require_count(name: str, value: object) -> None:
+    passed = type(value) is int and 1 <= value < 1 << 31
+    _require(passed, name, value, "a whole number from 1")
+
+
+def _require_array(name: str, array: NDArray[Any]) -> None:
+    dtype, axes = _ARRAYS[name]
+    if array.dtype != np.dtype(dtype) or array.ndim != axes or array.size == 0:
+        shape = "[t, h, w]" if axes == 3 else "[t, z, h, w]"
+        raise TokenFileError(
+            f"{name} is {array.dtype} {array.shape}; allowed: {dtype} {shape}, none of them 0."
+        )
+
+
+def _require_range(tokens: NDArray[np.int32], codebook_size: int | None) -> None:
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or (codebook_size is not None and high >= codebook_size):
+        limit = "" if codebook_size is None else f" to {codebook_size - 1}"
+        raise TokenFileError(f"The tokens range from {low} to {high}; allowed: 0{limit}.")
+
+
+def _require_times(time_ns: NDArray[np.int64], latents: int) -> None:
+    if time_ns.dtype != np.int64 or time_ns.shape != (latents,):
+        raise TokenFileError(
+            f"time_ns is {time_ns.dtype} {time_ns.shape}; allowed: int64 ({latents},)."
+        )
+    if np.any(time_ns[1:] < time_ns[:-1]):
+        raise TokenFileError("time_ns goes back in time; allowed: never smaller than before.")
+
+
+# -- reading
+
+
+def _parts(path: Path) -> dict[str, Any]:
+    """The fields of a TokenFile, as they lie in the file."""
+    if not path.exists():
+        raise TokenFileError("there is no such file. Check the name.")
+    if not path.is_file():
+        raise TokenFileError("this is not a regular file. Name a token file.")
+    with path.open("rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        if magic == npy_format.MAGIC_PREFIX:
+            return {"tokens": _array(file, "tokens", _is_tokens)}
+        if magic[:4] != b"PK\x03\x04":
+            raise TokenFileError("this is neither .npz nor .npy. Name a token file.")
+        with zipfile.ZipFile(file) as archive:
+            return _members(archive)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, Any]:
+    present = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+    kinds = ("tokens",) if "tokens" in present else ("mean", "logvar")
+    missing = [name for name in (*kinds, "time_ns", "meta") if name not in present]
+    if missing:
+        raise TokenFileError(f"the array {', '.join(missing)} is missing. {_AGAIN}")
+    parts: dict[str, Any] = {}
+    with archive.open("meta.npy") as file:  # first: it is small, and may refuse the rest
+        parts["meta"] = TokenMeta.from_json(str(_array(file, "meta", _is_text)))
+    for name in kinds:
+        with archive.open(f"{name}.npy") as file:
+            parts[name] = _array(file, name, _is_tokens if name == "tokens" else _is_latents)
+    with archive.open("time_ns.npy") as file:
+        parts["time_ns"] = _array(file, "time_ns", _is_times)
+    return parts
+
+
+_Test = Callable[[tuple[int, ...], "np.dtype[Any]"], bool]
+
+
+def _is_tokens(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return dtype == np.int32 and len(shape) == 3
+
+
+def _is_latents(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return dtype == np.float32 and len(shape) == 4
+
+
+def _is_times(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return dtype == np.int64 and len(shape) == 1
+
+
+def _is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
+
+
+def _array(file: IO[bytes], name: str, allowed: _Test) -> NDArray[Any]:
+    """Read one `.npy`: header, judgement, and only then the data, as far as it is there."""
+    shape, column_major, dtype = _header(file)
+    if dtype.hasobject:
+        raise TokenFileError(f"{name} holds pickled Python objects, which are never loaded.")
+    if not allowed(shape, dtype):
+        raise TokenFileError(f"{name} is {dtype} {shape}, which is not what a token file holds.")
+    size = dtype.itemsize * int(np.prod(shape, dtype=object))
+    if size > MAX_ARRAY_BYTES:
+        raise TokenFileError(
+            f"{name} claims {size} bytes; allowed: {MAX_ARRAY_BYTES}. Split the clip."
+        )
+    data = file.read(size + 1)  # one more: to reach the end, where zip compares its checksum
+    if len(data) != size:
+        raise TokenFileError(f"{name} is {shape}, but its data is cut short or too long. {_AGAIN}")
+    array: NDArray[Any] = np.frombuffer(data, dtype)
+    return np.array(array.reshape(shape, order="F" if column_major else "C"), order="C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy_format.read_magic(file)
+    if version == (1, 0):
+        return npy_format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return npy_format.read_array_header_2_0(file)
+    raise TokenFileError(f"an array has .npy version {version}; allowed: 1.0 and 2.0.")

@@ -1,0 +1,226 @@
+"""Outputs are whole or absent, and never take the place of something else unasked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
+from vidtok_edge.runtime import files
+from vidtok_edge.runtime.files import write_beside, write_folder_beside
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_appears_when_the_block_ends(tmp_path: Path) -> None:
+    with write_beside(tmp_path / "out.bin") as temporary:
+        temporary.write_bytes(b"whole")
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".") and temporary.name.endswith(".part")
+        assert not (tmp_path / "out.bin").exists()
+    assert names(tmp_path) == ["out.bin"]
+    assert (tmp_path / "out.bin").read_bytes() == b"whole"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit, MemoryError]),
+    written=st.binary(max_size=64),
+    old=st.none() | st.binary(max_size=8),
+    folder=st.booleans(),
+)
+def test_nothing_is_left_behind_by_any_exception(
+    tmp_path: Path, error: type[BaseException], written: bytes, old: bytes | None, folder: bool
+) -> None:
+    place = tmp_path / "out"
+    held = place / "manifest.json" if folder else place
+    if old is not None:
+        held.parent.mkdir(exist_ok=True)
+        held.write_bytes(old)
+    writing = write_folder_beside if folder else write_beside
+    with pytest.raises(error), writing(place, force=True) as temporary:
+        (temporary / "half" if folder else temporary).write_bytes(written)
+        raise error
+    assert names(tmp_path) == ([] if old is None else ["out"])
+    if old is not None:
+        assert held.read_bytes() == old
+        held.unlink()
+    if folder and old is not None:
+        place.rmdir()
+
+
+@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
+def test_existing_output_is_refused_before_the_work(tmp_path: Path, writing: object) -> None:
+    place = tmp_path / "out"
+    place.write_text("old") if writing is write_beside else place.mkdir()
+    began = False
+    with pytest.raises(OutputExists, match=r"out exists already. Pass --force"):
+        if writing is write_beside:
+            with write_beside(place):
+                began = True
+        else:
+            with write_folder_beside(place):
+                began = True
+    assert not began and names(tmp_path) == ["out"]
+
+
+def test_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(OutputExists), write_beside(tmp_path / "out"):
+        (tmp_path / "out").write_text("theirs")
+    assert names(tmp_path) == ["out"] and (tmp_path / "out").read_text() == "theirs"
+
+
+def test_force_replaces_and_follows_links(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    with write_beside(tmp_path / "link", force=True) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+def test_long_names_fit(tmp_path: Path) -> None:
+    with write_beside(tmp_path / ("é" * 120)) as temporary:
+        temporary.write_text("x")
+    with pytest.raises(OutputNotWritable, match="name is too long"), write_beside("x" * 300):
+        pass
+
+
+@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
+def test_folder_that_does_not_exist(tmp_path: Path, writing: object) -> None:
+    opened = write_beside if writing is write_beside else write_folder_beside
+    with (
+        pytest.raises(OutputNotWritable, match=r"no-such does not exist. Create it"),
+        opened(tmp_path / "no-such" / "out"),
+    ):
+        pass
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputNotWritable, match="is a file, not a folder"),
+        opened(tmp_path / "file" / "out"),
+    ):
+        pass
+
+
+def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device or pipe"), write_beside(os.devnull, force=True):
+        pass
+    with pytest.raises(UsageError, match="is a folder"), write_beside(tmp_path, force=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (errno.ENOSPC, r"the disk is full \([0-9.]+ MB free in .*\)\. Free some space, or choose"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EROFS, "can only be read. Choose"),
+        (errno.EACCES, "no permission to write in .* Change"),
+        (errno.EPERM, "no permission"),
+    ],
+)
+@pytest.mark.parametrize("at_open", [True, False])
+def test_disk_errors_become_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str, at_open: bool
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    if at_open:
+        monkeypatch.setattr(Path, "open", fails)
+    with (
+        pytest.raises(OutputNotWritable, match=rf"out cannot be written: .*{sentence}"),
+        write_beside(tmp_path / "out"),
+    ):
+        fails()
+    assert names(tmp_path) == []
+
+
+def test_free_space_that_cannot_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(files.shutil, "disk_usage", fails)
+    with (
+        pytest.raises(OutputNotWritable, match="free space unknown"),
+        write_beside(tmp_path / "out"),
+    ):
+        raise OSError(errno.ENOSPC, "full")
+
+
+def test_a_write_that_the_kernel_refuses(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with (
+            pytest.raises(OutputNotWritable, match="larger than this disk or account allows"),
+            write_beside(tmp_path / "out") as temporary,
+        ):
+            temporary.write_bytes(bytes(8192))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
+
+
+def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), write_beside(tmp_path / "out"):
+        (tmp_path / "input").read_bytes()
+    assert names(tmp_path) == []
+
+
+# -- folders
+
+
+def test_folder_appears_and_replaces(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with write_folder_beside(tmp_path / "bundle", force=True) as temporary:
+            (temporary / "manifest.json").write_text(text)
+            (temporary / text).write_text("")
+        assert names(tmp_path) == ["bundle"]
+    assert names(tmp_path / "bundle") == ["manifest.json", "second"]
+
+
+def test_force_does_not_delete_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    with (
+        pytest.raises(UsageError, match="holds files but no manifest.json"),
+        write_folder_beside(tmp_path / "thesis", force=True),
+    ):
+        pass
+    with (
+        pytest.raises(UsageError, match="is a file"),
+        write_folder_beside(tmp_path / "thesis" / "chapter1.tex", force=True),
+    ):
+        pass
+    assert names(tmp_path / "thesis") == ["chapter1.tex"]
+
+
+def test_old_folder_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text("old")
+    rename = os.rename
+
+    def fails_for_the_new(source: Path, target: Path) -> None:
+        if source.name.endswith(".part"):
+            raise OSError(errno.ENOSPC, "full")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_for_the_new)
+    with (
+        pytest.raises(OutputNotWritable, match="disk is full"),
+        write_folder_beside(tmp_path / "bundle", force=True) as temporary,
+    ):
+        (temporary / "manifest.json").write_text("new")
+    assert names(tmp_path) == ["bundle"]
+    assert (tmp_path / "bundle" / "manifest.json").read_text() == "old"
