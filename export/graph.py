@@ -69,15 +69,17 @@ def _export(step: nn.Module, interface: Interface) -> ModelProto:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's talk about torchvision and its own deprecations from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _clean(model: ModelProto) -> None:

@@ -142,8 +142,9 @@ class StepDecoder(_Step):
         if start is None or end is None:
             return None
         assert isinstance(time, CausalTimeline)
-        one_latent = end.shape[1] == 1
-        second = time.flag(start if one_latent else torch.zeros_like(start))
+        # Never, where a call has several latents; written so that the output is no bare constant.
+        never = torch.logical_and(start, torch.logical_not(start))
+        second = time.flag(start if end.shape[1] == 1 else never)
         return Edges(start, second, end)
 
 

@@ -81,9 +81,17 @@ class CausalTimeline:
         return cache
 
     def _leave(self, new: Tensor, old: Tensor) -> None:
-        self.caches_out.append(
-            new if self.ready is None else torch.where(_spread(self.ready, new), new, old)
-        )
+        if self.ready is not None:
+            new = _select(_spread(self.ready, new), new, old)
+        self.caches_out.append(new)
+
+
+def _select(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """torch.where; in logic for bool, which ONNX Runtime's Where does not take."""
+    if yes.dtype != torch.bool:
+        return torch.where(condition, yes, no)
+    kept = torch.logical_and(torch.logical_not(condition), no)
+    return torch.logical_or(torch.logical_and(condition, yes), kept)
 
 
 def _spread(flag: Tensor, like: Tensor) -> Tensor:

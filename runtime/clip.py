@@ -41,13 +41,16 @@ _SCANNED_PACKETS = 1000  # half a minute at 30 fps; later frames are checked as 
 _REORDERED_PACKETS = 32  # packets come in decoding order; H.264 and HEVC move a frame by 16 at most
 _LONGEST_GAP_S = 600  # a longer one is a broken clock; filling it would repeat a frame for hours
 _LARGEST_PIXELS = 1 << 26  # of a frame after scaling, before cropping: 200 MB
-_DURATION_IN_HEADER = ("matroska", "flv", "asf")  # elsewhere it is what the file still holds
+_AUDIO_OVERHANG_S = 0.2  # a clip's duration is that of its longest stream, often the sound
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
 
 
 @dataclass(frozen=True, slots=True)
 class ClipFrame:
-    """One frame: `pixels` uint8 [H, W, 3] RGB, C-contiguous; `time_ns` since the first frame."""
+    """One frame: `pixels` uint8 [H, W, 3] RGB, C-contiguous; `time_ns` since the first frame.
+
+    Times never decrease: where a damaged clip's go back, a frame has the time of the one before.
+    """
 
     pixels: NDArray[np.uint8]
     time_ns: int
@@ -58,7 +61,11 @@ class ClipFrame:
 
 @dataclass(frozen=True, slots=True)
 class ClipReport:
-    """What was read so far, and, once the clip has ended, what of it was lost (None: nothing)."""
+    """What was read so far, and, once the clip has ended, what of it was lost.
+
+    `lost` is a sentence, or None when nothing is known to be. A container that announces nothing
+    (ts, flv, fragmented mp4) cannot show that whole frames were cut off its end.
+    """
 
     frames_read: int
     frames_announced: int | None
@@ -104,16 +111,19 @@ class ClipReader:
         _require_arguments(size, fit, rate)
         self.path = Path(path)
         self._size = size
-        self._rate = rate
-        self._scan = _scan(self.path, whole=isinstance(rate, int | float))
+        self._wanted_fps = float(rate) if isinstance(rate, int | float) else None
+        self._even = rate is None  # a variable rate is refused
+        self._scan = _scan(self.path, whole=self._wanted_fps is not None)
         self._cadence = _Cadence()
         self._packets = self._errors = self._read = 0
+        self._time = Fraction(0)  # of the last decoded frame, seconds since the first
         self._stopped: str | None = None
-        self._started = self._ended = False
+        self._lost: str | None = None
+        self._started = self._closed = False
         self._interval = self._sampling_interval()
         self._container, self._stream = _open(self.path)
         try:
-            self._announced = _announced(self._container, self._stream, self._scan.fps)
+            self._announced = _announced(self._container, self._stream, self._scan)
             self._decoded = self._decode()
             self._first = self._first_frame()
             self._coded_size = self._first.height, self._first.width
@@ -134,8 +144,8 @@ class ClipReader:
     @property
     def fps(self) -> float:
         """Frames per second that this reader yields; 0 if unknown."""
-        if isinstance(self._rate, int | float) and not self._scan.constant:
-            return float(self._rate)
+        if self._wanted_fps is not None and not self._scan.constant:
+            return self._wanted_fps
         return self._scan.fps / self._interval
 
     @property
@@ -151,19 +161,21 @@ class ClipReader:
     @property
     def report(self) -> ClipReport:
         """What was read; `lost` is known when the iteration has come to its end."""
-        lost = self._lost() if self._ended else None
-        return ClipReport(self._read, self._announced, lost)
+        return ClipReport(self._read, self._announced, self._lost)
 
     def __iter__(self) -> Iterator[ClipFrame]:
         if self._started:
             raise UsageError(f"{self.path} was read already: open it again to read it again.")
+        if self._closed:
+            raise UsageError(f"{self.path} was closed: iterate inside the with block.")
         self._started = True
-        if isinstance(self._rate, int | float) and not self._scan.constant:
-            return self._at_ticks(float(self._rate))
+        if self._wanted_fps is not None and not self._scan.constant:
+            return self._at_ticks(self._wanted_fps)
         return self._every_nth()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
+        self._closed = True
         self._container.close()
 
     def __enter__(self) -> ClipReader:
@@ -180,17 +192,17 @@ class ClipReader:
     # -- which frames
 
     def _sampling_interval(self) -> int:
-        if self._rate is None and not self._scan.constant:
+        if self._even and not self._scan.constant:
             raise _variable(self.path, self._scan.cadence)
-        if not isinstance(self._rate, int | float) or not self._scan.constant:
+        if self._wanted_fps is None or not self._scan.constant:
             return 1
         if not self._scan.fps:  # one frame: nothing to skip
             return 1
-        interval = round(self._scan.fps / self._rate)
+        interval = round(self._scan.fps / self._wanted_fps)
         if interval < 1:
             raise UsageError(
-                f"{self.path} has {self._scan.fps:g} frames per second; {self._rate:g} were asked "
-                f"for. Ask for at most {self._scan.fps:g}."
+                f"{self.path} has {self._scan.fps:g} frames per second; {self._wanted_fps:g} were "
+                f"asked for. Ask for at most {self._scan.fps:g}."
             )
         return interval
 
@@ -214,19 +226,22 @@ class ClipReader:
 
     def _timed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Every decoded frame with its time since the first, in ns."""
+        # AVI stores no presentation times, only the order of decoding.
+        stamped = self._container.format.name != "avi"
+        period = 1 / Fraction(self._scan.fps) if self._scan.fps else Fraction(0)
         start: Fraction | None = None
-        time = Fraction(0)
-        for frame in self._all_decoded():
+        for index, frame in enumerate(self._all_decoded()):
             if (frame.height, frame.width) != self._coded_size:
-                raise _resized(self.path, self._read - 1, self._coded_size, frame)
-            if frame.pts is None or frame.time_base is None:
-                time += Fraction(1) / Fraction(self._scan.fps) if self._scan.fps else 0
+                raise _resized(self.path, index, self._coded_size, frame)
+            if not stamped or frame.pts is None or frame.time_base is None:
+                time = index * period if not stamped else self._time + (period if index else 0)
             else:
                 stamp = frame.pts * frame.time_base
                 start = stamp if start is None else start
-                self._require_sane_gap(stamp - start - time)
                 time = stamp - start
-            yield frame, round(time * 1_000_000_000)
+            self._require_sane_gap(time - self._time)
+            self._time = max(self._time, time)
+            yield frame, round(self._time * 1_000_000_000)
 
     def _all_decoded(self) -> Iterator[VideoFrame]:
         self._read = 1
@@ -234,7 +249,7 @@ class ClipReader:
         for frame in self._decoded:
             self._read += 1
             yield frame
-        self._ended = True
+        self._lost = self._losses()
 
     # -- decoding
 
@@ -269,26 +284,34 @@ class ClipReader:
         self._packets += 1
         if packet.is_corrupt:
             self._errors += 1
-        if self._rate is None and not self._errors:
+        if self._even and not self._errors:
             self._cadence.add(packet)
             if not self._cadence.constant:
                 raise _variable(self.path, self._cadence)
 
-    def _lost(self) -> str | None:
+    def _losses(self) -> str | None:
         """A sentence about the frames that could not be read, or None."""
-        reasons = []
-        announced = self._announced or _indexed(self._container, self._stream) or 0
-        # Where a duration announces them, the audio may be a little longer than the pictures.
-        slack = 0 if self._stream.frames or not self._announced else self._scan.fps * 0.2
-        if announced - self._packets > slack:
-            missing = announced - self._packets
-            reasons.append(f"{missing} of {announced} announced frames are missing from the file")
+        reasons = [self._lost_at_end()]
         if self._errors:
             damaged = max(self._errors, self._packets - self._read)
             reasons.append(f"{damaged} of {self._packets} frames in the file were damaged")
         if self._stopped:
             reasons.append(f"reading stopped: {self._stopped}")
-        return "; ".join(reasons) or None
+        return "; ".join(filter(None, reasons)) or None
+
+    def _lost_at_end(self) -> str | None:
+        counted = self._stream.frames > 0
+        announced = self._announced or _indexed(self._container, self._stream)
+        missing = (announced or 0) - self._packets
+        if announced and missing > (0 if counted else _AUDIO_OVERHANG_S * self._scan.fps):
+            return f"{missing} of {announced} announced frames are missing from the file"
+        duration = _promised_seconds(self._container)
+        if announced or not duration:
+            return None
+        gap = max(_AUDIO_OVERHANG_S, 2 * float(self._scan.cadence.largest))
+        if duration - self._time <= gap:
+            return None
+        return f"the pictures end at {float(self._time):.1f} s of the {duration:.1f} s announced"
 
     # -- pictures
 
@@ -298,7 +321,10 @@ class ClipReader:
         if self._turns % 2:
             height, width = width, height
         try:
-            scaled = frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
+            # RGB has no matrix, but PyAV 13 to 15 ignore the frame's own unless another is named.
+            scaled = frame.reformat(
+                width, height, "rgb24", dst_colorspace="ITU601", interpolation="BICUBIC"
+            ).to_ndarray()
         except (av.FFmpegError, ValueError, MemoryError) as error:
             raise ClipError(f"{self.path}: a frame cannot be converted: {error}.") from error
         upright = np.rot90(scaled, self._turns)
@@ -314,7 +340,7 @@ class ClipReader:
             )
 
     def _require_sane_gap(self, gap: Fraction) -> None:
-        if gap > _LONGEST_GAP_S and isinstance(self._rate, int | float):
+        if gap > _LONGEST_GAP_S and self._wanted_fps is not None:
             raise ClipError(
                 f"{self.path}: {float(gap):.0f} s pass between two frames; at most "
                 f"{_LONGEST_GAP_S} are filled. Cut the clip there, or read it with "
@@ -396,7 +422,7 @@ def _scan(path: Path, whole: bool) -> _Scan:
         for index, packet in enumerate(container.demux(stream)):
             if not packet.size or packet.is_corrupt:
                 continue
-            if index == _SCANNED_PACKETS and not whole:
+            if index >= _SCANNED_PACKETS and not whole:
                 break
             cadence.add(packet)
         else:
@@ -449,12 +475,14 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
             "its header is damaged or missing; copy it again from its source."
         ) from error
     for stream in container.streams.video:
-        # PyAV 13 does not show dispositions.
-        if not int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE:
+        # PyAV 13 does not show dispositions; some later ones cannot make an int of them.
+        disposition = getattr(stream, "disposition", None)
+        cover = getattr(disposition, "value", 0) & _ATTACHED_PICTURE
+        if not cover and stream.codec_context is not None:
             return container, stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    what = "only sound" if container.streams.audio else "or none of a known kind"
     container.close()
-    raise ClipError(f"{path} has no video stream, only {kinds}. Name a clip with pictures.")
+    raise ClipError(f"{path} has no video stream, {what}. Name a clip with pictures.")
 
 
 def _require_file(path: Path) -> None:
@@ -472,14 +500,21 @@ def _require_file(path: Path) -> None:
         raise ClipError(f"{path} cannot be read: {_reason(error)}.") from error
 
 
-def _announced(container: InputContainer, stream: VideoStream, fps: float) -> int | None:
+def _announced(container: InputContainer, stream: VideoStream, scan: _Scan) -> int | None:
     """Frames that the container promises: counted in its header, or from its duration."""
     if stream.frames > 0:
         # A trimmed mp4 counts the frames before its edit list, which are never shown.
         return min(stream.frames, _indexed(container, stream) or stream.frames)
-    if container.duration and container.format.name.startswith(_DURATION_IN_HEADER):
-        return round(container.duration / 1_000_000 * fps) or None
-    return None
+    if not scan.constant:
+        return None
+    return round(_promised_seconds(container) * scan.fps) or None
+
+
+def _promised_seconds(container: InputContainer) -> float:
+    """The duration in a Matroska header, else 0: FFmpeg's is that of what the file still holds."""
+    if not container.format.name.startswith("matroska"):
+        return 0
+    return (container.duration or 0) / 1_000_000
 
 
 def _indexed(container: InputContainer, stream: VideoStream) -> int | None:

@@ -92,6 +92,11 @@ class StreamDecoder(Slots[Picture]):
         """End a stream: the frames still inside. The slot's next latents begin a new stream."""
         state = self._slot(slot)
         results = self._make_room(slot)
+        if state.filled and not self.framing.causal:
+            raise StreamError(
+                f"A non-causal stream is decoded in windows of {self._capacity} latents; the last one "
+                f"has {state.filled}. Push whole windows, as the encoder returns them."
+            )
         held_back = self.framing.delayed and self._progress[slot].latents > 1
         if state.filled or held_back:
             results += self._flush(slot, state.filled)

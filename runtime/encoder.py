@@ -132,7 +132,9 @@ class StreamEncoder(Slots[Latents]):
     def _collect(self, number: int) -> list[Latents]:
         progress, framing = self._progress[number], self.framing
         index = progress.latents
-        total = min(index + self.manifest.chunk, framing.latents(progress.frames))
+        total = index + self.manifest.chunk
+        if framing.causal:  # a window is decoded whole, so all of its latents are needed
+            total = min(total, framing.latents(progress.frames))
         count = total - index
         last_frames = [
             min(framing.first_frame(i + 1), progress.frames) - 1 for i in range(index, total)

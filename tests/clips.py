@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.video.stream import VideoStream
+from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
+Codec = Literal["libx264", "mpeg4", "mjpeg", "ffv1"]
 LEVELS = 50  # frames before the brightness repeats
 
 
@@ -38,7 +40,7 @@ def make_clip(
     *,
     size: tuple[int, int] = (64, 96),
     fps: float | Fraction = 30,
-    codec: str = "libx264",
+    codec: Codec = "libx264",
     gop: int = 12,
     times_ms: Sequence[int] | None = None,
     rotation: int = 0,
@@ -55,7 +57,7 @@ def make_clip(
     )
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(path, "w", container_options=options or {}) as container:
-        stream: VideoStream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = gop
@@ -64,6 +66,7 @@ def make_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=16000) if audio else None
+        container.start_encoding()  # so that a clip of no frames has its header
         for index, array in enumerate(pixels):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
             frame.pts = index if times_ms is None else times_ms[index]
@@ -85,19 +88,20 @@ def make_audio(path: Path, seconds: float = 0.5) -> Path:
 def make_two_sizes(path: Path, first: tuple[int, int], second: tuple[int, int], each: int) -> Path:
     """An MJPEG .mkv or .avi of `each` frames of one size, then `each` of another."""
     with av.open(path, "w") as container:
-        stream = _mjpeg(container, first)
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.height, stream.width = first
+        stream.pix_fmt = "yuvj420p"
         for part, size in enumerate((first, second)):
-            with av.open(path.with_suffix(".scratch.avi"), "w") as scratch:
-                encoder = _mjpeg(scratch, size)
-                for index in range(each):
-                    frame = av.VideoFrame.from_ndarray(picture(index, size), format="rgb24")
-                    frame = frame.reformat(format="yuvj420p")
-                    frame.pts, frame.time_base = part * each + index, Fraction(1, 30)
-                    for packet in encoder.encode(frame):
-                        packet.stream = stream
-                        packet.time_base = Fraction(1, 30)
-                        container.mux(packet)
-            path.with_suffix(".scratch.avi").unlink()
+            encoder = VideoCodecContext.create("mjpeg", "w")
+            encoder.height, encoder.width = size
+            encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 30)
+            for index in range(each):
+                frame = av.VideoFrame.from_ndarray(picture(index, size), format="rgb24")
+                frame = frame.reformat(format="yuvj420p")
+                frame.pts, frame.time_base = part * each + index, Fraction(1, 30)
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
     return path
 
 
@@ -115,13 +119,6 @@ def scratch(path: Path, start: float, length: int) -> Path:
     data[first : first + length] = bytes(length)
     path.write_bytes(data)
     return path
-
-
-def _mjpeg(container: OutputContainer, size: tuple[int, int]) -> VideoStream:
-    stream: VideoStream = container.add_stream("mjpeg", rate=30)
-    stream.height, stream.width = size
-    stream.pix_fmt = "yuvj420p"
-    return stream
 
 
 def _silence(container: OutputContainer, stream: AudioStream, seconds: float) -> None:

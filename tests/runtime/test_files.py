@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime import files
 from vidtok_edge.runtime.files import write_beside, write_folder_beside
 
 
@@ -150,7 +149,7 @@ def test_free_space_that_cannot_be_asked_for(
     def fails(_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(files.shutil, "disk_usage", fails)
+    monkeypatch.setattr("shutil.disk_usage", fails)
     with (
         pytest.raises(OutputNotWritable, match="free space unknown"),
         write_beside(tmp_path / "out"),
@@ -194,7 +193,7 @@ def test_force_does_not_delete_a_folder_of_something_else(tmp_path: Path) -> Non
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
     with (
-        pytest.raises(UsageError, match="holds files but no manifest.json"),
+        pytest.raises(UsageError, match=r"holds files but no manifest\.json"),
         write_folder_beside(tmp_path / "thesis", force=True),
     ):
         pass

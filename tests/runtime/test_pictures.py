@@ -55,7 +55,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="all must be equal"):
         contact_sheet(path, [("x", a, a), ("y", a[:-1], a[:-1])], "t")
     with pytest.raises(UsageError, match="allowed: uint8"):
-        side_by_side(a.astype(np.float32), a)  # type: ignore[arg-type]
+        side_by_side(a.astype(np.float32), a)
     with pytest.raises(UsageError, match="Show fewer"):
         contact_sheet(path, [("x", a, a)] * 100, "t")
     with pytest.raises(OutputNotWritable):

@@ -82,6 +82,8 @@ def test_round_trip(tmp_path: Path, make: Any) -> None:
     assert (loaded.latents, loaded.grid) == (3, (4, 6))
     assert "(3," in repr(loaded)
     assert os.listdir(tmp_path) == ["a.npz"]
+    tokens.save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 @in_one_folder

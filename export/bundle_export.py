@@ -1,0 +1,135 @@
+"""The main path of the exporter: a variant in, a verified bundle out."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+
+from vidtok_edge import __version__
+from vidtok_edge.export.bundle_files import KINDS, Stage, _no_stage, write_graphs, write_manifest
+from vidtok_edge.export.interface import Interface, interface_of
+from vidtok_edge.export.parity import ParityReport
+from vidtok_edge.export.step import StepOptions
+from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.manifest import WeightsFacts
+from vidtok_edge.vidtok_ref import EMBEDDED, Variant, variant_by_name
+from vidtok_edge.vidtok_ref.weights import load_weights
+
+__all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
+
+PARITY_REPORT = "reports/parity.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What to export.
+
+    Attributes:
+        variant: a full or short name.
+        checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the package.
+        options: sizes, streams, chunk, form, io.
+        output: the folder to write.
+        force: replace a bundle that is there.
+        seed: of random weights.
+    """
+
+    variant: str
+    output: Path
+    checkpoint: str | None = None
+    options: StepOptions = field(default_factory=StepOptions)
+    force: bool = False
+    seed: int = 0
+
+    @property
+    def resolved(self) -> Variant:
+        """The variant meant: without a checkpoint `fsq` is the embedded one."""
+        if self.checkpoint is None and self.variant == "fsq":
+            return EMBEDDED
+        return variant_by_name(self.variant)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPlan:
+    """What an export would write."""
+
+    variant: Variant
+    encoder: Interface
+    decoder: Interface
+    weight_bytes: dict[str, int]
+    """Of the encoder and the decoder, float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle that was written, and whether it holds its promise."""
+
+    bundle: Bundle
+    report: ParityReport
+
+
+def plan_export(request: ExportRequest) -> ExportPlan:
+    """What `export_bundle` would write; loads no weights and writes nothing.
+
+    Raises:
+        UnknownVariant, UnsupportedSize, UsageError: as `export_bundle`.
+    """
+    variant = request.resolved
+    interfaces = [interface_of(variant, request.options, kind) for kind in KINDS]
+    return ExportPlan(variant, interfaces[0], interfaces[1], _weight_bytes(variant))
+
+
+def _weight_bytes(variant: Variant) -> dict[str, int]:
+    from vidtok_edge.vidtok_ref.checkpoint import shapes_of
+
+    sizes = dict.fromkeys(KINDS, 0)
+    for key, shape in shapes_of(variant).items():
+        kind = "encoder" if key.startswith("encoder.") else "decoder"
+        sizes[kind] += 4 * int(torch.Size(shape).numel())
+    return dict(sizes)
+
+
+def export_bundle(request: ExportRequest, stage: Stage = _no_stage) -> Exported:
+    """Load weights, write both step graphs, verify them, and only then put the bundle in its place.
+
+    A failed or interrupted export leaves nothing behind. A bundle whose verification fails is written and
+    marked unverified: the caller decides, the command exits 1.
+
+    Args:
+        request: what to export.
+        stage: called around each stage, for progress.
+
+    Raises:
+        UnknownVariant, UnsupportedSize, UsageError, OutputExists: the request is wrong.
+        CheckpointError, HubUnreachable: the weights cannot be had.
+        OutputNotWritable: the bundle cannot be written.
+    """
+    request.options.check(request.resolved)
+    with write_folder_beside(request.output, request.force) as folder:
+        with stage("weights", None):
+            model, origin = load_weights(request.variant, request.checkpoint, request.seed)
+        weights = WeightsFacts(origin.source, origin.location, origin.sha256)
+        bundle = write_graphs(model, request.options, folder, weights, stage)
+        with stage("verification", None):
+            report = verify_bundle(bundle, model)
+        report.write(folder / PARITY_REPORT, machine_facts())
+        write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
+    return Exported(Bundle.load(request.output), report)
+
+
+def machine_facts() -> list[tuple[str, str]]:
+    """What a report should say about where it was made."""
+    return [
+        ("toolkit", __version__),
+        ("torch", torch.__version__),
+        ("onnx", onnx.__version__),
+        ("onnxruntime", onnxruntime.__version__),
+        ("python", platform.python_version()),
+        ("machine", f"{platform.system()} {platform.machine()}"),
+    ]
