@@ -1,1 +1,421 @@
-"""x"""
+"""The command line: parses and prints; each command calls one function of the rooms.
+
+What a command needs is imported inside it, so that `--help` is instant and works with no extra installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from vidtok_edge import __version__
+from vidtok_edge.errors import CheckFailed, MissingDependency, VidTokEdgeError
+
+if TYPE_CHECKING:
+    from vidtok_edge.export import ExportPlan, ParityReport
+    from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.manifest import Manifest
+    from vidtok_edge.runtime.transcode import Progress
+
+__all__ = ["export_main", "main"]
+
+OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
+
+
+class _Group(click.Group):
+    """Turns an error of ours into one line and its exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        return _reporting(lambda: super(_Group, self).invoke(context))
+
+
+class _Command(click.Command):
+    """The same for a command that is a program of its own."""
+
+    def invoke(self, context: click.Context) -> Any:
+        return _reporting(lambda: super(_Command, self).invoke(context))
+
+
+def _reporting(call: Any) -> Any:
+    try:
+        return call()
+    except VidTokEdgeError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+
+
+class _Size(click.ParamType):
+    """HxW in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        try:
+            height, width = (int(part) for part in str(value).lower().split("x"))
+        except ValueError:
+            self.fail(f"{value!r} is not a size; write height x width in pixels, as 256x256")
+        return height, width
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vidtok-edge")
+def main() -> None:
+    """Streaming VidTok video tokenizers on the edge: export, run, measure.
+
+    Exit codes: 0 done; 1 a check did not pass; 2 the command was wrong; 3 the input was bad; 4 the environment
+    lacks something.
+    """
+
+
+# --- export -----------------------------------------------------------------------------------
+
+
+@main.command(cls=_Command, context_settings={"show_default": True})
+@click.option("--variant", required=True, help="fsq, kl, or a full name; see `variants`.")
+@click.option("--checkpoint", metavar="PATH|hub|random", help="Weights; none: the small tokenizer "
+              "that ships with the package, for --variant fsq.")
+@click.option("--size", type=_Size(), default="256x256", help="Frame height x width in pixels.")
+@click.option("--streams", default=1, metavar="B", help="Slots of the batch: how many cameras.")
+@click.option("--chunk", type=int, metavar="N", help="Latents per call.  [default: 1; non-causal: "
+              "the whole window]")
+@click.option("--form", type=click.Choice(["conv2d", "conv3d"]), default="conv2d",
+              help="Layout of the computation; conv2d is for CPUs, which is best on a GPU is unknown.")
+@click.option("--io", type=click.Choice(["uint8", "float"]), default="uint8",
+              help="Frames as bytes, or as float32 in [-1, 1] for comparing numbers.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write.  "
+              "[default: vidtok-VARIANT]")
+@click.option("--seed", default=0, help="Of --checkpoint random.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+def export(
+    variant: str,
+    checkpoint: str | None,
+    size: tuple[int, int],
+    streams: int,
+    chunk: int | None,
+    form: Literal["conv2d", "conv3d"],
+    io: Literal["uint8", "float"],
+    output: Path | None,
+    seed: int,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Write a verified streaming bundle: step graphs, manifest, parity report."""
+    _need_export()
+    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle, plan_export
+    from vidtok_edge.vidtok_ref import EMBEDDED
+
+    request = ExportRequest(variant, output or Path(f"vidtok-{variant}"), checkpoint,
+                            force=force, seed=seed)  # fmt: skip
+    resolved = request.resolved
+    latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
+    request = request.with_options(StepOptions(*size, streams, latents, form, io))
+    click.echo(f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call")
+    if resolved is EMBEDDED:
+        click.secho(
+            "This is the small tokenizer that ships with the package: for demonstration and tests.\n"
+            f"{OFFICIAL}",
+            fg="yellow",
+        )
+    click.echo(f"promise  {resolved.promise}")
+    if dry_run:
+        _print_plan(plan_export(request), request.output)
+        return
+    exported = export_bundle(request, _stage)
+    _print_report(exported.report)
+    click.echo(f"\n{_describe(exported.bundle.manifest)}\n{request.output}")
+    _require_passed(exported.report, f"{request.output} was written and is marked unverified")
+
+
+export_main = export
+"""`vidtok-export`, the same command as a program of its own."""
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
+@click.option("--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, "
+              "tensorrt-rtx.")
+def verify(bundle: Path, checkpoint: str | None, backend: str) -> None:
+    """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
+    _need_export()
+    from vidtok_edge.export import verify_written
+    from vidtok_edge.runtime import Bundle
+
+    loaded = Bundle.load(bundle, check_hashes=True)
+    click.echo(_describe(loaded.manifest))
+    with _stage("verification", None):
+        report = verify_written(loaded, checkpoint, backend)
+    _print_report(report)
+    _require_passed(report, f"{bundle} is marked unverified")
+
+
+@main.command()
+def variants() -> None:
+    """List the published models and the one that ships with the package."""
+    from vidtok_edge.vidtok_ref import EMBEDDED, SHORT_NAMES, VARIANTS
+
+    short = {name: key for key, name in SHORT_NAMES.items()}
+    rows = [("variant", "version", "latent", "T x H x W", "streaming", "")]
+    for variant in VARIANTS.values():
+        space = variant.space_factor
+        latent = f"FSQ {variant.codebook_size}" if variant.latent == "fsq" else f"KL {variant.z_channels}"
+        note = "ships with the package" if variant is EMBEDDED else short.get(variant.name, "")
+        rows.append((
+            variant.name,
+            variant.version,
+            latent,
+            f"{variant.time_factor} x {space} x {space}",
+            variant.promise.partition(":")[0],
+            note,
+        ))  # fmt: skip
+    _print_columns(rows)
+
+
+# --- clips ------------------------------------------------------------------------------------
+
+_bundle = click.option("--bundle", "-b", required=True, type=click.Path(path_type=Path),
+                       help="Folder that `export` wrote.")  # fmt: skip
+_output = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
+_backend = click.option("--backend", default="auto", show_default=True,
+                        help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
+_force = click.option("--force", is_flag=True, help="Replace what is there.")
+_fit = click.option("--fit", type=click.Choice(["crop", "letterbox"]), default="crop",
+                    show_default=True, help="How the clip is brought to the bundle's size.")  # fmt: skip
+_fps = click.option("--fps", metavar="N|every-frame", help="Sample the clip at about N frames per second, "
+                    "or take each frame of a variable rate as it comes.")  # fmt: skip
+
+
+@main.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@_bundle
+@_output
+@_fit
+@_fps
+@_backend
+@_force
+def encode(
+    clip: Path, bundle: Path, output: Path, fit: Literal["crop", "letterbox"], fps: str | None,
+    backend: str, force: bool,
+) -> None:  # fmt: skip
+    """A clip to tokens (.npz)."""
+    _need_video()
+    from vidtok_edge.runtime.transcode import ClipSource, encode_clip
+
+    loaded = _load(bundle)
+    source = ClipSource(clip, fit, _rate(fps))
+    with _frame_bar("encoding") as progress:
+        done = encode_clip(loaded, source, output, backend=backend, force=force, progress=progress)
+    click.echo(
+        f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
+        f"{'tokens' if loaded.manifest.model.levels else 'values'}, {done.bits_per_pixel:.4f} bits per pixel, "
+        f"{done.frames / done.seconds:.1f} frames/s\n{output}"
+    )
+    _report_loss(done.lost)
+
+
+@main.command()
+@click.argument("tokens", type=click.Path(path_type=Path))
+@_bundle
+@_output
+@click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")
+@_backend
+@_force
+def decode(
+    tokens: Path, bundle: Path, output: Path, fps: float | None, backend: str, force: bool
+) -> None:
+    """Tokens to a clip (.mp4, .mkv)."""
+    _need_video()
+    from vidtok_edge.runtime.transcode import decode_file
+
+    with _frame_bar("decoding") as progress:
+        done = decode_file(
+            _load(bundle), tokens, output, fps=fps, backend=backend, force=force, progress=progress
+        )
+    click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")
+
+
+@main.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@_bundle
+@_output
+@click.option("--picture", type=click.Path(path_type=Path), help="The contact sheet.  [default: OUTPUT as .png]")
+@_fit
+@_fps
+@_backend
+@_force
+def reconstruct(
+    clip: Path, bundle: Path, output: Path, picture: Path | None, fit: Literal["crop", "letterbox"],
+    fps: str | None, backend: str, force: bool,
+) -> None:  # fmt: skip
+    """A clip through the tokenizer and back: side by side, a picture, and figures."""
+    _need_video()
+    from vidtok_edge.runtime.transcode import ClipSource, reconstruct_clip
+
+    loaded = _load(bundle)
+    source = ClipSource(clip, fit, _rate(fps))
+    sheet = picture or output.with_suffix(".png")
+    with _frame_bar("reconstructing") as progress:
+        done = reconstruct_clip(
+            loaded, source, output, picture=sheet, backend=backend, force=force, progress=progress
+        )
+    _print_columns([
+        ("frames", f"{done.frames} at {done.fps:g} fps"),
+        ("PSNR", f"{done.psnr_db:.2f} dB (worst {done.worst_psnr_db:.2f} dB, frame {done.worst_frame})"),
+        ("SSIM", f"{done.ssim:.4f}"),
+        ("token rate", f"{done.tokens_per_second:.0f} positions/s, {done.bits_per_second / 1000:.1f} kbit/s"),
+        ("bits per pixel", f"{done.bits_per_pixel:.4f}"),
+        ("encode", f"{done.encode_fps:.1f} frames/s"),
+        ("decode", f"{done.decode_fps:.1f} frames/s"),
+        ("backend", done.backend),
+        ("clip", str(output)),
+        ("picture", str(sheet)),
+    ])  # fmt: skip
+    _report_loss(done.lost)
+
+
+@main.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and the line that installs it."""
+    from vidtok_edge.errors import BackendUnavailable
+    from vidtok_edge.runtime.doctor import examine
+
+    findings = examine()
+    _print_columns(
+        [
+            (
+                click.style("ok", fg="green") if f else click.style("--", fg="yellow"),
+                f.name,
+                f.found or "absent",
+                f.purpose,
+                "" if f else f.install,
+            )
+            for f in findings
+        ]
+    )
+    missing = [f for f in findings if f.needed and not f]
+    if missing:
+        raise BackendUnavailable(f"Nothing here can run a bundle. Install: {missing[0].install}")
+
+
+# --- printing and needing ---------------------------------------------------------------------
+
+
+def _need(purpose: str, extra: str, packages: tuple[str, ...]) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(package, extra, purpose)
+
+
+def _need_export() -> None:
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "av")
+    _need("This command", "export", packages)
+
+
+def _need_video() -> None:
+    _need("This command", "video", ("av", "PIL"))
+
+
+def _load(path: Path) -> Bundle:
+    from vidtok_edge.runtime import Bundle
+
+    bundle = Bundle.load(path)
+    if not bundle.manifest.verified:
+        click.secho(f"warning: {path} did not pass its verification", fg="yellow", err=True)
+    return bundle
+
+
+def _rate(text: str | None) -> float | Literal["every-frame"] | None:
+    if text is None or text == "every-frame":
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor every-frame") from None
+
+
+@contextmanager
+def _stage(name: str, path: Path | None) -> Iterator[None]:
+    """One line per stage: its name while it runs, then seconds and megabytes."""
+    click.echo(f"{name:<20}", nl=False)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        click.echo(" not finished")
+        raise
+    size = f"{path.stat().st_size / 1e6:9.1f} MB" if path is not None else ""
+    click.echo(f" {time.perf_counter() - start:7.1f} s {size}")
+
+
+@contextmanager
+def _frame_bar(label: str) -> Iterator[Progress]:
+    """A progress bar over frames; on something that is no terminal, nothing."""
+    with click.progressbar(length=1, label=label, file=sys.stderr, show_pos=True) as bar:
+        bar.length = 0
+
+        def progress(done: int, total: int | None) -> None:
+            bar.length = max(total or 0, done)
+            bar.update(done - bar.pos)
+
+        yield progress
+
+
+def _report_loss(lost: str | None) -> None:
+    if lost is not None:
+        from vidtok_edge.errors import ClipError
+
+        raise ClipError(f"the clip is damaged; what could be read was used. {lost}")
+
+
+def _require_passed(report: ParityReport, otherwise: str) -> None:
+    if not report:
+        worst = "; ".join(str(failure) for failure in report.failures)
+        raise CheckFailed(f"{otherwise}: {worst}")
+
+
+def _print_report(report: ParityReport) -> None:
+    click.echo(f"\nparity of {report.variant} on {report.backend}, against the PyTorch reference")
+    click.echo(report.table())
+
+
+def _describe(manifest: Manifest) -> str:
+    caches = ", ".join(f"{g.kind} {g.cache_bytes / 1e6:.1f} MB" for g in manifest.graphs)
+    weights = f"{manifest.weights.source}, {manifest.weights.location}, {manifest.weights.sha256[:12]}"
+    return (
+        f"{manifest.model.variant}  weights: {weights}\n"
+        f"caches   {caches} for {manifest.streams} stream(s); a running graph holds two sets"
+    )
+
+
+def _print_plan(plan: ExportPlan, output: Path) -> None:
+    click.echo(f"would write {output}:")
+    rows = []
+    for kind, interface in (("encoder", plan.encoder), ("decoder", plan.decoder)):
+        caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
+        size = sum(spec.nbytes for spec in caches) / 1e6
+        rows.append((
+            f"  {kind}.fp32.onnx",
+            f"about {plan.weight_bytes[kind] / 1e6:.0f} MB",
+            f"{len(caches)} caches, {size:.1f} MB",
+            ", ".join(map(str, interface.inputs[:1])),
+        ))  # fmt: skip
+    _print_columns(rows)
+
+
+def _print_columns(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(click.unstyle(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+if __name__ == "__main__":
+    main()

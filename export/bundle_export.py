@@ -19,8 +19,7 @@ from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest import WeightsFacts
-from vidtok_edge.vidtok_ref import EMBEDDED, Variant, variant_by_name
-from vidtok_edge.vidtok_ref.weights import load_weights
+from vidtok_edge.vidtok_ref import EMBEDDED, Variant, load_weights, variant_by_name
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
 
@@ -46,6 +45,10 @@ class ExportRequest:
     options: StepOptions = field(default_factory=StepOptions)
     force: bool = False
     seed: int = 0
+
+    def with_options(self, options: StepOptions) -> ExportRequest:
+        """The same request with other options."""
+        return replace(self, options=options)
 
     @property
     def resolved(self) -> Variant:

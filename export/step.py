@@ -40,9 +40,20 @@ class StepOptions:
     form: FormName = "conv2d"
     io: Literal["uint8", "float"] = "uint8"
 
+    @classmethod
+    def chunk_for(cls, variant: Variant) -> int:
+        """Latents per call where nobody says: 1, or the whole window of a non-causal variant."""
+        return 1 if variant.causal else variant.window // variant.time_factor
+
     def check(self, variant: Variant) -> None:
         """Raise `UsageError` where `variant` cannot be lowered so."""
         variant.check_size(self.height, self.width)
+        window = self.chunk_for(variant)
+        if not variant.causal and self.chunk != window:
+            raise UsageError(
+                f"{variant.name} does not stream: it works on windows of {variant.window} frames, "
+                f"so --chunk can only be {window}, got {self.chunk}. Leave it out."
+            )
         for name, value in (("streams", self.streams), ("chunk", self.chunk)):
             if value < 1:
                 raise UsageError(f"--{name} must be 1 or more, got {value}.")

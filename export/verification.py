@@ -210,15 +210,7 @@ def _stream_encode(encoder: StreamEncoder, step: Step, frames: Array, slot: int 
 
 def _stream_decode(decoder: StreamDecoder, step: Step, values: Array, frames_real: int) -> Array:
     _poison(step)
-    share = decoder.framing.first_frame(len(values))
-    missing = share - frames_real
-    pictures = []
-    for i, value in enumerate(values):
-        last = i == len(values) - 1
-        own = decoder.framing.first_frame(i + 1) - decoder.framing.first_frame(i)
-        pictures += decoder.push_values(
-            value[None], frames_real=own - missing if last and missing else None
-        )
+    pictures = decoder.push_values(values, frames_real=frames_real)
     pictures += decoder.finish()
     assert [p.frame for p in pictures] == list(range(len(pictures)))
     return np.stack([p.pixels for p in pictures])

@@ -153,13 +153,17 @@ class TokenFile:
         if Path(path).suffix.lower() != suffix:
             raise UsageError(f"{path}: these tokens are stored as {suffix}. Name it so.")
         with write_beside(path, force) as temporary, temporary.open("wb") as file:
-            if self.meta is None:
-                npy_format.write_array(file, self._main, allow_pickle=False)
-                return
-            arrays = {n: a for n in _ARRAYS if (a := getattr(self, n)) is not None}
-            assert self.time_ns is not None
-            arrays |= {"time_ns": self.time_ns, "meta": np.array(self.meta.to_json())}
-            _write_npz(file, arrays)
+            self.write_to(file)
+
+    def write_to(self, file: IO[bytes]) -> None:
+        """Write the bytes of the `.npz`, or without meta of the `.npy`, to an open file."""
+        if self.meta is None:
+            npy_format.write_array(file, self._main, allow_pickle=False)
+            return
+        arrays = {n: a for n in _ARRAYS if (a := getattr(self, n)) is not None}
+        assert self.time_ns is not None
+        arrays |= {"time_ns": self.time_ns, "meta": np.array(self.meta.to_json())}
+        _write_npz(file, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenFile:

@@ -1,0 +1,58 @@
+"""Verification of a bundle that was written earlier, perhaps elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vidtok_edge.errors import CheckpointError, UsageError
+from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
+from vidtok_edge.export.bundle_files import write_manifest
+from vidtok_edge.export.parity import ParityReport
+from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.vidtok_ref import VidTok, load_weights
+
+__all__ = ["verify_written"]
+
+
+def verify_written(
+    bundle: Bundle, checkpoint: str | None = None, backend: str = "auto"
+) -> ParityReport:
+    """Verify `bundle` against the reference with its weights; store the report and the verdict in it.
+
+    Args:
+        bundle: as loaded.
+        checkpoint: the file its weights came from; not needed for embedded, random and hub weights.
+        backend: as `Bundle.encoder`.
+
+    Raises:
+        UsageError: the weights came from a file, and none is named.
+        CheckpointError: the weights are not those of the bundle.
+    """
+    model = _reference(bundle, checkpoint)
+    report = verify_bundle(bundle, model, backend)
+    report.write(bundle.path / PARITY_REPORT, machine_facts())
+    write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
+    return report
+
+
+def _reference(bundle: Bundle, checkpoint: str | None) -> VidTok:
+    weights, variant = bundle.manifest.weights, bundle.manifest.model.variant
+    seed = 0
+    if checkpoint is None:
+        if weights.source == "file":
+            raise UsageError(
+                f"The weights of {bundle.path} came from the file {weights.location}. "
+                "Name it with --checkpoint."
+            )
+        if weights.source != "embedded":
+            checkpoint = weights.source
+        if weights.source == "random":
+            seed = int(weights.location.removeprefix("seed "))
+    model, origin = load_weights(variant, checkpoint, seed)
+    if origin.sha256 != weights.sha256:
+        raise CheckpointError(
+            f"The weights have SHA-256 {origin.sha256[:12]}…, those of the bundle "
+            f"{weights.sha256[:12]}…. Name the checkpoint that the bundle was exported from."
+        )
+    return model

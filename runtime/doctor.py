@@ -1,0 +1,114 @@
+"""What this machine has, what it lacks, and the line that installs it. Imports none of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked for. Truthy where it is there."""
+
+    name: str
+    found: str
+    """Version or description; empty where it is absent."""
+    purpose: str
+    install: str = ""
+    needed: bool = False
+    """Without it nothing runs."""
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+
+_PACKAGES = (
+    # distributions (any of them), purpose, extra
+    (("numpy",), "the runtime", ""),
+    (("av",), "reads and writes clips", "video"),
+    (("pillow",), "contact sheets", "video"),
+    (("torch",), "the reference model and export", "export"),
+    (("onnx",), "export", "export"),
+    (("onnxscript",), "export", "export"),
+    (("safetensors",), "weights", "export"),
+    (("huggingface-hub",), "official weights", "hub"),
+    (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines", "tensorrt"),
+    (("onnxruntime-ep-nv-tensorrt-rtx-cu13",), "TensorRT-RTX provider", "tensorrt-rtx"),
+)
+
+
+def examine() -> list[Finding]:
+    """Everything that `vidtok-edge doctor` reports, backends first."""
+    return [*_backends(), *_packages(), *_machine()]
+
+
+def _backends() -> list[Finding]:
+    line = 'pip install "vidtok-edge[ort]"  (or [gpu] for CUDA)'
+    if importlib.util.find_spec("onnxruntime") is None:
+        return [Finding("onnxruntime", "", "runs bundles", line, needed=True)]
+    try:
+        import onnxruntime as ort  # the one import: only it knows its providers
+    except Exception as error:  # a broken install fails in many ways
+        reason = f"installed, but fails to import: {error}"
+        return [Finding("onnxruntime", "", f"runs bundles ({reason})", line, needed=True)]
+    providers = ort.get_available_providers()
+    findings = [Finding("onnxruntime", ort.__version__, "runs bundles", needed=True)]
+    for backend, provider, extra in (
+        ("cpu", "CPUExecutionProvider", "ort"),
+        ("cuda", "CUDAExecutionProvider", "gpu"),
+        ("tensorrt", "TensorrtExecutionProvider", "gpu,tensorrt"),
+        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider", "ort,tensorrt-rtx"),
+    ):
+        found = provider if provider in providers else ""
+        install = f'pip install "vidtok-edge[{extra}]"'
+        findings.append(Finding(f"backend {backend}", found, "ONNX Runtime provider", install))
+    return findings
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for names, purpose, extra in _PACKAGES:
+        found = next((text for name in names if (text := _version(name))), "")
+        install = f'pip install "vidtok-edge[{extra}]"' if extra else ""
+        findings.append(Finding(names[0], found, purpose, install))
+    return findings
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _machine() -> list[Finding]:
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    jetson = Path("/etc/nv_tegra_release")
+    release = jetson.read_text(encoding="utf-8").splitlines()[0] if jetson.is_file() else ""
+    return [
+        Finding("machine", system, ""),
+        Finding("NVIDIA GPU", _gpu(), "engines and CUDA", "install the NVIDIA driver"),
+        Finding("Jetson", release, "L4T release"),
+    ]
+
+
+def _gpu() -> str:
+    """Names, driver and memory as `nvidia-smi` tells, or nothing."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(
+            [program, *query], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "; ".join(result.stdout.split("\n")).strip("; ")
