@@ -8,6 +8,7 @@ CLIP := vidtok_ref/embedded/clip_robot.mp4
 .PHONY: demo test lint format bench clean
 
 demo: $(VENV)/.installed
+	mkdir -p $(DEMO)
 	$(BIN)/vidtok-export --variant fsq --output $(DEMO)/vidtok-fsq --force
 	$(BIN)/vidtok-edge reconstruct $(CLIP) --bundle $(DEMO)/vidtok-fsq --output $(DEMO)/side_by_side.mp4 --force
 

@@ -1,6 +1,7 @@
 """The command line: parses and prints; each command calls one function of the rooms.
 
-What a command needs is imported inside it, so that `--help` is instant and works with no extra installed.
+What a command needs is imported inside it, so that `--help` is instant and works with no extra
+installed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,7 +52,7 @@ def _reporting(call: Any) -> Any:
         sys.exit(error.exit_code)
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
     """HxW in pixels."""
 
     name = "HxW"
@@ -69,8 +70,8 @@ class _Size(click.ParamType):
 def main() -> None:
     """Streaming VidTok video tokenizers on the edge: export, run, measure.
 
-    Exit codes: 0 done; 1 a check did not pass; 2 the command was wrong; 3 the input was bad; 4 the environment
-    lacks something.
+    Exit codes: 0 done; 1 a check did not pass; 2 the command was wrong; 3 the input was bad;
+    4 the environment lacks something.
     """
 
 
@@ -79,18 +80,37 @@ def main() -> None:
 
 @main.command(cls=_Command, context_settings={"show_default": True})
 @click.option("--variant", required=True, help="fsq, kl, or a full name; see `variants`.")
-@click.option("--checkpoint", metavar="PATH|hub|random", help="Weights; none: the small tokenizer "
-              "that ships with the package, for --variant fsq.")
+@click.option(
+    "--checkpoint",
+    metavar="PATH|hub|random",
+    help="Weights; none: the small tokenizer that ships with the package, for --variant fsq.",
+)
 @click.option("--size", type=_Size(), default="256x256", help="Frame height x width in pixels.")
 @click.option("--streams", default=1, metavar="B", help="Slots of the batch: how many cameras.")
-@click.option("--chunk", type=int, metavar="N", help="Latents per call.  [default: 1; non-causal: "
-              "the whole window]")
-@click.option("--form", type=click.Choice(["conv2d", "conv3d"]), default="conv2d",
-              help="Layout of the computation; conv2d is for CPUs, which is best on a GPU is unknown.")
-@click.option("--io", type=click.Choice(["uint8", "float"]), default="uint8",
-              help="Frames as bytes, or as float32 in [-1, 1] for comparing numbers.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write.  "
-              "[default: vidtok-VARIANT]")
+@click.option(
+    "--chunk",
+    type=int,
+    metavar="N",
+    help="Latents per call.  [default: 1; non-causal: the whole window]",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["conv2d", "conv3d"]),
+    default="conv2d",
+    help="Layout of the computation; conv2d is for CPUs, which is best on a GPU is unknown.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "float"]),
+    default="uint8",
+    help="Frames as bytes, or as float32 in [-1, 1] for comparing numbers.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder to write.  [default: vidtok-VARIANT]",
+)
 @click.option("--seed", default=0, help="Of --checkpoint random.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
@@ -117,10 +137,12 @@ def export(
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
     request = request.with_options(StepOptions(*size, streams, latents, form, io))
-    click.echo(f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call")
+    click.echo(
+        f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
+    )
     if resolved is EMBEDDED:
         click.secho(
-            "This is the small tokenizer that ships with the package: for demonstration and tests.\n"
+            "This is the small tokenizer that ships with the package, for demonstration and tests.\n"
             f"{OFFICIAL}",
             fg="yellow",
         )
@@ -141,8 +163,9 @@ export_main = export
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
-@click.option("--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, "
-              "tensorrt-rtx.")
+@click.option(
+    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
+)
 def verify(bundle: Path, checkpoint: str | None, backend: str) -> None:
     """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
     _need_export()
@@ -166,7 +189,11 @@ def variants() -> None:
     rows = [("variant", "version", "latent", "T x H x W", "streaming", "")]
     for variant in VARIANTS.values():
         space = variant.space_factor
-        latent = f"FSQ {variant.codebook_size}" if variant.latent == "fsq" else f"KL {variant.z_channels}"
+        latent = (
+            f"FSQ {variant.codebook_size}"
+            if variant.latent == "fsq"
+            else f"KL {variant.z_channels}"
+        )
         note = "ships with the package" if variant is EMBEDDED else short.get(variant.name, "")
         rows.append((
             variant.name,
@@ -188,9 +215,10 @@ _backend = click.option("--backend", default="auto", show_default=True,
                         help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
 _force = click.option("--force", is_flag=True, help="Replace what is there.")
 _fit = click.option("--fit", type=click.Choice(["crop", "letterbox"]), default="crop",
-                    show_default=True, help="How the clip is brought to the bundle's size.")  # fmt: skip
-_fps = click.option("--fps", metavar="N|every-frame", help="Sample the clip at about N frames per second, "
-                    "or take each frame of a variable rate as it comes.")  # fmt: skip
+                    show_default=True,
+                    help="How the clip is brought to the bundle's size.")  # fmt: skip
+_fps = click.option("--fps", metavar="N|every-frame", help="Sample the clip at about N frames per "
+                    "second, or take each frame of a variable rate as it comes.")  # fmt: skip
 
 
 @main.command()
@@ -215,7 +243,8 @@ def encode(
         done = encode_clip(loaded, source, output, backend=backend, force=force, progress=progress)
     click.echo(
         f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
-        f"{'tokens' if loaded.manifest.model.levels else 'values'}, {done.bits_per_pixel:.4f} bits per pixel, "
+        f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
+        f"{done.bits_per_pixel:.4f} bits per pixel, "
         f"{done.frames / done.seconds:.1f} frames/s\n{output}"
     )
     _report_loss(done.lost)
@@ -246,7 +275,11 @@ def decode(
 @click.argument("clip", type=click.Path(path_type=Path))
 @_bundle
 @_output
-@click.option("--picture", type=click.Path(path_type=Path), help="The contact sheet.  [default: OUTPUT as .png]")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="The contact sheet.  [default: OUTPUT as .png]",
+)
 @_fit
 @_fps
 @_backend
@@ -388,7 +421,9 @@ def _print_report(report: ParityReport) -> None:
 
 def _describe(manifest: Manifest) -> str:
     caches = ", ".join(f"{g.kind} {g.cache_bytes / 1e6:.1f} MB" for g in manifest.graphs)
-    weights = f"{manifest.weights.source}, {manifest.weights.location}, {manifest.weights.sha256[:12]}"
+    weights = (
+        f"{manifest.weights.source}, {manifest.weights.location}, {manifest.weights.sha256[:12]}"
+    )
     return (
         f"{manifest.model.variant}  weights: {weights}\n"
         f"caches   {caches} for {manifest.streams} stream(s); a running graph holds two sets"
@@ -410,10 +445,12 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
     _print_columns(rows)
 
 
-def _print_columns(rows: list[tuple[str, ...]]) -> None:
+def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(click.unstyle(row[i])) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        cells = [cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)]
+        cells = [
+            cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)
+        ]
         click.echo("  ".join(cells).rstrip())
 
 

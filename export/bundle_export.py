@@ -20,6 +20,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest import WeightsFacts
 from vidtok_edge.vidtok_ref import EMBEDDED, Variant, load_weights, variant_by_name
+from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
 
@@ -89,13 +90,11 @@ def plan_export(request: ExportRequest) -> ExportPlan:
 
 
 def _weight_bytes(variant: Variant) -> dict[str, int]:
-    from vidtok_edge.vidtok_ref.checkpoint import shapes_of
-
-    sizes = dict.fromkeys(KINDS, 0)
+    sizes: dict[str, int] = dict.fromkeys(KINDS, 0)
     for key, shape in shapes_of(variant).items():
         kind = "encoder" if key.startswith("encoder.") else "decoder"
         sizes[kind] += 4 * int(torch.Size(shape).numel())
-    return dict(sizes)
+    return sizes
 
 
 def export_bundle(request: ExportRequest, stage: Stage = _no_stage) -> Exported:

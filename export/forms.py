@@ -122,7 +122,8 @@ class Conv3dForm:
         return _ChannelNorm(weight, bias, channel_axis=1)
 
     def interleave(self, x: Tensor) -> Tensor:
-        pairs = x.unflatten(1, (2, -1))  # [B, 2, C, T, H, W]
+        batch, channels, *sizes = x.shape
+        pairs = x.reshape(batch, 2, channels // 2, *sizes)
         return pairs.permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
 
     def to_sequence(self, x: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ class _Conv2d(nn.Module):
             last = (frames - 1) * stride + 1
             x = torch.cat([x[:, k : k + last : stride] for k in range(self.taps)], dim=2)
         y = _conv2d(x.flatten(0, 1), self.weight, self.bias, self.padding, self.space_stride)
-        return y.unflatten(0, (batch, -1))
+        return y.reshape(batch, -1, *y.shape[1:])
 
 
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor, pad: Padding, stride: int) -> Tensor:
@@ -195,7 +196,7 @@ class _PhaseUpsample(nn.Module):
             for weight, pad in zip(self.phases, pads, strict=True)
         ]
         y = F.pixel_shuffle(torch.stack(outputs, dim=2).flatten(1, 2), 2)
-        return y.unflatten(0, (batch, -1))
+        return y.reshape(batch, -1, *y.shape[1:])
 
 
 def _merge_taps(weight: Tensor, axis: int, phase: int) -> Tensor:

@@ -108,9 +108,10 @@ def _layer_name(node: NodeProto, weights: set[str]) -> str:
     """`encoder.down.0.block.0.conv1` for what holds weights, else `<layer>/<operator>`."""
     for name in node.input:
         if name in weights and name.endswith(".weight"):
-            return name.removesuffix(".weight").removesuffix(".conv")
+            layer: str = name.removesuffix(".weight").removesuffix(".conv")
+            return layer
     scopes = next(
         (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
     )
-    layers = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+    layers: list[str] = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
     return f"{layers[-1] if layers else 'step'}/{node.op_type}"

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vidtok_edge.export.forms import Form, Padding
 from vidtok_edge.export.timeline import Timeline
 from vidtok_edge.vidtok_ref import layers
-from vidtok_edge.vidtok_ref.model import Decoder, Encoder, Level, Middle
+from vidtok_edge.vidtok_ref.model import Decoder, Encoder, Level, Middle, paired
 
 __all__ = ["Edges", "LoweredDecoder", "LoweredEncoder"]
 
@@ -86,9 +86,7 @@ class _Block(nn.Module):
 
     def __init__(self, form: Form, block: nn.Module) -> None:
         super().__init__()
-        assert isinstance(
-            block, (layers.SpatialBlock, layers.TemporalBlock, layers.MiddleBlock)
-        )
+        assert isinstance(block, (layers.SpatialBlock, layers.TemporalBlock, layers.MiddleBlock))
         self.norm1, self.conv1 = _norm(form, block.norm1), _conv(form, block.conv1)
         self.norm2, self.conv2 = _norm(form, block.norm2), _conv(form, block.conv2)
         shortcut = block.nin_shortcut
@@ -208,7 +206,11 @@ class _LinearTemporalUpsample(nn.Module):
 
     def _per_frame(self, values: Tensor) -> Tensor:
         """[B, T] for broadcasting against home."""
-        return values[:, :, None, None, None] if self.form.time_axis == 1 else values[:, None, :, None, None]
+        return (
+            values[:, :, None, None, None]
+            if self.form.time_axis == 1
+            else values[:, None, :, None, None]
+        )
 
 
 class Edges:
@@ -272,17 +274,17 @@ class LoweredEncoder(nn.Module):
     def __init__(self, form: Form, encoder: Encoder) -> None:
         super().__init__()
         self.conv_in = _conv(form, encoder.conv_in)
-        self.down = nn.ModuleList(_Level(form, level) for level in _levels(encoder.down))
-        self.down_temporal = nn.ModuleList(
-            _Level(form, level) for level in _levels(encoder.down_temporal)
-        )
+        levels = _paired(form, encoder.down, encoder.down_temporal)
+        self._levels = levels
+        self.down = nn.ModuleList(space for space, _ in levels)
+        self.down_temporal = nn.ModuleList(time for _, time in levels)
         self.mid = _Middle(form, encoder.mid)
         self.norm_out = _norm(form, encoder.norm_out)
         self.conv_out = _conv(form, encoder.conv_out)
 
     def forward(self, x: Tensor, time: Timeline) -> Tensor:
         x = self.conv_in(x, time)
-        for space, temporal in zip(self.down, self.down_temporal, strict=True):
+        for space, temporal in self._levels:
             x = _blocks(space, temporal, x, time)
             if space.downsample is not None:
                 x = space.downsample(x, time)
@@ -300,16 +302,16 @@ class LoweredDecoder(nn.Module):
         super().__init__()
         self.conv_in = _conv(form, decoder.conv_in)
         self.mid = _Middle(form, decoder.mid)
-        self.up = nn.ModuleList(_Level(form, level) for level in _levels(decoder.up))
-        self.up_temporal = nn.ModuleList(
-            _Level(form, level) for level in _levels(decoder.up_temporal)
-        )
+        levels = _paired(form, decoder.up, decoder.up_temporal)
+        self._levels = levels
+        self.up = nn.ModuleList(space for space, _ in levels)
+        self.up_temporal = nn.ModuleList(time for _, time in levels)
         self.norm_out = _norm(form, decoder.norm_out)
         self.conv_out = _conv(form, decoder.conv_out)
 
     def forward(self, x: Tensor, time: Timeline, edges: Edges | None) -> Tensor:
         x = self.mid(self.conv_in(x, time), time)
-        for space, temporal in zip(reversed(self.up), reversed(self.up_temporal), strict=True):
+        for space, temporal in reversed(self._levels):
             x = _blocks(space, temporal, x, time)
             if space.upsample is not None:
                 x = space.upsample(x)
@@ -319,8 +321,8 @@ class LoweredDecoder(nn.Module):
         return result
 
 
-def _levels(modules: nn.ModuleList) -> list[Level]:
-    return [module for module in modules if isinstance(module, Level)]
+def _paired(form: Form, space: nn.ModuleList, time: nn.ModuleList) -> list[tuple[_Level, _Level]]:
+    return [(_Level(form, a), _Level(form, b)) for a, b in paired(space, time)]
 
 
 def _blocks(space: _Level, temporal: _Level, x: Tensor, time: Timeline) -> Tensor:

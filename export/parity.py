@@ -53,7 +53,9 @@ class ParityReport:
             rows.append((c.name, c.metric, f"{c.value:.3g}", f"{c.limit:.3g}", verdict, c.note))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         return "\n".join(
-            "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]).rstrip()
+            "  ".join(
+                [*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]
+            ).rstrip()
             for row in rows
         )
 

@@ -67,7 +67,9 @@ class _Step(nn.Module):
         self.variant, self.options = variant, options
         self.form = FORMS[options.form]
 
-    def _controls(self, tensors: list[Tensor]) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def _controls(
+        self, tensors: list[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Take `start`, `end` and `ready` off the front of `tensors`, as far as the step has them."""
         if not self.variant.causal:
             return None, None, None
@@ -184,7 +186,9 @@ def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
     """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w]."""
     codes, rest = [], tokens.to(torch.float32)  # exact below 2^24
     for n in levels:
-        above = torch.floor((rest + 0.5) / n)  # the half keeps the division's rounding off the integers
+        above = torch.floor(
+            (rest + 0.5) / n
+        )  # the half keeps the division's rounding off the integers
         codes.append((rest - above * n - n // 2) / (n // 2))
         rest = above
     return torch.stack(codes, dim=2)

@@ -61,7 +61,9 @@ class CausalTimeline:
     def extend(self, x: Tensor, before: int, after: int) -> Tensor:
         assert after == 0, "a causal convolution sees no future frame"
         first = x.narrow(self.time_axis, 0, 1)
-        cache = self._next_cache(lambda: torch.cat([torch.zeros_like(first)] * before, self.time_axis))
+        cache = self._next_cache(
+            lambda: torch.cat([torch.zeros_like(first)] * before, self.time_axis)
+        )
         # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
         fresh = first if self.repeat_first else torch.zeros((), dtype=x.dtype, device=x.device)
         past = torch.where(_spread(self.start, x), fresh, cache)

@@ -226,7 +226,11 @@ def _compare_encode(encoder: StreamEncoder, step: Step, clip: _Clip) -> list[Com
         Comparison(what, "max |difference|", _distance(got.encoded, clip.encoded), FLOAT_LIMIT),
         *_compare_tokens(what, got.values, clip),
         Comparison(
-            what, "frames lost or added", abs(got.frames_real - len(clip.frames)), 0, "tail included"
+            what,
+            "frames lost or added",
+            abs(got.frames_real - len(clip.frames)),
+            0,
+            "tail included",
         ),
     ]
 
@@ -255,7 +259,9 @@ def _compare_decode(decoder: StreamDecoder, step: Step, clip: _Clip) -> list[Com
         return [Comparison(what, "frames lost or added", lost, 0)]
     note = "uint8: beyond rounding" if got.dtype == np.uint8 else ""
     return [
-        Comparison(what, "max |difference|", _picture_distance(got, clip.decoded), FLOAT_LIMIT, note),
+        Comparison(
+            what, "max |difference|", _picture_distance(got, clip.decoded), FLOAT_LIMIT, note
+        ),
         Comparison(what, "frames lost or added", 0, 0, "tail included"),
     ]
 
@@ -274,7 +280,11 @@ def _picture_distance(got: Array, reference: Array) -> float:
 
 
 def _compare_prefix(
-    encoder: StreamEncoder, encoder_step: Step, decoder: StreamDecoder, decoder_step: Step, clip: _Clip
+    encoder: StreamEncoder,
+    encoder_step: Step,
+    decoder: StreamDecoder,
+    decoder_step: Step,
+    clip: _Clip,
 ) -> list[Comparison]:
     """What is already out does not depend on what comes later: bit for bit, same graph."""
     framing, manifest = encoder.framing, encoder.manifest
@@ -347,9 +357,7 @@ def _open(bundle: Bundle, backend: str) -> Iterator[_Steps]:
         yield _Steps(encoder, decoder)
 
 
-def _compare_plans(
-    bundle: Bundle, model: VidTok, backend: str, steps: _Steps
-) -> list[Comparison]:
+def _compare_plans(bundle: Bundle, model: VidTok, backend: str, steps: _Steps) -> list[Comparison]:
     """Streams that mix calls of N and 2N latents, caches handed over, against the whole clip."""
     manifest = bundle.manifest
     n = manifest.chunk

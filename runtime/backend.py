@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, UsageError
@@ -17,7 +16,7 @@ from vidtok_edge.runtime.manifest import GraphSpec
 __all__ = ["BACKENDS", "BackendInfo", "Step", "open_step"]
 
 BACKENDS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
-"""What can be asked for by name, all through ONNX Runtime; `auto` takes the fastest that is present."""
+"""What can be asked for by name, all through ONNX Runtime; `auto` takes the fastest present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,9 @@ class BackendInfo:
 class Step(Protocol):
     """A loaded step graph and its state.
 
-    The host writes `inputs`, calls `run`, and reads `outputs`; both are the same arrays for the life of the
-    step. Caches never appear: `run` reads one set, writes the other, and swaps them.
+    The host writes `inputs` (zeros at first), calls `run`, and reads `outputs`; both are the same
+    arrays for the life of the step. Caches never appear: `run` reads one set, writes the other, and
+    swaps them.
     """
 
     graph: GraphSpec
@@ -73,16 +73,26 @@ class Step(Protocol):
     ) -> None: ...
 
 
-def open_step(graph: GraphSpec, path: Path, backend: str = "auto") -> Step:
+def open_step(
+    graph: GraphSpec, path: Path, backend: str = "auto", *, threads: int | None = None
+) -> Step:
     """Load the graph at `path` on `backend`.
 
+    Args:
+        graph: what the manifest says about it.
+        path: its file.
+        backend: one of `BACKENDS`, or `auto`.
+        threads: CPU threads of one call; ONNX Runtime's choice where None.
+
     Raises:
-        UsageError: no backend of that name.
+        UsageError: no backend of that name, or no such number of threads.
         BackendUnavailable: it cannot run here; the message has the line that installs it.
         BundleMismatch: the graph is not what the manifest says.
     """
     if backend != "auto" and backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}; use auto, {', '.join(BACKENDS)}.")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
     try:
         from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
     except ImportError as error:
@@ -90,9 +100,4 @@ def open_step(graph: GraphSpec, path: Path, backend: str = "auto") -> Step:
             f"No backend is installed to run {path.name} ({error}). "
             'Install one with: pip install "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" (CUDA)'
         ) from None
-    return OnnxRuntimeStep(graph, path, backend)
-
-
-def empty(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """A host buffer; uninitialised, which the `start` selection of every graph allows."""
-    return np.empty(shape, dtype=np.dtype(dtype))
+    return OnnxRuntimeStep(graph, path, backend, threads)

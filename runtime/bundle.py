@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import (
+    BundleError,
     BundleFileChanged,
     BundleFileMissing,
     BundleMissing,
@@ -21,6 +22,7 @@ from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 __all__ = ["MANIFEST", "Bundle", "sha256_of"]
 
 MANIFEST = "manifest.json"
+_LARGEST_MANIFEST = 1 << 24  # bytes; a real one has about 20,000
 
 
 def sha256_of(path: Path) -> str:
@@ -36,6 +38,8 @@ def sha256_of(path: Path) -> str:
 class Bundle:
     """A validated bundle.
 
+    For example:
+
         bundle = Bundle.load("vidtok-fsq")
         with bundle.encoder() as encoder:
             for latents in encoder.push(frame): ...
@@ -50,40 +54,53 @@ class Bundle:
 
         Args:
             path: the folder that `vidtok-export` wrote.
-            check_hashes: also read every file and compare its SHA-256 (seconds for a full-width model).
+            check_hashes: also read every file and compare its SHA-256 (seconds at full width).
 
         Raises:
-            BundleMissing, BundleSchemaUnknown, BundlePathEscapes, BundleFileMissing, BundleFileChanged,
-            BundleError: each for what it says.
+            BundleMissing, BundleSchemaUnknown, BundlePathEscapes, BundleFileMissing,
+            BundleFileChanged, BundleError: each for what it says.
         """
         folder = Path(path)
-        try:
-            text = (folder / MANIFEST).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            what = f"has no {MANIFEST}" if folder.is_dir() else "is not a folder"
-            raise BundleMissing(
-                f"{folder} {what}. Write a bundle with: vidtok-export --variant fsq --output {folder}"
-            ) from None
-        except UnicodeDecodeError:
-            raise BundleMissing(f"{folder / MANIFEST} is not text. Export the bundle again.") from None
-        bundle = cls(folder, Manifest.from_json(text))
+        bundle = cls(folder, Manifest.from_json(_manifest_text(folder)))
         for graph in bundle.manifest.graphs:
-            bundle._check_files(graph, check_hashes)
+            try:
+                bundle._check_files(graph, check_hashes)
+            except (OSError, RuntimeError) as error:  # Runtime: a loop of links, before 3.13
+                raise _unreadable(folder, error) from None
         return bundle
 
-    def encoder(self, backend: str = "auto", *, precision: str | None = None) -> StreamEncoder:
-        """A streaming encoder; `backend` as `vidtok_edge.runtime.backend.BACKENDS`, or `auto`."""
-        return StreamEncoder(self.manifest, self._open("encoder", backend, precision))
+    @property
+    def verified(self) -> bool:
+        """Whether the export compared this bundle with the reference and found no failure."""
+        return self.manifest.verified
 
-    def decoder(self, backend: str = "auto", *, precision: str | None = None) -> StreamDecoder:
+    def encoder(
+        self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
+    ) -> StreamEncoder:
+        """A streaming encoder.
+
+        Args:
+            backend: one of `vidtok_edge.runtime.backend.BACKENDS`, or `auto`.
+            precision: of the graph; the bundle's first where None.
+            threads: CPU threads of one call; ONNX Runtime's choice where None.
+        """
+        return StreamEncoder(self.manifest, self._open("encoder", backend, precision, threads))
+
+    def decoder(
+        self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
+    ) -> StreamDecoder:
         """A streaming decoder; arguments as `encoder`."""
-        return StreamDecoder(self.manifest, self._open("decoder", backend, precision))
+        return StreamDecoder(self.manifest, self._open("decoder", backend, precision, threads))
 
     def _open(
-        self, kind: Literal["encoder", "decoder"], backend: str, precision: str | None
+        self,
+        kind: Literal["encoder", "decoder"],
+        backend: str,
+        precision: str | None,
+        threads: int | None,
     ) -> Step:
         graph = self.manifest.graph(kind, precision)
-        return open_step(graph, self.path / graph.file, backend)
+        return open_step(graph, self.path / graph.file, backend, threads=threads)
 
     def _check_files(self, graph: GraphSpec, check_hashes: bool) -> None:
         root = self.path.resolve()
@@ -99,6 +116,37 @@ class Bundle:
                 )
             if check_hashes and (found := sha256_of(file)) != expected:
                 raise BundleFileChanged(
-                    f"{file} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…: the file "
-                    "was changed or copied badly. Copy or export the bundle again."
+                    f"{file} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…: the "
+                    "file was changed or copied badly. Copy or export the bundle again."
                 )
+
+
+def _manifest_text(folder: Path) -> str:
+    file = folder / MANIFEST
+    try:
+        if not file.is_file():
+            what = f"has no {MANIFEST}" if folder.is_dir() else "is not a folder"
+            raise BundleMissing(
+                f"{folder} {what}. Write a bundle with: "
+                f"vidtok-export --variant fsq --output {folder}"
+            )
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST_MANIFEST + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if len(content) > _LARGEST_MANIFEST:
+        raise BundleError(
+            f"{file} has more than {_LARGEST_MANIFEST >> 20} MiB: it is no manifest. "
+            "Export the bundle again."
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BundleError(f"{file} is not UTF-8 text. Export the bundle again.") from None
+
+
+def _unreadable(path: Path, error: Exception) -> BundleError:
+    why = getattr(error, "strerror", None) or error
+    return BundleError(
+        f"{path} cannot be read: {why}. Check its permissions, or copy the bundle again."
+    )

@@ -12,7 +12,7 @@ from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backend import Step
 from vidtok_edge.runtime.encoder import Latents
 from vidtok_edge.runtime.manifest import Manifest
-from vidtok_edge.runtime.slots import Slots
+from vidtok_edge.runtime.slots import Slots, described
 
 __all__ = ["Picture", "StreamDecoder"]
 
@@ -39,7 +39,7 @@ class _Progress:
 
 
 class StreamDecoder(Slots[Picture]):
-    """A streaming decoder, from `Bundle.decoder`; equal to the whole-clip decode as the encoder is."""
+    """A streaming decoder, from `Bundle.decoder`; exact as the encoder is."""
 
     def __init__(self, manifest: Manifest, step: Step) -> None:
         name = "tokens" if manifest.model.latent == "fsq" else "latent"
@@ -53,12 +53,20 @@ class StreamDecoder(Slots[Picture]):
         """Give the next latents of stream `latents.slot`.
 
         Returns:
-            The frames that are ready, in order; for v1.1 models f - 1 frames fewer than were encoded, until
-            `finish`.
+            The frames that are ready, in order; for v1.1 models f - 1 frames fewer than were
+            encoded, until `finish`.
 
         Raises:
             StreamError: latents of another model or out of order, a closed stream.
         """
+        self._slot(latents.slot)
+        expected = self._progress[latents.slot].latents
+        if latents.index != expected:
+            raise StreamError(
+                f"Latent {latents.index} of slot {latents.slot} came where {expected} was due: one "
+                "was lost, or another stream began. finish() or reset() the slot, and go on from a "
+                "latent 0."
+            )
         return self.push_values(latents.values, slot=latents.slot, frames_real=latents.frames_real)
 
     def push_values(
@@ -69,18 +77,19 @@ class StreamDecoder(Slots[Picture]):
         Args:
             values: tokens int32 [n, h, w], or KL latents float32 [n, z, h, w].
             slot: whose stream.
-            frames_real: how many frames they stand for, where it is less than their share.
+            frames_real: how many frames they stand for, where it is less than their share: the
+                stream's tail.
         """
         self._slot(slot)
         self._check(values)
-        progress = self._progress[slot]
-        framing = self.framing
+        progress, framing = self._progress[slot], self.framing
+        self._check_frames_real(progress, len(values), frames_real)
         results: list[Picture] = []
         for value in values:
             results += self._make_room(slot)
             index = progress.latents
             share = framing.first_frame(index + 1) - framing.first_frame(index)
-            real = share if frames_real is None else max(0, min(share, frames_real))
+            real = share if frames_real is None else min(share, frames_real)
             if frames_real is not None:
                 frames_real -= real
             progress.latents += 1
@@ -94,12 +103,12 @@ class StreamDecoder(Slots[Picture]):
         results = self._make_room(slot)
         if state.filled and not self.framing.causal:
             raise StreamError(
-                f"A non-causal stream is decoded in windows of {self._capacity} latents; the last one "
-                f"has {state.filled}. Push whole windows, as the encoder returns them."
+                f"A non-causal stream is decoded in windows of {self._capacity} latents; the last "
+                f"one has {state.filled}. Push whole windows, as the encoder returns them."
             )
         held_back = self.framing.delayed and self._progress[slot].latents > 1
         if state.filled or held_back:
-            results += self._flush(slot, state.filled)
+            results += self._flush(slot, state.filled, held_back)
         self.reset(slot)
         return results
 
@@ -109,22 +118,22 @@ class StreamDecoder(Slots[Picture]):
         self._end(slot)
         self._progress[slot] = _Progress()
 
-    def _flush(self, slot: int, filled: int) -> list[Picture]:
-        """A last call of `filled` latents and as many dummies as fill the chunk."""
-        step = self._running
+    def _flush(self, slot: int, filled: int, end: bool) -> list[Picture]:
+        """A last call: `filled` latents, then dummies, the first of them with `end`."""
+        step = self._step
         self._buffer[slot, filled:] = 0
         self._slots[slot].filled = self._capacity
-        if "end" in step.inputs:
+        if end:
             step.inputs["end"][slot, filled] = True
         try:
             return self._run(self._full())
         finally:
-            if "end" in step.inputs:
-                step.inputs["end"][:] = False
+            if end:
+                step.inputs["end"][slot, filled] = False
 
     def _collect(self, number: int) -> list[Picture]:
         progress = self._progress[number]
-        frames = self._running.outputs["frames"][number]
+        frames = self._step.outputs["frames"][number]
         first, progress.outputs = progress.outputs, progress.outputs + len(frames)
         pictures = []
         for offset, pixels in enumerate(frames):
@@ -135,16 +144,31 @@ class StreamDecoder(Slots[Picture]):
 
     def _check(self, values: NDArray[Any]) -> None:
         expected = self._buffer
-        self._running  # noqa: B018  raises where the stream is closed
-        got = f"{values.dtype} {list(values.shape)}"
-        if values.shape[1:] != expected.shape[2:] or values.dtype != expected.dtype:
+        if not (
+            isinstance(values, np.ndarray)
+            and values.ndim == expected.ndim - 1
+            and values.shape[1:] == expected.shape[2:]
+            and values.dtype == expected.dtype
+        ):
             raise StreamError(
-                f"Expected latents {expected.dtype} [n, {', '.join(map(str, expected.shape[2:]))}], "
-                f"got {got}. Decode with the bundle that encoded them."
+                f"Latents are {expected.dtype} [n, {', '.join(map(str, expected.shape[2:]))}], "
+                f"got {described(values)}. Decode with the bundle that encoded them."
             )
         size = self.manifest.model.codebook_size
         if size and values.size and not 0 <= int(values.min()) <= int(values.max()) < size:
             raise StreamError(
                 f"Tokens lie in 0 to {size - 1}, got {int(values.min())} to {int(values.max())}. "
                 "Decode with the variant that wrote them."
+            )
+
+    def _check_frames_real(self, progress: _Progress, count: int, frames_real: int | None) -> None:
+        index, share_of = progress.latents, self.framing.first_frame
+        share = share_of(index + count) - share_of(index)
+        real = share if frames_real is None else frames_real
+        if not 0 <= real <= share:
+            raise StreamError(f"{count} latents stand for 0 to {share} frames, not {real}.")
+        if real and progress.frames_real < share_of(index):
+            raise StreamError(
+                f"Latent {index} follows a tail: the latents before it stand for "
+                f"{progress.frames_real} frames, not {share_of(index)}. finish() the stream first."
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backend import Step
 from vidtok_edge.runtime.manifest import Manifest
-from vidtok_edge.runtime.slots import Slots
+from vidtok_edge.runtime.slots import Slots, described
 
 __all__ = ["Latents", "StreamEncoder"]
 
@@ -70,8 +70,8 @@ class _Progress:
 class StreamEncoder(Slots[Latents]):
     """A streaming encoder, from `Bundle.encoder`.
 
-    Equal to the whole-clip encode of the same frames, whatever the chunk plan, where the bundle's promise says
-    `exact`. Not safe for use from several threads at once.
+    Equal to the whole-clip encode of the same frames, whatever the chunk plan, where the bundle's
+    promise says `exact`. Not safe for use from several threads at once.
     """
 
     def __init__(self, manifest: Manifest, step: Step) -> None:
@@ -112,11 +112,12 @@ class StreamEncoder(Slots[Latents]):
     def finish(self, slot: int = 0) -> list[Latents]:
         """End a stream: what is left of it, its last frame repeated up to a whole chunk.
 
-        `frames_real` of the last latents leaves the repetitions out. The slot's next frame begins a new stream.
+        `frames_real` of the last latents leaves the repetitions out. The slot's next frame begins a
+        new stream.
         """
         state = self._slot(slot)
         results: list[Latents] = []
-        if 0 < state.filled:
+        if state.filled:
             self._buffer[slot, state.filled :] = self._buffer[slot, state.filled - 1]
             state.filled = self._capacity
             results = self._run(self._full())
@@ -158,19 +159,18 @@ class StreamEncoder(Slots[Latents]):
         ]
 
     def _output(self, name: str, number: int, count: int) -> NDArray[Any] | None:
-        array = self._running.outputs.get(name)
+        array = self._step.outputs.get(name)
         return None if array is None else array[number, :count].copy()
 
     def _check(self, frame: NDArray[Any], slot: int, number: int) -> None:
         expected = self._buffer
-        self._running  # noqa: B018  raises where the stream is closed
         if (
             isinstance(frame, np.ndarray)
             and frame.shape == expected.shape[2:]
             and frame.dtype == expected.dtype
         ):
             return
-        got = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame)
+        got = described(frame)
         if number:
             raise StreamError(
                 f"Frame {number} of slot {slot} is {got}, the frames before it were "

@@ -13,8 +13,8 @@ __all__ = ["Framing"]
 class Framing:
     """The frame arithmetic of one model.
 
-    Causal: latent 0 stands for frame 0 alone, latent i >= 1 for frames f(i-1)+1 .. fi. Non-causal: latent i stands
-    for frames fi .. f(i+1)-1.
+    Causal: latent 0 stands for frame 0 alone, latent i >= 1 for frames f(i-1)+1 .. fi. Non-causal:
+    latent i stands for frames fi .. f(i+1)-1.
     """
 
     time_factor: int
@@ -53,7 +53,7 @@ class Framing:
         return 0 if frames == 0 else 1 + -(-(frames - 1) // f)
 
     def frame_of_output(self, raw: int) -> int | None:
-        """The video frame that the decoder's output frame number `raw` of a stream is; None: drop it.
+        """Which video frame the decoder's output frame number `raw` of a stream is; None: drop it.
 
         >>> framing = Framing(4, causal=True, delayed=True)
         >>> [framing.frame_of_output(i) for i in range(10)]

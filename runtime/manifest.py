@@ -1,11 +1,11 @@
-"""`manifest.json`: what a bundle is, so that nobody has to open a graph to know (design, "The bundle")."""
+"""`manifest.json`: what a bundle is, so that nobody has to open a graph to know."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from math import prod
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -124,8 +124,8 @@ class WeightsFacts:
 class Manifest:
     """The facts of one bundle.
 
-    `height` and `width` are pixels, `streams` is B, `chunk` is N in latents; `verified` is true when the
-    parity report of the export holds no failure.
+    `height` and `width` are pixels, `streams` is B, `chunk` is N in latents; `verified` is true
+    when the parity report of the export holds no failure.
     """
 
     schema: int
@@ -171,54 +171,96 @@ class Manifest:
         """Read and validate; raises `BundleSchemaUnknown`, `BundlePathEscapes` or `BundleError`."""
         try:
             value = json.loads(text)
-        except ValueError as error:
-            raise BundleError(f"manifest.json is not JSON: {error}. Export the bundle again.") from None
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"manifest.json is not JSON: {error}. Export the bundle again."
+            ) from None
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != SCHEMA:
+            shown = str(schema) if isinstance(schema, int) else "unknown"
             raise BundleSchemaUnknown(
-                f"manifest.json has schema {schema!r}; this toolkit reads {SCHEMA}. "
+                f"manifest.json has schema {shown[:20]}; this toolkit reads {SCHEMA}. "
                 "Export the bundle again, or install the toolkit version that wrote it."
             )
         try:
             manifest = from_plain(cls, value)
             manifest._check()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
         return manifest
 
     def _check(self) -> None:
+        self._check_model()
         for graph in self.graphs:
             for name in (graph.file, graph.data_file):
                 _check_inside(name)
-            ins = {s.name for s in graph.inputs if s.name.startswith(CACHE_PREFIX)}
-            outs = {s.name for s in graph.outputs if s.name.startswith(NEW_CACHE_PREFIX)}
-            if {"new_" + name for name in ins} != outs:
-                raise ValueError(f"caches of the {graph.kind} do not pair up")
-            for spec in (*graph.inputs, *graph.outputs):
-                if any(n < 1 for n in spec.shape) or spec.nbytes > 2**36:
-                    raise ValueError(f"the {graph.kind} has an impossible tensor: {spec}")
-            if any((a.dtype, a.shape) != (b.dtype, b.shape) for a, b in graph.caches):
-                raise ValueError(f"a cache of the {graph.kind} changes its shape or type")
-        self._check_sizes()
+            _check_tensors(graph, self.streams)
+            self._check_interface(graph)
 
-    def _check_sizes(self) -> None:
+    def _check_model(self) -> None:
         sizes = {name: getattr(self, name) for name in ("height", "width", "streams", "chunk")}
         factors = {"time_factor": self.model.time_factor, "space_factor": self.model.space_factor}
         for name, value in {**sizes, **factors}.items():
             if value < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
-        frames = (self.streams, self.chunk_frames, self.height, self.width, 3)
-        for graph in self.graphs:
-            side = graph.inputs if graph.kind == "encoder" else graph.outputs
-            shape = next((s.shape for s in side if s.name == "frames"), None)
-            if shape != frames:
-                raise ValueError(f"frames of the {graph.kind}: expected {frames}, got {shape}")
+        levels = self.model.levels
+        if (self.model.latent == "fsq") != bool(levels) or any(n < 2 for n in levels):
+            raise ValueError(f"levels: {levels} do not fit a {self.model.latent} model")
+
+    def _check_interface(self, graph: GraphSpec) -> None:
+        """The graph takes and gives what the streams of the runtime will write and read."""
+        inputs, outputs = self._host_tensors(graph.kind)
+        found = {spec.name: spec for spec in (*graph.host_inputs, *graph.host_outputs)}
+        for spec in (*inputs, *outputs):
+            got = found.get(spec.name)
+            if got != spec:
+                had = got or f"no {spec.name}"
+                raise ValueError(f"the {graph.kind} has {had}, expected {spec}")
+        extra = {spec.name for spec in graph.host_inputs} - {spec.name for spec in inputs}
+        if extra:
+            raise ValueError(f"the {graph.kind} has unknown inputs: {sorted(extra)}")
+
+    def _host_tensors(self, kind: str) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        """The inputs that a graph of this bundle has for the host, and the outputs it reads."""
+        model, b, n = self.model, self.streams, self.chunk
+        pixels: DType = "uint8" if self.io == "uint8" else "float32"
+        frames = TensorSpec("frames", pixels, (b, self.chunk_frames, self.height, self.width, 3))
+        tokens = TensorSpec("tokens", "int32", (b, n, *self.grid))
+        mean, logvar, latent = (
+            TensorSpec(name, "float32", (b, n, model.z_channels, *self.grid))
+            for name in ("mean", "logvar", "latent")
+        )
+        fsq = model.latent == "fsq"
+        controls = [TensorSpec("start", "bool", (b, 1))] if model.causal else []
+        if model.causal and b > 1:
+            controls.append(TensorSpec("ready", "bool", (b, 1)))
+        if kind == "encoder":
+            return [frames, *controls], [tokens] if fsq else [mean, logvar]
+        if model.causal and model.version == "1.1":
+            controls.append(TensorSpec("end", "bool", (b, n)))
+        return [tokens if fsq else latent, *controls], [frames]
+
+
+def _check_tensors(graph: GraphSpec, streams: int) -> None:
+    for side in (graph.inputs, graph.outputs):
+        if len({spec.name for spec in side}) < len(side):
+            raise ValueError(f"the {graph.kind} has two tensors of one name")
+    ins = {s.name for s in graph.inputs if s.name.startswith(CACHE_PREFIX)}
+    outs = {s.name for s in graph.outputs if s.name.startswith(NEW_CACHE_PREFIX)}
+    if {"new_" + name for name in ins} != outs:
+        raise ValueError(f"caches of the {graph.kind} do not pair up")
+    for spec in (*graph.inputs, *graph.outputs):
+        if any(n < 1 for n in spec.shape) or spec.nbytes > 2**36:
+            raise ValueError(f"the {graph.kind} has an impossible tensor: {spec}")
+    for old, new in graph.caches:
+        if (old.dtype, old.shape) != (new.dtype, new.shape) or old.shape[:1] != (streams,):
+            raise ValueError(f"a cache of the {graph.kind} changes its shape or type: {old}, {new}")
 
 
 def _check_inside(name: str) -> None:
-    path = PurePosixPath(name)
-    if not name or "\\" in name or ":" in name or path.is_absolute() or ".." in path.parts:
+    plain = re.fullmatch(r"[\w.+-]{1,100}(/[\w.+-]{1,100}){0,4}", name, re.ASCII)
+    if not plain or ".." in name.split("/"):
         raise BundlePathEscapes(
-            f"manifest.json names the file {name!r}, which is not inside the bundle. "
-            "Do not use this bundle; export it again from weights you trust."
+            f"manifest.json names the file {name[:100]!r}, which is no plain path inside the "
+            "bundle. Do not use this bundle; export it again from weights you trust."
         )

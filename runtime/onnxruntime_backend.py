@@ -5,6 +5,7 @@ The GPU providers are unverified on hardware.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
-from vidtok_edge.runtime.backend import BackendInfo, empty
+from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch, StreamError
+from vidtok_edge.runtime.backend import BackendInfo
 from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep"]
@@ -48,22 +49,31 @@ _DTYPES = {
 class OnnxRuntimeStep:
     """A step graph in ONNX Runtime, its caches in two sets used in turn.
 
-    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing. An output is
-    never bound to its own input's memory: shifting caches come out wrong that way.
+    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing. An
+    output is never bound to its own input's memory: shifting caches come out wrong that way.
     """
 
-    def __init__(self, graph: GraphSpec, path: Path, backend: str) -> None:
+    def __init__(
+        self, graph: GraphSpec, path: Path, backend: str, threads: int | None = None
+    ) -> None:
         self.graph = graph
-        self._session, self.info = _open_session(path, backend)
+        self._session, self.info = _open_session(path, backend, threads)
         _check_interface(graph, self._session)
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_outputs)
         device = "cpu" if self.info.active == "cpu" else "cuda"
+        self._given = _values_from(self.inputs, device)
+        # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed
+        # for each call: an IO binding copies a host array when it is bound, not when it runs.
+        self._given_are_copies = device != "cpu"
         self._state = [_device_buffers(graph, device) for _ in range(2)]
         self._bindings = [self._bind(0, 1), self._bind(1, 0)]
         self._turn = 0
 
     def run(self) -> None:
+        if self._given_are_copies:
+            for name, value in self._given.items():
+                value.update_inplace(self.inputs[name])
         self._session.run_with_iobinding(self._bindings[self._turn])
         self._turn = 1 - self._turn
 
@@ -71,12 +81,14 @@ class OnnxRuntimeStep:
         return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        _check_caches(self.graph, values)
         for name, value in self._state[self._turn].items():
             value.update_inplace(np.ascontiguousarray(values[name]))
 
     def close(self) -> None:
         self._bindings.clear()
         self._state.clear()
+        self._given.clear()
         self._session = None
 
     def __enter__(self) -> OnnxRuntimeStep:
@@ -92,10 +104,10 @@ class OnnxRuntimeStep:
 
     def _bind(self, read: int, write: int) -> Any:
         binding = self._session.io_binding()
-        for name, array in self.inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        for name, array in self.outputs.items():
-            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for name, value in self._given.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in _values_from(self.outputs, "cpu").items():
+            binding.bind_ortvalue_output(name, value)
         for old, new in self.graph.caches:
             binding.bind_ortvalue_input(old.name, self._state[read][old.name])
             binding.bind_ortvalue_output(new.name, self._state[write][old.name])
@@ -103,13 +115,17 @@ class OnnxRuntimeStep:
 
 
 def _buffers(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
-    buffers = {spec.name: empty(spec.shape, spec.dtype) for spec in specs}
-    for buffer in buffers.values():
-        buffer.fill(0)
-    return buffers
+    return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
+
+
+def _values_from(arrays: Mapping[str, NDArray[Any]], device: str) -> dict[str, Any]:
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in arrays.items()
+    }
 
 
 def _device_buffers(graph: GraphSpec, device: str) -> dict[str, Any]:
+    """Caches; uninitialised, which the `start` selection of every graph allows."""
     return {
         old.name: ort.OrtValue.ortvalue_from_shape_and_type(
             list(old.shape), np.dtype(old.dtype), device, 0
@@ -118,12 +134,12 @@ def _device_buffers(graph: GraphSpec, device: str) -> dict[str, Any]:
     }
 
 
-def _open_session(path: Path, backend: str) -> tuple[Any, BackendInfo]:
+def _open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, BackendInfo]:
     """A session on `backend`, or for `auto` on the first candidate that really takes the graph."""
     library = f"onnxruntime {ort.__version__}"
-    passed_over = []
+    passed_over: list[str] = []
     for name in AUTO if backend == "auto" else (backend,):
-        session, why = _try_provider(path, name)
+        session, why = _try_provider(path, name, threads)
         if session is not None:
             return session, BackendInfo(backend, name, library, "; ".join(passed_over))
         # Not being installed is no fallback: nobody asked for it.
@@ -136,11 +152,11 @@ def _open_session(path: Path, backend: str) -> tuple[Any, BackendInfo]:
     )
 
 
-def _try_provider(path: Path, name: str) -> tuple[Any, str]:
+def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]:
     """A session whose first provider is `name`, or None and why not.
 
-    ONNX Runtime falls back to the CPU with a log line where a provider fails to start, so what is active is
-    read back from the session.
+    ONNX Runtime falls back to the CPU with a log line where a provider fails to start, so what is
+    active is read back from the session.
     """
     provider = PROVIDERS[name]
     if name == "tensorrt-rtx":
@@ -149,6 +165,8 @@ def _try_provider(path: Path, name: str) -> tuple[Any, str]:
         return None, f"not in this build of ONNX Runtime ({provider})"
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
     providers = [provider] if name == "cpu" else [provider, PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
@@ -157,7 +175,7 @@ def _try_provider(path: Path, name: str) -> tuple[Any, str]:
             raise BundleError(
                 f"ONNX Runtime cannot load {path}: {str(error)[:300]}. Export the bundle again."
             ) from None
-        return None, str(error).splitlines()[0][:200]
+        return None, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     active = session.get_providers()[0]
     if active != provider:
         return None, f"ONNX Runtime fell back to {active}"
@@ -169,11 +187,20 @@ def _register_tensorrt_rtx() -> None:
     if PROVIDERS["tensorrt-rtx"] in ort.get_available_providers():
         return
     try:
-        import onnxruntime_ep_nv_tensorrt_rtx as plugin
-
+        plugin = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
         ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
     except Exception:  # absent, or without a driver; `_try_provider` then says it is not available
         return
+
+
+def _check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
+    for spec, _ in graph.caches:
+        value = values.get(spec.name)
+        if value is None or value.shape != spec.shape or value.dtype != spec.dtype:
+            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
+            raise StreamError(
+                f"The cache {spec} was given {got}. Give back what caches() returned."
+            )
 
 
 def _check_interface(graph: GraphSpec, session: Any) -> None:

@@ -49,6 +49,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     if kind in (str, int, bool):
         if type(value) is not kind:
             raise _wrong(where, kind.__name__, value)
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            raise _wrong(where, "text", value)  # half of a UTF-16 pair: cannot be printed
         return value
     raise TypeError(f"from_plain cannot make a {kind}")  # a field of ours, not the user's
 
@@ -64,7 +66,7 @@ def _dataclass(kind: type, value: object, where: str) -> Any:
             raise ValueError(f"{dot}{name} is missing")
     for name in value:
         if name not in names:
-            raise ValueError(f"{dot}{name} is not a known field")
+            raise ValueError(f"{dot}{name!r} is not a known field"[:200])
     return kind(**{name: _convert(hints[name], value[name], dot + name) for name in names})
 
 

@@ -1,4 +1,4 @@
-"""Slots of a batch, filled one item at a time and stepped together; what encoder and decoder share."""
+"""Slots of a batch, filled item by item and stepped together; what encoder and decoder share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
@@ -13,7 +14,7 @@ from vidtok_edge.runtime.backend import BackendInfo, Step
 from vidtok_edge.runtime.framing import Framing
 from vidtok_edge.runtime.manifest import Manifest
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "described"]
 
 Result = TypeVar("Result")
 
@@ -32,13 +33,13 @@ class _Slot:
 class Slots(Generic[Result]):
     """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
 
-    A step waits for every open slot, but holds no slot back longer than until that slot's own next item: a stream
-    that pauses delays the others by one item at most.
+    A step waits for every open slot, but holds no slot back longer than until that slot's own next
+    item: a stream that pauses delays the others by one item at most.
     """
 
     def __init__(self, manifest: Manifest, step: Step, capacity: int, input_name: str) -> None:
         self.manifest, self.framing = manifest, Framing.of(manifest.model)
-        self._step: Step | None = step
+        self._step, self._closed = step, False
         self._capacity = capacity
         self._buffer: NDArray[Any] = step.inputs[input_name]
         self._slots = [_Slot() for _ in range(manifest.streams)]
@@ -46,15 +47,14 @@ class Slots(Generic[Result]):
     @property
     def backend(self) -> BackendInfo:
         """What really runs the graph."""
-        return self._running.info
+        return self._step.info
 
-    @property
-    def _running(self) -> Step:
-        if self._step is None:
+    def _require_open(self) -> None:
+        if self._closed:
             raise StreamError("This stream is closed. Get a new one from the bundle.")
-        return self._step
 
     def _slot(self, number: int) -> _Slot:
+        self._require_open()
         if not 0 <= number < len(self._slots):
             raise StreamError(
                 f"There is no slot {number}: the bundle was exported with --streams "
@@ -67,7 +67,7 @@ class Slots(Generic[Result]):
         return self._run(self._full()) if self._slots[number].filled == self._capacity else []
 
     def _put(self, number: int, item: NDArray[Any]) -> list[Result]:
-        """Add one item to a slot that has room, and run the step if that was the last one missing."""
+        """Add one item to a slot that has room; run the step if that was the last one missing."""
         slot = self._slots[number]
         slot.open = True
         self._buffer[number, slot.filled] = item
@@ -80,7 +80,7 @@ class Slots(Generic[Result]):
 
     def _run(self, ready: list[int]) -> list[Result]:
         """One call for the slots in `ready`; the others keep their caches."""
-        step = self._running
+        step = self._step
         for name, numbers in (
             ("start", [i for i in ready if self._slots[i].fresh]),
             ("ready", ready),
@@ -90,10 +90,10 @@ class Slots(Generic[Result]):
                 step.inputs[name][numbers] = True
         try:
             step.run()
+            results = [result for i in ready for result in self._collect(i)]
         except BaseException:
-            self.close()  # the caches may be half-written
+            self.close()  # the caches may be half-written, the results half-read
             raise
-        results = [result for i in ready for result in self._collect(i)]
         for i in ready:
             self._slots[i].fresh, self._slots[i].filled = False, 0
         return results
@@ -108,9 +108,9 @@ class Slots(Generic[Result]):
 
     def close(self) -> None:
         """Release the graph and its caches; idempotent."""
-        if self._step is not None:
+        if not self._closed:
+            self._closed = True
             self._step.close()
-            self._step = None
 
     def __exit__(
         self,
@@ -119,3 +119,14 @@ class Slots(Generic[Result]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def described(value: object) -> str:
+    """What a caller handed in, for a message.
+
+    >>> described(np.zeros((2, 3), np.uint8)), described([1])
+    ('uint8 [2, 3]', 'list')
+    """
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__

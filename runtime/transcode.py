@@ -211,7 +211,11 @@ def _token_file(manifest: Manifest, results: list[Latents], fps: float) -> Token
     )
     times = np.concatenate([result.capture_time_ns for result in results])
     return TokenFile(
-        tokens=joined("tokens"), mean=joined("mean"), logvar=joined("logvar"), time_ns=times, meta=meta
+        tokens=joined("tokens"),
+        mean=joined("mean"),
+        logvar=joined("logvar"),
+        time_ns=times,
+        meta=meta,
     )
 
 
@@ -252,9 +256,10 @@ def decode_file(
     rate = fps or (file.meta.fps if file.meta is not None else 0) or 30.0
     watch = _Stopwatch()
     size = (manifest.height, manifest.width)
-    with bundle.decoder(backend) as decoder, ClipWriter(
-        output, fps=rate, size=size, force=force
-    ) as clip:
+    with (
+        bundle.decoder(backend) as decoder,
+        ClipWriter(output, fps=rate, size=size, force=force) as clip,
+    ):
         total = file.meta.frames if file.meta else decoder.framing.first_frame(len(values))
         for picture in _pictures(decoder, values, total, watch):
             clip.write(picture.pixels)

@@ -78,14 +78,14 @@ def per_frame(function: nn.Module, x: Tensor) -> Tensor:
     """Apply a 2-D module to every frame of `[B, C, T, H, W]`."""
     batch, frames = x.shape[0], x.shape[2]
     y: Tensor = function(x.transpose(1, 2).flatten(0, 1))
-    return y.unflatten(0, (batch, frames)).transpose(1, 2)
+    return y.reshape(batch, frames, *y.shape[1:]).transpose(1, 2)
 
 
 def per_pixel(function: nn.Module, x: Tensor) -> Tensor:
     """Apply a 1-D module along time at every pixel of `[B, C, T, H, W]`."""
     batch, _, _, height, width = x.shape
     y: Tensor = function(x.permute(0, 3, 4, 1, 2).flatten(0, 2))
-    return y.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
+    return y.reshape(batch, height, width, *y.shape[1:]).permute(0, 3, 4, 1, 2)
 
 
 class _ResidualBlock(nn.Module):
@@ -153,13 +153,13 @@ class Attention(nn.Module):
         self.proj_out = conv3d(channels, channels, 1, version, causal)
 
     def forward(self, x: Tensor) -> Tensor:
-        _, _, _, height, width = x.shape
+        batch, channels, frames, height, width = x.shape
         h = self.norm(x)
         q, k, v = (  # [B, T, HW, C]
             conv(h).permute(0, 2, 3, 4, 1).flatten(2, 3) for conv in (self.q, self.k, self.v)
         )
         h = F.scaled_dot_product_attention(q, k, v)  # scale C^-0.5 is its default
-        h = h.unflatten(2, (height, width)).permute(0, 4, 1, 2, 3)
+        h = h.reshape(batch, frames, height, width, channels).permute(0, 4, 1, 2, 3)
         result: Tensor = x + self.proj_out(h)
         return result
 

@@ -24,7 +24,7 @@ from vidtok_edge.vidtok_ref.layers import (
 from vidtok_edge.vidtok_ref.regularizer import Latents, codes_from_tokens, regularize
 from vidtok_edge.vidtok_ref.variant import Variant
 
-__all__ = ["Decoder", "Encoder", "Level", "Middle", "VidTok"]
+__all__ = ["Decoder", "Encoder", "Level", "Middle", "VidTok", "paired"]
 
 
 class Level(nn.Module):
@@ -35,6 +35,12 @@ class Level(nn.Module):
         self.block = nn.ModuleList(blocks)
         self.downsample: nn.Module | None = None
         self.upsample: nn.Module | None = None
+
+
+def paired(space: nn.ModuleList, time: nn.ModuleList) -> list[tuple[Level, Level]]:
+    """The levels of space and time, side by side, finest first."""
+    levels = [[m for m in modules if isinstance(m, Level)] for modules in (space, time)]
+    return list(zip(*levels, strict=True))
 
 
 class Middle(nn.Module):
@@ -77,15 +83,15 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
-        for space, time in zip(self.down, self.down_temporal, strict=True):
+        for space, time in paired(self.down, self.down_temporal):
             for spatial, temporal in zip(space.block, time.block, strict=True):
                 x = per_pixel(temporal, per_frame(spatial, x))
             if space.downsample is not None:
                 x = per_frame(space.downsample, x)
             if time.downsample is not None:
                 x = time.downsample(x)
-        x = self.conv_out(F.silu(self.norm_out(self.mid(x))))
-        return x
+        result: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return result
 
 
 class Decoder(nn.Module):
@@ -116,7 +122,7 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
         lead = 1  # frames that belong to latent 0
-        for space, time in zip(reversed(self.up), reversed(self.up_temporal), strict=True):
+        for space, time in reversed(paired(self.up, self.up_temporal)):
             for spatial, temporal in zip(space.block, time.block, strict=True):
                 x = per_pixel(temporal, per_frame(spatial, x))
             if space.upsample is not None:
@@ -124,8 +130,8 @@ class Decoder(nn.Module):
             if time.upsample is not None:
                 x = time.upsample(x, lead)
                 lead *= 2
-        x = self.conv_out(F.silu(self.norm_out(x)))
-        return x
+        result: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return result
 
 
 class VidTok(nn.Module):
@@ -141,7 +147,7 @@ class VidTok(nn.Module):
         """Encode a whole clip.
 
         Args:
-            video: [B, 3, T, H, W] in [-1, 1], RGB. T of 1 or more (causal), of f or more (non-causal).
+            video: [B, 3, T, H, W] in [-1, 1], RGB. T of 1 or more; of f or more if not causal.
             generator: for KL, draw the latent with it; without one the latent is the mean.
 
         Raises:
@@ -149,10 +155,10 @@ class VidTok(nn.Module):
             UsageError: not `[B, 3, T, H, W]`, or a generator for an FSQ model.
         """
         variant = self.variant
-        if video.ndim != 5 or video.shape[1] != 3:
+        if video.ndim != 5 or video.shape[1] != 3 or not video.is_floating_point():
             raise UsageError(
-                f"Expected video [B, 3, T, H, W], got {list(video.shape)}. "
-                "Stack RGB frames along axis 2."
+                f"Expected float video [B, 3, T, H, W] in [-1, 1], got {video.dtype} "
+                f"{list(video.shape)}. Stack RGB frames along axis 2; bytes become x / 127.5 - 1."
             )
         if generator is not None and variant.latent != "kl":
             raise UsageError(f"{variant.name} is FSQ and has nothing to sample; pass no generator.")
@@ -180,9 +186,9 @@ class VidTok(nn.Module):
         v1.0 drops the first f - 1 frames itself. v1.1 returns all ft frames: keep the last T.
         Non-causal returns ft frames.
         """
-        if latent.ndim != 5 or latent.shape[1] != self.variant.z_channels:
+        if latent.ndim != 5 or latent.shape[1] != self.variant.z_channels or not latent.numel():
             raise UsageError(
-                f"Expected latents [B, {self.variant.z_channels}, t, h, w], "
+                f"Expected latents [B, {self.variant.z_channels}, t, h, w], t of 1 or more, "
                 f"got {list(latent.shape)}. Pass what `encode` returned as `.latent`."
             )
         video: Tensor = self.decoder(latent)
@@ -195,6 +201,12 @@ class VidTok(nn.Module):
         size = self.variant.codebook_size
         if not size:
             raise UsageError(f"{self.variant.name} is KL and has no tokens; use decode.")
+        if tokens.ndim != 4 or not tokens.numel() or tokens.is_floating_point():
+            raise UsageError(
+                f"Expected integer tokens [B, t, h, w], got {tokens.dtype} {list(tokens.shape)}. "
+                "Pass what `encode` returned as `.tokens`."
+            )
+        tokens = tokens.to(torch.int32)  # uint8 would wrap around
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= size:
             raise UsageError(

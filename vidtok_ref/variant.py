@@ -1,4 +1,4 @@
-"""One frozen description per published model; nobody else asks "which variant?" (architecture 1)."""
+"""One frozen description per published model: nobody else asks "which variant?" (architecture 1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from vidtok_edge.errors import UnknownVariant, UnsupportedSize
 
@@ -39,12 +39,12 @@ class Variant:
     @property
     def time_factor(self) -> int:
         """f, the frames that one latent stands for."""
-        return 2 ** len(self.temporal_down)
+        return 1 << len(self.temporal_down)
 
     @property
     def space_factor(self) -> int:
         """Pixels per latent, along each of height and width."""
-        return 2 ** len(self.spatial_down)
+        return 1 << len(self.spatial_down)
 
     @property
     def encoder_channels(self) -> int:
@@ -84,28 +84,30 @@ class Variant:
         """Raise `UnsupportedSize` unless the space factor divides both sides, in pixels."""
         s = self.space_factor
         if height <= 0 or width <= 0 or height % s or width % s:
-            near = " or ".join(
-                f"{h}x{w}"
-                for h, w in dict.fromkeys(
-                    (max(s, height // s * s + d), max(s, width // s * s + d)) for d in (0, s)
-                )
-            )
+            sizes = zip(_around(height, s), _around(width, s), strict=True)
+            near = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in sizes))
             raise UnsupportedSize(
                 f"{self.name} works on frames whose height and width are multiples of {s}, "
                 f"got {height}x{width} (HxW). Use {near}, or resize the frames."
             )
 
 
-def _fsq(name: str, z: int, **rest: object) -> Variant:
-    version = "1.1" if name.endswith("_v1_1") else "1.0"
-    return Variant(
-        name, version, "_causal_" in name, "fsq", z, levels=(8,) * z, **rest  # type: ignore[arg-type]
-    )
+def _around(pixels: int, factor: int) -> tuple[int, int]:
+    """The multiples of `factor` at or below, and at or above, `pixels`; never 0."""
+    below, above = pixels // factor * factor, -(-pixels // factor) * factor
+    return max(factor, below), max(factor, above)
 
 
-def _kl(name: str, z: int, **rest: object) -> Variant:
-    version = "1.1" if name.endswith("_v1_1") else "1.0"
-    return Variant(name, version, "_causal_" in name, "kl", z, **rest)  # type: ignore[arg-type]
+def _fsq(name: str, z: int, **rest: Any) -> Variant:
+    return Variant(name, _version(name), "_causal_" in name, "fsq", z, levels=(8,) * z, **rest)
+
+
+def _kl(name: str, z: int, **rest: Any) -> Variant:
+    return Variant(name, _version(name), "_causal_" in name, "kl", z, **rest)
+
+
+def _version(name: str) -> Literal["1.0", "1.1"]:
+    return "1.1" if name.endswith("_v1_1") else "1.0"
 
 
 _41616 = {

@@ -229,7 +229,7 @@ def test_variable_rate(tmp_path: Path, name: str) -> None:
 
 
 def test_variable_rate_that_begins_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidtok_edge.runtime.clip._SCANNED_PACKETS", 50)
+    monkeypatch.setattr("vidtok_edge.runtime.clip_scan._SCANNED_PACKETS", 50)
     times = [20 * i for i in range(100)] + [2000 + 90 * i for i in range(1, 100)]
     path = make_clip(tmp_path / "a.mkv", len(times), times_ms=times, size=(32, 32))
     with (

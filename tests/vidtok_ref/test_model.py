@@ -202,8 +202,30 @@ def test_too_few_frames_are_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 8, 8, 8, 3), (3, 5, 8, 8)])
 def test_a_clip_in_another_order_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"Expected video \[B, 3, T, H, W\], got"):
+    with pytest.raises(UsageError, match=r"Expected float video \[B, 3, T, H, W\].* got"):
         thin(KL).encode(torch.zeros(shape))
+
+
+def test_a_clip_of_bytes_is_refused() -> None:
+    with pytest.raises(UsageError, match="got torch.uint8"):
+        thin(KL).encode(torch.zeros(1, 3, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_no_latents_are_refused() -> None:
+    with pytest.raises(UsageError, match="t of 1 or more"):
+        thin(KL).decode(torch.zeros(1, 4, 0, 1, 1))
+
+
+def test_tokens_of_a_small_type_decode_alike() -> None:
+    tokens = torch.tensor([3, 200]).view(1, 2, 1, 1)
+    small = thin(FSQ).decode_tokens(tokens.to(torch.uint8))
+    assert torch.equal(small, thin(FSQ).decode_tokens(tokens.to(torch.int32)))
+
+
+@pytest.mark.parametrize("tokens", [torch.zeros(1, 2), torch.zeros(1, 0, 1, 1).int()])
+def test_what_are_no_tokens_is_refused(tokens: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match=r"Expected integer tokens \[B, t, h, w\]"):
+        thin(FSQ).decode_tokens(tokens)
 
 
 def test_latents_of_another_variant_are_refused() -> None:

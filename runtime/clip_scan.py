@@ -1,0 +1,182 @@
+"""A clip opened and its frame rate judged, before a frame is decoded."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidtok_edge.errors import ClipError, MissingDependency
+
+try:
+    import av
+except ImportError:
+    raise MissingDependency("av", "video", "Reading a clip") from None
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+__all__ = ["Cadence", "Scan", "open_clip", "reason_of", "scan_clip", "variable_rate_error"]
+
+_SCANNED_PACKETS = 1000  # half a minute at 30 fps; later frames are checked as they are read
+_REORDERED_PACKETS = 32  # packets come in decoding order; H.264 and HEVC move a frame by 16 at most
+_ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
+
+
+def open_clip(path: Path) -> tuple[InputContainer, VideoStream]:
+    """The container at `path` and its first video stream; raises ClipError."""
+    _require_file(path)
+    try:
+        # `file:` and the whitelist: a name with a colon is no protocol, and a playlist that calls
+        # itself a clip must not fetch what it lists from the network.
+        container = av.open(
+            f"file:{path}",
+            mode="r",
+            container_options={"protocol_whitelist": "file"},
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise ClipError(
+            f"{path} is not a clip that can be read: {reason_of(error)}. It is no video file, or "
+            "its header is damaged or missing; copy it again from its source."
+        ) from error
+    for stream in container.streams.video:
+        # PyAV 13 does not show dispositions; some later ones cannot make an int of them.
+        disposition = getattr(stream, "disposition", None)
+        cover = getattr(disposition, "value", 0) & _ATTACHED_PICTURE
+        if not cover and stream.codec_context is not None:
+            return container, stream
+    what = "only sound" if container.streams.audio else "or none of a known kind"
+    container.close()
+    raise ClipError(f"{path} has no video stream, {what}. Name a clip with pictures.")
+
+
+def _require_file(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise ClipError(f"{path} does not exist. Check the name.")
+        if path.is_dir():
+            raise ClipError(f"{path} is a folder. Name one clip inside it.")
+        if not path.is_file():
+            raise ClipError(f"{path} is not a regular file. Record it to a file first.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ClipError(f"{path} is empty (0 bytes). Copy it again from its source.")
+    except (OSError, ValueError) as error:
+        raise ClipError(f"{path} cannot be read: {reason_of(error)}.") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, without the error number."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+class Cadence:
+    """The smallest and largest interval between timestamps that come slightly out of order."""
+
+    def __init__(self) -> None:
+        self.smallest = Fraction(10**9)
+        self.largest = Fraction(-1)
+        self._waiting: list[Fraction] = []
+        self._first: Fraction | None = None
+        self._last: Fraction | None = None
+        self._count = 0
+        self._unknown = False
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        if packet.is_discard:
+            return
+        if packet.pts is None or packet.time_base is None:
+            self._unknown = True  # raw streams: no timestamps, so nothing to judge
+            return
+        heapq.heappush(self._waiting, packet.pts * packet.time_base)
+        if len(self._waiting) > _REORDERED_PACKETS:
+            self._next()
+
+    def finish(self) -> None:
+        """No packet follows: take in those that wait."""
+        while self._waiting:
+            self._next()
+
+    def _next(self) -> None:
+        time = heapq.heappop(self._waiting)
+        if self._last is None:
+            self._first = time
+        else:
+            self.smallest = min(self.smallest, time - self._last)
+            self.largest = max(self.largest, time - self._last)
+        self._last = time
+        self._count += 1
+
+    @property
+    def mean(self) -> Fraction | None:
+        """Seconds per frame; None for fewer than two."""
+        if self._first is None or self._last is None or self._last <= self._first:
+            return None
+        return (self._last - self._first) / (self._count - 1)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the intervals differ by no more than clocks and containers round.
+
+        mkv and flv store whole milliseconds (29.97 fps alternates 33 and 34); cameras jitter.
+        """
+        mean = self.mean
+        if mean is None or self._unknown:
+            return True
+        return self.largest - self.smallest <= max(mean / 10, Fraction(1001, 1_000_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the timestamps of a clip say about its frame rate."""
+
+    cadence: Cadence
+    fps: float
+    constant: bool
+
+
+def scan_clip(path: Path, whole: bool) -> Scan:
+    """Judge the frame rate from the timestamps of packets; nothing is decoded."""
+    container, stream = open_clip(path)
+    cadence = Cadence()
+    try:
+        for index, packet in enumerate(container.demux(stream)):
+            if not packet.size or packet.is_corrupt:
+                continue
+            if index >= _SCANNED_PACKETS and not whole:
+                break
+            cadence.add(packet)
+        else:
+            cadence.finish()
+    except av.FFmpegError:
+        cadence.finish()  # the reader meets the same error and reports it
+    finally:
+        guess = stream.guessed_rate or stream.average_rate
+        container.close()
+    return Scan(cadence, _fps(cadence, guess), cadence.constant)
+
+
+def _fps(cadence: Cadence, guess: Fraction | None) -> float:
+    mean = cadence.mean
+    if mean is None:
+        return float(guess or 0)
+    # The container's own figure is exact (30000/1001) where the timestamps are rounded.
+    if guess and cadence.constant and abs(guess * mean - 1) < Fraction(2, 100):
+        return float(guess)
+    return float(1 / mean)
+
+
+def variable_rate_error(path: Path, cadence: Cadence) -> ClipError:
+    """The refusal of a clip whose frames are unevenly spaced."""
+    low, high = float(cadence.smallest * 1000), float(cadence.largest * 1000)
+    fps = float(1 / cadence.mean) if cadence.mean else 30
+    return ClipError(
+        f"{path} has a variable frame rate, or frames missing: they are {low:.1f} to {high:.1f} ms "
+        f"apart. Give a rate to sample it evenly (rate={fps:.3g} is its mean), or take its frames "
+        "as they are with rate='every-frame'."
+    )

@@ -1,0 +1,308 @@
+"""ONNX Runtime steps on a graph small enough to know the answer of."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from vidtok_edge.errors import (
+    BackendUnavailable,
+    BundleError,
+    BundleMismatch,
+    StreamError,
+    UsageError,
+)
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeStep
+
+STEPS = [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
+    graph = Bundle.load(folder).manifest.graph("encoder")
+    return open_step(graph, folder / graph.file, backend, **options)
+
+
+@pytest.fixture(params=STEPS)
+def step(request: pytest.FixtureRequest, tiny_original: Path) -> Iterator[Step]:
+    try:
+        opened = step_of(tiny_original, request.param)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened
+
+
+def run(step: Step, values: tuple[int, int], start: bool = False, ready: Any = True) -> list[int]:
+    """One call on frames of flat brightness; the tokens of both slots."""
+    for slot, value in enumerate(values):
+        step.inputs["frames"][slot] = value
+    step.inputs["start"][:] = start
+    step.inputs["ready"][:, 0] = ready
+    step.run()
+    return [int(t) for t in step.outputs["tokens"][:, 0, 0, 0]]
+
+
+def test_state_goes_from_call_to_call(step: Step) -> None:
+    assert run(step, (3, 5), start=True) == [3, 5]
+    expected = np.array([3, 5])
+    for k in range(1, 20):
+        expected += (k, 2 * k)
+        assert run(step, (k, 2 * k)) == expected.tolist()
+        assert step.caches()["cache_000"][:, 0].tolist() == expected.tolist()
+
+
+def test_an_idle_slot_keeps_its_cache(step: Step) -> None:
+    run(step, (3, 5), start=True)
+    for _ in range(3):
+        run(step, (1, 9), ready=[True, False])
+    assert step.caches()["cache_000"][:, 0].tolist() == [6, 5]
+
+
+def test_nothing_of_old_caches_survives_a_start(step: Step) -> None:
+    step.set_caches({"cache_000": np.full((2, 1), np.nan, np.float32)})
+    assert run(step, (3, 5), start=True) == [3, 5]
+
+
+def test_buffers_are_the_same_for_life(step: Step) -> None:
+    before = {**step.inputs, **step.outputs}
+    assert all(not array.any() for array in step.inputs.values()), "zeros at first"
+    addresses = {name: array.ctypes.data for name, array in before.items()}
+    for _ in range(5):
+        run(step, (1, 1))
+    after = {**step.inputs, **step.outputs}
+    assert all(after[name] is before[name] for name in before)
+    assert {name: array.ctypes.data for name, array in after.items()} == addresses
+
+
+def test_caches_are_copies_that_can_be_given_back(step: Step) -> None:
+    run(step, (3, 5), start=True)
+    kept = step.caches()
+    run(step, (7, 7))
+    assert kept["cache_000"][:, 0].tolist() == [3, 5], "a copy"
+    step.set_caches(kept)
+    kept["cache_000"][:] = 99
+    assert run(step, (1, 1)) == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("caches", "got"),
+    [
+        ({}, "nothing"),
+        ({"cache_000": np.zeros((1, 1), np.float32)}, r"float32 \[1, 1\]"),
+        ({"cache_000": np.zeros((2, 1), np.float64)}, r"float64 \[2, 1\]"),
+    ],
+)
+def test_caches_that_do_not_fit(tiny: Path, caches: Any, got: str) -> None:
+    with step_of(tiny) as step, pytest.raises(StreamError, match=f"was given {got}"):
+        step.set_caches(caches)
+
+
+def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound: list[tuple[str, int]] = []
+    binding = ort.IOBinding
+    for name in ("bind_ortvalue_input", "bind_ortvalue_output"):
+
+        def spy(self: Any, tensor: str, value: Any, original: Any = getattr(binding, name)) -> None:
+            bound.append((tensor, value.data_ptr()))
+            original(self, tensor, value)
+
+        monkeypatch.setattr(binding, name, spy)
+    with step_of(tiny):
+        pass
+    tensors = len({name for name, _ in bound})
+    assert len(bound) == 2 * tensors
+    for turn in (bound[:tensors], bound[tensors:]):
+        assert len({address for _, address in turn}) == tensors
+    first, second = dict(bound[:tensors]), dict(bound[tensors:])
+    assert first["cache_000"] == second["new_cache_000"]
+    assert second["cache_000"] == first["new_cache_000"]
+
+
+def test_inputs_on_a_device_are_renewed_for_each_call(tiny: Path) -> None:
+    """A binding copies a host array when it is bound: here the copies are told apart on the CPU."""
+    with step_of(tiny) as step:
+        assert isinstance(step, OnnxRuntimeStep)
+        copies = {
+            name: ort.OrtValue.ortvalue_from_numpy(array.copy())
+            for name, array in step.inputs.items()
+        }
+        step._given, step._given_are_copies = copies, True
+        step._bindings = [step._bind(0, 1), step._bind(1, 0)]
+        assert run(step, (3, 5), start=True) == [3, 5]
+        assert run(step, (1, 1)) == [4, 6]
+
+
+# -- memory
+
+
+def rss() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_run_allocates_nothing(tiny: Path) -> None:
+    with step_of(tiny) as step:
+        for _ in range(10):
+            step.run()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(50):
+                step.run()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak - before < 2_000, "less than one frame"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_300_chunks_are_flat(tiny: Path) -> None:
+    with Bundle.load(tiny).encoder() as encoder:
+        frame = np.zeros((16, 16, 3), np.uint8)
+
+        def chunks(count: int) -> None:
+            for _ in range(4 * count):
+                encoder.push(frame)
+
+        chunks(100)
+        gc.collect()
+        before = rss()
+        chunks(300)
+        assert rss() - before < 1 << 20
+
+
+def test_closed_steps_give_their_memory_back(tiny: Path) -> None:
+    step = step_of(tiny)
+    step.close()
+    step.close()
+
+
+# -- choosing
+
+
+def test_auto_takes_the_cpu_here(tiny: Path) -> None:
+    if PROVIDERS["cuda"] in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with step_of(tiny) as step:
+        assert step.info and (step.info.asked, step.info.active) == ("auto", "cpu")
+        assert str(step.info) == f"cpu on onnxruntime {ort.__version__}"
+
+
+@pytest.mark.parametrize(("backend", "extra"), [("cuda", "[gpu]"), ("tensorrt", "[gpu,tensorrt]")])
+def test_a_backend_that_is_absent(tiny: Path, backend: str, extra: str) -> None:
+    if PROVIDERS[backend] in ort.get_available_providers():
+        pytest.skip("it is there")
+    with pytest.raises(BackendUnavailable) as caught:
+        step_of(tiny, backend)
+    assert f'pip install "vidtok-edge{extra}"' in str(caught.value)
+    assert "not in this build" in str(caught.value)
+
+
+def test_an_unknown_backend(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, cpu, cuda, tensorrt"):
+        step_of(tiny, "gpu")
+
+
+class Silent:
+    """As onnxruntime, but the CUDA provider is built in and quietly not used, or fails."""
+
+    def __init__(self, failure: str | None) -> None:
+        self.failure, self.session = failure, ort.InferenceSession
+
+    def __call__(self, path: str, options: Any, providers: list[str]) -> Any:
+        if self.failure is not None and providers[0] != PROVIDERS["cpu"]:
+            raise RuntimeError(self.failure)
+        return self.session(path, options, providers=[PROVIDERS["cpu"]])
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (None, "cuda: ONNX Runtime fell back to CPUExecutionProvider"),
+        ("no driver\nat line 3", "cuda: no driver"),
+        ("", "cuda: RuntimeError"),
+    ],
+)
+def test_a_silent_fallback_is_said(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, failure: str | None, why: str
+) -> None:
+    providers = [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(ort, "InferenceSession", Silent(failure))
+    with step_of(tiny) as step:
+        assert not step.info and step.info.active == "cpu"
+        assert str(step.info) == f"cpu on onnxruntime {ort.__version__} (fell back: {why})"
+    with pytest.raises(BackendUnavailable, match=f"'cuda' cannot run encoder.fp32.onnx: {why}"):
+        step_of(tiny, "cuda")
+    with step_of(tiny, "cpu") as step:
+        assert step.info, "the CPU was asked for"
+
+
+def test_no_backend_is_installed(tiny: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from vidtok_edge.errors import BackendUnavailable\n"
+        "from vidtok_edge.runtime import Bundle\n"
+        "bundle = Bundle.load(sys.argv[1])\n"
+        "try:\n    bundle.encoder()\n"
+        "except BackendUnavailable as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True
+    )
+    assert "No backend is installed" in done.stdout
+    assert 'pip install "vidtok-edge[ort]"' in done.stdout
+
+
+def test_threads(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    session = ort.InferenceSession
+
+    def spy(path: str, options: Any, providers: list[str]) -> Any:
+        asked.append(options.intra_op_num_threads)
+        return session(path, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    bundle = Bundle.load(tiny)
+    for threads in (None, 1, 2):
+        bundle.encoder("cpu", threads=threads).close()
+        bundle.decoder("cpu", threads=threads).close()
+    assert asked == [0, 0, 1, 1, 2, 2], "0: ONNX Runtime chooses"
+    with pytest.raises(UsageError, match="threads is 0; use 1 or more"):
+        bundle.encoder(threads=0)
+
+
+# -- files that are not what they should be
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x09" * 500])
+def test_a_corrupt_graph(tiny: Path, content: bytes) -> None:
+    (tiny / "encoder.fp32.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"encoder\.fp32\.onnx.*Export the bundle again"):
+        step_of(tiny)
+
+
+def test_a_truncated_graph(tiny: Path) -> None:
+    path = tiny / "encoder.fp32.onnx"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(BundleError, match="Export the bundle again"):
+        step_of(tiny)
+
+
+def test_a_graph_of_another_interface(tiny: Path) -> None:
+    (tiny / "encoder.fp32.onnx").write_bytes((tiny / "decoder.fp32.onnx").read_bytes())
+    with pytest.raises(BundleMismatch, match=r"manifest.json disagree on 2 tensor.*Export"):
+        step_of(tiny)
