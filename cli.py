@@ -142,7 +142,7 @@ def export(
     )
     if resolved is EMBEDDED:
         click.secho(
-            "This is the small tokenizer that ships with the package, for demonstration and tests.\n"
+            "This is the small tokenizer that ships with the package, for demos and tests.\n"
             f"{OFFICIAL}",
             fg="yellow",
         )
@@ -299,11 +299,13 @@ def reconstruct(
         done = reconstruct_clip(
             loaded, source, output, picture=sheet, backend=backend, force=force, progress=progress
         )
+    worst = f"{done.worst_psnr_db:.2f} dB in frame {done.worst_frame}"
+    kilobits = done.bits_per_second / 1000
     _print_columns([
         ("frames", f"{done.frames} at {done.fps:g} fps"),
-        ("PSNR", f"{done.psnr_db:.2f} dB (worst {done.worst_psnr_db:.2f} dB, frame {done.worst_frame})"),
+        ("PSNR", f"{done.psnr_db:.2f} dB, worst {worst}"),
         ("SSIM", f"{done.ssim:.4f}"),
-        ("token rate", f"{done.tokens_per_second:.0f} positions/s, {done.bits_per_second / 1000:.1f} kbit/s"),
+        ("token rate", f"{done.tokens_per_second:.0f} positions/s, {kilobits:.1f} kbit/s"),
         ("bits per pixel", f"{done.bits_per_pixel:.4f}"),
         ("encode", f"{done.encode_fps:.1f} frames/s"),
         ("decode", f"{done.decode_fps:.1f} frames/s"),

@@ -429,7 +429,9 @@ def run_overhead(bundle: Bundle, settings: Settings) -> list[Overhead]:
 
         def push_latents() -> None:
             for item in latents:
-                decoder.push(item)
+                decoder.push_values(
+                    item.values, slot=item.slot
+                )  # the same latents, again and again
 
         return [
             overhead_of("encoder", push_frames, encoder_step, rounds),

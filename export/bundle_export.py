@@ -33,7 +33,8 @@ class ExportRequest:
 
     Attributes:
         variant: a full or short name.
-        checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the package.
+        checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the
+            package.
         options: sizes, streams, chunk, form, io.
         output: the folder to write.
         force: replace a bundle that is there.
@@ -100,8 +101,8 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
 def export_bundle(request: ExportRequest, stage: Stage = _no_stage) -> Exported:
     """Load weights, write both step graphs, verify them, and only then put the bundle in its place.
 
-    A failed or interrupted export leaves nothing behind. A bundle whose verification fails is written and
-    marked unverified: the caller decides, the command exits 1.
+    A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
+    written and marked unverified: the caller decides, the command exits 1.
 
     Args:
         request: what to export.

@@ -67,7 +67,7 @@ def write_graphs(
     weights: WeightsFacts = _UNKNOWN,
     stage: Stage = _no_stage,
 ) -> Bundle:
-    """Write both step graphs of `model` and their manifest, not verified, into the empty `folder`."""
+    """Write both step graphs of `model` and a manifest, not verified, into an empty `folder`."""
     variant = model.variant
     manifest = Manifest(
         schema=SCHEMA,

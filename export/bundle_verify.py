@@ -18,7 +18,7 @@ __all__ = ["verify_written"]
 def verify_written(
     bundle: Bundle, checkpoint: str | None = None, backend: str = "auto"
 ) -> ParityReport:
-    """Verify `bundle` against the reference with its weights; store the report and the verdict in it.
+    """Verify `bundle` against the reference with its weights; store report and verdict in it.
 
     Args:
         bundle: as loaded.

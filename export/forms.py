@@ -1,11 +1,14 @@
 """The two forms of a step graph: the same computation, laid out for different backends.
 
-A form says in which layout activations live and how one convolution, norm or resampler is written in
-it. `lowering` composes them and knows nothing of layouts. Weights come in as `[O, I, kt, kh, kw]`.
+A form says in which layout activations live and how one convolution, norm or resampler is written
+in it. `lowering` composes them and knows nothing of layouts. Weights come in as `[O, I, kt, kh,
+kw]`.
 
-    conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D; the taps of
+    conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D; the
+    taps of
              a temporal kernel are concatenated along the channels. Fastest in ONNX Runtime.
-    conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count; for GPUs.
+    conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count; for
+    GPUs.
 """
 
 from __future__ import annotations
@@ -171,8 +174,8 @@ def _conv2d(x: Tensor, weight: Tensor, bias: Tensor, pad: Padding, stride: int) 
 class _PhaseUpsample(nn.Module):
     """Nearest 2x then 3x3, exactly, as four 2x2 convolutions of the small frame: 4/9 of the work.
 
-    Output row 2i sees rows i-1, i, i of the small frame and row 2i+1 sees i, i, i+1; the doubled row's
-    two weights add up.
+    Output row 2i sees rows i-1, i, i of the small frame and row 2i+1 sees i, i, i+1; the doubled
+    row's two weights add up.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:

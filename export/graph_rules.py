@@ -5,18 +5,24 @@ from __future__ import annotations
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vidtok_edge.export.interface import Interface
+from vidtok_edge.runtime.manifest import TensorSpec
 
 __all__ = ["OPSET", "TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
 
 OPSET = 20
 """The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
 
+# fmt: off
 TENSORRT_10_3_OPERATORS = frozenset(
-    """Add And Cast Clip Concat Conv DepthToSpace Div Equal Expand Floor Identity LayerNormalization MatMul Mul Not Or
-    Pad Reshape Resize Round ReduceSum Sigmoid Slice Softmax Split Squeeze Sub Tanh Transpose Unsqueeze
-    Where""".split()
+    [
+        "Add", "And", "Cast", "Clip", "Concat", "Conv", "DepthToSpace", "Div", "Equal",
+        "Expand", "Floor", "Identity", "LayerNormalization", "MatMul", "Mul", "Not", "Or",
+        "Pad", "ReduceSum", "Reshape", "Resize", "Round", "Sigmoid", "Slice", "Softmax",
+        "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
+    ]
 )
-"""Those of the operators that TensorRT 10.3 parses that a step graph may use; no control flow among them."""
+# fmt: on
+"""What a step graph may use: operators that TensorRT 10.3 parses, and no control flow."""
 
 
 class GraphRuleBroken(AssertionError):
@@ -53,10 +59,10 @@ def _check_interface(graph: GraphProto, interface: Interface) -> None:
 def _check_caches(interface: Interface) -> None:
     """Slot first, and pairs that sort the same: a model server pairs states by sorted name."""
     batch = interface.inputs[0].shape[0]
-    caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
-    new = [spec for spec in interface.outputs if spec.name.startswith("new_cache_")]
+    caches = sorted((s for s in interface.inputs if s.name.startswith("cache_")), key=_name)
+    new = sorted((s for s in interface.outputs if s.name.startswith("new_cache_")), key=_name)
     _require(
-        ["new_" + name for name in sorted(s.name for s in caches)] == sorted(s.name for s in new),
+        ["new_" + spec.name for spec in caches] == [spec.name for spec in new],
         "caches do not sort the same on both sides",
     )
     _require(
@@ -66,6 +72,10 @@ def _check_caches(interface: Interface) -> None:
         [(s.dtype, s.shape) for s in caches] == [(s.dtype, s.shape) for s in new],
         "a cache changes its type or shape",
     )
+
+
+def _name(spec: TensorSpec) -> str:
+    return spec.name
 
 
 def _check_use(graph: GraphProto) -> None:

@@ -1,8 +1,8 @@
 """From the reference model to step modules: one call of a stream, explicit caches, any form.
 
-What is folded is exact algebra: the mean pool into the strided convolution, the mix factors into the
-kernels, nearest upsampling in time into two kernel-2 phases, q, k and v into one convolution with
-the softmax scale inside. Lowered modules carry the reference's parameter paths.
+What is folded is exact algebra: the mean pool into the strided convolution, the mix factors into
+the kernels, nearest upsampling in time into two kernel-2 phases, q, k and v into one convolution
+with the softmax scale inside. Lowered modules carry the reference's parameter paths.
 """
 
 from __future__ import annotations
@@ -214,10 +214,11 @@ class _LinearTemporalUpsample(nn.Module):
 
 
 class Edges:
-    """Where the delay line departs from plain interpolation, per slot (streaming.md, "The delay line").
+    """Where the delay line departs from plain interpolation, per slot (streaming.md).
 
     Args:
-        start, second: bool [B, 1], this call is a stream's first, or follows a first call of one latent.
+        start, second: bool [B, 1], this call is a stream's first, or follows a first call of one
+            latent.
         end: bool [B, N], true at the first latent after a stream's last.
     """
 

@@ -1,4 +1,4 @@
-"""The step modules that become graphs: bytes in, bytes out, caches explicit (design, "The step graph").
+"""The step modules that become graphs: bytes in, bytes out, caches explicit.
 
 A step's forward takes and returns flat tuples of tensors in the order of its `GraphInterface`.
 """
@@ -70,7 +70,7 @@ class _Step(nn.Module):
     def _controls(
         self, tensors: list[Tensor]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Take `start`, `end` and `ready` off the front of `tensors`, as far as the step has them."""
+        """Take `start`, `end`, `ready` off the front of `tensors`, those that the step has."""
         if not self.variant.causal:
             return None, None, None
         start = tensors.pop(0)

@@ -1,7 +1,7 @@
 """Where a step's convolutions get the frames before and after their chunk from.
 
-`CausalTimeline` takes them from the caches and leaves new ones (streaming.md, "Caches"); `WindowTimeline`
-pads a whole window with zeros, as the non-causal models do.
+`CausalTimeline` takes them from the caches and leaves new ones (streaming.md, "Caches");
+`WindowTimeline` pads a whole window with zeros, as the non-causal models do.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ class CausalTimeline:
     """One call of a stream: caches are consumed and left in the order of the convolutions.
 
     Args:
-        caches: the caches of the call before, slot on axis 0; None to make zeros of the right shape,
-            which is how the shapes are found (`caches_in`).
-        start: bool [B, 1], true for a slot whose stream begins with this call: its caches are not read.
+        caches: the caches of the call before, slot on axis 0; None to make zeros of the right
+            shape, which is how the shapes are found (`caches_in`).
+        start: bool [B, 1], true for a slot whose stream begins with this call: its caches are not
+            read.
         ready: bool [B, 1] or None, false for a slot that has no chunk: its caches are kept.
         repeat_first: v1.1: the past of a fresh stream is its first frame; v1.0: zeros.
     """
@@ -72,7 +73,7 @@ class CausalTimeline:
         return extended
 
     def flag(self, new: Tensor) -> Tensor:
-        """Carry one bool [B, 1] per slot to the next call; returns the one that was carried here."""
+        """Carry a bool [B, 1] to the next call; returns the one that was carried here."""
         carried = self._next_cache(lambda: torch.zeros_like(new))
         self._leave(new, carried)
         return torch.logical_and(carried, torch.logical_not(self.start))

@@ -5,6 +5,8 @@ The GPU providers are unverified on hardware.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +37,8 @@ INSTALL = {
 }
 # `auto` leaves the TensorRT providers alone: they would compile an engine, for minutes, unasked.
 AUTO = ("cuda", "cpu")
+
+_HOST = ort.OrtMemType.DEFAULT
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -167,6 +171,13 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    if name == "cpu":
+        # Encoder and decoder of the embedded model at 256x256 peak at 1.57 GB with ONNX Runtime's
+        # defaults, at 0.89 GB without memory patterns, at 0.56 GB with one arena for both; the CPU
+        # time of a step is the same.
+        _share_one_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False
     providers = [provider] if name == "cpu" else [provider, PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
@@ -180,6 +191,15 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if active != provider:
         return None, f"ONNX Runtime fell back to {active}"
     return session, ""
+
+
+@functools.cache
+def _share_one_arena() -> None:
+    """Give all CPU sessions of this process one arena."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, _HOST)
+    # Zero and -1: ONNX Runtime's own limits.
+    with contextlib.suppress(RuntimeError):  # the host program has registered one: it serves
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, 0, -1, -1))
 
 
 def _register_tensorrt_rtx() -> None:

@@ -155,7 +155,8 @@ def encode_clip(
 ) -> Encoded:
     """Encode a clip to a token file (`TokenFile`).
 
-    A clip that is damaged in the middle is encoded as far as it can be read; `Encoded.lost` says what is missing.
+    A clip that is damaged in the middle is encoded as far as it can be read; `Encoded.lost` says
+    what is missing.
 
     Raises:
         ClipError: the clip cannot be read at all, or changes its size.
@@ -312,7 +313,7 @@ def reconstruct_clip(
     force: bool = False,
     progress: Progress = _silent,
 ) -> Reconstructed:
-    """Encode and decode a clip; write original and reconstruction side by side, and a contact sheet.
+    """Encode and decode a clip; write it and its reconstruction side by side, and a contact sheet.
 
     Args:
         output: the side-by-side clip, `.mp4` or `.mkv`.

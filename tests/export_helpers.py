@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from narrow import narrow
 from _pytest.mark import ParameterSet
+from narrow import narrow
 from torch import Tensor
 
 from vidtok_edge.export.bundle_files import facts_of, write_graphs
@@ -22,7 +22,7 @@ from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
 from vidtok_edge.export.timeline import CausalTimeline
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.vidtok_ref import VARIANTS, EMBEDDED, VidTok
+from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS, VidTok
 
 LIMIT = 2e-5
 """Max abs difference of float32 outputs (design, "Numbers that must hold")."""

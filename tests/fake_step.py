@@ -25,7 +25,15 @@ from vidtok_edge.runtime.manifest import (
     WeightsFacts,
 )
 
-__all__ = ["CODEBOOK", "FakeStep", "fake_manifest", "frame_of", "pictures_from", "tokens_from"]
+__all__ = [
+    "CODEBOOK",
+    "FakeStep",
+    "fake_manifest",
+    "frame_of",
+    "picture_content",
+    "pictures_from",
+    "tokens_from",
+]
 
 SIZE = 8
 LEVELS = (8, 8, 8, 8, 8)
@@ -99,7 +107,9 @@ def tokens_from(values: Sequence[int], manifest: Manifest) -> list[int]:
     """What a stream of these frames must give, from the rules alone (streaming.md)."""
     f = manifest.model.time_factor
     window = f if manifest.model.causal else f * manifest.chunk
-    fed = [*values[:1] * (f - 1), *values] if manifest.model.causal else list(values)
+    fed = list(values)
+    if manifest.model.causal:
+        fed = fed[:1] * (f - 1) + fed
     fed += fed[-1:] * (-len(fed) % window)
     tokens, state = [], 0
     for i, value in enumerate(fed):
@@ -111,7 +121,7 @@ def tokens_from(values: Sequence[int], manifest: Manifest) -> list[int]:
     return tokens
 
 
-def pictures_from(tokens: Sequence[int], frames: int, manifest: Manifest) -> list[tuple[int, ...]]:
+def pictures_from(tokens: Sequence[int], frames: int, manifest: Manifest) -> list[tuple[int, int]]:
     """What each of a stream's frames must hold: (its latent's token, token it looked ahead to).
 
     A delayed decoder looks ahead for the first f - 1 outputs of each call's latent: to the next

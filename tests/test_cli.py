@@ -19,7 +19,7 @@ from vidtok_edge.cli import export_main, main
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker, so that the bundle is exported once
 
-HIDDEN_MODULES = "torch onnx onnxruntime onnxscript av PIL safetensors".split()
+HIDDEN_MODULES = ["torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "safetensors"]
 
 
 def run(*arguments: object) -> Result:

@@ -118,7 +118,7 @@ class SpatialBlock(_ResidualBlock):
 
 
 class TemporalBlock(_ResidualBlock):
-    """1-D residual block along time, each pixel on its own: `[N, C, T]`, pixels in the batch axis."""
+    """1-D residual block along time, each pixel on its own: `[N, C, T]`, pixels in the batch."""
 
     def __init__(self, channels: int, version: str, causal: bool) -> None:
         super().__init__()

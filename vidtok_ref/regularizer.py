@@ -60,7 +60,7 @@ def codes_from_tokens(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 
 def kl(encoded: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """`encoded` [B, 2z, t, h, w] to the latent (the mean, or a sample) and logvar, [B, z, t, h, w]."""
+    """`encoded` [B, 2z, t, h, w] to the mean, or a sample, and logvar, [B, z, t, h, w]."""
     mean, logvar = encoded.chunk(2, dim=1)
     logvar = logvar.clamp(-30.0, 20.0)
     if generator is None:

@@ -1,4 +1,4 @@
-"""One frozen description per published model: nobody else asks "which variant?" (architecture 1)."""
+"""One frozen description per published model: nobody else asks "which variant?"."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Variant:
 
     @property
     def delayed(self) -> bool:
-        """True where the streaming decoder is f - 1 frames late (v1.1: linear upsampling in time)."""
+        """True where the streaming decoder is f - 1 frames late (v1.1 upsamples linearly)."""
         return self.version == "1.1"
 
     @property

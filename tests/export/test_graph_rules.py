@@ -23,7 +23,12 @@ def spec(name: str, dtype: DType = "float32", shape: tuple[int, ...] = SHAPE) ->
 
 
 INTERFACE = Interface(
-    (spec("frames"), spec("start", "bool", (2, 1)), spec("cache_000"), spec("cache_001", shape=(2, 1))),
+    (
+        spec("frames"),
+        spec("start", "bool", (2, 1)),
+        spec("cache_000"),
+        spec("cache_001", shape=(2, 1)),
+    ),
     (spec("latent"), spec("new_cache_000"), spec("new_cache_001", shape=(2, 1))),
 )
 
@@ -165,13 +170,22 @@ def reshaped(interface: Interface, name: str, dtype: DType, shape: tuple[int, ..
 
 
 BAD_CACHES = [
-    # By sorted name a server would pair cache_000 with new_cache_00 and cache_001 with new_cache_000.
-    (renamed(INTERFACE, {"new_cache_000": "new_cache_00", "new_cache_001": "new_cache_000"}), "sort"),
+    # By sorted name a server would pair cache_000 with new_cache_00 and cache_001 with
+    # new_cache_000.
+    (
+        renamed(INTERFACE, {"new_cache_000": "new_cache_00", "new_cache_001": "new_cache_000"}),
+        "sort",
+    ),
     (renamed(INTERFACE, {"cache_001": "cache_1", "new_cache_001": "new_cache_10"}), "sort"),
     (renamed(INTERFACE, {"cache_000": "cache_001", "cache_001": "cache_000"}), "shape"),
     (reshaped(INTERFACE, "new_cache_000", "float32", (2, 4)), "changes its type or shape"),
     (reshaped(INTERFACE, "new_cache_000", "int32", SHAPE), "changes its type or shape"),
-    (reshaped(reshaped(INTERFACE, "cache_000", "float32", (3, 2)), "new_cache_000", "float32", (3, 2)), "axis 0"),
+    (
+        reshaped(
+            reshaped(INTERFACE, "cache_000", "float32", (3, 2)), "new_cache_000", "float32", (3, 2)
+        ),
+        "axis 0",
+    ),
 ]
 
 

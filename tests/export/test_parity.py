@@ -83,7 +83,9 @@ def frames_of(video: torch.Tensor) -> Array:
 
 def near(got: Array, want: Array) -> None:
     """`got` [T, H, W, C] or [t, C, h, w] is `want` [1, C, T, H, W] within the limit."""
-    want = want[0].transpose(1, 2, 3, 0) if got.shape[-1] == want.shape[1] else want[0].swapaxes(0, 1)
+    want = (
+        want[0].transpose(1, 2, 3, 0) if got.shape[-1] == want.shape[1] else want[0].swapaxes(0, 1)
+    )
     assert got.shape == want.shape
     assert float(np.abs(got - want).max()) <= LIMIT
 
@@ -97,7 +99,9 @@ def near_tokens(got: Array, want: Array, z: Array, levels: tuple[int, ...], reco
     assert not (differ & (margin >= BOUNDARY)).any()
 
 
-def check_encode(bundle: Bundle, video: torch.Tensor, want: dict[str, Array], record: Record) -> None:
+def check_encode(
+    bundle: Bundle, video: torch.Tensor, want: dict[str, Array], record: Record
+) -> None:
     tokens, encoded = streamed_encode(bundle, frames_of(video))
     model = bundle.manifest.model
     if tokens is None:
@@ -180,7 +184,9 @@ def test_the_conv3d_form_gives_the_golden_numbers(name: str) -> None:
     assert distance(encoded, wanted) <= LIMIT
     values = want["indices"] if variant.latent == "fsq" else want["z_reg"].transpose(1, 2)
     tail = [1] if framing.delayed else []
-    assert distance(decode_in_calls(steps.decoder, values, plan + tail, framing), want["rec"]) <= LIMIT
+    assert (
+        distance(decode_in_calls(steps.decoder, values, plan + tail, framing), want["rec"]) <= LIMIT
+    )
 
 
 @pytest.mark.parametrize("what", on_one_worker([WITHOUT_GOLDEN]))

@@ -75,7 +75,9 @@ def equal(a: Tensor, b: Tensor) -> bool:
 def nan_like(caches: list[Tensor]) -> list[Tensor]:
     """What uninitialised memory may hold."""
     return [
-        torch.full_like(cache, float("nan")) if cache.is_floating_point() else ~torch.zeros_like(cache)
+        torch.full_like(cache, float("nan"))
+        if cache.is_floating_point()
+        else ~torch.zeros_like(cache)
         for cache in caches
     ]
 

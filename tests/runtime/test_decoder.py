@@ -49,7 +49,7 @@ def latents(index: int, *values: int, frames_real: int, slot: int = 0) -> Latent
     return Latents(slot, index, tokens(*values), None, None, 0, frames_real, times)
 
 
-def content(pictures: list[Picture]) -> list[tuple[int, ...]]:
+def content(pictures: list[Picture]) -> list[tuple[int, int]]:
     assert [p.frame for p in pictures] == list(range(len(pictures)))
     return [picture_content(p.pixels) for p in pictures]
 

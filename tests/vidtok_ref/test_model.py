@@ -207,7 +207,7 @@ def test_a_clip_in_another_order_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_a_clip_of_bytes_is_refused() -> None:
-    with pytest.raises(UsageError, match="got torch.uint8"):
+    with pytest.raises(UsageError, match=r"got torch\.uint8"):
         thin(KL).encode(torch.zeros(1, 3, 1, 8, 8, dtype=torch.uint8))
 
 

@@ -1,0 +1,45 @@
+"""Both step graphs of a bundle, without the streams around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidtok_edge.export.bundle_files import KINDS
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backend import Step, open_step
+
+__all__ = ["StepPair", "open_pair", "poison"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPair:
+    """An encoder and a decoder."""
+
+    encoder: Step
+    decoder: Step
+
+
+@contextmanager
+def open_pair(bundle: Bundle, backend: str) -> Iterator[StepPair]:
+    """Load both graphs of `bundle`; closed when the block ends."""
+    graphs = [bundle.manifest.graph(kind) for kind in KINDS]
+    with ExitStack() as stack:
+        encoder, decoder = (
+            stack.enter_context(open_step(graph, bundle.path / graph.file, backend))
+            for graph in graphs
+        )
+        yield StepPair(encoder, decoder)
+
+
+def poison(step: Step) -> None:
+    """Fill the caches with what must never come out again."""
+    step.set_caches(
+        {
+            name: np.full_like(value, np.nan if value.dtype.kind == "f" else 1)
+            for name, value in step.caches().items()
+        }
+    )

@@ -1,0 +1,131 @@
+"""What may import what, what the public names are, and that the error tree is drawn as it is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from vidtok_edge import errors, runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "tensorrt", "safetensors")
+FORBIDDEN = {
+    "runtime": ("vidtok_ref", "export", "calib", "cli"),
+    "vidtok_ref": ("runtime", "export", "calib", "cli"),
+    "export": ("calib", "cli"),
+    "calib": ("cli",),
+}
+NEEDS = {"onnxruntime_backend": "onnxruntime", "pictures": "PIL"}
+NEEDS |= dict.fromkeys(["clip_decoding", "clip_fit", "clip_scan", "clip_writer"], "av")
+MODULES = sorted(module.name for module in pkgutil.iter_modules(runtime.__path__))
+
+
+@pytest.mark.parametrize("modules", ["vidtok_edge.runtime", "vidtok_edge.cli"])
+def test_heavy_packages_stay_out(modules: str) -> None:
+    code = (
+        f"import sys, {modules}\n"
+        f"print(*sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+    ).replace(repr(HEAVY), repr(set(HEAVY)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
+    )
+    assert done.stdout.split() == []
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file names in an import, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_folders_import_in_one_direction(folder: str) -> None:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        ours = {name.split(".")[1] for name in imported(path) if name.startswith("vidtok_edge.")}
+        assert not ours & set(FORBIDDEN[folder]), path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_its_own_module_imports_a_heavy_package(name: str) -> None:
+    """On its own import, that is; a function may, when it is called."""
+    body = ast.parse((ROOT / "runtime" / f"{name}.py").read_text(encoding="utf-8")).body
+    for node in body:
+        body += node.body if isinstance(node, ast.Try) else []
+    found = {a.name for node in body if isinstance(node, ast.Import) for a in node.names}
+    found |= {str(node.module) for node in body if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in found} & set(HEAVY) <= {NEEDS.get(name)}
+
+
+def public_names(module: ModuleType) -> set[str]:
+    """The names without an underscore that the module itself defines at its top."""
+    assert module.__file__ is not None
+    names: set[str] = set()
+    for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_is_what_a_module_makes(name: str) -> None:
+    module = importlib.import_module(f"vidtok_edge.runtime.{name}")
+    assert set(module.__all__) >= public_names(module)
+    assert all(hasattr(module, public) for public in module.__all__)
+
+
+def test_the_package_shows_what_its_users_need() -> None:
+    """Each public name is that of the module it comes from; every import is public."""
+    assert runtime.__file__ is not None
+    tree = ast.parse(Path(runtime.__file__).read_text(encoding="utf-8"))
+    shown = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(runtime.__all__) == set(shown)
+    for name, module in shown.items():
+        assert name in importlib.import_module(str(module)).__all__
+
+
+def tree() -> dict[str, tuple[str, int | None]]:
+    """The classes of the error tree as its docstring draws it: parent and exit code."""
+    drawn: dict[str, tuple[str, int | None]] = {}
+    above: list[tuple[int, str]] = []
+    for line in str(errors.__doc__).splitlines():
+        match = re.match(r"^( {4}[| ]*)([|`]- )?(\w+Error|[A-Z]\w+)(\s+(\d)\s)?", line)
+        if match is None or (not match[2] and above):
+            continue
+        depth = len(match[1]) if match[2] else 0
+        above = [entry for entry in above if entry[0] < depth]
+        drawn[match[3]] = (above[-1][1] if above else "Exception", int(match[5] or -1))
+        above.append((depth, match[3]))
+    return drawn
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    classes = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.VidTokEdgeError)
+    }
+    drawn = tree()
+    assert set(drawn) == set(classes) == set(errors.__all__)
+    assert errors.__all__ == sorted(errors.__all__)
+    for name, (parent, code) in drawn.items():
+        assert classes[name].__bases__[0].__name__ == parent, name
+        if code is not None and code >= 0:
+            assert classes[name].exit_code == code, name
