@@ -1,14 +1,22 @@
-"""The tiny bundle, and VIDTOK_EDGE_REQUIRE_GPU=1: a `gpu` test that is skipped has failed."""
+"""Bundles that several tests look at, and a switch for machines with a GPU.
+
+VIDTOK_EDGE_REQUIRE_GPU=1: a `gpu` test that is skipped has failed.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
+    from export_helpers import Exports
+
+    from vidtok_edge.export import Exported
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,3 +45,31 @@ def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_original: Path, tmp_path: Path) -> Path:
     """The folder of a tiny bundle of the test's own."""
     return Path(shutil.copytree(tiny_original, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Bundles of narrow models, each written once."""
+    from export_helpers import Exports
+
+    return Exports(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The shipped tokenizer for uint8 frames of 64x96, as the command exports it."""
+    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle
+
+    output = tmp_path_factory.mktemp("embedded") / "bundle"
+    return export_bundle(ExportRequest("fsq", output, options=StepOptions(64, 96)))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Narrow models are faster on one thread, and workers beside each other much faster."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

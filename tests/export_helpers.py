@@ -1,4 +1,4 @@
-"""Narrow models for the tests of the exporter: lowered step modules, streamed call by call, and bundles.
+"""Narrow models for the tests of the exporter: bundles, and lowered modules, call by call.
 
 The modules are streamed without ONNX: any variant, form and chunk plan.
 """

@@ -26,6 +26,8 @@ from torch import Tensor
 from vidtok_edge.export.forms import FORMS, FormName
 from vidtok_edge.vidtok_ref import VARIANTS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ONE_OF_EACH_KIND = [
     "vidtok_fsq_causal_488_4096",
     "vidtok_fsq_causal_488_32768_v1_1",
@@ -165,7 +167,7 @@ def test_the_end_makes_a_difference(name: str) -> None:
 def test_version_1_0_begins_without_copies_where_the_length_allows(
     name: str, form: FormName
 ) -> None:
-    """T a multiple of f: the first chunk is frames 0 .. f-1 (streaming.md, "Frames and latents")."""
+    """T a multiple of f: the first chunk is frames 0 .. f-1, and nothing is repeated."""
     steps = lowered(name, form)
     video = golden_video(3 * steps.framing.time_factor, 16, 16)
     want = steps.model.encode(video)

@@ -15,6 +15,8 @@ from torch import Tensor
 from vidtok_edge.export.forms import FORMS, FormName
 from vidtok_edge.export.step import StepEncoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 KINDS = ("encoder", "decoder")
 VARIANTS_WITH_FORMS = [
     ("vidtok_fsq_causal_488_4096", "conv2d"),
@@ -52,8 +54,8 @@ def data_of(step: Step, calls: int, slots: int) -> Tensor:
     variant = step.variant
     f, noise = variant.time_factor, golden_video(8 * calls, 16, 16, slots)
     if isinstance(step, StepEncoder):
-        frames = noise.permute(0, 2, 3, 4, 1).unflatten(1, (-1, f))[:, :calls]
-        return frames.transpose(0, 1)
+        frames = noise.permute(0, 2, 3, 4, 1)[:, : calls * f]
+        return frames.reshape(slots, calls, f, 16, 16, 3).transpose(0, 1)
     if variant.latent == "fsq":
         tokens = (noise[:, 0, :calls, :2, :2].abs() * variant.codebook_size).to(torch.int32)
         return tokens.transpose(0, 1).unsqueeze(2)
@@ -105,7 +107,8 @@ def test_a_slot_gives_what_its_stream_gives_alone(
     step, single = step_of(name, form, kind, slots), step_of(name, form, kind, 1)
     data = data_of(step, len(schedule), slots)
     _, probed = call(step, data[0], controls_of(step, schedule[0]))
-    caches, alone = nan_like(probed), {}
+    caches = nan_like(probed)
+    alone: dict[int, list[Tensor]] = {}
     for row, chunk in zip(schedule, data, strict=True):
         before = caches
         outputs, caches = call(step, chunk, controls_of(step, row), caches)

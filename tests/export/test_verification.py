@@ -1,4 +1,4 @@
-"""A verification passes where it should, and fails where it should: a broken bundle never passes."""
+"""A verification passes where it should, and a broken bundle never passes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,63 @@
+"""What the documents say is so: code runs, links lead somewhere, commands and names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import vidtok_edge.errors
+from vidtok_edge.cli import main
+
+if TYPE_CHECKING:
+    from vidtok_edge.export import Exported
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "README.md").exists(), reason="the documents are those of a git checkout"
+)
+
+
+@pytest.mark.xdist_group("embedded")
+def test_the_five_lines_of_the_readme_run(embedded: Exported) -> None:
+    text = (ROOT / "README.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert "demo/vidtok-fsq" in code
+    code = code.replace("demo/vidtok-fsq", str(embedded.bundle.path))
+    shown: list[np.ndarray] = []
+    frames = np.zeros((9, 64, 96, 3), np.uint8)
+    exec(code, {"frames": frames, "show": shown.append})
+    assert len(shown) == 9 and shown[0].shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_modules_named_in_the_documents_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    paths = re.findall(r"`((?:\w+/)+[\w.]*|\w+\.py)`", text)
+    kept = [path for path in paths if not path.startswith("demo/")]  # what `make demo` makes
+    assert [path for path in kept if not (ROOT / path).exists()] == []
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^\| `(?:vidtok-edge |vidtok-)(\w+)", text, flags=re.MULTILINE)
+    assert sorted(commands) == sorted(main.commands)
+
+
+def test_the_tree_of_errors_is_drawn_whole() -> None:
+    drawn = re.findall(
+        r"^\s*(?:[|`]\W+)*(\w+) {2,}", vidtok_edge.errors.__doc__ or "", re.MULTILINE
+    )
+    assert sorted(["VidTokEdgeError", *drawn]) == sorted(vidtok_edge.errors.__all__)
