@@ -131,7 +131,7 @@ def compiled_candidate(
     try:
         seconds = measure(candidate.run).wall
     except Exception as error:  # a missing C++ compiler, above all
-        notes.append(f"{label}: torch.compile failed: {(str(error).splitlines() or [error])[0]}")
+        notes.append(f"{label}: torch.compile failed: {str(error).strip().partition(chr(10))[0]}")
         return []
     notes.append(f"{label}: torch.compile needed {seconds:.0f} s to compile.")
     return [candidate]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from paired import Spread, progress
 
 MEMORY_CHUNKS = 8
+MEMORY_PAIRS = 3  # PyTorch's peak differs by a quarter from process to process
 IMPORTS = 5
 IMPORT_CODE = """
 import sys, time
@@ -40,17 +41,15 @@ class Import:
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of two processes that encode and decode the same chunks, in MB."""
+    """Resident memory of pairs of processes that encode and decode the same chunks, in MB."""
 
-    runtime_loaded: float
+    runtime_loaded: Spread
     """Before the first chunk."""
-    runtime_peak: float
-    torch_loaded: float
-    torch_peak: float
-
-    @property
-    def ratio(self) -> float:
-        return self.runtime_peak / self.torch_peak
+    runtime_peak: Spread
+    torch_loaded: Spread
+    torch_peak: Spread
+    ratio: Spread
+    """Of the peaks, runtime over PyTorch, in each pair."""
 
 
 def run_import() -> Import:
@@ -63,10 +62,16 @@ def run_import() -> Import:
 
 def run_memory(bundle: Path) -> Memory:
     """Compare the embedded model's bundle, at its size, with the original."""
-    calls = [f"runtime_process({str(bundle)!r})", f"torch_process({str(bundle)!r})"]
-    with progress(calls, "memory: fresh processes") as items:
-        runtime, original = [in_fresh_process(f"import processes; processes.{c}") for c in items]
-    return Memory(*runtime, *original)
+    code = "import processes; processes.{}_process({!r})"
+    with progress(range(MEMORY_PAIRS), "memory: fresh processes") as numbers:
+        pairs = [
+            [in_fresh_process(code.format(whose, str(bundle))) for whose in ("runtime", "torch")]
+            for _ in numbers
+        ]
+    loaded = [Spread.of([pair[whose][0] for pair in pairs]) for whose in (0, 1)]
+    peak = [Spread.of([pair[whose][1] for pair in pairs]) for whose in (0, 1)]
+    ratio = Spread.of([ours[1] / original[1] for ours, original in pairs])
+    return Memory(loaded[0], peak[0], loaded[1], peak[1], ratio)
 
 
 def runtime_process(path: str) -> None:

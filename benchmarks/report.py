@@ -32,9 +32,9 @@ def report_of(results: Results, targets: Sequence[Target]) -> str:
     if results.memory:
         memory = results.memory
         parts.append(
-            f"Memory, loaded and at peak: runtime {memory.runtime_loaded:.0f} and "
-            f"{memory.runtime_peak:.0f} MB, PyTorch {memory.torch_loaded:.0f} and "
-            f"{memory.torch_peak:.0f} MB."
+            f"Memory in MB, loaded: runtime {whole(memory.runtime_loaded)}, "
+            f"PyTorch {whole(memory.torch_loaded)}; at peak: runtime "
+            f"{whole(memory.runtime_peak)}, PyTorch {whole(memory.torch_peak)}."
         )
     if results.flat:
         parts.append(flat_text(results.flat))
@@ -42,6 +42,10 @@ def report_of(results: Results, targets: Sequence[Target]) -> str:
     if targets:
         parts.append(targets_text(targets))
     return "\n\n".join(parts)
+
+
+def whole(spread: Spread) -> str:
+    return f"{spread.median:.0f} ({spread.low:.0f}..{spread.high:.0f})"
 
 
 def table_text(table: Table) -> str:
