@@ -172,8 +172,8 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if threads is not None:
         options.intra_op_num_threads = threads
     if name == "cpu":
-        # Encoder and decoder of the embedded model at 256x256 peak at 1.57 GB with ONNX Runtime's
-        # defaults, at 0.89 GB without memory patterns, at 0.56 GB with one arena for both; the CPU
+        # Encoder and decoder of the embedded model at 256x256 peak at 1.67 GB with ONNX Runtime's
+        # defaults, at 0.65 GB with one arena for both and without memory patterns; the CPU
         # time of a step is the same.
         _share_one_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
