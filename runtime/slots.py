@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -30,7 +31,7 @@ class _Slot:
     """Items of the next call that are in the input buffer."""
 
 
-class Slots(Generic[Result]):
+class Slots(ABC, Generic[Result]):
     """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
 
     A step waits for every open slot, but holds no slot back longer than until that slot's own next
@@ -98,9 +99,9 @@ class Slots(Generic[Result]):
             self._slots[i].fresh, self._slots[i].filled = False, 0
         return results
 
+    @abstractmethod
     def _collect(self, number: int) -> list[Result]:
-        """The results of a slot that took part in the last call; subclasses."""
-        raise NotImplementedError
+        """The results of a slot that took part in the last call."""
 
     def _end(self, number: int) -> None:
         """Free a slot; its next item begins a new stream."""
