@@ -97,7 +97,7 @@ def main() -> None:
     "--form",
     type=click.Choice(["conv2d", "conv3d"]),
     default="conv2d",
-    help="Layout of the computation; conv2d is for CPUs, which is best on a GPU is unknown.",
+    help="Layout of the computation; neither has been measured on a GPU.",
 )
 @click.option(
     "--io",

@@ -1,14 +1,12 @@
 """The two forms of a step graph: the same computation, laid out for different backends.
 
 A form says in which layout activations live and how one convolution, norm or resampler is written
-in it. `lowering` composes them and knows nothing of layouts. Weights come in as `[O, I, kt, kh,
-kw]`.
+in it. `lowering` composes them and knows nothing of layouts.
+Weights come in as `[O, I, kt, kh, kw]`.
 
-    conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D; the
-    taps of
-             a temporal kernel are concatenated along the channels. Fastest in ONNX Runtime.
-    conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count; for
-    GPUs.
+    conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D;
+             the taps of a temporal kernel are concatenated along the channels.
+    conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count.
 """
 
 from __future__ import annotations
