@@ -238,7 +238,7 @@ class ClipReader:
             raise ClipError(
                 f"{self.path}: {float(gap):.0f} s pass between two frames; at most "
                 f"{_LONGEST_GAP_S} are filled. Cut the clip there, or read it with "
-                "rate='every-frame'."
+                "rate='every-frame' (--fps every-frame)."
             )
 
 

@@ -177,6 +177,6 @@ def variable_rate_error(path: Path, cadence: Cadence) -> ClipError:
     fps = float(1 / cadence.mean) if cadence.mean else 30
     return ClipError(
         f"{path} has a variable frame rate, or frames missing: they are {low:.1f} to {high:.1f} ms "
-        f"apart. Give a rate to sample it evenly (rate={fps:.3g} is its mean), or take its frames "
-        "as they are with rate='every-frame'."
+        f"apart. Give a rate to sample it evenly (rate={fps:.3g}, its mean; --fps {fps:.3g}), or "
+        "take its frames as they are with rate='every-frame' (--fps every-frame)."
     )
