@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 
 from vidtok_edge import __version__
-from vidtok_edge.export.bundle_files import KINDS, Stage, _no_stage, write_graphs, write_manifest
+from vidtok_edge.export.bundle_files import KINDS, Stage, no_stage, write_graphs, write_manifest
 from vidtok_edge.export.interface import Interface, interface_of
 from vidtok_edge.export.parity import ParityReport
 from vidtok_edge.export.step import StepOptions
@@ -98,7 +98,7 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
     return sizes
 
 
-def export_bundle(request: ExportRequest, stage: Stage = _no_stage) -> Exported:
+def export_bundle(request: ExportRequest, stage: Stage = no_stage) -> Exported:
     """Load weights, write both step graphs, verify them, and only then put the bundle in its place.
 
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is

@@ -16,10 +16,11 @@ from vidtok_edge.export.interface import interface_of
 from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
+from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest import SCHEMA, GraphSpec, Manifest, ModelFacts, WeightsFacts
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["KINDS", "Stage", "facts_of", "options_of", "write_graphs", "write_manifest"]
+__all__ = ["KINDS", "Stage", "facts_of", "no_stage", "options_of", "write_graphs", "write_manifest"]
 
 KINDS: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
 PRECISION: Literal["fp32"] = "fp32"
@@ -56,7 +57,8 @@ def options_of(manifest: Manifest) -> StepOptions:
     )
 
 
-def _no_stage(name: str, path: Path | None) -> AbstractContextManager[None]:
+def no_stage(name: str, path: Path | None) -> AbstractContextManager[None]:
+    """The `Stage` of a caller who wants no progress."""
     return nullcontext()
 
 
@@ -65,7 +67,7 @@ def write_graphs(
     options: StepOptions,
     folder: Path,
     weights: WeightsFacts = _UNKNOWN,
-    stage: Stage = _no_stage,
+    stage: Stage = no_stage,
 ) -> Bundle:
     """Write both step graphs of `model` and a manifest, not verified, into an empty `folder`."""
     variant = model.variant
@@ -89,7 +91,8 @@ def write_graphs(
 
 def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
     """Write `manifest` into `folder` and load the bundle that this makes."""
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    with write_beside(folder / MANIFEST, force=True) as temporary:
+        temporary.write_text(manifest.to_json(), encoding="utf-8")
     return Bundle.load(folder)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vidtok_edge.runtime.files import write_beside
+
 __all__ = ["Comparison", "ParityReport"]
 
 
@@ -69,4 +71,5 @@ class ParityReport:
             "comparisons": [{**asdict(c), "passed": bool(c)} for c in self.comparisons],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with write_beside(path, force=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -38,15 +38,17 @@ def verify_bundle(
         encoder = StreamEncoder(manifest, step_encoder)
         decoder = StreamDecoder(manifest, step_decoder)
         comparisons: list[Comparison] = []
-        clips = []
+        streamed = []
         for name, frames in sources(manifest):
             clip = whole_clip(model, manifest, frames)
-            comparisons += _compare_encode(encoder, step_encoder, name, clip)
-            comparisons += _compare_decode(decoder, step_decoder, name, clip)
-            clips.append(clip)
-        comparisons += _compare_prefix(encoder, step_encoder, decoder, step_decoder, clips[0])
+            encoded = _stream_encode(encoder, step_encoder, frames)
+            decoded = _stream_decode(decoder, step_decoder, clip.values, len(frames))
+            streamed.append(_Streamed(name, clip, encoded, decoded))
+            comparisons += _compare_encode(streamed[-1])
+            comparisons += _compare_decode(streamed[-1])
+        comparisons += _compare_prefix(encoder, step_encoder, decoder, step_decoder, streamed[0])
         if manifest.streams > 1:
-            comparisons.append(_compare_slots(encoder, step_encoder, clips))
+            comparisons.append(_compare_slots(encoder, step_encoder, streamed))
         if chunk_plans and manifest.model.causal:
             comparisons += compare_plans(bundle, model, backend, steps)
         ran_on = str(step_encoder.info)
@@ -60,6 +62,17 @@ class _Encoded:
     encoded: Array
     """[t, C, h, w], before quantisation; KL: mean and logvar."""
     frames_real: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Streamed:
+    """A clip and what streaming the whole of it gave."""
+
+    name: str
+    clip: WholeClip
+    encoded: _Encoded
+    decoded: Array
+    """[T, H, W, 3], of the reference's latents."""
 
 
 def _stream_encode(encoder: StreamEncoder, step: Step, frames: Array, slot: int = 0) -> _Encoded:
@@ -89,11 +102,9 @@ def _stream_decode(decoder: StreamDecoder, step: Step, values: Array, frames_rea
     return np.stack([p.pixels for p in pictures])
 
 
-def _compare_encode(
-    encoder: StreamEncoder, step: Step, name: str, clip: WholeClip
-) -> list[Comparison]:
-    got = _stream_encode(encoder, step, clip.frames)
-    what = f"encode {name}, streamed"
+def _compare_encode(streamed: _Streamed) -> list[Comparison]:
+    clip, got = streamed.clip, streamed.encoded
+    what = f"encode {streamed.name}, streamed"
     lost = abs(got.frames_real - len(clip.frames))
     tokens = got.values if clip.tokens is not None else None
     return [
@@ -102,11 +113,9 @@ def _compare_encode(
     ]
 
 
-def _compare_decode(
-    decoder: StreamDecoder, step: Step, name: str, clip: WholeClip
-) -> list[Comparison]:
-    got = _stream_decode(decoder, step, clip.values, len(clip.frames))
-    what = f"decode {name}, streamed"
+def _compare_decode(streamed: _Streamed) -> list[Comparison]:
+    clip, got = streamed.clip, streamed.decoded
+    what = f"decode {streamed.name}, streamed"
     lost = abs(len(got) - len(clip.decoded))
     return [
         clip.compare_decoded(what, got),
@@ -119,23 +128,20 @@ def _compare_prefix(
     encoder_step: Step,
     decoder: StreamDecoder,
     decoder_step: Step,
-    clip: WholeClip,
+    whole: _Streamed,
 ) -> list[Comparison]:
     """What is already out does not depend on what comes later: bit for bit, same graph."""
     framing, manifest = encoder.framing, encoder.manifest
     latents = 2 if manifest.model.causal else manifest.chunk
     frames = framing.first_frame(latents)
-    whole = _stream_encode(encoder, encoder_step, clip.frames)
-    part = _stream_encode(encoder, encoder_step, clip.frames[:frames])
-    unequal = _unequal(part.encoded, whole.encoded[:latents])
+    part = _stream_encode(encoder, encoder_step, whole.clip.frames[:frames])
+    unequal = _unequal(part.encoded, whole.encoded.encoded[:latents])
     comparisons = [Comparison("encode a prefix", "values that differ", unequal, 0, "bit for bit")]
     # The right border of a delayed decoder is clamped, which is about its last f - 1 frames only.
-    values = clip.values
     late = framing.time_factor - 1 if framing.delayed else 0
-    whole_frames = _stream_decode(decoder, decoder_step, values, len(clip.frames))
-    part_frames = _stream_decode(decoder, decoder_step, values[:latents], frames)
+    part_frames = _stream_decode(decoder, decoder_step, whole.clip.values[:latents], frames)
     stable = max(1, frames - late)
-    unequal = _unequal(part_frames[:stable], whole_frames[:stable])
+    unequal = _unequal(part_frames[:stable], whole.decoded[:stable])
     comparisons.append(
         Comparison("decode a prefix", "values that differ", unequal, 0, f"first {stable} frames")
     )
@@ -147,9 +153,9 @@ def _unequal(a: Array, b: Array) -> int:
     return int((a != b).sum()) if a.shape == b.shape else max(a.size, b.size)
 
 
-def _compare_slots(encoder: StreamEncoder, step: Step, clips: list[WholeClip]) -> Comparison:
+def _compare_slots(encoder: StreamEncoder, step: Step, alone: list[_Streamed]) -> Comparison:
     """Slot 1 is reset and starts over while slot 0 goes on; both must be as if alone."""
-    alone = [_stream_encode(encoder, step, clip.frames).values for clip in clips]
+    clips = [streamed.clip for streamed in alone]
     poison(step)
     results: list[Latents] = []
     middle = len(clips[0].frames) // 2
@@ -168,7 +174,7 @@ def _compare_slots(encoder: StreamEncoder, step: Step, clips: list[WholeClip]) -
     unequal = 0
     for slot in (0, 1):
         got = np.concatenate([r.values for r in results if r.slot == slot])
-        unequal += _unequal(got, alone[slot])
+        unequal += _unequal(got, alone[slot].encoded.values)
     return Comparison(
         "slot 1 reset, slot 0 goes on", "values that differ", unequal, 0, "bit for bit"
     )
