@@ -115,6 +115,7 @@ def _write_graph(
     return GraphSpec(
         kind,
         PRECISION,
+        "any",
         options.form,
         OPSET,
         path.name,

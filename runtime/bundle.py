@@ -99,7 +99,10 @@ class Bundle:
         precision: str | None,
         threads: int | None,
     ) -> Step:
-        graph = self.manifest.graph(kind, precision)
+        placement: Literal["onnxruntime", "tensorrt"] = (
+            "tensorrt" if backend.startswith("tensorrt") else "onnxruntime"
+        )
+        graph = self.manifest.graph(kind, precision, placement)
         return open_step(graph, self.path / graph.file, backend, threads=threads)
 
     def _check_files(self, graph: GraphSpec, check_hashes: bool) -> None:

@@ -21,15 +21,21 @@ __all__ = [
     "GraphSpec",
     "Manifest",
     "ModelFacts",
+    "Placement",
+    "Precision",
     "TensorSpec",
     "WeightsFacts",
+    "graph_name",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 CACHE_PREFIX = "cache_"
 NEW_CACHE_PREFIX = "new_cache_"
 
 DType = Literal["float32", "float16", "uint8", "int8", "int32", "bool"]
+Precision = Literal["fp32", "fp16", "int8"]
+Placement = Literal["any", "onnxruntime", "tensorrt"]
+"""Which backends an INT8 graph's Q/DQ nodes are placed for; they disagree on what is fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +55,18 @@ class TensorSpec:
         return f"{self.name} {self.dtype} {list(self.shape)}"
 
 
+def graph_name(kind: str, precision: str, placement: str) -> str:
+    """`encoder.fp32`, `decoder.int8-tensorrt`; ONNX Runtime's INT8 is plain `int8`."""
+    return f"{kind}.{precision}" + ("-tensorrt" if placement == "tensorrt" else "")
+
+
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
     """One step graph: its interface, how it was made, and the files it lies in."""
 
     kind: Literal["encoder", "decoder"]
-    precision: Literal["fp32"]
+    precision: Precision
+    placement: Placement
     form: Literal["conv2d", "conv3d"]
     opset: int
     file: str
@@ -64,6 +76,15 @@ class GraphSpec:
     data_sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    int8_layers: tuple[str, ...] = ()
+    """The convolutions that run in INT8."""
+    work_int8_permille: int = 0
+    """Share of the multiply-adds of all convolutions that they do, in thousandths."""
+
+    @property
+    def name(self) -> str:
+        """As its file is called, without `.onnx`."""
+        return graph_name(self.kind, self.precision, self.placement)
 
     @property
     def caches(self) -> tuple[tuple[TensorSpec, TensorSpec], ...]:
@@ -151,16 +172,32 @@ class Manifest:
         """Frames per call."""
         return self.chunk * self.model.time_factor
 
-    def graph(self, kind: Literal["encoder", "decoder"], precision: str | None = None) -> GraphSpec:
-        """The graph of `kind` in `precision`, or the first one where that is None."""
-        found = [g for g in self.graphs if g.kind == kind and precision in (None, g.precision)]
+    def graph(
+        self,
+        kind: Literal["encoder", "decoder"],
+        precision: str | None = None,
+        placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    ) -> GraphSpec:
+        """The graph of `kind` in `precision` (None: the first one) for backends of `placement`."""
+        found = [
+            g
+            for g in self.graphs
+            if g.kind == kind
+            and precision in (None, g.precision)
+            and g.placement in ("any", placement)
+        ]
         if not found:
-            have = ", ".join(f"{g.kind}.{g.precision}" for g in self.graphs)
+            have = ", ".join(g.name for g in self.graphs)
             raise BundleError(
-                f"The bundle has no {kind} graph in {precision or 'any precision'}; it has {have}. "
-                "Export it with that precision."
+                f"The bundle has no {kind} graph in {precision or 'any precision'}"
+                f"{' for TensorRT' if placement == 'tensorrt' else ''}; it has {have}. Export it with that precision."
             )
         return found[0]
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What there is, in the order in which it was exported."""
+        return tuple(dict.fromkeys(g.precision for g in self.graphs))
 
     def to_json(self) -> str:
         """The manifest as text."""

@@ -84,7 +84,17 @@ def _graph(
 ) -> GraphSpec:
     file = f"{kind}.fp32.onnx"
     return GraphSpec(
-        kind, "fp32", "conv2d", 20, file, "", file + ".data", "", tuple(inputs), tuple(outputs)
+        kind,
+        "fp32",
+        "any",
+        "conv2d",
+        20,
+        file,
+        "",
+        file + ".data",
+        "",
+        tuple(inputs),
+        tuple(outputs),
     )
 
 

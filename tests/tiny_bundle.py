@@ -70,6 +70,7 @@ def _spec(folder: Path, kind: Literal["encoder", "decoder"]) -> GraphSpec:
     return GraphSpec(
         kind,
         "fp32",
+        "any",
         "conv2d",
         20,
         file.name,

@@ -106,10 +106,10 @@ def test_what_is_not_json(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "shown"), [(2, "2"), (0, "0"), ("1", "unknown"), (None, "unknown"), ([], "unknown")]
+    ("schema", "shown"), [(1, "1"), (0, "0"), ("1", "unknown"), (None, "unknown"), ([], "unknown")]
 )
 def test_an_unknown_schema(schema: object, shown: str) -> None:
-    with pytest.raises(BundleSchemaUnknown, match=f"has schema {shown}; this toolkit reads 1"):
+    with pytest.raises(BundleSchemaUnknown, match=f"has schema {shown}; this toolkit reads 2"):
         loaded(changed(["schema"], schema))
 
 
