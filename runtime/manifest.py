@@ -190,7 +190,8 @@ class Manifest:
             have = ", ".join(g.name for g in self.graphs)
             raise BundleError(
                 f"The bundle has no {kind} graph in {precision or 'any precision'}"
-                f"{' for TensorRT' if placement == 'tensorrt' else ''}; it has {have}. Export it with that precision."
+                f"{' for TensorRT' if placement == 'tensorrt' else ''}; it has {have}. "
+                "Export it with that precision."
             )
         return found[0]
 
