@@ -8,6 +8,7 @@
     |  `- OutputExists                the output is there already and --force was not given
     |- InputError                 3   what was read is bad
     |  |- CheckpointError             weights that cannot be used
+    |  |- CalibrationError            clips or ranges that INT8 cannot be calibrated with
     |  |- BundleError                 a bundle that cannot be trusted
     |  |  |- BundleMissing            no bundle in that place
     |  |  |- BundleFileMissing        the manifest names a file that is not there
@@ -38,6 +39,7 @@ __all__ = [
     "BundleMissing",
     "BundlePathEscapes",
     "BundleSchemaUnknown",
+    "CalibrationError",
     "CheckFailed",
     "CheckpointError",
     "ClipError",
@@ -95,6 +97,10 @@ class InputError(VidTokEdgeError):
 
 class CheckpointError(InputError):
     """Weights that cannot be used."""
+
+
+class CalibrationError(InputError):
+    """Clips or ranges that INT8 cannot be calibrated with."""
 
 
 class BundleError(InputError):
