@@ -6,6 +6,7 @@ Written here because the runtime's only hard dependency is numpy.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -46,6 +47,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
             raise _wrong(where, "a list", value)
         item = get_args(kind)[0]
         return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if kind is float:
+        return _number(value, where)
     if kind in (str, int, bool):
         if type(value) is not kind:
             raise _wrong(where, kind.__name__, value)
@@ -53,6 +56,17 @@ def _convert(kind: Any, value: object, where: str) -> Any:
             raise _wrong(where, "text", value)  # half of a UTF-16 pair: cannot be printed
         return value
     raise TypeError(f"from_plain cannot make a {kind}")  # a field of ours, not the user's
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)  # JSON has one kind of number: 1 is 1.0
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise _wrong(where, "a finite number", value)  # Python reads NaN, Infinity and 1e999 in JSON
 
 
 def _dataclass(kind: type, value: object, where: str) -> Any:
@@ -67,7 +81,11 @@ def _dataclass(kind: type, value: object, where: str) -> Any:
     for name in value:
         if name not in names:
             raise ValueError(f"{dot}{name!r} is not a known field"[:200])
-    return kind(**{name: _convert(hints[name], value[name], dot + name) for name in names})
+    fields = {name: _convert(hints[name], value[name], dot + name) for name in names}
+    try:
+        return kind(**fields)
+    except ValueError as error:  # its own check: it does not know its place in the document
+        raise ValueError(f"{where or 'the document'}: {error}") from None
 
 
 def _wrong(where: str, expected: str, value: object) -> ValueError:

@@ -29,6 +29,21 @@ class Outer:
     note: str | None
 
 
+@dataclass(frozen=True)
+class Measure:
+    value: float
+    spare: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.value < 0:
+            raise ValueError("a measure is not negative")
+
+
+@dataclass(frozen=True)
+class Measures:
+    all: tuple[Measure, ...]
+
+
 inners = st.builds(Inner, st.text(st.characters(codec="utf-8")), st.tuples(st.integers()))
 outers = st.builds(
     Outer,
@@ -74,3 +89,46 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], sentence: str) -> N
 def test_no_object_at_all(value: object) -> None:
     with pytest.raises(ValueError, match="the document: expected an object"):
         from_plain(Outer, value)
+
+
+numbers = st.floats(0, allow_nan=False, allow_infinity=False)
+
+
+@given(numbers, st.none() | numbers)
+def test_floats_round_trip(value: float, spare: float | None) -> None:
+    measure = Measure(value, spare)
+    assert from_plain(Measure, json.loads(json.dumps(asdict(measure)))) == measure
+
+
+def test_a_whole_number_is_a_float() -> None:
+    value = from_plain(Measure, json.loads('{"value": 3, "spare": null}')).value
+    assert value == 3.0
+    assert type(value) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("true", "True"),
+        ("null", "None"),
+        ('"1"', "'1'"),
+        ("[1]", "[1]"),
+        ("NaN", "nan"),
+        ("-Infinity", "-inf"),
+        ("1e999", "inf"),
+        ("1" + "0" * 400, "1" + "0" * 56 + "..."),
+    ],
+)
+def test_what_is_no_finite_number(text: str, got: str) -> None:
+    value = json.loads(f'{{"value": {text}, "spare": null}}')
+    sentence = re.escape(f"value: expected a finite number, got {got}")
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        from_plain(Measure, value)
+
+
+def test_a_check_of_the_dataclass_itself_is_told_with_its_place() -> None:
+    bad = {"all": [{"value": 1, "spare": None}, {"value": -1, "spare": None}]}
+    with pytest.raises(ValueError, match=r"^all\[1\]: a measure is not negative$"):
+        from_plain(Measures, bad)
+    with pytest.raises(ValueError, match=r"^the document: a measure is not negative$"):
+        from_plain(Measure, bad["all"][1])
