@@ -1,4 +1,4 @@
-"""The two forms of a step graph: the same computation, laid out for different backends.
+"""The forms of a step graph: the same computation, laid out for different backends.
 
 A form says in which layout activations live and how one convolution, norm or resampler is written
 in it. `lowering` composes them and knows nothing of layouts.
@@ -7,35 +7,41 @@ Weights come in as `[O, I, kt, kh, kw]`.
     conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D;
              the taps of a temporal kernel are concatenated along the channels.
     conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count.
+    channels_last   as conv2d, but home [B, T, H, W, C]: norms need no transposes, and those around
+             the convolutions are of bytes where these are INT8. For ONNX Runtime's INT8.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FORMS", "Conv2dForm", "Conv3dForm", "Form", "FormName", "Padding"]
+from vidtok_edge.export.kernels import Kernels, Padding
 
-FormName = Literal["conv2d", "conv3d"]
+__all__ = [
+    "FORMS",
+    "ChannelsLastForm",
+    "Conv2dForm",
+    "Conv3dForm",
+    "Convolution",
+    "Form",
+    "FormName",
+]
+
+FormName = Literal["conv2d", "conv3d", "channels_last"]
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
-    """Zero rows and columns around a frame."""
+class Convolution(nn.Module):
+    """A convolution laid out in a form.
 
-    top: int = 0
-    bottom: int = 0
-    left: int = 0
-    right: int = 0
+    Its forward takes an input that already has its past (and future) frames, and that has entered
+    `kernels`.
+    """
 
-    @property
-    def symmetric(self) -> bool:
-        """True where a convolution can pad by itself."""
-        return self.top == self.bottom and self.left == self.right
+    kernels: Kernels
 
 
 class Form(Protocol):
@@ -46,10 +52,10 @@ class Form(Protocol):
 
     def conv(
         self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
-    ) -> nn.Module:
-        """A convolution of an input that already has its past (and future) frames."""
+    ) -> Convolution:
+        """A convolution in height, width and time."""
 
-    def upsample_space(self, weight: Tensor, bias: Tensor) -> nn.Module:
+    def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
         """Nearest 2x in height and width, then a 3x3 convolution with padding 1."""
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
@@ -79,10 +85,10 @@ class Conv2dForm:
 
     def conv(
         self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
-    ) -> nn.Module:
+    ) -> Convolution:
         return _Conv2d(weight, bias, padding, time_stride, space_stride)
 
-    def upsample_space(self, weight: Tensor, bias: Tensor) -> nn.Module:
+    def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
         return _PhaseUpsample(weight, bias)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
@@ -113,10 +119,10 @@ class Conv3dForm:
 
     def conv(
         self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
-    ) -> nn.Module:
+    ) -> Convolution:
         return _Conv3d(weight, bias, padding, time_stride, space_stride)
 
-    def upsample_space(self, weight: Tensor, bias: Tensor) -> nn.Module:
+    def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
         return _NearestUpsample(weight, bias)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
@@ -141,63 +147,129 @@ class Conv3dForm:
         return x.transpose(1, 2)
 
 
-class _Conv2d(nn.Module):
+class ChannelsLastForm:
+    """As `Conv2dForm` with the channels on the last axis; see the module's docstring."""
+
+    name: FormName = "channels_last"
+    time_axis = 1
+
+    def conv(
+        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+    ) -> Convolution:
+        if weight.shape[2] > 1 and weight.shape[3:] == (1, 1):
+            return _ConvAlongTime(weight, bias, time_stride)
+        return _Conv2d(weight, bias, padding, time_stride, space_stride, channels_last=True)
+
+    def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
+        return _PhaseUpsample(weight, bias, channels_last=True)
+
+    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        return _ChannelNorm(weight, bias, channel_axis=4)
+
+    def interleave(self, x: Tensor) -> Tensor:
+        batch, frames, height, width, channels = x.shape
+        pairs = x.reshape(batch, frames, height, width, 2, channels // 2)
+        return pairs.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
+
+    def to_sequence(self, x: Tensor) -> Tensor:
+        return x.flatten(2, 3).flatten(0, 1).transpose(1, 2)
+
+    def from_sequence(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.transpose(1, 2).reshape(*like.shape[:4], -1)
+
+    def from_btchw(self, x: Tensor) -> Tensor:
+        return x.permute(0, 1, 3, 4, 2)
+
+    def to_btchw(self, x: Tensor) -> Tensor:
+        return x.permute(0, 1, 4, 2, 3)
+
+
+class _Conv2d(Convolution):
     """A temporal kernel as one 2-D convolution over its taps, concatenated along the channels."""
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        padding: Padding,
+        time_stride: int,
+        space_stride: int,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.taps = weight.shape[2]
-        self.weight = nn.Parameter(weight.transpose(1, 2).flatten(1, 2))  # [O, kt*I, kh, kw]
-        self.bias = nn.Parameter(bias)
+        self.kernels = Kernels([weight.transpose(1, 2).flatten(1, 2)], bias)  # [O, kt*I, kh, kw]
         self.padding, self.time_stride, self.space_stride = padding, time_stride, space_stride
+        self.channels_last = channels_last
 
     def forward(self, x: Tensor) -> Tensor:
         batch, stride = x.shape[0], self.time_stride
         if self.taps > 1:
             frames = (x.shape[1] - self.taps) // stride + 1
             last = (frames - 1) * stride + 1
-            x = torch.cat([x[:, k : k + last : stride] for k in range(self.taps)], dim=2)
-        y = _conv2d(x.flatten(0, 1), self.weight, self.bias, self.padding, self.space_stride)
-        return y.reshape(batch, -1, *y.shape[1:])
+            taps = [x[:, k : k + last : stride] for k in range(self.taps)]
+            x = torch.cat(taps, dim=4 if self.channels_last else 2)
+        x = _to_nchw(x, self.channels_last)
+        y = self.kernels.convolve(x, self.padding, self.space_stride)
+        return self.kernels.leave(_from_nchw(y, batch, self.channels_last))
 
 
-def _conv2d(x: Tensor, weight: Tensor, bias: Tensor, pad: Padding, stride: int) -> Tensor:
-    if pad.symmetric:
-        return F.conv2d(x, weight, bias, stride, (pad.top, pad.left))
-    return F.conv2d(F.pad(x, (pad.left, pad.right, pad.top, pad.bottom)), weight, bias, stride)
+def _to_nchw(x: Tensor, channels_last: bool) -> Tensor:
+    x = x.flatten(0, 1)
+    return x.permute(0, 3, 1, 2) if channels_last else x
 
 
-class _PhaseUpsample(nn.Module):
+def _from_nchw(y: Tensor, batch: int, channels_last: bool) -> Tensor:
+    if channels_last:
+        y = y.permute(0, 2, 3, 1)
+    return y.reshape(batch, -1, *y.shape[1:])
+
+
+class _ConvAlongTime(Convolution):
+    """A kernel in time alone, channels last: a (kt, 1) convolution of [B, C, T, H*W], no copies."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, time_stride: int) -> None:
+        super().__init__()
+        self.kernels = Kernels([weight.squeeze(4)], bias)  # [O, I, kt, 1]
+        self.stride = (time_stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width, _ = x.shape
+        y = self.kernels.convolve(x.flatten(2, 3).permute(0, 3, 1, 2), Padding(), self.stride)
+        y = y.permute(0, 2, 3, 1)  # [B, T, H*W, O]
+        return self.kernels.leave(y.reshape(batch, -1, height, width, y.shape[3]))
+
+
+class _PhaseUpsample(Convolution):
     """Nearest 2x then 3x3, exactly, as four 2x2 convolutions of the small frame: 4/9 of the work.
 
     Output row 2i sees rows i-1, i, i of the small frame and row 2i+1 sees i, i, i+1; the doubled
     row's two weights add up.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, channels_last: bool = False) -> None:
         super().__init__()
         square = weight.squeeze(2)
-        self.phases = nn.ParameterList(
-            [
-                nn.Parameter(_merge_taps(_merge_taps(square, 2, row), 3, column))
-                for row in (0, 1)
-                for column in (0, 1)
-            ]
-        )
-        self.bias = nn.Parameter(bias)
+        phases = [
+            _merge_taps(_merge_taps(square, 2, row), 3, column)
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
+        self.kernels = Kernels(phases, bias)
+        self.channels_last = channels_last
 
     def forward(self, x: Tensor) -> Tensor:
         batch = x.shape[0]
-        x = x.flatten(0, 1)
+        x = _to_nchw(x, self.channels_last)
         pads = [Padding(1 - r, r, 1 - c, c) for r in (0, 1) for c in (0, 1)]
-        outputs = [
-            _conv2d(x, weight, self.bias, pad, 1)
-            for weight, pad in zip(self.phases, pads, strict=True)
-        ]
-        y = F.pixel_shuffle(torch.stack(outputs, dim=2).flatten(1, 2), 2)
-        return y.reshape(batch, -1, *y.shape[1:])
+        phases = [self.kernels.convolve(x, pad, 1, i) for i, pad in enumerate(pads)]
+        if self.channels_last:
+            phases = [y.permute(0, 2, 3, 1) for y in phases]  # [B*T, h, w, O]
+            rows = [torch.stack(phases[i : i + 2], dim=3).flatten(2, 3) for i in (0, 2)]
+            y = torch.stack(rows, dim=2).flatten(1, 2)
+        else:
+            y = F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), 2)
+        return self.kernels.leave(y.reshape(batch, -1, *y.shape[1:]))
 
 
 def _merge_taps(weight: Tensor, axis: int, phase: int) -> Tensor:
@@ -206,31 +278,27 @@ def _merge_taps(weight: Tensor, axis: int, phase: int) -> Tensor:
     return torch.stack([a, b + c] if phase == 0 else [a + b, c], dim=axis)
 
 
-class _Conv3d(nn.Module):
+class _Conv3d(Convolution):
     def __init__(
         self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
     ) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.kernels = Kernels([weight], bias)
         self.padding = padding
         self.stride = (time_stride, space_stride, space_stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        pad = self.padding
-        if pad.symmetric:
-            return F.conv3d(x, self.weight, self.bias, self.stride, (0, pad.top, pad.left))
-        x = F.pad(x, (pad.left, pad.right, pad.top, pad.bottom))
-        return F.conv3d(x, self.weight, self.bias, self.stride)
+        return self.kernels.leave(self.kernels.convolve(x, self.padding, self.stride))
 
 
-class _NearestUpsample(nn.Module):
+class _NearestUpsample(Convolution):
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.conv = _Conv3d(weight, bias, Padding(1, 1, 1, 1), 1, 1)
+        self.kernels = Kernels([weight], bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.conv(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest"))
-        return result
+        x = F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
+        return self.kernels.leave(self.kernels.convolve(x, Padding(1, 1, 1, 1), (1, 1, 1)))
 
 
 class _ChannelNorm(nn.Module):
@@ -245,9 +313,11 @@ class _ChannelNorm(nn.Module):
         self.channel_axis = channel_axis
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.movedim(self.channel_axis, -1)
+        last = x.movedim(self.channel_axis, -1)  # nothing, where they are last already
         normed = F.layer_norm(last, self.weight.shape, self.weight, self.bias, eps=1e-6)
         return normed.movedim(-1, self.channel_axis)
 
 
-FORMS: dict[FormName, Form] = {"conv2d": Conv2dForm(), "conv3d": Conv3dForm()}
+FORMS: dict[FormName, Form] = {
+    form.name: form for form in (Conv2dForm(), Conv3dForm(), ChannelsLastForm())
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import torch
 from onnx import ModelProto, NodeProto
 from torch import nn
 
+from vidtok_edge.export.affine import ONNX_TRANSLATIONS
 from vidtok_edge.export.graph_rules import OPSET, check_graph
 from vidtok_edge.export.interface import Interface, zeros
 
@@ -56,6 +58,7 @@ def _export(step: nn.Module, interface: Interface) -> ModelProto:
             step.eval(),
             zeros(interface.inputs),
             dynamo=True,
+            custom_translation_table=ONNX_TRANSLATIONS,
             opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
             input_names=[spec.name for spec in interface.inputs],
             output_names=[spec.name for spec in interface.outputs],
@@ -84,10 +87,9 @@ def _quiet() -> Iterator[None]:
 
 def _clean(model: ModelProto) -> None:
     """Name every node after its layer, and strip source paths and stack traces."""
-    weights = {tensor.name for tensor in model.graph.initializer}
     seen: Counter[str] = Counter()
     for node in model.graph.node:
-        base = _layer_name(node, weights)
+        base = _layer_name(node)
         seen[base] += 1
         node.name = base if seen[base] == 1 else f"{base}.{seen[base] - 1}"
         del node.metadata_props[:]
@@ -104,14 +106,11 @@ def _clean(model: ModelProto) -> None:
     model.producer_name, model.producer_version = "vidtok-edge", ""
 
 
-def _layer_name(node: NodeProto, weights: set[str]) -> str:
-    """`encoder.down.0.block.0.conv1` for what holds weights, else `<layer>/<operator>`."""
-    for name in node.input:
-        if name in weights and name.endswith(".weight"):
-            layer: str = name.removesuffix(".weight").removesuffix(".conv")
-            return layer
+def _layer_name(node: NodeProto) -> str:
+    """`encoder.down.0.block.0.conv1` for a convolution or a norm, else `<layer>/<operator>`."""
     scopes = next(
         (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
     )
     layers: list[str] = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
-    return f"{layers[-1] if layers else 'step'}/{node.op_type}"
+    layer = re.sub(r"\.conv(\.kernels.*)?$", "", layers[-1]) if layers else "step"
+    return layer if node.op_type in ("Conv", "LayerNormalization") else f"{layer}/{node.op_type}"

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vidtok_edge.export.numerics import FP32, Numerics
 from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
 from vidtok_edge.export.timeline import CausalTimeline
 from vidtok_edge.runtime.manifest import CACHE_PREFIX, NEW_CACHE_PREFIX, DType, TensorSpec
@@ -19,6 +20,8 @@ Kind = Literal["encoder", "decoder"]
 
 _NAMES: dict[torch.dtype, DType] = {
     torch.float32: "float32",
+    torch.float16: "float16",
+    torch.int8: "int8",
     torch.uint8: "uint8",
     torch.int32: "int32",
     torch.bool: "bool",
@@ -34,7 +37,9 @@ class Interface:
     outputs: tuple[TensorSpec, ...]
 
 
-def interface_of(variant: Variant, options: StepOptions, kind: Kind) -> Interface:
+def interface_of(
+    variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics = FP32
+) -> Interface:
     """The interface of a step graph; needs no weights and computes nothing.
 
     Raises:
@@ -43,7 +48,7 @@ def interface_of(variant: Variant, options: StepOptions, kind: Kind) -> Interfac
     options.check(variant)
     with torch.device("meta"):
         model = VidTok(variant)
-        step = (StepEncoder if kind == "encoder" else StepDecoder)(model, options)
+        step = (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
         data = _data_inputs(variant, options, kind)
         controls = _control_inputs(variant, options, kind)
         tensors = [_zeros(spec, "meta") for spec in (*data, *controls)]

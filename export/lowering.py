@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidtok_edge.export.forms import Form, Padding
+from vidtok_edge.export.forms import Convolution, Form
+from vidtok_edge.export.kernels import Padding
 from vidtok_edge.export.timeline import Timeline
 from vidtok_edge.vidtok_ref import layers
 from vidtok_edge.vidtok_ref.model import Decoder, Encoder, Level, Middle, paired
@@ -42,8 +43,10 @@ class _Conv(nn.Module):
         self.conv = form.conv(weight, bias, padding, time_stride, space_stride)
 
     def forward(self, x: Tensor, time: Timeline) -> Tensor:
+        kernels = self.conv.kernels
+        x = kernels.enter(x)
         if self.before or self.after:
-            x = time.extend(x, self.before, self.after)
+            x = time.extend(x, self.before, self.after, kernels)
         result: Tensor = self.conv(x)
         return result
 
@@ -158,6 +161,16 @@ def _mixed_kernel(module: layers.TemporalUpsample) -> tuple[Tensor, Tensor, bool
     return weight, (1 - a) * bias, causal
 
 
+class _SpatialUpsample(nn.Module):
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.conv(self.conv.kernels.enter(x))
+        return result
+
+
 class _NearestTemporalUpsample(nn.Module):
     """Every frame twice, then the mixed kernel: both output frames from the frames as they came in.
 
@@ -261,7 +274,7 @@ def _downsample(form: Form, module: nn.Module | None) -> _Conv | None:
 
 def _upsample(form: Form, module: nn.Module | None) -> nn.Module | None:
     if isinstance(module, layers.SpatialUpsample):
-        return form.upsample_space(*_kernel(module.conv))
+        return _SpatialUpsample(form.upsample_space(*_kernel(module.conv)))
     if isinstance(module, layers.TemporalUpsample):
         kind = _LinearTemporalUpsample if module.linear else _NearestTemporalUpsample
         return kind(form, module)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vidtok_edge.errors import UsageError
 from vidtok_edge.export.forms import FORMS, FormName
 from vidtok_edge.export.lowering import Edges, LoweredDecoder, LoweredEncoder
+from vidtok_edge.export.numerics import FP32, Numerics
 from vidtok_edge.export.timeline import CausalTimeline, Timeline, WindowTimeline
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
@@ -60,11 +61,11 @@ class StepOptions:
 
 
 class _Step(nn.Module):
-    """What encoder and decoder steps share: options, control inputs, caches."""
+    """What encoder and decoder steps share: options, arithmetic, control inputs, caches."""
 
-    def __init__(self, variant: Variant, options: StepOptions) -> None:
+    def __init__(self, variant: Variant, options: StepOptions, numerics: Numerics) -> None:
         super().__init__()
-        self.variant, self.options = variant, options
+        self.variant, self.options, self.numerics = variant, options, numerics
         self.form = FORMS[options.form]
 
     def _controls(
@@ -99,9 +100,10 @@ def _caches_out(time: Timeline) -> tuple[Tensor, ...]:
 class StepEncoder(_Step):
     """`frames, start[, ready], caches` to `tokens, latent` or `mean, logvar`, and new caches."""
 
-    def __init__(self, model: VidTok, options: StepOptions) -> None:
-        super().__init__(model.variant, options)
+    def __init__(self, model: VidTok, options: StepOptions, numerics: Numerics = FP32) -> None:
+        super().__init__(model.variant, options, numerics)
         self.encoder = LoweredEncoder(self.form, model.encoder)
+        numerics.apply(self, pixels=options.io == "uint8")
 
     def forward(self, frames: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         outputs, time = self.trace(frames, list(rest))
@@ -114,8 +116,9 @@ class StepEncoder(_Step):
         start, _, ready = self._controls(rest)
         time = self._timeline(start, ready, None if probe else rest)
         x = frames if self.options.io == "float" else frames.to(torch.float32) / 127.5 - 1.0
-        x = self.encoder(self.form.from_btchw(x.permute(0, 1, 4, 2, 3)), time)
-        encoded = self.form.to_btchw(x)  # [B, t, C, h, w]
+        x = x.permute(0, 1, 4, 2, 3).to(self.numerics.dtype)
+        x = self.encoder(self.form.from_btchw(x), time)
+        encoded = self.form.to_btchw(x).to(torch.float32)  # [B, t, C, h, w]
         if self.variant.latent == "fsq":
             return (_tokens(encoded, self.variant.levels), encoded), time
         mean, logvar = encoded.chunk(2, dim=2)
@@ -125,9 +128,10 @@ class StepEncoder(_Step):
 class StepDecoder(_Step):
     """`tokens` or `latent`, `start[, end][, ready], caches` to `frames` and new caches."""
 
-    def __init__(self, model: VidTok, options: StepOptions) -> None:
-        super().__init__(model.variant, options)
+    def __init__(self, model: VidTok, options: StepOptions, numerics: Numerics = FP32) -> None:
+        super().__init__(model.variant, options, numerics)
         self.decoder = LoweredDecoder(self.form, model.decoder)
+        numerics.apply(self, pixels=False)
 
     @property
     def has_end(self) -> bool:
@@ -145,8 +149,9 @@ class StepDecoder(_Step):
         time = self._timeline(start, ready, None if probe else rest)
         if self.variant.latent == "fsq":
             latents = _codes(latents, self.variant.levels)
-        x = self.decoder(self.form.from_btchw(latents), time, self._edges(start, end, time))
-        frames = self.form.to_btchw(x).permute(0, 1, 3, 4, 2)
+        latents = self.form.from_btchw(latents.to(self.numerics.dtype))
+        x = self.decoder(latents, time, self._edges(start, end, time))
+        frames = self.form.to_btchw(x).permute(0, 1, 3, 4, 2).to(torch.float32)
         if self.options.io == "uint8":
             frames = ((frames + 1.0) * 127.5).clamp(0.0, 255.0).round().to(torch.uint8)
         return (frames,), time
@@ -176,7 +181,7 @@ def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
     basis = [1.0]
     for n in levels[:-1]:
         basis.append(basis[-1] * n)
-    bound = torch.tanh(z.float() + _per_level(shift, z)) * _per_level(half, z)
+    bound = torch.tanh(z + _per_level(shift, z)) * _per_level(half, z)
     q = torch.round(bound - _per_level(offset, z))
     digits = q + _per_level([float(n // 2) for n in levels], z)
     return (digits * _per_level(basis, z)).sum(dim=2).to(torch.int32)

@@ -12,14 +12,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vidtok_edge.export.kernels import Kernels
+
 __all__ = ["CausalTimeline", "Timeline", "WindowTimeline"]
 
 
 class Timeline(Protocol):
     """Gives an activation the neighbouring frames that a temporal kernel needs."""
 
-    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
-        """`x` with `before` frames in front and `after` behind, along its time axis."""
+    def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
+        """`x` with `before` frames in front and `after` behind, along its time axis.
+
+        `x` has entered `kernels`, which say what a zero and a cache look like; None: plainly.
+        """
 
 
 class WindowTimeline:
@@ -28,8 +33,9 @@ class WindowTimeline:
     def __init__(self, time_axis: int) -> None:
         self.time_axis = time_axis
 
-    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
-        frame = torch.zeros_like(x.narrow(self.time_axis, 0, 1))
+    def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
+        zero = (kernels or _PLAIN).zero(x)
+        frame = zero.expand(x.narrow(self.time_axis, 0, 1).shape)
         return torch.cat([frame] * before + [x] + [frame] * after, dim=self.time_axis)
 
 
@@ -59,23 +65,26 @@ class CausalTimeline:
         self.caches_out: list[Tensor] = []
         self._given = None if caches is None else list(caches)
 
-    def extend(self, x: Tensor, before: int, after: int) -> Tensor:
+    def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
         assert after == 0, "a causal convolution sees no future frame"
+        kernels = kernels or _PLAIN
         first = x.narrow(self.time_axis, 0, 1)
         cache = self._next_cache(
-            lambda: torch.cat([torch.zeros_like(first)] * before, self.time_axis)
+            lambda: torch.zeros_like(torch.cat([kernels.store(first)] * before, self.time_axis))
         )
         # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
-        fresh = first if self.repeat_first else torch.zeros((), dtype=x.dtype, device=x.device)
-        past = torch.where(_spread(self.start, x), fresh, cache)
+        fresh = first if self.repeat_first else kernels.zero(x)
+        kept = kernels.load(cache)
+        past = torch.where(_spread(self.start, x), fresh, kept)
         extended = torch.cat([past, x], dim=self.time_axis)
-        self._leave(extended.narrow(self.time_axis, x.shape[self.time_axis], before), cache)
+        tail = extended.narrow(self.time_axis, x.shape[self.time_axis], before)
+        self.caches_out.append(kernels.store(self._if_ready(tail, kept)))
         return extended
 
     def flag(self, new: Tensor) -> Tensor:
         """Carry a bool [B, 1] to the next call; returns the one that was carried here."""
         carried = self._next_cache(lambda: torch.zeros_like(new))
-        self._leave(new, carried)
+        self.caches_out.append(self._if_ready(new, carried))
         return torch.logical_and(carried, torch.logical_not(self.start))
 
     def _next_cache(self, zeros: Callable[[], Tensor]) -> Tensor:
@@ -83,10 +92,11 @@ class CausalTimeline:
         self.caches_in.append(cache)
         return cache
 
-    def _leave(self, new: Tensor, old: Tensor) -> None:
-        if self.ready is not None:
-            new = _select(_spread(self.ready, new), new, old)
-        self.caches_out.append(new)
+    def _if_ready(self, new: Tensor, old: Tensor) -> Tensor:
+        return new if self.ready is None else _select(_spread(self.ready, new), new, old)
+
+
+_PLAIN = Kernels([], torch.zeros(0))
 
 
 def _select(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

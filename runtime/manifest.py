@@ -67,7 +67,7 @@ class GraphSpec:
     kind: Literal["encoder", "decoder"]
     precision: Precision
     placement: Placement
-    form: Literal["conv2d", "conv3d"]
+    form: Literal["conv2d", "conv3d", "channels_last"]
     opset: int
     file: str
     sha256: str
