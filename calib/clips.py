@@ -20,7 +20,7 @@ from vidtok_edge.runtime.bundle import sha256_of
 from vidtok_edge.runtime.clip import ClipReader
 from vidtok_edge.vidtok_ref import embedded_file
 
-__all__ = ["Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
+__all__ = ["SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
 
 # fmt: off
 SUFFIXES = (

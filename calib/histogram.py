@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "Histogram", "UnusableValues"]
+__all__ = ["BINS", "SMALLEST_LIMIT", "Histogram", "UnusableValues"]
 
 BINS = 8192
 """Over [-limit, limit]. The limit is at most twice the largest absolute value, so at least 2048 of

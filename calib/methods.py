@@ -90,7 +90,7 @@ def range_of(
     low, high = max(bins.low, min(0.0, low)), min(bins.high, max(0.0, high))
     if high - low < bins.width:
         low, high = bins.low, bins.high
-    return Range(-high, high) if symmetric else Range(low, high)
+    return Range(-high, high) if symmetric else Range(low + 0.0, high)  # + 0.0: never "-0"
 
 
 # -- bins

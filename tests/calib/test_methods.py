@@ -257,3 +257,9 @@ def test_what_is_no_range(low: float, high: float) -> None:
 
 def test_a_range_is_printed_short() -> None:
     assert str(Range(-0.278464, 12)) == "[-0.278464, 12]"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_range_begins_at_minus_zero(method: Method) -> None:
+    values = torch.cat([sample("relu", seed=0), torch.tensor([-0.0])])
+    assert str(range_of(histogram_of(values), method, symmetric=False)).startswith("[0, ")
