@@ -15,7 +15,10 @@
     |  |  |- BundleFileChanged        a file differs from its sha256
     |  |  |- BundlePathEscapes        a path of the manifest leaves the bundle
     |  |  |- BundleSchemaUnknown      written by a toolkit of another schema version
-    |  |  `- BundleMismatch           the manifest and a graph disagree
+    |  |  |- BundleMismatch           the manifest and a graph disagree
+    |  |  |- EngineMissing            no engine of that graph for this target and GPU
+    |  |  |- EngineRefused            TensorRT does not parse or build a graph
+    |  |  `- EngineStale              an engine that is not of this graph, for this machine
     |  |- ClipError                   a clip that cannot be read
     |  |- TokenFileError              a token file that cannot be used
     |  `- StreamError                 a frame, latent or call that does not fit the stream
@@ -43,6 +46,9 @@ __all__ = [
     "CheckFailed",
     "CheckpointError",
     "ClipError",
+    "EngineMissing",
+    "EngineRefused",
+    "EngineStale",
     "HubUnreachable",
     "InputError",
     "MissingDependency",
@@ -129,6 +135,22 @@ class BundleSchemaUnknown(BundleError):
 
 class BundleMismatch(BundleError):
     """The manifest says one thing, the graph beside it another."""
+
+
+class EngineMissing(BundleError):
+    """No engine of that graph for this target and GPU."""
+
+
+class EngineRefused(BundleError):
+    """TensorRT does not parse or build a graph."""
+
+
+class EngineStale(BundleError):
+    """An engine that is not of this graph, for this machine; `mismatches` names each fact."""
+
+    def __init__(self, message: str, mismatches: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.mismatches = mismatches
 
 
 class ClipError(InputError):

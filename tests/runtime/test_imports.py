@@ -16,7 +16,8 @@ import pytest
 from vidtok_edge import errors, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "tensorrt", "safetensors")
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "safetensors", "tensorrt",
+         "tensorrt_rtx")  # fmt: skip
 FORBIDDEN = {
     "runtime": ("vidtok_ref", "export", "calib", "cli"),
     "vidtok_ref": ("runtime", "export", "calib", "cli"),
