@@ -11,9 +11,10 @@ import onnxruntime
 import torch
 
 from vidtok_edge import __version__
-from vidtok_edge.export.bundle_files import KINDS, Stage, no_stage, write_graphs, write_manifest
-from vidtok_edge.export.interface import Interface, interface_of
+from vidtok_edge.export.bundle_files import write_graphs, write_manifest
+from vidtok_edge.export.interface import KINDS, Interface, interface_of
 from vidtok_edge.export.parity import ParityReport
+from vidtok_edge.export.stage import Stage, no_stage
 from vidtok_edge.export.step import StepOptions
 from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.export.graph import write_graph
 from vidtok_edge.export.graph_rules import OPSET
-from vidtok_edge.export.interface import interface_of
-from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
+from vidtok_edge.export.interface import KINDS, Interface, interface_of
+from vidtok_edge.export.numerics import FP16, FP32, Numerics
+from vidtok_edge.export.stage import Stage, no_stage
+from vidtok_edge.export.step import Kind, StepOptions, lower
+from vidtok_edge.export.work import share
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest import SCHEMA, GraphSpec, Manifest, ModelFacts, WeightsFacts
+from vidtok_edge.runtime.manifest import (
+    SCHEMA,
+    GraphSpec,
+    Manifest,
+    ModelFacts,
+    WeightsFacts,
+    graph_name,
+)
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["KINDS", "Stage", "facts_of", "no_stage", "options_of", "write_graphs", "write_manifest"]
+__all__ = [
+    "BOTH_FP16",
+    "BOTH_FP32",
+    "facts_of",
+    "graph_spec",
+    "manifest_of",
+    "options_of",
+    "write_graphs",
+    "write_manifest",
+]
 
-KINDS: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
-PRECISION: Literal["fp32"] = "fp32"
-
-Stage = Callable[[str, Path | None], AbstractContextManager[None]]
-"""Brackets one stage of long work: its name, and the file or folder that it writes."""
+BOTH_FP32: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP32)
+BOTH_FP16: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP16)
 
 _UNKNOWN = WeightsFacts("file", "in memory", "")
 
@@ -46,32 +60,26 @@ def facts_of(variant: Variant) -> ModelFacts:
 
 
 def options_of(manifest: Manifest) -> StepOptions:
-    """How the graphs of a bundle were lowered."""
+    """How the graphs of a bundle were lowered; those that chose their form themselves aside."""
+    forms = [graph.form for graph in manifest.graphs if graph.form != "channels_last"]
     return StepOptions(
         manifest.height,
         manifest.width,
         manifest.streams,
         manifest.chunk,
-        manifest.graphs[0].form,
+        forms[0] if forms else "conv2d",
         manifest.io,
     )
 
 
-def no_stage(name: str, path: Path | None) -> AbstractContextManager[None]:
-    """The `Stage` of a caller who wants no progress."""
-    return nullcontext()
-
-
-def write_graphs(
-    model: VidTok,
+def manifest_of(
+    variant: Variant,
     options: StepOptions,
-    folder: Path,
     weights: WeightsFacts = _UNKNOWN,
-    stage: Stage = no_stage,
-) -> Bundle:
-    """Write both step graphs of `model` and a manifest, not verified, into an empty `folder`."""
-    variant = model.variant
-    manifest = Manifest(
+    graphs: tuple[GraphSpec, ...] = (),
+) -> Manifest:
+    """What a bundle says of itself, not verified."""
+    return Manifest(
         schema=SCHEMA,
         toolkit=__version__,
         model=facts_of(variant),
@@ -83,10 +91,38 @@ def write_graphs(
         io=options.io,
         weights=weights,
         verified=False,
-        graphs=(),
+        graphs=graphs,
     )
-    graphs = tuple(_write_graph(model, options, kind, folder, manifest, stage) for kind in KINDS)
-    return write_manifest(folder, replace(manifest, graphs=graphs))
+
+
+def write_graphs(
+    model: VidTok,
+    options: StepOptions,
+    folder: Path,
+    weights: WeightsFacts = _UNKNOWN,
+    stage: Stage = no_stage,
+    numerics: Sequence[Mapping[Kind, Numerics]] = (BOTH_FP32,),
+) -> Bundle:
+    """Write step graphs of `model` and a manifest, not verified, into `folder`.
+
+    Args:
+        model: the reference, float32.
+        options: how to lower.
+        folder: graphs that its manifest names already are kept, unless they are written anew.
+        weights: where those of `model` came from.
+        stage: called around each graph.
+        numerics: one pair of graphs for each.
+    """
+    manifest = manifest_of(model.variant, options, weights)
+    kept = Bundle.load(folder).manifest.graphs if (folder / MANIFEST).exists() else ()
+    graphs = [
+        _write_graph(model, options, kind, numerics_of[kind], folder, manifest, stage)
+        for numerics_of in numerics
+        for kind in KINDS
+    ]
+    names = {graph.name for graph in graphs}
+    graphs = [*(graph for graph in kept if graph.name not in names), *graphs]
+    return write_manifest(folder, replace(manifest, graphs=tuple(graphs)))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
@@ -96,42 +132,59 @@ def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
     return Bundle.load(folder)
 
 
+def graph_spec(
+    kind: Kind,
+    options: StepOptions,
+    numerics: Numerics,
+    interface: Interface,
+    int8_work: float = 0.0,
+) -> GraphSpec:
+    """What the manifest says of a graph, but for its hashes; `options.form` is the graph's own."""
+    file = graph_name(kind, numerics.precision, numerics.placement) + ".onnx"
+    return GraphSpec(
+        kind,
+        numerics.precision,
+        numerics.placement,
+        options.form,
+        OPSET,
+        file,
+        "",
+        file + ".data",
+        "",
+        interface.inputs,
+        interface.outputs,
+        numerics.int8_layers,
+        round(1000 * int8_work),
+    )
+
+
 def _write_graph(
     model: VidTok,
     options: StepOptions,
-    kind: Literal["encoder", "decoder"],
+    kind: Kind,
+    numerics: Numerics,
     folder: Path,
     manifest: Manifest,
     stage: Stage,
 ) -> GraphSpec:
-    path = folder / f"{kind}.{PRECISION}.onnx"
-    data = path.with_name(path.name + ".data")
+    int8_work = share(model.variant, options, kind, numerics.int8_layers)
+    options = replace(options, form=numerics.form(options.form))
+    interface = interface_of(model.variant, options, kind, numerics)
+    graph = graph_spec(kind, options, numerics, interface, int8_work)
+    path, data = folder / graph.file, folder / graph.data_file
     with stage(path.name, data):
-        interface = interface_of(model.variant, options, kind)
-        step = (StepEncoder if kind == "encoder" else StepDecoder)(model, options)
-        write_graph(step, interface, path, _metadata(manifest, options, kind))
+        step = lower(model, options, kind, numerics)
+        write_graph(step, interface, path, _metadata(manifest, graph), numerics)
         del step
         gc.collect()  # a full-width step is a second copy of the weights, and has cycles
-    return GraphSpec(
-        kind,
-        PRECISION,
-        "any",
-        options.form,
-        OPSET,
-        path.name,
-        sha256_of(path),
-        data.name,
-        sha256_of(data),
-        interface.inputs,
-        interface.outputs,
-    )
+    return replace(graph, sha256=sha256_of(path), data_sha256=sha256_of(data))
 
 
-def _metadata(manifest: Manifest, options: StepOptions, kind: str) -> dict[str, str]:
+def _metadata(manifest: Manifest, graph: GraphSpec) -> dict[str, str]:
     """The manifest's facts, so that a graph alone can be understood."""
     model = manifest.model
     return {
-        "graph": kind,
+        "graph": graph.kind,
         "toolkit": manifest.toolkit,
         "variant": model.variant,
         "version": model.version,
@@ -142,13 +195,15 @@ def _metadata(manifest: Manifest, options: StepOptions, kind: str) -> dict[str, 
         "time_factor": str(model.time_factor),
         "space_factor": str(model.space_factor),
         "promise": manifest.promise,
-        "height": str(options.height),
-        "width": str(options.width),
-        "streams": str(options.streams),
-        "chunk": str(options.chunk),
-        "io": options.io,
-        "form": options.form,
-        "precision": PRECISION,
+        "height": str(manifest.height),
+        "width": str(manifest.width),
+        "streams": str(manifest.streams),
+        "chunk": str(manifest.chunk),
+        "io": manifest.io,
+        "form": graph.form,
+        "precision": graph.precision,
+        "placement": graph.placement,
+        "int8_layers": ",".join(graph.int8_layers),
         "weights_source": manifest.weights.source,
         "weights_sha256": manifest.weights.sha256,
     }

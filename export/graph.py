@@ -19,12 +19,17 @@ from torch import nn
 from vidtok_edge.export.affine import ONNX_TRANSLATIONS
 from vidtok_edge.export.graph_rules import OPSET, check_graph
 from vidtok_edge.export.interface import Interface, zeros
+from vidtok_edge.export.numerics import FP32, Numerics
 
 __all__ = ["write_graph"]
 
 
 def write_graph(
-    step: nn.Module, interface: Interface, path: Path, metadata: Mapping[str, str]
+    step: nn.Module,
+    interface: Interface,
+    path: Path,
+    metadata: Mapping[str, str],
+    numerics: Numerics = FP32,
 ) -> None:
     """Export `step` to `path`, its weights to `path` + `.data`, and check both.
 
@@ -33,6 +38,7 @@ def write_graph(
         interface: names, types and shapes; every shape is static.
         path: `<name>.onnx`.
         metadata: facts to embed, so that the graph alone can be understood.
+        numerics: what `step` computes in.
 
     Raises:
         GraphRuleBroken: the exporter made something that a step graph must not be.
@@ -41,7 +47,7 @@ def write_graph(
     _clean(model)
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=f"vidtok_edge.{key}", value=value)
-    check_graph(model, interface)
+    check_graph(model, interface, numerics)
     onnx.save_model(
         model,
         str(path),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
+from vidtok_edge.export.dtype_rules import broken_dtype_rules
 from vidtok_edge.export.interface import Interface
+from vidtok_edge.export.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest import TensorSpec
 
 __all__ = ["OPSET", "TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
@@ -29,17 +31,22 @@ class GraphRuleBroken(AssertionError):
     """The exporter made something that a step graph must not be; a fault of the toolkit."""
 
 
-def check_graph(model: ModelProto, interface: Interface) -> None:
-    """Raise `GraphRuleBroken` unless `model` is a step graph with that interface."""
+def check_graph(model: ModelProto, interface: Interface, numerics: Numerics = FP32) -> None:
+    """Raise `GraphRuleBroken` unless `model` is a step graph with that interface and arithmetic."""
     graph = model.graph
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     _require(opsets == {"": OPSET}, f"opsets are {opsets}, expected {OPSET} alone")
     _require(not model.functions, "there are local functions")
-    odd = sorted({node.op_type for node in graph.node} - TENSORRT_10_3_OPERATORS)
+    allowed = TENSORRT_10_3_OPERATORS
+    if numerics.precision == "int8":
+        allowed |= {"QuantizeLinear", "DequantizeLinear"}
+    odd = sorted({node.op_type for node in graph.node} - allowed)
     _require(not odd, f"operators outside the allowed set: {', '.join(odd)}")
     _check_interface(graph, interface)
     _check_caches(interface)
     _check_use(graph)
+    broken = broken_dtype_rules(model, numerics)
+    _require(not broken, "; ".join(broken[:4]))
 
 
 def _check_interface(graph: GraphProto, interface: Interface) -> None:

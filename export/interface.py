@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vidtok_edge.export.numerics import FP32, Numerics
-from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
-from vidtok_edge.export.timeline import CausalTimeline
+from vidtok_edge.export.step import Kind, StepDecoder, StepEncoder, StepOptions, lower
+from vidtok_edge.export.timeline import CausalTimeline, Timeline
 from vidtok_edge.runtime.manifest import CACHE_PREFIX, NEW_CACHE_PREFIX, DType, TensorSpec
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["Interface", "interface_of", "zeros"]
+__all__ = ["KINDS", "Interface", "Kind", "interface_of", "traced_without_data", "zeros"]
 
-Kind = Literal["encoder", "decoder"]
+KINDS: tuple[Kind, ...] = ("encoder", "decoder")
 
 _NAMES: dict[torch.dtype, DType] = {
     torch.float32: "float32",
@@ -46,19 +46,27 @@ def interface_of(
         UsageError: `options` that `variant` cannot be lowered with.
     """
     options.check(variant)
+    data = _data_inputs(variant, options, kind)
+    controls = _control_inputs(variant, options, kind)
     with torch.device("meta"):
-        model = VidTok(variant)
-        step = (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
-        data = _data_inputs(variant, options, kind)
-        controls = _control_inputs(variant, options, kind)
-        tensors = [_zeros(spec, "meta") for spec in (*data, *controls)]
-        outputs, time = step.trace(tensors[0], tensors[1:], probe=True)
+        _, run = traced_without_data(variant, options, kind, numerics)
+        outputs, time = run()
     caches_in = time.caches_in if isinstance(time, CausalTimeline) else []
     caches_out = time.caches_out if isinstance(time, CausalTimeline) else []
     return Interface(
         (*data, *controls, *_cache_specs(CACHE_PREFIX, caches_in)),
         (*_output_specs(variant, kind, outputs), *_cache_specs(NEW_CACHE_PREFIX, caches_out)),
     )
+
+
+def traced_without_data(
+    variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics
+) -> tuple[StepEncoder | StepDecoder, Callable[[], tuple[tuple[Tensor, ...], Timeline]]]:
+    """A step without weights and one call of it; both for inside `torch.device("meta")`."""
+    step = lower(VidTok(variant), options, kind, numerics)
+    specs = (*_data_inputs(variant, options, kind), *_control_inputs(variant, options, kind))
+    tensors = [_zeros(spec, "meta") for spec in specs]
+    return step, lambda: step.trace(tensors[0], tensors[1:], probe=True)
 
 
 def zeros(specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:

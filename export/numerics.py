@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from vidtok_edge.export.forms import Convolution
+from vidtok_edge.export.forms import Convolution, FormName
 from vidtok_edge.export.kernels import Grids, Kernels, PixelKernels, QuantizedKernels
 from vidtok_edge.runtime.manifest import Placement, Precision
 
@@ -58,6 +58,15 @@ class Numerics:
         step.to(self.dtype)
         for name, replacement in kernels.items():
             layers[name].kernels = replacement.to(self.dtype)
+
+    def form(self, chosen: FormName) -> FormName:
+        """The form to lower in, where `chosen` is asked for: ONNX Runtime's INT8 has its own."""
+        return "channels_last" if self.placement == "onnxruntime" else chosen
+
+    @property
+    def int8_layers(self) -> tuple[str, ...]:
+        """The layers whose kernels are INT8."""
+        return tuple(name for name, grids in self.grids.items() if grids.int8)
 
 
 FP32 = Numerics("fp32")

@@ -19,7 +19,9 @@ from vidtok_edge.export.numerics import FP32, Numerics
 from vidtok_edge.export.timeline import CausalTimeline, Timeline, WindowTimeline
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["StepDecoder", "StepEncoder", "StepOptions"]
+__all__ = ["Kind", "StepDecoder", "StepEncoder", "StepOptions", "lower"]
+
+Kind = Literal["encoder", "decoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,13 @@ class StepDecoder(_Step):
         never = torch.logical_and(start, torch.logical_not(start))
         second = time.flag(start if end.shape[1] == 1 else never)
         return Edges(start, second, end)
+
+
+def lower(
+    model: VidTok, options: StepOptions, kind: Kind, numerics: Numerics = FP32
+) -> StepEncoder | StepDecoder:
+    """The step of `kind`; `model` is float32 and stays as it is."""
+    return (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
 
 
 def _per_level(values: list[float], like: Tensor) -> Tensor:

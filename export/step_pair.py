@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidtok_edge.export.bundle_files import KINDS
+from vidtok_edge.export.interface import KINDS
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backend import Step, open_step
 

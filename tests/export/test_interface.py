@@ -8,9 +8,8 @@ import pytest
 from export_helpers import PUBLISHED
 
 from vidtok_edge.errors import UnsupportedSize, UsageError
-from vidtok_edge.export.bundle_files import KINDS
 from vidtok_edge.export.forms import FORMS, FormName
-from vidtok_edge.export.interface import Interface, interface_of
+from vidtok_edge.export.interface import KINDS, Interface, interface_of
 from vidtok_edge.export.step import StepOptions
 from vidtok_edge.runtime.manifest import TensorSpec
 from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS

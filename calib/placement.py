@@ -1,0 +1,48 @@
+"""From ranges and a policy to the arithmetic of a graph: where its values are rounded, and how."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from vidtok_edge.calib.policy import Level, Policy
+from vidtok_edge.calib.ranges import LayerRanges, Ranges, TensorRanges
+from vidtok_edge.export.affine import Affine
+from vidtok_edge.export.kernels import Grids
+from vidtok_edge.export.numerics import Numerics
+from vidtok_edge.export.step import Kind
+
+__all__ = ["int8_numerics"]
+
+
+def int8_numerics(
+    ranges: Ranges, policy: Policy, kind: Kind, placement: Literal["onnxruntime", "tensorrt"]
+) -> Numerics:
+    """The arithmetic of one INT8 graph. Both placements come from the same calibration.
+
+    Args:
+        ranges: of every convolution of the model.
+        policy: which of them run in INT8.
+        kind: which graph.
+        placement: `tensorrt`: symmetric S8, inputs alone, the rest in fp16. `onnxruntime`: U8,
+            outputs too, the rest in fp32.
+    """
+    layers = ranges.layers(kind)
+    levels = policy.levels(list(layers))
+    grids = {
+        name: _grids(layers[name], level, placement)
+        for name, level in levels.items()
+        if level != "float"
+    }
+    return Numerics("int8", placement, grids)
+
+
+def _grids(layer: LayerRanges, level: Level, placement: str) -> Grids:
+    int8, early = level == "int8", placement == "onnxruntime"
+    output = _affine(layer.output, placement) if int8 and early else None
+    return Grids(_affine(layer.input, placement), output, int8, early)
+
+
+def _affine(ranges: TensorRanges, placement: str) -> Affine:
+    if placement == "tensorrt":
+        return Affine.symmetric(ranges.symmetric.high)
+    return Affine.asymmetric(ranges.asymmetric.low, ranges.asymmetric.high)

@@ -1,0 +1,117 @@
+"""Which layers run in INT8: rules by name or pattern, and what they come to, layer by layer."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, get_args
+
+from vidtok_edge.calib.ranges import make_folder
+from vidtok_edge.errors import CalibrationError, UsageError
+from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.plain import from_plain
+
+__all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
+
+POLICY = "calibration/policy.json"
+"""Where the file lies inside a bundle."""
+
+Level = Literal["float", "cache", "int8"]
+"""`float`: nothing is rounded. `cache`: the input is rounded to INT8, and so held in the cache, but
+the kernel stays in floating point. `int8`: the kernel is INT8 too."""
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """All layers that `pattern` matches (`*` and `?` as in file names) are at `level`."""
+
+    pattern: str
+    level: Level
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """`decoder.mid.*=float`; raises UsageError."""
+        pattern, equals, level = text.partition("=")
+        if not equals or level not in LEVELS or not pattern:
+            raise UsageError(
+                f"{text!r} is no rule. Write PATTERN=LEVEL, with a level of {', '.join(LEVELS)}, "
+                "as decoder.mid.*=float."
+            )
+        return cls(pattern, level)
+
+    def __str__(self) -> str:
+        return f"{self.pattern}={self.level}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Rules in order; the last one that matches a layer decides."""
+
+    rules: tuple[Rule, ...]
+
+    def with_rules(self, rules: Iterable[Rule]) -> Policy:
+        """The same with `rules` behind, so that they win."""
+        return Policy((*self.rules, *rules))
+
+    def levels(self, layers: Sequence[str]) -> dict[str, Level]:
+        """The level of each layer of a graph."""
+        return {layer: self._level(layer) for layer in layers}
+
+    def _level(self, layer: str) -> Level:
+        fits = [rule.level for rule in self.rules if fnmatchcase(layer, rule.pattern)]
+        return fits[-1] if fits else "float"
+
+    def check(self, layers: Sequence[str]) -> None:
+        """Raise UsageError unless every rule matches a layer of the model; `layers`: all of them.
+
+        The rules that every policy begins with are not asked: not every variant has each layer.
+        """
+        for rule in self.rules[len(DEFAULT_POLICY.rules) :]:
+            if not any(fnmatchcase(layer, rule.pattern) for layer in layers):
+                near = difflib.get_close_matches(rule.pattern, layers, n=3, cutoff=0.4)
+                raise UsageError(
+                    f"No layer matches {rule.pattern!r}. Layers are called like "
+                    f"{', '.join(near or layers[:3])}; `*` stands for anything."
+                )
+
+    def save(self, bundle: Path, layers: Mapping[str, Level]) -> Path:
+        """Write the rules and what they come to into the folder `bundle`."""
+        path = make_folder(bundle / POLICY)
+        content = {"schema": 1, **asdict(self), "layers": dict(layers)}
+        with write_beside(path, force=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read a policy file; raises CalibrationError."""
+        try:
+            value = json.loads(path.read_bytes()[: 1 << 24])
+            if not isinstance(value, dict) or value.get("schema") != 1:
+                raise ValueError("expected an object of schema 1")
+            return from_plain(cls, {"rules": value.get("rules")})
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CalibrationError(
+                f"{path} cannot be used as a policy: {reason}. "
+                "Take one that `vidtok-edge calibrate` wrote."
+            ) from None
+
+
+DEFAULT_POLICY = Policy(
+    (
+        Rule("*", "int8"),
+        Rule("*.attn_1.*", "float"),
+        Rule("*.conv_in", "float"),
+        Rule("encoder.conv_out", "float"),
+        # The decoder's last convolution has one of its largest caches: a byte per value there.
+        Rule("decoder.conv_out", "cache"),
+    )
+)
+"""The default recipe: first and last convolutions and attention stay in floating point; norms, the
+residual stream and the latents' quantiser always do."""
