@@ -39,7 +39,12 @@ _PACKAGES = (
     (("onnxscript",), "export", "export"),
     (("safetensors",), "weights", "export"),
     (("huggingface-hub",), "official weights", "hub"),
-    (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines", "tensorrt"),
+    (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU", "tensorrt"),
+    (
+        ("tensorrt-rtx", "tensorrt-rtx-cu12"),
+        "TensorRT-RTX engines, also without a GPU",
+        "tensorrt-rtx",
+    ),
     (("onnxruntime-ep-nv-tensorrt-rtx-cu13",), "TensorRT-RTX provider", "tensorrt-rtx"),
 )
 

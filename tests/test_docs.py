@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+DOCUMENTS += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "README.md").exists(), reason="the documents are those of a git checkout"
@@ -39,7 +41,8 @@ def test_the_five_lines_of_the_readme_run(embedded: Exported) -> None:
 def test_links_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text())
     local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    folder = (ROOT / document).parent
+    assert [link for link in local if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -54,6 +57,27 @@ def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     commands = re.findall(r"^\| `(?:vidtok-edge |vidtok-)(\w+)", text, flags=re.MULTILINE)
     assert sorted(commands) == sorted(main.commands)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_options_of_commands_in_the_documents_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    used = re.findall(
+        r"^ {4}(?:vidtok-edge |vidtok-)(\w+)((?: [^#\n]*)?)", text, flags=re.MULTILINE
+    )
+    for command, arguments in used:
+        known = {name for parameter in main.commands[command].params for name in parameter.opts}
+        assert set(re.findall(r"--[\w-]+", arguments)) <= known, command
+
+
+def test_the_script_for_a_jetson_refuses_what_is_none(tmp_path: Path) -> None:
+    script = ["bash", str(ROOT / "docs" / "jetson.sh")]
+    for arguments, code, message in (
+        ([], 2, "usage"),
+        ([str(tmp_path)], 4, "has no manifest.json"),
+    ):
+        done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, message in done.stderr) == (code, True), done.stderr
 
 
 def test_the_tree_of_errors_is_drawn_whole() -> None:

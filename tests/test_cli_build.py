@@ -1,0 +1,117 @@
+"""`vidtok-edge build` as a person meets it."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from engine_graphs import write_engine_bundle
+
+from vidtok_edge.cli import main
+from vidtok_edge.export import tensorrt_library
+from vidtok_edge.runtime import Bundle
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["build", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture
+def bundle(tiny: Path) -> Path:
+    """A bundle of small graphs in fp16 and INT8."""
+    write_engine_bundle(tiny, Bundle.load(tiny).manifest, "fp16", "int8")
+    return tiny
+
+
+@pytest.fixture
+def rtx() -> None:
+    """Skip where TensorRT-RTX is not installed."""
+    pytest.importorskip("tensorrt_rtx")
+
+
+def test_help_works_with_no_extra_installed() -> None:
+    absent = ["torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "av", "PIL"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent}));"
+        "from vidtok_edge.cli import main; main(['build', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--precision" in done.stdout
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_build_says_what_it_does_and_keeps_what_fits(bundle: Path) -> None:
+    wanted = (bundle, "--target", "tensorrt-rtx", "--gpu", "sm86,sm120", "--precision", "fp16")
+    planned = run(*wanted, "--dry-run")
+    assert planned.exit_code == 0 and planned.output.count("would be built: not there yet") == 4
+    assert not (bundle / "engines").exists()
+    built = run(*wanted)
+    assert built.exit_code == 0, built.output
+    lines = [line for line in built.output.splitlines() if line.startswith("encoder.fp16")]
+    assert " s " in lines[0] and lines[0].endswith(" MB")
+    assert "fp16 100.0 % of the work in 2 of 2 layers (network)" in built.output
+    kept = run(*wanted)
+    assert kept.exit_code == 0 and kept.output.count("kept: it fits its graph") == 4
+    again = run(*wanted, "--rebuild", "--dry-run")
+    assert again.output.count("would be built: asked for") == 4
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("--target tensorrt-rtx --gpu sm87", 2, "no Jetson Orin target"),
+        ("--target tensorrt-rtx --gpu banana", 2, "write it as sm86"),
+        ("--target tensorrt-rtx --gpu sm86 --precision int4", 2, "use fp32, fp16, int8"),
+        ("--target tensorrt-rtx --gpu sm86 --precision fp32", 3, "Export it with that precision"),
+        ("--target tensorrt-rtx --gpu sm86 --optimization 7", 2, "give 0 to 5"),
+        ("--target openvino", 2, "tensorrt-rtx"),
+    ],
+)
+def test_wrong_builds_say_what_would_work(
+    bundle: Path, arguments: str, code: int, message: str
+) -> None:
+    result = run(bundle, *arguments.split())
+    assert (result.exit_code, message in result.output) == (code, True), result.output
+    assert not (bundle / "engines").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 3 and "has no manifest.json" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'tensorrt'", name="tensorrt"), "pip install"),
+        (OSError("libnvinfer.so.10: cannot open shared object file"), "libnvinfer.so.10"),
+    ],
+)
+def test_without_tensorrt_the_environment_is_blamed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    load = importlib.import_module
+
+    def import_module(name: str, *arguments: Any) -> Any:
+        if name == "tensorrt":
+            raise error
+        return load(name, *arguments)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    result = run(bundle)
+    assert (result.exit_code, message in result.output) == (4, True), result.output
+
+
+@pytest.mark.usefixtures("rtx")
+def test_without_a_gpu_rtx_asks_which(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_library, "present_gpu", lambda: None)
+    result = run(bundle, "--target", "tensorrt-rtx")
+    assert result.exit_code == 2 and "--gpu sm75,sm80,sm86" in result.output
