@@ -20,9 +20,9 @@ from vidtok_edge import __version__
 from vidtok_edge.errors import CheckFailed, MissingDependency, VidTokEdgeError
 
 if TYPE_CHECKING:
-    from vidtok_edge.export import ExportPlan, ParityReport
+    from vidtok_edge.export import Exported, ExportPlan, ParityReport
     from vidtok_edge.runtime import Bundle
-    from vidtok_edge.runtime.manifest import Manifest
+    from vidtok_edge.runtime.manifest import Manifest, Precision
     from vidtok_edge.runtime.transcode import Progress
 
 __all__ = ["export_main", "main"]
@@ -65,6 +65,17 @@ class _Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
         return height, width
 
 
+def _list(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(part for part in (value or "").replace(" ", "").split(",") if part)
+
+
+def _precisions(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(_list(context, option, value)))
+    if not names or set(names) - {"fp32", "fp16", "int8"}:
+        raise click.BadParameter(f"{value!r}; allowed: fp32, fp16, int8, separated by commas")
+    return names
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vidtok-edge")
 def main() -> None:
@@ -94,6 +105,13 @@ def main() -> None:
     help="Latents per call.  [default: 1; non-causal: the whole window]",
 )
 @click.option(
+    "--precision",
+    callback=_precisions,
+    default="fp32",
+    metavar="fp32,fp16,int8",
+    help="Which graphs; the first is what the runtime takes by default.",
+)
+@click.option(
     "--form",
     type=click.Choice(["conv2d", "conv3d"]),
     default="conv2d",
@@ -120,6 +138,7 @@ def export(
     size: tuple[int, int],
     streams: int,
     chunk: int | None,
+    precision: tuple[Precision, ...],
     form: Literal["conv2d", "conv3d"],
     io: Literal["uint8", "float"],
     output: Path | None,
@@ -133,7 +152,7 @@ def export(
     from vidtok_edge.vidtok_ref import EMBEDDED
 
     request = ExportRequest(variant, output or Path(f"vidtok-{variant}"), checkpoint,
-                            force=force, seed=seed)  # fmt: skip
+                            precisions=precision, force=force, seed=seed)  # fmt: skip
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
     request = request.with_options(StepOptions(*size, streams, latents, form, io))
@@ -150,8 +169,11 @@ def export(
     if dry_run:
         _print_plan(plan_export(request), request.output)
         return
-    exported = export_bundle(request, _stage)
+    from vidtok_edge.calib import default_int8
+
+    exported = export_bundle(request, _stage, default_int8)
     _print_report(exported.report)
+    _print_precisions(exported)
     click.echo(f"\n{_describe(exported.bundle.manifest)}\n{request.output}")
     _require_passed(exported.report, f"{request.output} was written and is marked unverified")
 
@@ -166,16 +188,27 @@ export_main = export
 @click.option(
     "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
 )
-def verify(bundle: Path, checkpoint: str | None, backend: str) -> None:
+@click.option("--min-tokens", type=float, metavar="SHARE", help="FP16, INT8: least share of equal "
+              "tokens.  [default: fp16 0.99, int8 none]")  # fmt: skip
+@click.option("--min-psnr", type=float, metavar="DB", help="FP16, INT8: least PSNR against fp32.  "
+              "[default: fp16 40, int8 none]")  # fmt: skip
+@click.option("--max-loss-db", type=float, metavar="DB", help="FP16, INT8: most PSNR lost against "
+              "the source.  [default: fp16 none, int8 0.5]")  # fmt: skip
+def verify(
+    bundle: Path, checkpoint: str | None, backend: str, min_tokens: float | None,
+    min_psnr: float | None, max_loss_db: float | None,
+) -> None:  # fmt: skip
     """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
     _need_export()
     from vidtok_edge.export import verify_written
+    from vidtok_edge.export.loss import limits_with
     from vidtok_edge.runtime import Bundle
 
     loaded = Bundle.load(bundle, check_hashes=True)
     click.echo(_describe(loaded.manifest))
     with _stage("verification", None):
-        report = verify_written(loaded, checkpoint, backend)
+        limits = limits_with(min_tokens, min_psnr, max_loss_db)
+        report = verify_written(loaded, checkpoint, backend, limits)
     _print_report(report)
     _require_passed(report, f"{bundle} is marked unverified")
 
@@ -207,10 +240,6 @@ def variants() -> None:
 
 
 # --- engines ----------------------------------------------------------------------------------
-
-
-def _list(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
-    return tuple(part for part in (value or "").replace(" ", "").split(",") if part)
 
 
 @main.command()
@@ -281,6 +310,7 @@ _bundle = click.option("--bundle", "-b", required=True, type=click.Path(path_typ
 _output = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
 _backend = click.option("--backend", default="auto", show_default=True,
                         help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
+_precision = click.option("--precision", help="fp32, fp16 or int8.  [default: the bundle's first]")
 _force = click.option("--force", is_flag=True, help="Replace what is there.")
 _fit = click.option("--fit", type=click.Choice(["crop", "letterbox"]), default="crop",
                     show_default=True,
@@ -296,10 +326,11 @@ _fps = click.option("--fps", metavar="N|every-frame", help="Sample the clip at a
 @_fit
 @_fps
 @_backend
+@_precision
 @_force
 def encode(
     clip: Path, bundle: Path, output: Path, fit: Literal["crop", "letterbox"], fps: str | None,
-    backend: str, force: bool,
+    backend: str, precision: str | None, force: bool,
 ) -> None:  # fmt: skip
     """A clip to tokens (.npz)."""
     _need_video()
@@ -308,7 +339,15 @@ def encode(
     loaded = _load(bundle)
     source = ClipSource(clip, fit, _rate(fps))
     with _frame_bar("encoding") as progress:
-        done = encode_clip(loaded, source, output, backend=backend, force=force, progress=progress)
+        done = encode_clip(
+            loaded,
+            source,
+            output,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
     click.echo(
         f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
         f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
@@ -324,9 +363,16 @@ def encode(
 @_output
 @click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")
 @_backend
+@_precision
 @_force
 def decode(
-    tokens: Path, bundle: Path, output: Path, fps: float | None, backend: str, force: bool
+    tokens: Path,
+    bundle: Path,
+    output: Path,
+    fps: float | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
 ) -> None:
     """Tokens to a clip (.mp4, .mkv)."""
     _need_video()
@@ -334,7 +380,14 @@ def decode(
 
     with _frame_bar("decoding") as progress:
         done = decode_file(
-            _load(bundle), tokens, output, fps=fps, backend=backend, force=force, progress=progress
+            _load(bundle),
+            tokens,
+            output,
+            fps=fps,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
         )
     click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")
 
@@ -351,10 +404,11 @@ def decode(
 @_fit
 @_fps
 @_backend
+@_precision
 @_force
 def reconstruct(
     clip: Path, bundle: Path, output: Path, picture: Path | None, fit: Literal["crop", "letterbox"],
-    fps: str | None, backend: str, force: bool,
+    fps: str | None, backend: str, precision: str | None, force: bool,
 ) -> None:  # fmt: skip
     """A clip through the tokenizer and back: side by side, a picture, and figures."""
     _need_video()
@@ -365,7 +419,14 @@ def reconstruct(
     sheet = picture or output.with_suffix(".png")
     with _frame_bar("reconstructing") as progress:
         done = reconstruct_clip(
-            loaded, source, output, picture=sheet, backend=backend, force=force, progress=progress
+            loaded,
+            source,
+            output,
+            picture=sheet,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
         )
     worst = f"{done.worst_psnr_db:.2f} dB in frame {done.worst_frame}"
     kilobits = done.bits_per_second / 1000
@@ -447,7 +508,7 @@ def _rate(text: str | None) -> float | Literal["every-frame"] | None:
 @contextmanager
 def _stage(name: str, path: Path | None) -> Iterator[None]:
     """One line per stage: its name while it runs, then seconds and megabytes."""
-    click.echo(f"{name:<20}", nl=False)
+    click.echo(f"{name:<28}", nl=False)
     start = time.perf_counter()
     try:
         yield
@@ -489,8 +550,38 @@ def _print_report(report: ParityReport) -> None:
     click.echo(report.table())
 
 
+def _print_precisions(exported: Exported) -> None:
+    """The precisions side by side, where there is more than one."""
+    if len(exported.bundle.manifest.precisions) < 2:
+        return
+    from vidtok_edge.export.precision_table import precision_rows
+
+    rows = precision_rows(exported.bundle, exported.report)
+    clips = [loss.clip for loss in rows[0].losses]
+    table = [(
+        "graphs", "files MB", "caches MB", "encode ms", "decode ms",
+        *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
+    )]  # fmt: skip
+    for row in rows:
+        quality = [
+            (
+                "-" if loss.tokens_equal is None else f"{loss.tokens_equal:.1%}",
+                f"{loss.source_psnr_db:.2f} ({-loss.loss_db:+.2f})",
+                f"{loss.source_ssim:.3f}",
+            )
+            for loss in row.losses
+        ]
+        table.append((
+            row.graphs, f"{row.file_bytes / 1e6:.1f}", f"{row.cache_bytes / 1e6:.1f}",
+            *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
+            *(cell for cells in quality for cell in cells),
+        ))  # fmt: skip
+    click.echo("\nprecisions side by side; a step is one call; int8-tensorrt is for engines")
+    _print_columns(table)
+
+
 def _describe(manifest: Manifest) -> str:
-    caches = ", ".join(f"{g.kind} {g.cache_bytes / 1e6:.1f} MB" for g in manifest.graphs)
+    caches = ", ".join(f"{g.name} {g.cache_bytes / 1e6:.1f} MB" for g in manifest.graphs)
     weights = (
         f"{manifest.weights.source}, {manifest.weights.location}, {manifest.weights.sha256[:12]}"
     )
@@ -503,15 +594,19 @@ def _describe(manifest: Manifest) -> str:
 def _print_plan(plan: ExportPlan, output: Path) -> None:
     click.echo(f"would write {output}:")
     rows = []
-    for kind, interface in (("encoder", plan.encoder), ("decoder", plan.decoder)):
-        caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
-        size = sum(spec.nbytes for spec in caches) / 1e6
-        rows.append((
-            f"  {kind}.fp32.onnx",
-            f"about {plan.weight_bytes[kind] / 1e6:.0f} MB",
-            f"{len(caches)} caches, {size:.1f} MB",
-            ", ".join(map(str, interface.inputs[:1])),
-        ))  # fmt: skip
+    for precision in plan.precisions:
+        part = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}[precision]
+        for kind, interface in (("encoder", plan.encoder), ("decoder", plan.decoder)):
+            caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
+            size = sum(spec.nbytes for spec in caches) / 1e6
+            rows.append((
+                f"  {kind}.{precision}.onnx",
+                f"about {part * plan.weight_bytes[kind] / 1e6:.0f} MB",
+                f"{len(caches)} caches, {'' if part == 1 else 'about '}{part * size:.1f} MB",
+                ", ".join(map(str, interface.inputs[:1])),
+            ))  # fmt: skip
+    if "int8" in plan.precisions:
+        rows.append(("  and the same for TensorRT", "*.int8-tensorrt.onnx", "", ""))
     _print_columns(rows)
 
 

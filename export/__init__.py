@@ -18,8 +18,9 @@ if TYPE_CHECKING:
         plan_export,
     )
     from vidtok_edge.export.bundle_verify import verify_written
+    from vidtok_edge.export.comparison import Comparison
     from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
-    from vidtok_edge.export.parity import Comparison, ParityReport
+    from vidtok_edge.export.parity import ParityReport
     from vidtok_edge.export.step import StepOptions
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 
 _MODULES = {
     "BuildRequest": "engine_build",
-    "Comparison": "parity",
+    "Comparison": "comparison",
     "ExportPlan": "bundle_export",
     "ExportRequest": "bundle_export",
     "Exported": "bundle_export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,21 +12,26 @@ import onnxruntime
 import torch
 
 from vidtok_edge import __version__
-from vidtok_edge.export.bundle_files import write_graphs, write_manifest
+from vidtok_edge.export.bundle_files import BOTH_FP16, BOTH_FP32, write_graphs, write_manifest
 from vidtok_edge.export.interface import KINDS, Interface, interface_of
+from vidtok_edge.export.numerics import Numerics
 from vidtok_edge.export.parity import ParityReport
 from vidtok_edge.export.stage import Stage, no_stage
-from vidtok_edge.export.step import StepOptions
+from vidtok_edge.export.step import Kind, StepOptions
 from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.files import write_folder_beside
-from vidtok_edge.runtime.manifest import WeightsFacts
-from vidtok_edge.vidtok_ref import EMBEDDED, Variant, load_weights, variant_by_name
+from vidtok_edge.runtime.manifest import Precision, WeightsFacts
+from vidtok_edge.vidtok_ref import EMBEDDED, Variant, VidTok, load_weights, variant_by_name
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
 
 PARITY_REPORT = "reports/parity.json"
+
+Int8 = Callable[[VidTok, StepOptions, str, Path], Sequence[Mapping[Kind, Numerics]]]
+"""From a model, how it is lowered, the SHA-256 of its weights and the bundle's folder to the
+arithmetic of its INT8 graphs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class ExportRequest:
         checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the
             package.
         options: sizes, streams, chunk, form, io.
+        precisions: which graphs to write; the first is what a runtime takes by default.
         output: the folder to write.
         force: replace a bundle that is there.
         seed: of random weights.
@@ -46,6 +53,7 @@ class ExportRequest:
     output: Path
     checkpoint: str | None = None
     options: StepOptions = field(default_factory=StepOptions)
+    precisions: tuple[Precision, ...] = ("fp32",)
     force: bool = False
     seed: int = 0
 
@@ -70,6 +78,7 @@ class ExportPlan:
     decoder: Interface
     weight_bytes: dict[str, int]
     """Of the encoder and the decoder, float32."""
+    precisions: tuple[Precision, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,9 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     """
     variant = request.resolved
     interfaces = [interface_of(variant, request.options, kind) for kind in KINDS]
-    return ExportPlan(variant, interfaces[0], interfaces[1], _weight_bytes(variant))
+    return ExportPlan(
+        variant, interfaces[0], interfaces[1], _weight_bytes(variant), request.precisions
+    )
 
 
 def _weight_bytes(variant: Variant) -> dict[str, int]:
@@ -99,8 +110,10 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
     return sizes
 
 
-def export_bundle(request: ExportRequest, stage: Stage = no_stage) -> Exported:
-    """Load weights, write both step graphs, verify them, and only then put the bundle in its place.
+def export_bundle(
+    request: ExportRequest, stage: Stage = no_stage, int8: Int8 | None = None
+) -> Exported:
+    """Load weights, write step graphs, verify them, and only then put the bundle in its place.
 
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
     written and marked unverified: the caller decides, the command exits 1.
@@ -108,10 +121,12 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage) -> Exported:
     Args:
         request: what to export.
         stage: called around each stage, for progress.
+        int8: makes the INT8 recipe, where that precision is asked for; `calib.default_int8`.
 
     Raises:
         UnknownVariant, UnsupportedSize, UsageError, OutputExists: the request is wrong.
         CheckpointError, HubUnreachable: the weights cannot be had.
+        CalibrationError: INT8 cannot represent what the model computes.
         OutputNotWritable: the bundle cannot be written.
     """
     request.options.check(request.resolved)
@@ -119,7 +134,15 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage) -> Exported:
         with stage("weights", None):
             model, origin = load_weights(request.variant, request.checkpoint, request.seed)
         weights = WeightsFacts(origin.source, origin.location, origin.sha256)
-        bundle = write_graphs(model, request.options, folder, weights, stage)
+        numerics: list[Mapping[Kind, Numerics]] = []
+        for precision in request.precisions:
+            if precision == "int8":
+                assert int8 is not None, "a request for INT8 needs its recipe"
+                with stage("calibration", None):
+                    numerics += int8(model, request.options, origin.sha256, folder)
+            else:
+                numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
+        bundle = write_graphs(model, request.options, folder, weights, stage, numerics)
         with stage("verification", None):
             report = verify_bundle(bundle, model)
         report.write(folder / PARITY_REPORT, machine_facts())

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vidtok_edge.errors import CheckpointError, UsageError
 from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
 from vidtok_edge.export.bundle_files import write_manifest
+from vidtok_edge.export.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.parity import ParityReport
 from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.manifest import Precision
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
-__all__ = ["verify_written"]
+__all__ = ["reference_of", "verify_written"]
 
 
 def verify_written(
-    bundle: Bundle, checkpoint: str | None = None, backend: str = "auto"
+    bundle: Bundle,
+    checkpoint: str | None = None,
+    backend: str = "auto",
+    limits: Mapping[Precision, Limits] = DEFAULT_LIMITS,
 ) -> ParityReport:
     """Verify `bundle` against the reference with its weights; store report and verdict in it.
 
@@ -24,19 +30,21 @@ def verify_written(
         bundle: as loaded.
         checkpoint: the file its weights came from; not needed for embedded, random and hub weights.
         backend: as `Bundle.encoder`.
+        limits: what precisions may cost.
 
     Raises:
         UsageError: the weights came from a file, and none is named.
         CheckpointError: the weights are not those of the bundle.
     """
-    model = _reference(bundle, checkpoint)
-    report = verify_bundle(bundle, model, backend)
+    model = reference_of(bundle, checkpoint)
+    report = verify_bundle(bundle, model, backend, limits=limits)
     report.write(bundle.path / PARITY_REPORT, machine_facts())
     write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
     return report
 
 
-def _reference(bundle: Bundle, checkpoint: str | None) -> VidTok:
+def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
+    """The model whose weights `bundle` has; arguments and errors as `verify_written`."""
     weights, variant = bundle.manifest.weights, bundle.manifest.model.variant
     seed = 0
     if checkpoint is None:

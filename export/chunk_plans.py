@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vidtok_edge.export.bundle_files import options_of, write_graphs
-from vidtok_edge.export.parity import Comparison
+from vidtok_edge.export.comparison import Comparison
 from vidtok_edge.export.step_pair import StepPair, open_pair, poison
 from vidtok_edge.export.whole_clip import Array, WholeClip, noise, whole_clip
 from vidtok_edge.runtime import Bundle

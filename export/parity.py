@@ -1,34 +1,19 @@
-"""Comparisons with a limit each, and the table and report that they make."""
+"""The table and the report that comparisons make."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from vidtok_edge.export.comparison import Comparison
+from vidtok_edge.export.loss import Loss
 from vidtok_edge.runtime.files import write_beside
 
-__all__ = ["Comparison", "ParityReport"]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One number next to its limit; truthy where it passed."""
-
-    name: str
-    metric: str
-    value: float
-    limit: float
-    """`value` must not be above it; NaN never passes."""
-    note: str = ""
-
-    def __bool__(self) -> bool:
-        return self.value <= self.limit
-
-    def __str__(self) -> str:
-        verdict = "ok" if self else "FAILED"
-        return f"{self.name}: {self.metric} {self.value:.3g}, limit {self.limit:.3g}: {verdict}"
+__all__ = ["ParityReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +23,8 @@ class ParityReport:
     variant: str
     backend: str
     comparisons: tuple[Comparison, ...]
+    losses: tuple[Loss, ...] = ()
+    """What each precision costs; nothing where there is float32 alone."""
 
     def __bool__(self) -> bool:
         return bool(self.comparisons) and all(self.comparisons)
@@ -51,8 +38,7 @@ class ParityReport:
         """The report for a terminal."""
         rows = [("comparison", "metric", "value", "limit", "verdict", "")]
         for c in self.comparisons:
-            verdict = "ok" if c else "FAILED"
-            rows.append((c.name, c.metric, f"{c.value:.3g}", f"{c.limit:.3g}", verdict, c.note))
+            rows.append((c.name, c.metric, f"{c.value:.3g}", c.limit_text, c.verdict, c.note))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         return "\n".join(
             "  ".join(
@@ -68,8 +54,17 @@ class ParityReport:
             "variant": self.variant,
             "backend": self.backend,
             **dict(facts),
-            "comparisons": [{**asdict(c), "passed": bool(c)} for c in self.comparisons],
+            "losses": [_finite(asdict(loss)) for loss in self.losses],
+            "comparisons": [{**_finite(asdict(c)), "passed": bool(c)} for c in self.comparisons],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_beside(path, force=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """With numbers that JSON does not have as text."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }

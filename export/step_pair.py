@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from vidtok_edge.export.interface import KINDS
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.manifest import Precision
 
 __all__ = ["StepPair", "open_pair", "poison"]
 
@@ -24,9 +26,14 @@ class StepPair:
 
 
 @contextmanager
-def open_pair(bundle: Bundle, backend: str) -> Iterator[StepPair]:
-    """Load both graphs of `bundle`; closed when the block ends."""
-    graphs = [bundle.manifest.graph(kind) for kind in KINDS]
+def open_pair(
+    bundle: Bundle,
+    backend: str,
+    precision: Precision = "fp32",
+    placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+) -> Iterator[StepPair]:
+    """Load two graphs of `bundle`; closed when the block ends."""
+    graphs = [bundle.manifest.graph(kind, precision, placement) for kind in KINDS]
     with ExitStack() as stack:
         encoder, decoder = (
             stack.enter_context(open_step(graph, bundle.path / graph.file, backend))

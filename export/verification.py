@@ -6,53 +6,125 @@ caches are filled with NaN, so every comparison also shows that a start forgets 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from vidtok_edge.export.bundle_files import BOTH_FP32, options_of
 from vidtok_edge.export.chunk_plans import compare_plans
-from vidtok_edge.export.parity import Comparison, ParityReport
-from vidtok_edge.export.step_pair import open_pair, poison
-from vidtok_edge.export.whole_clip import Array, WholeClip, sources, whole_clip
+from vidtok_edge.export.comparison import Comparison
+from vidtok_edge.export.loss import DEFAULT_LIMITS, Limits, Loss, compare_loss
+from vidtok_edge.export.lossy import FloatStreams, losses
+from vidtok_edge.export.parity import ParityReport
+from vidtok_edge.export.step_pair import StepPair, open_pair, poison
+from vidtok_edge.export.torch_step import TorchStreams
+from vidtok_edge.export.whole_clip import Array, WholeClip, noise, sources, whole_clip
 from vidtok_edge.runtime import Bundle, Latents, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.backend import Step
+from vidtok_edge.runtime.framing import Framing
+from vidtok_edge.runtime.manifest import Manifest, Precision
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["verify_bundle"]
 
 
 def verify_bundle(
-    bundle: Bundle, model: VidTok, backend: str = "auto", chunk_plans: bool = True
+    bundle: Bundle,
+    model: VidTok,
+    backend: str = "auto",
+    chunk_plans: bool = True,
+    limits: Mapping[Precision, Limits] = DEFAULT_LIMITS,
 ) -> ParityReport:
-    """Stream the bundle on `backend` and compare it with `model`, which must have its weights.
+    """Stream the bundle on `backend`: float32 against `model`, other precisions against float32.
 
     Args:
         bundle: as written.
-        model: the reference, float32.
-        backend: as `Bundle.encoder`.
+        model: the reference, float32, which must have the bundle's weights.
+        backend: as `Bundle.encoder`; INT8 placed for TensorRT also runs on others, slowly.
         chunk_plans: also lower graphs of twice the chunk, for a while, and mix both in one stream.
+        limits: what precisions may cost.
     """
     manifest = bundle.manifest
-    with open_pair(bundle, backend) as steps:
-        step_encoder, step_decoder = steps.encoder, steps.decoder
-        encoder = StreamEncoder(manifest, step_encoder)
-        decoder = StreamDecoder(manifest, step_decoder)
-        comparisons: list[Comparison] = []
-        streamed = []
-        for name, frames in sources(manifest):
-            clip = whole_clip(model, manifest, frames)
-            encoded = _stream_encode(encoder, step_encoder, frames)
-            decoded = _stream_decode(decoder, step_decoder, clip.values, len(frames))
-            streamed.append(_Streamed(name, clip, encoded, decoded))
-            comparisons += _compare_encode(streamed[-1])
-            comparisons += _compare_decode(streamed[-1])
-        comparisons += _compare_prefix(encoder, step_encoder, decoder, step_decoder, streamed[0])
-        if manifest.streams > 1:
-            comparisons.append(_compare_slots(encoder, step_encoder, streamed))
-        if chunk_plans and manifest.model.causal:
-            comparisons += compare_plans(bundle, model, backend, steps)
-        ran_on = str(step_encoder.info)
-    return ParityReport(manifest.model.variant, ran_on, tuple(comparisons))
+    comparisons: list[Comparison] = []
+    results: list[Loss] = []
+    lossy = [pair for pair in _pairs(manifest) if pair[0] != "fp32"]
+    with ExitStack() as stack:
+        if "fp32" in manifest.precisions:
+            floats = stack.enter_context(open_pair(bundle, backend))
+            comparisons += _compare_float(bundle, model, backend, floats, chunk_plans)
+        else:
+            floats = StepPair(*TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values())
+        ran_on = str(floats.encoder.info)
+        if lossy:
+            streams = FloatStreams(manifest, floats)
+            results += streams.losses
+        for precision, placement in lossy:
+            with open_pair(bundle, backend, precision, placement) as pair:
+                name = pair.encoder.graph.name.removeprefix("encoder.")
+                found = losses(streams, name, pair)
+                comparisons += _compare_restart(name, manifest, pair)
+                ran_on = str(pair.encoder.info)
+            results += found
+            bounds = limits.get(precision, Limits())
+            comparisons += [c for loss in found for c in compare_loss(loss, bounds)]
+    return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results))
+
+
+def _pairs(
+    manifest: Manifest,
+) -> list[tuple[Precision, Literal["onnxruntime", "tensorrt"]]]:
+    """What can be opened as a pair of graphs, in the order of the export."""
+    return list(
+        dict.fromkeys(
+            (graph.precision, "tensorrt" if graph.placement == "tensorrt" else "onnxruntime")
+            for graph in manifest.graphs
+        )
+    )
+
+
+def _compare_float(
+    bundle: Bundle, model: VidTok, backend: str, steps: StepPair, chunk_plans: bool
+) -> list[Comparison]:
+    """The float32 graphs against the whole-clip model."""
+    manifest = bundle.manifest
+    step_encoder, step_decoder = steps.encoder, steps.decoder
+    encoder = StreamEncoder(manifest, step_encoder)
+    decoder = StreamDecoder(manifest, step_decoder)
+    comparisons: list[Comparison] = []
+    streamed = []
+    for name, frames in sources(manifest):
+        clip = whole_clip(model, manifest, frames)
+        encoded = _stream_encode(encoder, step_encoder, frames)
+        decoded = _stream_decode(decoder, step_decoder, clip.values, len(frames))
+        streamed.append(_Streamed(name, clip, encoded, decoded))
+        comparisons += _compare_encode(streamed[-1])
+        comparisons += _compare_decode(streamed[-1])
+    comparisons += _compare_prefix(encoder, step_encoder, decoder, step_decoder, streamed[0])
+    if manifest.streams > 1:
+        comparisons.append(_compare_slots(encoder, step_encoder, streamed))
+    if chunk_plans and manifest.model.causal:
+        comparisons += compare_plans(bundle, model, backend, steps)
+    return comparisons
+
+
+def _compare_restart(name: str, manifest: Manifest, pair: StepPair) -> list[Comparison]:
+    """A stream over used caches is the same as over rubbish, and so is its prefix; bit for bit."""
+    latents = 2 if manifest.model.causal else manifest.chunk
+    frames = noise(manifest, Framing.of(manifest.model).first_frame(latents), seed=2)
+    runs = []
+    for spoil in (False, True):
+        if spoil:
+            poison(pair.encoder)
+        parts = []
+        encoder = StreamEncoder(manifest, pair.encoder)
+        for frame in frames:
+            parts += encoder.push(frame)
+        runs.append(np.concatenate([part.values for part in parts]))
+    what = "values that differ"
+    return [Comparison(f"{name}, started over", what, _unequal(*runs), 0, "bit for bit")]
 
 
 @dataclass(frozen=True, slots=True)

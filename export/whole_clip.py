@@ -10,14 +10,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidtok_edge.export.parity import Comparison
+from vidtok_edge.export.comparison import Comparison
 from vidtok_edge.runtime.clip import ClipReader
 from vidtok_edge.runtime.framing import Framing
 from vidtok_edge.runtime.manifest import Manifest
 from vidtok_edge.vidtok_ref import Latents, VidTok, embedded_file
 from vidtok_edge.vidtok_ref.regularizer import fsq_bound
 
-__all__ = ["BOUNDARY", "FLOAT_LIMIT", "Array", "WholeClip", "noise", "sources", "whole_clip"]
+__all__ = [
+    "BOUNDARY",
+    "FLOAT_LIMIT",
+    "Array",
+    "WholeClip",
+    "as_input",
+    "margin_of",
+    "noise",
+    "sources",
+    "whole_clip",
+]
 
 FLOAT_LIMIT = 2e-5
 """Max abs difference of float32 outputs (design, "Numbers that must hold")."""
@@ -103,16 +113,17 @@ def sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:
     size = (manifest.height, manifest.width)
     with ClipReader(embedded_file("clip_robot.mp4"), size=size) as clip:
         pixels = [frame.pixels for frame, _ in zip(clip, range(frames), strict=False)]
-    yield "clip", _as_input(np.stack(pixels), manifest)
+    yield "clip", as_input(np.stack(pixels), manifest)
 
 
 def noise(manifest: Manifest, frames: int, seed: int) -> Array:
     """[T, H, W, 3], as the bundle takes frames."""
     size = (frames, manifest.height, manifest.width, 3)
-    return _as_input(np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8), manifest)
+    return as_input(np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8), manifest)
 
 
-def _as_input(pixels: Array, manifest: Manifest) -> Array:
+def as_input(pixels: Array, manifest: Manifest) -> Array:
+    """uint8 pixels as the bundle takes frames."""
     if manifest.io == "uint8":
         return pixels
     return (pixels / np.float32(127.5) - 1).astype(np.float32)
@@ -142,9 +153,8 @@ def whole_clip(model: VidTok, manifest: Manifest, frames: Array) -> WholeClip:
     tokens = margin = None
     if manifest.model.latent == "fsq":
         tokens = torch.cat([p.tokens for p in latents if p.tokens is not None], dim=1)[0].numpy()
-        bound = fsq_bound(encoded, manifest.model.levels)
-        margin = (0.5 - (bound - bound.round()).abs()).amin(dim=1)[0].numpy()[:keep]
         tokens = tokens[:keep]
+        margin = margin_of(encoded[0].transpose(0, 1).numpy()[:keep], manifest.model.levels)
     return WholeClip(
         frames,
         tokens,
@@ -152,6 +162,16 @@ def whole_clip(model: VidTok, manifest: Manifest, frames: Array) -> WholeClip:
         margin,
         decoded[0].permute(1, 2, 3, 0).numpy()[:real],
     )
+
+
+def margin_of(encoded: Array, levels: tuple[int, ...]) -> Array:
+    """[t, z, h, w] before quantisation to its distance from a boundary of two levels [t, h, w].
+
+    In levels, so at most 0.5, and the least over the channels.
+    """
+    bound = fsq_bound(torch.from_numpy(encoded).transpose(0, 1).unsqueeze(0), levels)
+    margin: Array = (0.5 - (bound - bound.round()).abs()).amin(dim=1)[0].numpy()
+    return margin
 
 
 def _encoder_outputs(latents: Latents) -> torch.Tensor:

@@ -22,7 +22,7 @@ from vidtok_edge.runtime.clip_writer import ClipWriter
 from vidtok_edge.runtime.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.encoder import Latents
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 from vidtok_edge.runtime.pictures import contact_sheet, frame_caption, side_by_side
 from vidtok_edge.runtime.quality import Quality, psnr
 from vidtok_edge.runtime.token_file import TokenFile, TokenMeta
@@ -150,6 +150,7 @@ def encode_clip(
     output: StrPath,
     *,
     backend: str = "auto",
+    precision: str | None = None,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Encoded:
@@ -157,6 +158,9 @@ def encode_clip(
 
     A clip that is damaged in the middle is encoded as far as it can be read; `Encoded.lost` says
     what is missing.
+
+    Args:
+        precision: of the graph; the bundle's first where None.
 
     Raises:
         ClipError: the clip cannot be read at all, or changes its size.
@@ -170,14 +174,17 @@ def encode_clip(
     watch = _Stopwatch()
     with write_beside(output, force) as temporary:
         results: list[Latents] = []
-        with _open(source, manifest) as clip, bundle.encoder(backend) as encoder:
+        with (
+            _open(source, manifest) as clip,
+            bundle.encoder(backend, precision=precision) as encoder,
+        ):
             for frame in _frames(clip, progress):
                 results += watch(encoder.push, frame.pixels, capture_time_ns=frame.time_ns)
             results += watch(encoder.finish)
             fps = clip.fps
         if not results:
             raise ClipError(f"No frame of {source.path} could be read. {clip.report.lost or ''}")
-        tokens = _token_file(manifest, results, fps)
+        tokens = _token_file(manifest, manifest.graph("encoder", precision), results, fps)
         with temporary.open("wb") as file:
             tokens.write_to(file)
     assert tokens.meta is not None
@@ -193,7 +200,9 @@ def encode_clip(
     )
 
 
-def _token_file(manifest: Manifest, results: list[Latents], fps: float) -> TokenFile:
+def _token_file(
+    manifest: Manifest, graph: GraphSpec, results: list[Latents], fps: float
+) -> TokenFile:
     def joined(name: str) -> NDArray[Any] | None:
         parts = [getattr(result, name) for result in results]
         return None if parts[0] is None else np.concatenate(parts)
@@ -201,7 +210,7 @@ def _token_file(manifest: Manifest, results: list[Latents], fps: float) -> Token
     meta = TokenMeta(
         variant=manifest.model.variant,
         weights_sha256=manifest.weights.sha256,
-        precision=manifest.graph("encoder").precision,
+        precision=graph.precision,
         height=manifest.height,
         width=manifest.width,
         time_factor=manifest.model.time_factor,
@@ -227,6 +236,7 @@ def decode_file(
     *,
     fps: float | None = None,
     backend: str = "auto",
+    precision: str | None = None,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Decoded:
@@ -258,7 +268,7 @@ def decode_file(
     watch = _Stopwatch()
     size = (manifest.height, manifest.width)
     with (
-        bundle.decoder(backend) as decoder,
+        bundle.decoder(backend, precision=precision) as decoder,
         ClipWriter(output, fps=rate, size=size, force=force) as clip,
     ):
         total = file.meta.frames if file.meta else decoder.framing.first_frame(len(values))
@@ -310,6 +320,7 @@ def reconstruct_clip(
     *,
     picture: StrPath | None = None,
     backend: str = "auto",
+    precision: str | None = None,
     force: bool = False,
     progress: Progress = _silent,
 ) -> Reconstructed:
@@ -332,8 +343,8 @@ def reconstruct_clip(
     with write_beside(sheet, force) as temporary_sheet:
         with (
             _open(source, manifest) as clip,
-            bundle.encoder(backend) as encoder,
-            bundle.decoder(backend) as decoder,
+            bundle.encoder(backend, precision=precision) as encoder,
+            bundle.decoder(backend, precision=precision) as decoder,
             ClipWriter(output, fps=clip.fps, size=_wide(manifest), force=force) as writer,
         ):
 
