@@ -25,8 +25,6 @@ __all__ = [
 ]
 
 _TYPES = {"int8": torch.int8, "uint8": torch.uint8}
-_LEAST = {torch.float32: 2.0**-126, torch.float16: 2.0**-24}
-"""A scale may be rounded, but never to zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,16 @@ class Affine:
     def rounded_to(self, dtype: torch.dtype) -> Affine:
         """The grid whose scale `dtype` holds exactly."""
         kind = np.float16 if dtype == torch.float16 else np.float32
-        return replace(self, scale=max(float(kind(self.scale)), _LEAST[dtype]))
+        return replace(self, scale=max(float(kind(self.scale)), _least(dtype)))
 
     def zero_tensor(self) -> Tensor:
         """The zero point as the operators take it."""
         return torch.tensor(self.zero_point, dtype=_TYPES[self.dtype])
+
+
+def _least(dtype: torch.dtype) -> float:
+    """A scale may be rounded, but never to zero."""
+    return 2.0**-24 if dtype == torch.float16 else 2.0**-126
 
 
 def _scale(value: float) -> float:
@@ -69,7 +72,7 @@ def quantized_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor
     The scale is rounded to `dtype` first, so that it means the same in the graph.
     """
     limits = weight.flatten(1).abs().amax(dim=1)
-    scale = torch.where(limits > 0, limits / 127, 1.0).to(dtype).float().clamp(min=_LEAST[dtype])
+    scale = torch.where(limits > 0, limits / 127, 1.0).to(dtype).float().clamp(min=_least(dtype))
     steps = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
     return steps.round().clamp(-127, 127).to(torch.int8), scale.to(dtype)
 

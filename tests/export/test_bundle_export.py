@@ -50,7 +50,7 @@ def everything_in(folder: Path) -> list[str]:
 def quick_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are two small files that nobody opens: what surrounds them is tested."""
 
-    def write(step: object, interface: object, path: Path, metadata: object) -> None:
+    def write(step: object, interface: object, path: Path, *more: object) -> None:
         path.write_bytes(b"graph")
         path.with_name(path.name + ".data").write_bytes(b"weights")
 

@@ -90,7 +90,7 @@ def test_another_weight_in_the_file_fails(
     folder = shutil.copytree(embedded.bundle.path, tmp_path / "bundle")
     graph = folder / f"{kind}.fp32.onnx"
     tensors = onnx.load_model(graph, load_external_data=False).graph.initializer
-    weight = next(t for t in tensors if t.name.endswith("mid.block_1.conv1.conv.weight"))
+    weight = next(t for t in tensors if t.name.endswith("mid.block_1.conv1.conv.kernels.weights.0"))
     place = {entry.key: entry.value for entry in weight.external_data}
     data = np.memmap(
         graph.with_name(place["location"]), np.float32, "r+", int(place["offset"]), (1,)
