@@ -43,6 +43,10 @@ class Convolution(nn.Module):
 
     kernels: Kernels
 
+    def joined(self) -> Convolution:
+        """The layout of the same convolution that suits INT8."""
+        return self
+
 
 class Form(Protocol):
     """How activations are laid out and computed."""
@@ -158,6 +162,8 @@ class ChannelsLastForm:
     ) -> Convolution:
         if weight.shape[2] > 1 and weight.shape[3:] == (1, 1):
             return _ConvAlongTime(weight, bias, time_stride)
+        if weight.shape[2] > 1 and weight.shape[0] * weight.shape[2] <= _BLOCK:
+            return _FewOutputs(weight, bias, padding, time_stride, space_stride)
         return _Conv2d(weight, bias, padding, time_stride, space_stride, channels_last=True)
 
     def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
@@ -223,6 +229,44 @@ def _from_nchw(y: Tensor, batch: int, channels_last: bool) -> Tensor:
     if channels_last:
         y = y.permute(0, 2, 3, 1)
     return y.reshape(batch, -1, *y.shape[1:])
+
+
+_BLOCK = 16  # ONNX Runtime computes a float convolution's outputs in blocks of so many channels
+
+
+class _FewOutputs(Convolution):
+    """A kernel in space and time with few outputs, channels last: taps are summed, not joined.
+
+    Each frame meets each tap in one convolution with taps * O outputs, that fit into a block which
+    O alone would leave empty. For floating point: INT8 would round each tap by itself, so `joined`
+    gives the other kind.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+    ) -> None:
+        super().__init__()
+        self.taps = weight.shape[2]
+        self._whole = (weight, bias)
+        first = torch.cat([bias, torch.zeros_like(bias).repeat(self.taps - 1)])
+        self.kernels = Kernels([torch.cat(weight.unbind(2))], first)  # [taps*O, I, kh, kw]
+        self.padding, self.time_stride, self.space_stride = padding, time_stride, space_stride
+
+    def joined(self) -> Convolution:
+        """The same with its taps as input channels."""
+        strides = (self.time_stride, self.space_stride)
+        return _Conv2d(*self._whole, self.padding, *strides, channels_last=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, stride = x.shape[0], self.time_stride
+        frames = (x.shape[1] - self.taps) // stride + 1
+        last = (frames - 1) * stride + 1
+        y = self.kernels.convolve(_to_nchw(x, True), self.padding, self.space_stride)
+        each = self.kernels.leave(_from_nchw(y, batch, True)).chunk(self.taps, dim=4)
+        result = each[0][:, :last:stride]
+        for k in range(1, self.taps):
+            result = result + each[k][:, k : k + last : stride]
+        return result
 
 
 class _ConvAlongTime(Convolution):

@@ -46,6 +46,9 @@ class Numerics:
             step: a step that was just lowered.
             pixels: its input is bytes, so its first cache can be.
         """
+        for name, grids in self.grids.items():
+            if grids.int8:
+                _join(step, name)
         layers = convolutions(step)
         unknown = sorted(set(self.grids) - set(layers))
         assert not unknown, f"grids of layers that the step does not have: {unknown}"
@@ -67,6 +70,13 @@ class Numerics:
     def int8_layers(self) -> tuple[str, ...]:
         """The layers whose kernels are INT8."""
         return tuple(name for name, grids in self.grids.items() if grids.int8)
+
+
+def _join(step: nn.Module, layer: str) -> None:
+    """Lay a convolution out as suits INT8."""
+    parent = step.get_submodule(layer)
+    assert isinstance(parent.conv, Convolution)
+    parent.conv = parent.conv.joined()
 
 
 FP32 = Numerics("fp32")
