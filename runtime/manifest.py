@@ -232,8 +232,12 @@ class Manifest:
         for graph in self.graphs:
             for name in (graph.file, graph.data_file):
                 _check_inside(name)
+            _check_precision(graph)
             _check_tensors(graph, self.streams)
             self._check_interface(graph)
+        names = [graph.name for graph in self.graphs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two graphs of one name: {', '.join(names)}")
 
     def _check_model(self) -> None:
         sizes = {name: getattr(self, name) for name in ("height", "width", "streams", "chunk")}
@@ -277,6 +281,16 @@ class Manifest:
         if model.causal and model.version == "1.1":
             controls.append(TensorSpec("end", "bool", (b, n)))
         return [tokens if fsq else latent, *controls], [frames]
+
+
+def _check_precision(graph: GraphSpec) -> None:
+    if (graph.precision == "int8") != (graph.placement != "any"):
+        raise ValueError(
+            f"{graph.file} is {graph.precision} placed for {graph.placement}; expected a backend "
+            "for int8, and any for the others"
+        )
+    if not 0 <= graph.work_int8_permille <= 1000:
+        raise ValueError(f"work_int8_permille: expected 0 to 1000, got {graph.work_int8_permille}")
 
 
 def _check_tensors(graph: GraphSpec, streams: int) -> None:

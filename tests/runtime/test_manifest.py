@@ -149,6 +149,10 @@ def test_a_path_out_of_the_bundle(field: str, name: str) -> None:
         (["graphs", 0, "inputs", 2, "shape"], [1, 2**40], "impossible tensor"),
         (["graphs", 0, "precision"], "fp64", "graphs\\[0\\].precision: expected 'fp32'"),
         (["verified"], "yes", "verified: expected bool, got 'yes'"),
+        (["graphs", 0, "precision"], "int8", "int8 placed for any; expected a backend"),
+        (["graphs", 0, "placement"], "tensorrt", "fp32 placed for tensorrt; .* any for the others"),
+        (["graphs", 0, "work_int8_permille"], 1001, "expected 0 to 1000, got 1001"),
+        (["graphs", 1, "kind"], "encoder", "two graphs of one name|the encoder has"),
     ],
 )
 def test_facts_that_do_not_fit_together(path: list[Any], value: object, sentence: str) -> None:
