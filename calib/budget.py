@@ -18,7 +18,7 @@ from vidtok_edge.calib.policy import Level, Policy, Rule
 from vidtok_edge.calib.sensitivity import LayerDamage
 from vidtok_edge.errors import CheckFailed, UsageError
 
-__all__ = ["Budget", "Budgeted", "MixPoint", "curve", "within_budget"]
+__all__ = ["Budget", "Budgeted", "MixPoint", "Mixes", "measure_quarters", "within_budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,91 +115,87 @@ class Budgeted:
 
 
 @dataclass(slots=True)
-class _Mixes:
-    """The mixes that a search has measured, by the layers that are back in float."""
+class Mixes:
+    """Mixes of one policy, measured whole and once each.
+
+    Attributes:
+        meter: of the clip that they are measured on.
+        work: of the model.
+        policy: the most INT8 that is wanted.
+        levels: what it comes to, layer by layer.
+        progress: called after each mix with how many were measured, and 0: nobody knows how many
+            there will be.
+    """
 
     meter: MixMeter
     work: Work
+    policy: Policy
     levels: Mapping[str, Level]
-    progress: FrameProgress
-    points: dict[frozenset[str], MixPoint] = field(default_factory=dict)
+    progress: FrameProgress = no_progress
+    _points: dict[frozenset[str], MixPoint] = field(default_factory=dict)
 
-    def __call__(self, back: Sequence[str]) -> MixPoint:
+    def without(self, back: Sequence[str]) -> MixPoint:
+        """The mix with the layers `back` in float."""
         key = frozenset(back)
-        if key not in self.points:
-            levels = _with(self.levels, back)
+        if key not in self._points:
+            levels = self.levels_without(back)
             damage = self.meter.measure_both(levels)
-            self.points[key] = MixPoint(
+            self._points[key] = MixPoint(
                 self.work.int8_share(levels),
                 damage.tokens_equal,
                 damage.loss_db,
                 damage.psnr_db,
                 tuple(name for name, level in levels.items() if level == "int8"),
             )
-            self.progress(len(self.points), 0)
-        return self.points[key]
+            self.progress(len(self._points), 0)
+        return self._points[key]
+
+    def levels_without(self, back: Sequence[str]) -> dict[str, Level]:
+        """The levels with the layers `back` in float."""
+        changed = dict(self.levels)
+        changed.update(dict.fromkeys(back, "float"))
+        return changed
 
     @property
-    def curve(self) -> tuple[MixPoint, ...]:
-        return tuple(sorted(self.points.values(), key=lambda point: point.work_int8_share))
+    def points(self) -> tuple[MixPoint, ...]:
+        """What was measured, the least work in INT8 first."""
+        return tuple(sorted(self._points.values(), key=lambda point: point.work_int8_share))
 
 
-def within_budget(
-    meter: MixMeter,
-    work: Work,
-    policy: Policy,
-    levels: Mapping[str, Level],
-    damages: Sequence[LayerDamage],
-    budget: Budget,
-    progress: FrameProgress = no_progress,
-) -> Budgeted:
+def measure_quarters(mixes: Mixes, damages: Sequence[LayerDamage]) -> None:
+    """Measure mixes from the whole policy to float alone, a quarter of the layers at a time.
+
+    Layers go back in the order of a limit on the loss.
+    """
+    order = _ordered(damages, lambda damage: damage.error)
+    for quarter in range(5):
+        mixes.without(order[: round(len(order) * quarter / 4)])
+
+
+def within_budget(mixes: Mixes, damages: Sequence[LayerDamage], budget: Budget) -> Budgeted:
     """The policy with the fewest layers taken back to float, in order of damage, that holds.
 
     Args:
-        meter: of the clip that the budget is for.
-        work: of the model.
-        policy: the most INT8 that is wanted.
-        levels: what it comes to.
+        mixes: of the policy with the most INT8 that is wanted.
         damages: of each layer that it has not in float.
         budget: what may be lost.
-        progress: called after each mix with how many were measured, and 0: nobody knows how many
-            there will be.
 
     Raises:
         CheckFailed: it holds only where no layer is left in INT8; names the best mix with one.
     """
-    mixes = _Mixes(meter, work, levels, progress)
     back: tuple[str, ...] = ()
     if budget.tokens_equal is not None:
         encoder = [damage for damage in damages if damage.kind == "encoder"]
         order = _ordered(encoder, lambda damage: damage.tokens_changed)
         back = _fewest(mixes, back, order, budget.tokens_hold)
-    if not budget.holds(mixes(back)):
+    if not budget.holds(mixes.without(back)):
         order = [name for name in _ordered(damages, lambda d: d.error) if name not in back]
         back = _fewest(mixes, back, order, budget.holds)
-    point = mixes(back)
+    point = mixes.without(back)
     if not point.layers:
-        raise CheckFailed(_unreachable(budget, mixes.curve))
-    taken = policy.with_rules(Rule(name, "float") for name in back)
-    return Budgeted(taken, _with(levels, back), point, mixes.curve, tuple(damages))
-
-
-def curve(
-    meter: MixMeter,
-    work: Work,
-    levels: Mapping[str, Level],
-    damages: Sequence[LayerDamage],
-    progress: FrameProgress = no_progress,
-) -> tuple[MixPoint, ...]:
-    """Mixes from the whole of `levels` to float alone, a quarter of the layers more each time.
-
-    Arguments as `within_budget`. Layers go back in the order of a limit on the loss.
-    """
-    mixes = _Mixes(meter, work, levels, progress)
-    order = _ordered(damages, lambda damage: damage.error)
-    for quarter in range(5):
-        mixes(order[: round(len(order) * quarter / 4)])
-    return mixes.curve
+        raise CheckFailed(_unreachable(budget, mixes.points))
+    policy = mixes.policy.with_rules(Rule(name, "float") for name in back)
+    return Budgeted(policy, mixes.levels_without(back), point, mixes.points, tuple(damages))
 
 
 def _ordered(damages: Sequence[LayerDamage], cost: Callable[[LayerDamage], float]) -> list[str]:
@@ -208,28 +204,22 @@ def _ordered(damages: Sequence[LayerDamage], cost: Callable[[LayerDamage], float
 
 
 def _fewest(
-    mixes: _Mixes, back: tuple[str, ...], order: Sequence[str], holds: Callable[[MixPoint], bool]
+    mixes: Mixes, back: tuple[str, ...], order: Sequence[str], holds: Callable[[MixPoint], bool]
 ) -> tuple[str, ...]:
     """`back` and the fewest layers from the front of `order` with which the mix `holds`.
 
     It does with all of `order`: nothing that `holds` looks at is rounded then.
     """
-    if holds(mixes(back)):
+    if holds(mixes.without(back)):
         return back
     few, enough = 0, len(order)
     while enough - few > 1:
         middle = (few + enough) // 2
-        if holds(mixes((*back, *order[:middle]))):
+        if holds(mixes.without((*back, *order[:middle]))):
             enough = middle
         else:
             few = middle
     return (*back, *order[:enough])
-
-
-def _with(levels: Mapping[str, Level], back: Sequence[str]) -> dict[str, Level]:
-    changed = dict(levels)
-    changed.update(dict.fromkeys(back, "float"))
-    return changed
 
 
 def _unreachable(budget: Budget, points: Sequence[MixPoint]) -> str:

@@ -27,9 +27,17 @@ from vidtok_edge.export.interface import KINDS
 from vidtok_edge.export.numerics import convolutions
 from vidtok_edge.export.step import Kind, StepOptions
 from vidtok_edge.export.torch_step import TorchStreams
-from vidtok_edge.vidtok_ref import VidTok
+from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["Calibration", "CalibrationRequest", "calibrate", "no_progress"]
+__all__ = [
+    "Calibration",
+    "CalibrationPlan",
+    "CalibrationRequest",
+    "FrameProgress",
+    "calibrate",
+    "no_progress",
+    "plan_calibration",
+]
 
 FrameProgress = Callable[[int, int], None]
 """Told how many frames are done, and of how many."""
@@ -66,14 +74,58 @@ class Calibration:
     """The ranges, and how they were come by.
 
     Attributes:
+        clips: what was found, and used.
         ranges: as stored in the bundle.
         reused: they were there, and nothing had changed.
         notes: sentences for the user: what was skipped, why stored ranges were not reused.
     """
 
+    clips: ClipList
     ranges: Ranges
     reused: bool
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationPlan:
+    """What a calibration would do.
+
+    Attributes:
+        clips: that it would read.
+        data: what decides what it would see.
+        stored: ranges that are there and would be reused; else None.
+        why_not: sentences, why ranges that are there would not be.
+    """
+
+    clips: ClipList
+    data: DataFacts
+    stored: Ranges | None
+    why_not: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user: what is skipped, why stored ranges are not reused."""
+        skipped = [f"skipped {clip.name}: {clip.why}" for clip in self.clips.skipped]
+        return (*skipped, *(f"not reused: {reason}" for reason in self.why_not))
+
+
+def plan_calibration(
+    variant: Variant,
+    options: StepOptions,
+    weights_sha256: str,
+    folder: Path,
+    request: CalibrationRequest,
+) -> CalibrationPlan:
+    """Find and read the clips, and look for stored ranges; arguments and errors as `calibrate`."""
+    clips = find_clips(
+        request.data,
+        size=(options.height, options.width),
+        least_frames=options.chunk * variant.time_factor,
+        frames=request.frames,
+    )
+    size = (options.height, options.width)
+    data = DataFacts(variant.name, weights_sha256, *size, request.frames, clips.used)
+    return CalibrationPlan(clips, data, *_stored(folder, data, request))
 
 
 def calibrate(
@@ -101,40 +153,25 @@ def calibrate(
         CalibrationError: no usable clips, or values that are not finite; the layer is named.
         OutputNotWritable: the ranges cannot be stored.
     """
-    clips = find_clips(
-        request.data,
-        size=(options.height, options.width),
-        least_frames=options.chunk * model.variant.time_factor,
-        frames=request.frames,
-    )
-    data = DataFacts(
-        model.variant.name,
-        weights_sha256,
-        options.height,
-        options.width,
-        request.frames,
-        clips.used,
-    )
-    notes = [f"skipped {clip.name}: {clip.why}" for clip in clips.skipped]
-    stored, why = _stored(folder, data, request)
-    if stored is not None:
-        return Calibration(stored, True, tuple(notes))
-    state, why_not = Progress.load(folder, data)
-    notes += [f"not reused: {reason}" for reason in (*why, why_not) if reason]
-    state = state or Progress(data)
-    _observe(TorchStreams(model, options, BOTH_FP32), clips, state, folder, progress)
+    plan = plan_calibration(model.variant, options, weights_sha256, folder, request)
+    if plan.stored is not None:
+        return Calibration(plan.clips, plan.stored, True, plan.notes)
+    state, why_not = Progress.load(folder, plan.data)
+    notes = (*plan.notes, *([f"not gone on with: {why_not}"] if why_not else []))
+    state = state or Progress(plan.data)
+    _observe(TorchStreams(model, options, BOTH_FP32), plan.clips, state, folder, progress)
     ranges = Ranges(
         SCHEMA,
         __version__,
-        data,
-        clips.skipped,
+        plan.data,
+        plan.clips.skipped,
         request.method,
         request.percentile_used,
         *(_ranges(state, kind, request) for kind in KINDS),
     )
     ranges.save(folder)
     Progress.remove(folder)
-    return Calibration(ranges, False, tuple(notes))
+    return Calibration(plan.clips, ranges, False, notes)
 
 
 def _stored(

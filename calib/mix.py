@@ -31,7 +31,7 @@ from vidtok_edge.export.work import multiply_adds
 from vidtok_edge.runtime import Latents, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.manifest import GraphSpec
 from vidtok_edge.runtime.quality import psnr
-from vidtok_edge.vidtok_ref import VidTok
+from vidtok_edge.vidtok_ref import Variant, VidTok
 
 __all__ = ["Damage", "MixMeter", "MixedStep", "Work"]
 
@@ -67,8 +67,8 @@ class Damage:
 class Work:
     """Which part of the work of both graphs together each convolution does."""
 
-    def __init__(self, model: VidTok, options: StepOptions) -> None:
-        counts = {k: multiply_adds(model.variant, options, k) for k in KINDS}
+    def __init__(self, variant: Variant, options: StepOptions) -> None:
+        counts = {k: multiply_adds(variant, options, k) for k in KINDS}
         total = sum(sum(layers.values()) for layers in counts.values())
         self.shares = {
             name: count / total for layers in counts.values() for name, count in layers.items()
