@@ -211,7 +211,8 @@ class _LinearTemporalUpsample(nn.Module):
         before = time.extend(x, 1, 0).narrow(axis, 0, frames)
         clamp, seam = edges.at(frames)
         x = torch.where(self._per_frame(clamp), before, x)
-        near = self._per_frame(torch.where(seam, 0.0, 0.25).to(x.dtype))
+        zero = torch.zeros((), dtype=x.dtype, device=x.device)
+        near = self._per_frame(torch.where(seam, zero, zero + 0.25))
         far = 1 - near
         pair = torch.stack([far * before + near * x, near * before + far * x], dim=axis + 1)
         result: Tensor = self.conv(pair.flatten(axis, axis + 1), time)
