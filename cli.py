@@ -178,9 +178,7 @@ def export(
     if dry_run:
         _print_plan(plan_export(request), request.output)
         return
-    from vidtok_edge.calib import default_int8
-
-    exported = export_bundle(request, _stage, default_int8)
+    exported = export_bundle(request, _stage, _default_int8)
     _print_report(exported.report)
     _print_precisions(exported)
     click.echo(f"\n{_describe(exported.bundle.manifest)}\n{request.output}")
@@ -259,7 +257,14 @@ def variants() -> None:
     metavar="CLIPS",
     help="Folder of clips, .txt that lists them, or one clip.  [default: the clip that ships]",
 )
-@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="At most, of each clip.")
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=61,
+    show_default=True,
+    metavar="N",
+    help="At most, of each clip.",
+)
 @click.option(
     "--method",
     type=click.Choice(["mse", "minmax", "percentile", "entropy"]),
@@ -604,6 +609,14 @@ def _stage(name: str, path: Path | None) -> Iterator[None]:
         raise
     size = f"{path.stat().st_size / 1e6:9.1f} MB" if path is not None else ""
     click.echo(f" {time.perf_counter() - start:7.1f} s {size}")
+
+
+def _default_int8(*arguments: Any) -> Any:
+    """`calib.default_int8` with a progress bar."""
+    from vidtok_edge.calib import default_int8
+
+    with _frame_bar("calibrating") as progress:
+        return default_int8(*arguments, progress=progress)
 
 
 @contextmanager

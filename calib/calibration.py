@@ -53,13 +53,13 @@ class CalibrationRequest:
 
     Attributes:
         data: a folder of clips, a list of them, a clip; None: the clip that ships with the package.
-        frames: at most so many of each clip; None: all.
+        frames: at most so many of each clip, 15 latents by default; None: all.
         method: how a range is chosen from a histogram.
         percentile: for the method of that name.
     """
 
     data: Path | None = None
-    frames: int | None = None
+    frames: int | None = 61
     method: Method = "mse"
     percentile: float = 99.99
 
