@@ -28,10 +28,11 @@ if TYPE_CHECKING:
         RecalibrationRequest,
         Sensitivity,
     )
-    from vidtok_edge.export import Exported, ExportPlan, ParityReport
+    from vidtok_edge.export import Exported, ExportPlan, ParityReport, StepOptions
     from vidtok_edge.runtime import Bundle
     from vidtok_edge.runtime.manifest import Manifest, Precision
     from vidtok_edge.runtime.transcode import Progress
+    from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["export_main", "main"]
 
@@ -611,12 +612,12 @@ def _stage(name: str, path: Path | None) -> Iterator[None]:
     click.echo(f" {time.perf_counter() - start:7.1f} s {size}")
 
 
-def _default_int8(*arguments: Any) -> Any:
+def _default_int8(model: VidTok, options: StepOptions, weights_sha256: str, folder: Path) -> Any:
     """`calib.default_int8` with a progress bar."""
     from vidtok_edge.calib import default_int8
 
     with _frame_bar("calibrating") as progress:
-        return default_int8(*arguments, progress=progress)
+        return default_int8(model, options, weights_sha256, folder, progress)
 
 
 @contextmanager

@@ -24,7 +24,9 @@ def broken_dtype_rules(model: ModelProto, numerics: Numerics) -> list[str]:
     wanted = str(numerics.dtype).removeprefix("torch.")
     broken = []
     for node in model.graph.node:
-        used = [types[name] for name in (*node.input, *node.output) if name]
+        # The scales of a Resize are float32 whatever it resizes.
+        inputs = node.input[:1] if node.op_type == "Resize" else node.input
+        used = [types[name] for name in (*inputs, *node.output) if name]
         floats = {_FLOATS[t] for t in used if t in _FLOATS}
         if len(floats) > 1 and node.op_type != "Cast":
             broken.append(f"{node.name} mixes {' and '.join(sorted(floats))}")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
+from narrow import narrow
 
 from vidtok_edge.errors import EngineRefused
-from vidtok_edge.export import BuildRequest, Exported, build_engines, plan_engines
+from vidtok_edge.export import BuildRequest, Exported, StepOptions, build_engines, plan_engines
+from vidtok_edge.export.bundle_files import BOTH_FP16, write_graphs
 from vidtok_edge.export.engine_build import EnginePlan
 from vidtok_edge.runtime.manifest import Precision
 
@@ -36,6 +38,16 @@ def plan(original: Path, folder: Path, precision: Precision, *gpus: str) -> Engi
 def test_graphs_in_fp32(what: NarrowBundle, exports: Exports, tmp_path: Path) -> None:
     for file in build_engines(plan(exports(what).path, tmp_path, "fp32", "sm86")):
         assert file.sidecar.proof.work_permille("fp32") == 1000
+
+
+def test_the_delay_line_in_fp16(tmp_path: Path) -> None:
+    """v1.1 in conv3d: what interpolates and resizes must not fall back to float32."""
+    options = StepOptions(16, 16, streams=2, form="conv3d")
+    model = narrow("vidtok_kl_causal_288_8chn_v1_1", 8)
+    write_graphs(model, options, tmp_path, numerics=(BOTH_FP16,))
+    request = BuildRequest(tmp_path, "tensorrt-rtx", ("fp16",), ("sm86",))
+    for file in build_engines(plan_engines(request)):
+        assert file.sidecar.proof.work_permille("fp16") == 1000
 
 
 @pytest.mark.xdist_group("precisions")
