@@ -23,6 +23,7 @@ VARIANTS_WITH_FORMS = [
     ("vidtok_fsq_causal_488_32768_v1_1", "conv2d"),
     ("vidtok_kl_causal_288_8chn_v1_1", "conv3d"),
     ("vidtok_kl_causal_288_8chn", "conv3d"),
+    ("vidtok_fsq_causal_488_32768_v1_1", "channels_last"),
 ]
 every_step = pytest.mark.parametrize("kind", KINDS)
 every_variant = pytest.mark.parametrize(("name", "form"), VARIANTS_WITH_FORMS)
@@ -178,5 +179,5 @@ def test_a_slot_that_is_not_ready_ignores_its_start(name: str, form: FormName, k
     assert all(torch.equal(a[1], b[1]) for a, b in zip(caches, kept, strict=True))
 
 
-def test_both_forms_are_covered() -> None:
+def test_every_form_is_covered() -> None:
     assert {form for _, form in VARIANTS_WITH_FORMS} == set(FORMS)
