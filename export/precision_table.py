@@ -16,6 +16,7 @@ from vidtok_edge.runtime.backend import Step, open_step
 __all__ = ["PrecisionRow", "precision_rows"]
 
 _ROUNDS = 5
+_SETTLE_S = 0.05  # the idle threads of the session before spin for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def _step_times(bundle: Bundle) -> dict[str, float]:
             ]
             for number in range(_ROUNDS + 1):  # the first warms up
                 for graph, step in zip(graphs, steps, strict=True):
+                    time.sleep(_SETTLE_S)
                     seconds = _seconds(step)
                     if number:
                         times.setdefault(graph.name, []).append(1000 * seconds)
