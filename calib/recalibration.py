@@ -275,6 +275,8 @@ def _replace_graphs(
     """Write graphs aside; then, in moments: forget the old ones, move the files, name the new."""
     manifest = replace(bundle.manifest, verified=False)
     new = bundle.path / _NEW
+    for left in bundle.path.glob(f".{_NEW}.*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with write_folder_beside(new, force=True) as folder:
         options = options_of(manifest)
         graphs = write_graphs(model, options, folder, manifest.weights, stage, numerics)

@@ -178,12 +178,14 @@ def test_ranges_of_something_else_are_not_reused(
 
 def test_quality_that_is_lost_is_told(quick: Path, verdict: list[float]) -> None:
     verdict[0] = 0.6
+    (quick / ".int8.new.0123abcd.part").mkdir()  # a run that was killed left it
     result = run(quick)
     assert result.exit_code == 1
     assert "has new INT8 graphs and is marked unverified: int8: PSNR lost 0.6, limit 0.5" in (
         " ".join(result.output.split())
     )
     assert not Bundle.load(quick).verified
+    assert not list(quick.glob(".*"))
     assert run(quick, "--dry-run").exit_code == 0
 
 
