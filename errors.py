@@ -5,7 +5,8 @@
     |- UsageError                 2   the command or call was wrong
     |  |- UnknownVariant              no variant of that name
     |  |- UnsupportedSize             height, width or number of frames the variant cannot take
-    |  `- OutputExists                the output is there already and --force was not given
+    |  |- OutputExists                the output is there already and --force was not given
+    |  `- RecordingBusy               another process records to that file
     |- InputError                 3   what was read is bad
     |  |- CheckpointError             weights that cannot be used
     |  |- CalibrationError            clips or ranges that INT8 cannot be calibrated with
@@ -21,10 +22,14 @@
     |  |  `- EngineStale              an engine that is not of this graph, for this machine
     |  |- ClipError                   a clip that cannot be read
     |  |- TokenFileError              a token file that cannot be used
+    |  |- RecordingError              a recording that cannot be used
+    |  |- SourceError                 a source of frames that cannot be opened or read
+    |  |  `- SourceLost               it was there, and disappeared
     |  `- StreamError                 a frame, latent or call that does not fit the stream
     `- MissingFromEnvironment     4   the machine lacks something
        |- MissingDependency           a package of an extra is not installed
        |- BackendUnavailable          no backend can run the bundle here
+       |- DeviceError                 a call of CUDA or TensorRT failed
        |- HubUnreachable              the official weights cannot be fetched
        `- OutputNotWritable           the output cannot be written (permissions, full disk)
 
@@ -46,6 +51,7 @@ __all__ = [
     "CheckFailed",
     "CheckpointError",
     "ClipError",
+    "DeviceError",
     "EngineMissing",
     "EngineRefused",
     "EngineStale",
@@ -55,6 +61,10 @@ __all__ = [
     "MissingFromEnvironment",
     "OutputExists",
     "OutputNotWritable",
+    "RecordingBusy",
+    "RecordingError",
+    "SourceError",
+    "SourceLost",
     "StreamError",
     "TokenFileError",
     "UnknownVariant",
@@ -93,6 +103,10 @@ class OutputExists(UsageError):
 
     def __init__(self, path: object) -> None:
         super().__init__(f"{path} exists already. Pass --force to replace it, or name another.")
+
+
+class RecordingBusy(UsageError):
+    """Another process records to that file."""
 
 
 class InputError(VidTokEdgeError):
@@ -161,6 +175,18 @@ class TokenFileError(InputError):
     """A token file that cannot be used."""
 
 
+class RecordingError(InputError):
+    """A recording that cannot be used."""
+
+
+class SourceError(InputError):
+    """A source of frames that cannot be opened or read."""
+
+
+class SourceLost(SourceError):
+    """A source that was there, and disappeared."""
+
+
 class StreamError(InputError):
     """A frame, latent or call that does not fit the stream."""
 
@@ -183,6 +209,10 @@ class MissingDependency(MissingFromEnvironment):
 
 class BackendUnavailable(MissingFromEnvironment):
     """No backend can run the bundle here."""
+
+
+class DeviceError(MissingFromEnvironment):
+    """A call of CUDA or TensorRT failed."""
 
 
 class HubUnreachable(MissingFromEnvironment):
