@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from clips import make_clip
 
-from vidtok_edge.cli import _print_precisions, main
+from vidtok_edge.cli import main
+from vidtok_edge.commands.bundles import print_precisions
 from vidtok_edge.export import Exported
 from vidtok_edge.runtime.token_file import TokenFile
 
@@ -41,7 +42,7 @@ def test_a_dry_run_lists_every_precision(tmp_path: Path) -> None:
 
 
 def test_precisions_side_by_side(precisions: Exported, capsys: pytest.CaptureFixture[str]) -> None:
-    _print_precisions(precisions)
+    print_precisions(precisions)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["fp32", "fp16", "int8", "int8-tensorrt"]
     assert "caches MB" in lines[2] and "robot: PSNR dB" in lines[2]

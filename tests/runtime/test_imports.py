@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "safetensors", "tensorrt",
          "tensorrt_rtx")  # fmt: skip
 FORBIDDEN = {
-    "runtime": ("vidtok_ref", "export", "calib", "cli"),
-    "vidtok_ref": ("runtime", "export", "calib", "cli"),
-    "export": ("calib", "cli"),
-    "calib": ("cli",),
+    "runtime": ("vidtok_ref", "export", "calib", "commands", "cli"),
+    "vidtok_ref": ("runtime", "export", "calib", "commands", "cli"),
+    "export": ("calib", "commands", "cli"),
+    "calib": ("commands", "cli"),
+    "commands": ("cli",),
 }
 NEEDS = {"onnxruntime_backend": "onnxruntime", "pictures": "PIL"}
 NEEDS |= dict.fromkeys(["clip_decoding", "clip_fit", "clip_scan", "clip_writer"], "av")

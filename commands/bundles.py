@@ -1,0 +1,228 @@
+"""`export`, `verify` and `variants`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from vidtok_edge.commands.options import Size, precision_list
+from vidtok_edge.commands.printing import (
+    Command,
+    describe,
+    frame_bar,
+    need_export,
+    print_columns,
+    print_report,
+    require_passed,
+    stage,
+)
+
+if TYPE_CHECKING:
+    from vidtok_edge.export import Exported, ExportPlan, StepOptions
+    from vidtok_edge.runtime.manifest import Precision
+    from vidtok_edge.vidtok_ref import VidTok
+
+OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.option("--variant", required=True, help="fsq, kl, or a full name; see `variants`.")
+@click.option(
+    "--checkpoint",
+    metavar="PATH|hub|random",
+    help="Weights; none: the small tokenizer that ships with the package, for --variant fsq.",
+)
+@click.option("--size", type=Size(), default="256x256", help="Frame height x width in pixels.")
+@click.option("--streams", default=1, metavar="B", help="Slots of the batch: how many cameras.")
+@click.option(
+    "--chunk",
+    type=int,
+    metavar="N",
+    help="Latents per call.  [default: 1; non-causal: the whole window]",
+)
+@click.option(
+    "--precision",
+    callback=precision_list,
+    default="fp32",
+    metavar="fp32,fp16,int8",
+    help="Which graphs; the first is what the runtime takes by default.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["conv2d", "conv3d"]),
+    default="conv2d",
+    help="Layout of the computation; neither has been measured on a GPU.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "float"]),
+    default="uint8",
+    help="Frames as bytes, or as float32 in [-1, 1] for comparing numbers.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder to write.  [default: vidtok-VARIANT]",
+)
+@click.option("--seed", default=0, help="Of --checkpoint random.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+def export(
+    variant: str,
+    checkpoint: str | None,
+    size: tuple[int, int],
+    streams: int,
+    chunk: int | None,
+    precision: tuple[Precision, ...],
+    form: Literal["conv2d", "conv3d"],
+    io: Literal["uint8", "float"],
+    output: Path | None,
+    seed: int,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Write a verified streaming bundle: step graphs, manifest, parity report."""
+    need_export()
+    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle, plan_export
+    from vidtok_edge.vidtok_ref import EMBEDDED
+
+    request = ExportRequest(variant, output or Path(f"vidtok-{variant}"), checkpoint,
+                            precisions=precision, force=force, seed=seed)  # fmt: skip
+    resolved = request.resolved
+    latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
+    request = request.with_options(StepOptions(*size, streams, latents, form, io))
+    click.echo(
+        f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
+    )
+    if resolved is EMBEDDED:
+        click.secho(
+            "This is the small tokenizer that ships with the package, for demos and tests.\n"
+            f"{OFFICIAL}",
+            fg="yellow",
+        )
+    click.echo(f"promise  {resolved.promise}")
+    if dry_run:
+        _print_plan(plan_export(request), request.output)
+        return
+    exported = export_bundle(request, stage, _default_int8)
+    print_report(exported.report)
+    print_precisions(exported)
+    click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
+    require_passed(exported.report, f"{request.output} was written and is marked unverified")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
+@click.option(
+    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
+)
+@click.option("--min-tokens", type=float, metavar="SHARE", help="FP16, INT8: least share of equal "
+              "tokens.  [default: fp16 0.99, int8 none]")  # fmt: skip
+@click.option("--min-psnr", type=float, metavar="DB", help="FP16, INT8: least PSNR against fp32.  "
+              "[default: fp16 40, int8 none]")  # fmt: skip
+@click.option("--max-loss-db", type=float, metavar="DB", help="FP16, INT8: most PSNR lost against "
+              "the source.  [default: fp16 none, int8 0.5]")  # fmt: skip
+def verify(
+    bundle: Path, checkpoint: str | None, backend: str, min_tokens: float | None,
+    min_psnr: float | None, max_loss_db: float | None,
+) -> None:  # fmt: skip
+    """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
+    need_export()
+    from vidtok_edge.export import verify_written
+    from vidtok_edge.export.loss import limits_with
+    from vidtok_edge.runtime import Bundle
+
+    loaded = Bundle.load(bundle, check_hashes=True)
+    click.echo(describe(loaded.manifest))
+    with stage("verification", None):
+        limits = limits_with(min_tokens, min_psnr, max_loss_db)
+        report = verify_written(loaded, checkpoint, backend, limits)
+    print_report(report)
+    require_passed(report, f"{bundle} is marked unverified")
+
+
+@click.command()
+def variants() -> None:
+    """List the published models and the one that ships with the package."""
+    from vidtok_edge.vidtok_ref import EMBEDDED, SHORT_NAMES, VARIANTS
+
+    short = {name: key for key, name in SHORT_NAMES.items()}
+    rows = [("variant", "version", "latent", "T x H x W", "streaming", "")]
+    for variant in VARIANTS.values():
+        space = variant.space_factor
+        latent = (
+            f"FSQ {variant.codebook_size}"
+            if variant.latent == "fsq"
+            else f"KL {variant.z_channels}"
+        )
+        note = "ships with the package" if variant is EMBEDDED else short.get(variant.name, "")
+        rows.append((
+            variant.name,
+            variant.version,
+            latent,
+            f"{variant.time_factor} x {space} x {space}",
+            variant.promise.partition(":")[0],
+            note,
+        ))  # fmt: skip
+    print_columns(rows)
+
+
+def _default_int8(model: VidTok, options: StepOptions, weights_sha256: str, folder: Path) -> Any:
+    """`calib.default_int8` with a progress bar."""
+    from vidtok_edge.calib import default_int8
+
+    with frame_bar("calibrating") as progress:
+        return default_int8(model, options, weights_sha256, folder, progress)
+
+
+def _print_plan(plan: ExportPlan, output: Path) -> None:
+    click.echo(f"would write {output}:")
+    rows = []
+    for precision in plan.precisions:
+        part = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}[precision]
+        for kind, interface in (("encoder", plan.encoder), ("decoder", plan.decoder)):
+            caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
+            size = sum(spec.nbytes for spec in caches) / 1e6
+            rows.append((
+                f"  {kind}.{precision}.onnx",
+                f"about {part * plan.weight_bytes[kind] / 1e6:.0f} MB",
+                f"{len(caches)} caches, {'' if part == 1 else 'about '}{part * size:.1f} MB",
+                ", ".join(map(str, interface.inputs[:1])),
+            ))  # fmt: skip
+    if "int8" in plan.precisions:
+        rows.append(("  and the same for TensorRT", "*.int8-tensorrt.onnx", "", ""))
+    print_columns(rows)
+
+
+def print_precisions(exported: Exported) -> None:
+    """The precisions side by side, where there is more than one."""
+    if len(exported.bundle.manifest.precisions) < 2:
+        return
+    from vidtok_edge.export.precision_table import precision_rows
+
+    rows = precision_rows(exported.bundle, exported.report)
+    clips = [loss.clip for loss in rows[0].losses]
+    table = [(
+        "graphs", "files MB", "caches MB", "encode ms", "decode ms",
+        *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
+    )]  # fmt: skip
+    for row in rows:
+        quality = [
+            (
+                "-" if loss.tokens_equal is None else f"{loss.tokens_equal:.1%}",
+                f"{loss.source_psnr_db:.2f} ({-loss.loss_db:+.2f})",
+                f"{loss.source_ssim:.3f}",
+            )
+            for loss in row.losses
+        ]
+        table.append((
+            row.graphs, f"{row.file_bytes / 1e6:.1f}", f"{row.cache_bytes / 1e6:.1f}",
+            *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
+            *(cell for cells in quality for cell in cells),
+        ))  # fmt: skip
+    click.echo("\nprecisions side by side; a step is one call; int8-tensorrt is for engines")
+    print_columns(table)

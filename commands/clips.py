@@ -1,0 +1,152 @@
+"""`encode`, `decode` and `reconstruct`: whole clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from vidtok_edge.commands.options import (
+    backend_option,
+    bundle_option,
+    fit_option,
+    force_option,
+    fps_option,
+    output_option,
+    precision_option,
+    rate_of,
+)
+from vidtok_edge.commands.printing import (
+    frame_bar,
+    load_bundle,
+    need_video,
+    print_columns,
+    report_loss,
+)
+
+
+@click.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@bundle_option
+@output_option
+@fit_option
+@fps_option
+@backend_option
+@precision_option
+@force_option
+def encode(
+    clip: Path, bundle: Path, output: Path, fit: Literal["crop", "letterbox"], fps: str | None,
+    backend: str, precision: str | None, force: bool,
+) -> None:  # fmt: skip
+    """A clip to tokens (.npz)."""
+    need_video()
+    from vidtok_edge.runtime.transcode import ClipSource, encode_clip
+
+    loaded = load_bundle(bundle)
+    source = ClipSource(clip, fit, rate_of(fps))
+    with frame_bar("encoding") as progress:
+        done = encode_clip(
+            loaded,
+            source,
+            output,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    click.echo(
+        f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
+        f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
+        f"{done.bits_per_pixel:.4f} bits per pixel, "
+        f"{done.frames / done.seconds:.1f} frames/s\n{output}"
+    )
+    report_loss(done.lost)
+
+
+@click.command()
+@click.argument("tokens", type=click.Path(path_type=Path))
+@bundle_option
+@output_option
+@click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")
+@backend_option
+@precision_option
+@force_option
+def decode(
+    tokens: Path,
+    bundle: Path,
+    output: Path,
+    fps: float | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
+) -> None:
+    """Tokens to a clip (.mp4, .mkv)."""
+    need_video()
+    from vidtok_edge.runtime.transcode import decode_file
+
+    with frame_bar("decoding") as progress:
+        done = decode_file(
+            load_bundle(bundle),
+            tokens,
+            output,
+            fps=fps,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")
+
+
+@click.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@bundle_option
+@output_option
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="The contact sheet.  [default: OUTPUT as .png]",
+)
+@fit_option
+@fps_option
+@backend_option
+@precision_option
+@force_option
+def reconstruct(
+    clip: Path, bundle: Path, output: Path, picture: Path | None, fit: Literal["crop", "letterbox"],
+    fps: str | None, backend: str, precision: str | None, force: bool,
+) -> None:  # fmt: skip
+    """A clip through the tokenizer and back: side by side, a picture, and figures."""
+    need_video()
+    from vidtok_edge.runtime.transcode import ClipSource, reconstruct_clip
+
+    loaded = load_bundle(bundle)
+    source = ClipSource(clip, fit, rate_of(fps))
+    sheet = picture or output.with_suffix(".png")
+    with frame_bar("reconstructing") as progress:
+        done = reconstruct_clip(
+            loaded,
+            source,
+            output,
+            picture=sheet,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    worst = f"{done.worst_psnr_db:.2f} dB in frame {done.worst_frame}"
+    kilobits = done.bits_per_second / 1000
+    print_columns([
+        ("frames", f"{done.frames} at {done.fps:g} fps"),
+        ("PSNR", f"{done.psnr_db:.2f} dB, worst {worst}"),
+        ("SSIM", f"{done.ssim:.4f}"),
+        ("token rate", f"{done.tokens_per_second:.0f} positions/s, {kilobits:.1f} kbit/s"),
+        ("bits per pixel", f"{done.bits_per_pixel:.4f}"),
+        ("encode", f"{done.encode_fps:.1f} frames/s"),
+        ("decode", f"{done.decode_fps:.1f} frames/s"),
+        ("backend", done.backend),
+        ("clip", str(output)),
+        ("picture", str(sheet)),
+    ])  # fmt: skip
+    report_loss(done.lost)

@@ -1,0 +1,72 @@
+"""`build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from vidtok_edge.commands.options import comma_list
+from vidtok_edge.commands.printing import stage
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--precision",
+    callback=comma_list,
+    metavar="fp16,int8",
+    help="Of the graphs.  [default: all that the bundle has for TensorRT]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    default="tensorrt",
+    show_default=True,
+    help="TensorRT builds on the GPU that will run the engine, TensorRT-RTX anywhere.",
+)
+@click.option(
+    "--gpu",
+    callback=comma_list,
+    metavar="sm86,...",
+    help="TensorRT-RTX: what to build for, one engine each.  [default: the GPU present]",
+)
+@click.option("--workspace", type=int, metavar="MB", help="Limit of the builder's scratch memory.")
+@click.option(
+    "--optimization", type=int, metavar="0..5", help="How much TensorRT tries.  [default: its own]"
+)
+@click.option("--rebuild", is_flag=True, help="Build again what is there and fits.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
+def build(
+    bundle: Path,
+    precision: tuple[str, ...],
+    target: Literal["tensorrt", "tensorrt-rtx"],
+    gpu: tuple[str, ...],
+    workspace: int | None,
+    optimization: int | None,
+    rebuild: bool,
+    dry_run: bool,
+) -> None:
+    """Compile the step graphs of a bundle with TensorRT, into its folder engines/."""
+    from vidtok_edge.export.engine_build import (
+        BuilderOptions,
+        BuildRequest,
+        build_engines,
+        plan_engines,
+    )
+
+    options = BuilderOptions(workspace, optimization)
+    plan = plan_engines(BuildRequest(bundle, target, precision, gpu, options, rebuild))
+    for engine in plan.engines:
+        if not engine:
+            click.echo(f"{engine.path.name:<40} kept: it fits its graph and {engine.host}")
+        elif dry_run:
+            click.echo(f"{engine.path.name:<40} would be built: {engine.why}")
+    if dry_run:
+        return
+    built = build_engines(plan, lambda name, path: stage(f"{name:<40}", path))
+    for engine, file in zip(plan.engines, built, strict=True):
+        if engine:
+            click.echo(f"{file.path.name:<40} {file.sidecar.proof}")
+    click.echo(str(built[0].path.parent))

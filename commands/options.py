@@ -1,0 +1,59 @@
+"""Options and values that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+
+class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """HxW in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        try:
+            height, width = (int(part) for part in str(value).lower().split("x"))
+        except ValueError:
+            self.fail(f"{value!r} is not a size; write height x width in pixels, as 256x256")
+        return height, width
+
+
+def comma_list(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    return tuple(part for part in (value or "").replace(" ", "").split(",") if part)
+
+
+def precision_list(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(comma_list(context, option, value)))
+    if not names or set(names) - {"fp32", "fp16", "int8"}:
+        raise click.BadParameter(f"{value!r}; allowed: fp32, fp16, int8, separated by commas")
+    return names
+
+
+def rate_of(text: str | None) -> float | Literal["every-frame"] | None:
+    if text is None or text == "every-frame":
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor every-frame") from None
+
+
+bundle_option = click.option("--bundle", "-b", required=True, type=click.Path(path_type=Path),
+                             help="Folder that `export` wrote.")  # fmt: skip
+output_option = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
+backend_option = click.option("--backend", default="auto", show_default=True,
+                              help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
+precision_option = click.option("--precision", help="fp32, fp16 or int8.  "
+                                "[default: the bundle's first]")  # fmt: skip
+force_option = click.option("--force", is_flag=True, help="Replace what is there.")
+fit_option = click.option("--fit", type=click.Choice(["crop", "letterbox"]), default="crop",
+                          show_default=True,
+                          help="How the clip is brought to the bundle's size.")  # fmt: skip
+fps_option = click.option("--fps", metavar="N|every-frame",
+                          help="Sample the clip at about N frames per second, or take each frame "
+                          "of a variable rate as it comes.")  # fmt: skip

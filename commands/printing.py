@@ -1,0 +1,130 @@
+"""What several commands print, and what they do when something is missing or went wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidtok_edge.errors import CheckFailed, ClipError, MissingDependency, VidTokEdgeError
+
+if TYPE_CHECKING:
+    from vidtok_edge.export import ParityReport
+    from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.manifest import Manifest
+    from vidtok_edge.runtime.transcode import Progress
+
+
+class Group(click.Group):
+    """Turns an error of ours into one line and its exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        return _reporting(lambda: super(Group, self).invoke(context))
+
+
+class Command(click.Command):
+    """The same for a command that is a program of its own."""
+
+    def invoke(self, context: click.Context) -> Any:
+        return _reporting(lambda: super(Command, self).invoke(context))
+
+
+def _reporting(call: Any) -> Any:
+    try:
+        return call()
+    except VidTokEdgeError as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+
+
+def need(purpose: str, extra: str, packages: tuple[str, ...]) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(package, extra, purpose)
+
+
+def need_export() -> None:
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "av")
+    need("This command", "export", packages)
+
+
+def need_video() -> None:
+    need("This command", "video", ("av", "PIL"))
+
+
+def load_bundle(path: Path) -> Bundle:
+    from vidtok_edge.runtime import Bundle
+
+    bundle = Bundle.load(path)
+    if not bundle.manifest.verified:
+        click.secho(f"warning: {path} did not pass its verification", fg="yellow", err=True)
+    return bundle
+
+
+@contextmanager
+def stage(name: str, path: Path | None) -> Iterator[None]:
+    """One line per stage: its name while it runs, then seconds and megabytes."""
+    click.echo(f"{name:<28}", nl=False)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        click.echo(" not finished")
+        raise
+    size = f"{path.stat().st_size / 1e6:9.1f} MB" if path is not None else ""
+    click.echo(f" {time.perf_counter() - start:7.1f} s {size}")
+
+
+@contextmanager
+def frame_bar(label: str) -> Iterator[Progress]:
+    """A progress bar over frames; on something that is no terminal, nothing."""
+    with click.progressbar(length=1, label=label, file=sys.stderr, show_pos=True) as bar:
+        bar.length = 0
+
+        def progress(done: int, total: int | None) -> None:
+            bar.length = max(total or 0, done)
+            bar.update(done - bar.pos)
+
+        yield progress
+
+
+def report_loss(lost: str | None) -> None:
+    if lost is not None:
+        raise ClipError(f"the clip is damaged; what could be read was used. {lost}")
+
+
+def require_passed(report: ParityReport, otherwise: str) -> None:
+    if not report:
+        worst = "; ".join(str(failure) for failure in report.failures)
+        raise CheckFailed(f"{otherwise}: {worst}")
+
+
+def print_report(report: ParityReport) -> None:
+    click.echo(f"\nparity of {report.variant} on {report.backend}, against the PyTorch reference")
+    click.echo(report.table())
+
+
+def describe(manifest: Manifest) -> str:
+    caches = ", ".join(f"{g.name} {g.cache_bytes / 1e6:.1f} MB" for g in manifest.graphs)
+    weights = (
+        f"{manifest.weights.source}, {manifest.weights.location}, {manifest.weights.sha256[:12]}"
+    )
+    return (
+        f"{manifest.model.variant}  weights: {weights}\n"
+        f"caches   {caches} for {manifest.streams} stream(s); a running graph holds two sets"
+    )
+
+
+def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(click.unstyle(row[i])) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
