@@ -97,7 +97,7 @@ def write_embedded(folder: Path) -> Bundle:
 def open_kind(bundle: Bundle, kind: Kind) -> Step:
     """The step inside `Bundle.encoder("cpu")` or `Bundle.decoder("cpu")`."""
     graph = bundle.manifest.graph(kind)
-    return open_step(graph, bundle.path / graph.file, "cpu")
+    return open_step(bundle.path, graph, "cpu")
 
 
 def step_input(model: VidTok, kind: Kind, size: int) -> StepInput:

@@ -130,7 +130,7 @@ def compare_kind(name: str, bundle: Bundle, kind: Kind, runs: int) -> Speed:
     with ExitStack() as stack:
         candidates = []
         for precision, graph in graphs.items():
-            step = stack.enter_context(open_step(graph, bundle.path / graph.file, "cpu"))
+            step = stack.enter_context(open_step(bundle.path, graph, "cpu"))
             step.inputs["start"][:] = True
             step.run()
             step.inputs["start"][:] = False

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vidtok_edge.export.tensorrt_api import TensorRT
+from vidtok_edge.runtime.engines.api import TensorRT
 
 __all__ = ["interruptible"]
 

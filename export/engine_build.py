@@ -14,6 +14,7 @@ from vidtok_edge.errors import EngineMissing, EngineRefused, EngineStale, UsageE
 from vidtok_edge.export.build_interrupt import interruptible
 from vidtok_edge.export.engine_files import prepare_folder, read_timing, write_engine, write_timing
 from vidtok_edge.export.engine_network import ParsedNetwork, parsed_network, said
+from vidtok_edge.export.engine_targets import build_hosts, builds_ahead
 from vidtok_edge.export.precision_proof import (
     ComputeLayer,
     check_proof,
@@ -22,15 +23,10 @@ from vidtok_edge.export.precision_proof import (
     proof_from_network,
 )
 from vidtok_edge.export.stage import Stage, no_stage
-from vidtok_edge.export.tensorrt_api import IBuilderConfig, IHostMemory, TensorRT
-from vidtok_edge.export.tensorrt_library import (
-    build_hosts,
-    builds_ahead,
-    collected_log,
-    load_tensorrt,
-)
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.engine_sidecar import (
+from vidtok_edge.runtime.engines.api import IBuilderConfig, IHostMemory, TensorRT
+from vidtok_edge.runtime.engines.library import collected_log, load_tensorrt
+from vidtok_edge.runtime.engines.sidecar import (
     SIDECAR_SCHEMA,
     EngineFile,
     EngineHost,
@@ -177,7 +173,7 @@ def build_engines(plan: EnginePlan, stage: Stage = no_stage) -> list[EngineFile]
         if engine:
             with stage(engine.path.name, engine.path):
                 _build(plan, engine)
-        done.append(check_engine(plan.bundle, engine.graph, engine.host.target, engine.host))
+        done.append(check_engine(plan.bundle.path, engine.graph, engine.host.target, engine.host))
     return done
 
 
@@ -201,7 +197,7 @@ def _planned(
 ) -> PlannedEngine:
     path = engine_file(bundle.path, graph, host.target, host.gpu)
     try:
-        sidecar = check_engine(bundle, graph, host.target, host).sidecar
+        sidecar = check_engine(bundle.path, graph, host.target, host).sidecar
         why = "; ".join(request.options.mismatches(sidecar))
     except EngineMissing:
         why = "not there yet"

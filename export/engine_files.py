@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vidtok_edge.errors import OutputNotWritable
-from vidtok_edge.runtime.engine_sidecar import ENGINES, EngineHost, EngineSidecar
+from vidtok_edge.runtime.engines.sidecar import ENGINES, EngineHost, EngineSidecar
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = ["prepare_folder", "read_timing", "write_engine", "write_timing"]

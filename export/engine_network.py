@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtok_edge.errors import EngineRefused
-from vidtok_edge.export.tensorrt_api import (
+from vidtok_edge.runtime.engines.api import (
     Builder,
     INetworkDefinition,
     OnnxParser,

@@ -10,14 +10,14 @@ from math import prod
 from typing import Any, Literal, get_args
 
 from vidtok_edge.errors import CheckFailed
-from vidtok_edge.export.tensorrt_api import (
+from vidtok_edge.runtime.engines.api import (
     IConvolutionLayer,
     ILayer,
     IMatrixMultiplyLayer,
     INetworkDefinition,
     TensorRT,
 )
-from vidtok_edge.runtime.engine_sidecar import PrecisionProof, PrecisionShare
+from vidtok_edge.runtime.engines.sidecar import PrecisionProof, PrecisionShare
 from vidtok_edge.runtime.manifest import GraphSpec
 
 __all__ = [

@@ -66,9 +66,7 @@ def _step_times(bundle: Bundle) -> dict[str, float]:
     for kind in KINDS:
         graphs = [g for g in bundle.manifest.graphs if g.kind == kind and g.placement != "tensorrt"]
         with ExitStack() as stack:
-            steps = [
-                stack.enter_context(open_step(graph, bundle.path / graph.file)) for graph in graphs
-            ]
+            steps = [stack.enter_context(open_step(bundle.path, graph)) for graph in graphs]
             for number in range(_ROUNDS + 1):  # the first warms up
                 for graph, step in zip(graphs, steps, strict=True):
                     time.sleep(_SETTLE_S)

@@ -36,8 +36,7 @@ def open_pair(
     graphs = [bundle.manifest.graph(kind, precision, placement) for kind in KINDS]
     with ExitStack() as stack:
         encoder, decoder = (
-            stack.enter_context(open_step(graph, bundle.path / graph.file, backend))
-            for graph in graphs
+            stack.enter_context(open_step(bundle.path, graph, backend)) for graph in graphs
         )
         yield StepPair(encoder, decoder)
 

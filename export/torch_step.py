@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from vidtok_edge.export.interface import KINDS, Kind, interface_of
 from vidtok_edge.export.numerics import Numerics
 from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions, lower
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.backend import BackendInfo
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes
 from vidtok_edge.runtime.manifest import CACHE_PREFIX, NEW_CACHE_PREFIX, GraphSpec, Manifest
 from vidtok_edge.vidtok_ref import VidTok
 
@@ -28,6 +29,7 @@ class TorchStep:
     def __init__(self, module: StepEncoder | StepDecoder, graph: GraphSpec) -> None:
         self.module, self.graph = module, graph
         self.info = BackendInfo("torch", "torch", f"torch {torch.__version__}", "")
+        self.times = StepTimes(0, 0, 0)
         self._tensors = {s.name: torch.from_numpy(np.zeros(s.shape, s.dtype)) for s in graph.inputs}
         self.inputs: Mapping[str, NDArray[Any]] = {
             spec.name: self._tensors[spec.name].numpy() for spec in graph.host_inputs
@@ -37,8 +39,10 @@ class TorchStep:
         }
 
     def run(self) -> None:
+        start = time.perf_counter_ns()
         with torch.inference_mode():
             results = self.module(*self._tensors.values())
+        self.times = StepTimes(0, time.perf_counter_ns() - start, 0)
         for spec, result in zip(self.graph.outputs, results, strict=True):
             if spec.name in self.outputs:
                 self.outputs[spec.name][...] = result.numpy()

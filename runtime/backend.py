@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import BackendUnavailable, UsageError
+from vidtok_edge.errors import (
+    BackendUnavailable,
+    BundleError,
+    DeviceError,
+    EngineMissing,
+    MissingDependency,
+    StreamError,
+    UsageError,
+)
+from vidtok_edge.runtime.gpu import present_gpu
 from vidtok_edge.runtime.manifest import GraphSpec
 
-__all__ = ["BACKENDS", "BackendInfo", "Step", "open_step"]
+__all__ = [
+    "BACKENDS",
+    "BackendInfo",
+    "Step",
+    "StepTimes",
+    "check_caches",
+    "open_fastest",
+    "open_step",
+]
 
 BACKENDS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
-"""What can be asked for by name, all through ONNX Runtime; `auto` takes the fastest present."""
+"""What can be asked for by name: two of ONNX Runtime, and the engines of `vidtok-edge build`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,17 @@ class BackendInfo:
         return f"{self.active} on {self.library}{note}"
 
 
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Where the time of one call went, in nanoseconds."""
+
+    upload_ns: int
+    """Inputs to the device; 0 where there is none."""
+    compute_ns: int
+    download_ns: int
+    """Outputs to the host; 0 where there is none."""
+
+
 class Step(Protocol):
     """A loaded step graph and its state.
 
@@ -50,6 +78,8 @@ class Step(Protocol):
     info: BackendInfo
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
+    times: StepTimes
+    """Of the last call; zeros before it. ONNX Runtime counts its copies as computing."""
 
     def run(self) -> None:
         """One call of the graph."""
@@ -74,30 +104,76 @@ class Step(Protocol):
 
 
 def open_step(
-    graph: GraphSpec, path: Path, backend: str = "auto", *, threads: int | None = None
+    folder: Path, graph: GraphSpec, backend: str = "auto", *, threads: int | None = None
 ) -> Step:
-    """Load the graph at `path` on `backend`.
+    """Load `graph` of the bundle in `folder` on `backend`.
 
     Args:
+        folder: the bundle's.
         graph: what the manifest says about it.
-        path: its file.
-        backend: one of `BACKENDS`, or `auto`.
+        backend: one of `BACKENDS`; `auto`: CUDA where ONNX Runtime has it, else the CPU.
         threads: CPU threads of one call; ONNX Runtime's choice where None.
 
     Raises:
         UsageError: no backend of that name, or no such number of threads.
-        BackendUnavailable: it cannot run here; the message has the line that installs it.
+        BackendUnavailable, MissingDependency: it cannot run here; the message has the line that
+            installs it.
         BundleMismatch: the graph is not what the manifest says.
+        EngineMissing, EngineStale: there is no engine that fits.
     """
     if backend != "auto" and backend not in BACKENDS:
         raise UsageError(f"There is no backend {backend!r}; use auto, {', '.join(BACKENDS)}.")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
+    if backend.startswith("tensorrt"):
+        from vidtok_edge.runtime.engines.step import open_engine
+
+        return open_engine(folder, graph, "tensorrt" if backend == "tensorrt" else "tensorrt-rtx")
     try:
         from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
     except ImportError as error:
         raise BackendUnavailable(
-            f"No backend is installed to run {path.name} ({error}). "
+            f"No backend is installed to run {graph.file} ({error}). "
             'Install one with: pip install "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" (CUDA)'
         ) from None
-    return OnnxRuntimeStep(graph, path, backend, threads)
+    return OnnxRuntimeStep(graph, folder / graph.file, backend, threads)
+
+
+def open_fastest(
+    folder: Path,
+    graph_for: Callable[[Literal["onnxruntime", "tensorrt"]], GraphSpec],
+    threads: int | None = None,
+) -> Step:
+    """An engine where one fits this GPU, else CUDA where ONNX Runtime has it, else the CPU.
+
+    Nothing is compiled: an engine is there or is not. An engine that is there and cannot be used
+    is a fallback, and `Step.info` says why; one that is not there is none.
+
+    Args:
+        folder: the bundle's.
+        graph_for: the graph to open, by what shall run it.
+    """
+    passed_over = []
+    if present_gpu() is not None:
+        for target in ("tensorrt", "tensorrt-rtx"):
+            try:
+                return open_step(folder, graph_for("tensorrt"), target)
+            except (EngineMissing, MissingDependency):
+                continue
+            except (BackendUnavailable, BundleError, DeviceError) as error:
+                passed_over.append(f"{target}: {error}")
+    step = open_step(folder, graph_for("onnxruntime"), threads=threads)
+    passed_over += [step.info.fell_back] if step.info.fell_back else []
+    step.info = replace(step.info, fell_back="; ".join(passed_over))
+    return step
+
+
+def check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse, with StreamError, what are not the caches of `graph`."""
+    for spec, _ in graph.caches:
+        value = values.get(spec.name)
+        if value is None or value.shape != spec.shape or value.dtype != spec.dtype:
+            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
+            raise StreamError(
+                f"The cache {spec} was given {got}. Give back what caches() returned."
+            )

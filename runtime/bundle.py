@@ -14,7 +14,7 @@ from vidtok_edge.errors import (
     BundleMissing,
     BundlePathEscapes,
 )
-from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.backend import Step, open_fastest, open_step
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.manifest import GraphSpec, Manifest
@@ -99,11 +99,15 @@ class Bundle:
         precision: str | None,
         threads: int | None,
     ) -> Step:
+        def graph_for(placement: Literal["onnxruntime", "tensorrt"]) -> GraphSpec:
+            return self.manifest.graph(kind, precision, placement)
+
+        if backend == "auto":
+            return open_fastest(self.path, graph_for, threads)
         placement: Literal["onnxruntime", "tensorrt"] = (
             "tensorrt" if backend.startswith("tensorrt") else "onnxruntime"
         )
-        graph = self.manifest.graph(kind, precision, placement)
-        return open_step(graph, self.path / graph.file, backend, threads=threads)
+        return open_step(self.path, graph_for(placement), backend, threads=threads)
 
     def _check_files(self, graph: GraphSpec, check_hashes: bool) -> None:
         root = self.path.resolve()

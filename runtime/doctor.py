@@ -45,7 +45,7 @@ _PACKAGES = (
         "TensorRT-RTX engines, also without a GPU",
         "tensorrt-rtx",
     ),
-    (("onnxruntime-ep-nv-tensorrt-rtx-cu13",), "TensorRT-RTX provider", "tensorrt-rtx"),
+    (("cuda-bindings",), "calls of CUDA, to run engines", "tensorrt"),
 )
 
 
@@ -68,8 +68,6 @@ def _backends() -> list[Finding]:
     for backend, provider, extra in (
         ("cpu", "CPUExecutionProvider", "ort"),
         ("cuda", "CUDAExecutionProvider", "gpu"),
-        ("tensorrt", "TensorrtExecutionProvider", "gpu,tensorrt"),
-        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider", "ort,tensorrt-rtx"),
     ):
         found = provider if provider in providers else ""
         install = f'pip install "vidtok-edge[{extra}]"'

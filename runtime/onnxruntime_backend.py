@@ -1,13 +1,13 @@
-"""ONNX Runtime: the CPU provider, and its CUDA, TensorRT and TensorRT-RTX providers where present.
+"""ONNX Runtime: the CPU provider, and the CUDA provider where present (unverified on hardware).
 
-The GPU providers are unverified on hardware.
+Its TensorRT providers are not used: they compile for minutes, unasked, and keep no sidecar.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,25 +17,20 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch, StreamError
-from vidtok_edge.runtime.backend import BackendInfo
+from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches
 from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep"]
 
 PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
 INSTALL = {
-    "tensorrt": 'pip install "vidtok-edge[gpu,tensorrt]"',
-    "tensorrt-rtx": 'pip install "vidtok-edge[ort,tensorrt-rtx]"',
     "cuda": 'pip install "vidtok-edge[gpu]"',
     "cpu": 'pip install "vidtok-edge[ort]"',
 }
-# `auto` leaves the TensorRT providers alone: they would compile an engine, for minutes, unasked.
 AUTO = ("cuda", "cpu")
 
 _HOST = ort.OrtMemType.DEFAULT
@@ -63,6 +58,7 @@ class OnnxRuntimeStep:
         self.graph = graph
         self._session, self.info = _open_session(path, backend, threads)
         _check_interface(graph, self._session)
+        self.times = StepTimes(0, 0, 0)
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_outputs)
         device = "cpu" if self.info.active == "cpu" else "cuda"
@@ -78,14 +74,16 @@ class OnnxRuntimeStep:
         if self._given_are_copies:
             for name, value in self._given.items():
                 value.update_inplace(self.inputs[name])
+        start = time.perf_counter_ns()
         self._session.run_with_iobinding(self._bindings[self._turn])
+        self.times = StepTimes(0, time.perf_counter_ns() - start, 0)
         self._turn = 1 - self._turn
 
     def caches(self) -> dict[str, NDArray[Any]]:
         return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
-        _check_caches(self.graph, values)
+        check_caches(self.graph, values)
         for name, value in self._state[self._turn].items():
             value.update_inplace(np.ascontiguousarray(values[name]))
 
@@ -163,8 +161,6 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     active is read back from the session.
     """
     provider = PROVIDERS[name]
-    if name == "tensorrt-rtx":
-        _register_tensorrt_rtx()
     if provider not in ort.get_available_providers():
         return None, f"not in this build of ONNX Runtime ({provider})"
     options = ort.SessionOptions()
@@ -200,27 +196,6 @@ def _share_one_arena() -> None:
     # Zero and -1: ONNX Runtime's own limits.
     with contextlib.suppress(RuntimeError):  # the host program has registered one: it serves
         ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, 0, -1, -1))
-
-
-def _register_tensorrt_rtx() -> None:
-    """Announce the TensorRT-RTX provider, which is a plugin, if its package is installed."""
-    if PROVIDERS["tensorrt-rtx"] in ort.get_available_providers():
-        return
-    try:
-        plugin = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
-        ort.register_execution_provider_library(plugin.get_ep_name(), plugin.get_library_path())
-    except Exception:  # absent, or without a driver; `_try_provider` then says it is not available
-        return
-
-
-def _check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
-    for spec, _ in graph.caches:
-        value = values.get(spec.name)
-        if value is None or value.shape != spec.shape or value.dtype != spec.dtype:
-            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
-            raise StreamError(
-                f"The cache {spec} was given {got}. Give back what caches() returned."
-            )
 
 
 def _check_interface(graph: GraphSpec, session: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.backend import BackendInfo
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes
 from vidtok_edge.runtime.framing import Framing
 from vidtok_edge.runtime.manifest import (
     SCHEMA,
@@ -176,6 +176,7 @@ class FakeStep:
     def __post_init__(self) -> None:
         self.graph = self.manifest.graph(self.kind)
         self.info = BackendInfo("fake", "fake", "numpy", "")
+        self.times = StepTimes(0, 0, 0)
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(self.graph.host_inputs)
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(self.graph.host_outputs)
         self._hashes = [-1] * self.manifest.streams  # as if uninitialised: read only after start

@@ -1,7 +1,7 @@
 """Every TensorRT name that a source file uses, and which TensorRT versions lack it.
 
 A small type inference over the syntax tree: `trt.X`, parameters annotated with the protocols of
-`export/tensorrt_api.py`, and what their methods return. A name may be absent where the same
+`runtime/engines/api.py`, and what their methods return. A name may be absent where the same
 function asks for it with `hasattr`.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from vidtok_edge.export import tensorrt_api
+from vidtok_edge.runtime.engines import api
 
 __all__ = ["VERSIONS", "Use", "names_of", "protocol_names", "uses", "wanting"]
 
@@ -72,7 +72,7 @@ def _has(version: str, use: Use) -> bool:
 
 
 def protocol_names() -> list[Use]:
-    """Every name that `export/tensorrt_api.py` declares."""
+    """Every name that `runtime/engines/api.py` declares."""
     found = []
     for kind, members in _protocols().items():
         owner = "" if kind == MODULE else kind
@@ -169,12 +169,11 @@ class _Reader:
 @cache
 def _protocols() -> dict[str, dict[str, str]]:
     """Each protocol's members, and the protocol that each is or returns ("" where it is none)."""
-    names = [*tensorrt_api.__all__, "IConvolutionLayer", "IMatrixMultiplyLayer"]
-    return {name: _protocol_members(name) for name in names if name != "Enumerator"}
+    return {name: _protocol_members(name) for name in api.__all__ if name != "Enumerator"}
 
 
 def _protocol_members(name: str) -> dict[str, str]:
-    tree = ast.parse(Path(tensorrt_api.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(api.__file__).read_text(encoding="utf-8"))
     members: dict[str, str] = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.ClassDef) or node.name != name:
@@ -195,7 +194,7 @@ def _class_in(annotation: ast.expr | None) -> str | None:
     if annotation is None:
         return None
     for node in ast.walk(annotation):
-        if isinstance(node, ast.Name) and hasattr(tensorrt_api, node.id):
+        if isinstance(node, ast.Name) and hasattr(api, node.id):
             name = node.id
             known = f"class {name}(" in _api_source()
             if known:
@@ -207,4 +206,4 @@ def _class_in(annotation: ast.expr | None) -> str | None:
 
 @cache
 def _api_source() -> str:
-    return Path(tensorrt_api.__file__).read_text(encoding="utf-8")
+    return Path(api.__file__).read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from engine_graphs import write_engine_bundle
 
 from vidtok_edge.cli import main
-from vidtok_edge.export import tensorrt_library
+from vidtok_edge.export import engine_targets
 from vidtok_edge.runtime import Bundle
 
 
@@ -112,6 +112,6 @@ def test_without_tensorrt_the_environment_is_blamed(
 
 @pytest.mark.usefixtures("rtx")
 def test_without_a_gpu_rtx_asks_which(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_library, "present_gpu", lambda: None)
+    monkeypatch.setattr(engine_targets, "present_gpu", lambda: None)
     result = run(bundle, "--target", "tensorrt-rtx")
     assert result.exit_code == 2 and "--gpu sm75,sm80,sm86" in result.output

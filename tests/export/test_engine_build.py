@@ -35,10 +35,10 @@ from vidtok_edge.export.engine_build import (
     build_engines,
     plan_engines,
 )
-from vidtok_edge.export.tensorrt_library import load_tensorrt
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
-from vidtok_edge.runtime.engine_sidecar import EngineFile, EngineHost, check_engine
+from vidtok_edge.runtime.engines.library import load_tensorrt
+from vidtok_edge.runtime.engines.sidecar import EngineFile, EngineHost, check_engine
 from vidtok_edge.runtime.gpu import Gpu
 from vidtok_edge.runtime.manifest import Manifest, Precision
 
@@ -142,7 +142,7 @@ def test_an_engine_of_another_version_or_graph_is_stale(bundle: Path) -> None:
     graph = loaded.manifest.graph("encoder", "fp16", placement="tensorrt")
     here = EngineHost("tensorrt-rtx", "1.8.0", "sm86")
     with pytest.raises(EngineStale, match=r"TensorRT-RTX version: built for 1\.7.*, here 1\.8\.0"):
-        check_engine(loaded, graph, "tensorrt-rtx", here)
+        check_engine(loaded.path, graph, "tensorrt-rtx", here)
     request = BuildRequest(bundle, "tensorrt-rtx", ("fp32",), ("sm86",))
     build(bundle, "fp32")
     model = onnx.load(bundle / "encoder.fp32.onnx")
@@ -316,11 +316,11 @@ def test_the_classic_path_builds_for_the_gpu_present(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a GPU that is said to be there; the real thing is unverified on hardware."""
-    from vidtok_edge.export import tensorrt_library
+    from vidtok_edge.export import engine_targets
 
     monkeypatch.setattr(engine_build, "load_tensorrt", lambda target: Classic())
     orin = Gpu("Orin", "sm87", 8 << 30)
-    monkeypatch.setattr(tensorrt_library, "present_gpu", lambda: orin)
+    monkeypatch.setattr(engine_targets, "present_gpu", lambda: orin)
     plan = plan_engines(BuildRequest(bundle, "tensorrt", ("int8",)))
     [encoder, _] = build_engines(plan)
     assert encoder.path.name == "encoder.int8.tensorrt.sm87.engine"

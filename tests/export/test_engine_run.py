@@ -12,7 +12,7 @@ from engine_graphs import write_engine_bundle
 
 from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.engine_sidecar import Target
+from vidtok_edge.runtime.engines.sidecar import Target
 from vidtok_edge.runtime.gpu import present_gpu
 from vidtok_edge.runtime.manifest import Precision
 

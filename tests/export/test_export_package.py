@@ -9,7 +9,7 @@ import pytest
 
 from vidtok_edge import export
 
-MODULES = ["engine_build", "engine_files", "engine_network", "precision_proof", "tensorrt_library"]
+MODULES = ["engine_build", "engine_files", "engine_network", "precision_proof", "engine_targets"]
 
 
 @pytest.mark.parametrize("name", export.__all__)

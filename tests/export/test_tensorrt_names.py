@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tensorrt_names import VERSIONS, Use, names_of, protocol_names, uses, wanting
 
-from vidtok_edge.export import tensorrt_api
+from vidtok_edge.runtime.engines import api
 
-ROOT = Path(tensorrt_api.__file__).resolve().parents[1]
+ROOT = Path(api.__file__).resolve().parents[2]
 
 
 def touching() -> list[Path]:
@@ -18,7 +18,7 @@ def touching() -> list[Path]:
     files = [
         p for room in ("export", "runtime", "calib") for p in sorted((ROOT / room).rglob("*.py"))
     ]
-    pattern = r"tensorrt_api import|import tensorrt(_rtx)?\b"
+    pattern = r"engines.api import|import tensorrt(_rtx)?\b"
     return [p for p in files if re.search(pattern, p.read_text(encoding="utf-8"))]
 
 
@@ -28,7 +28,8 @@ def test_the_modules_that_touch_tensorrt_are_found() -> None:
         "engine_build",
         "engine_network",
         "precision_proof",
-        "tensorrt_library",
+        "engine_targets",
+        "library",
         "build_interrupt",
     }
 

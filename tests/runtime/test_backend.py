@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_step import FakeStep, fake_manifest
 
-from vidtok_edge.runtime.backend import BACKENDS, BackendInfo, Step
+from vidtok_edge.errors import DeviceError, EngineMissing, EngineStale, MissingDependency
+from vidtok_edge.runtime import backend
+from vidtok_edge.runtime.backend import BACKENDS, BackendInfo, Step, open_fastest
+from vidtok_edge.runtime.engines.step import EngineStep
+from vidtok_edge.runtime.gpu import Gpu
+from vidtok_edge.runtime.manifest import GraphSpec
 from vidtok_edge.runtime.onnxruntime_backend import INSTALL, PROVIDERS, OnnxRuntimeStep
 
 
-def test_both_steps_keep_the_protocol(tiny: Path) -> None:
+def test_all_steps_keep_the_protocol(tiny: Path) -> None:
     fake: Step = FakeStep(fake_manifest(), "encoder")  # mypy compares the signatures
     members = {name for name in vars(Step) if not name.startswith("_")} | set(Step.__annotations__)
     assert members >= {"run", "caches", "set_caches", "close", "graph", "info", "inputs", "outputs"}
     assert all(hasattr(fake, name) for name in members)
-    assert all(hasattr(OnnxRuntimeStep, name) for name in members - set(Step.__annotations__))
+    for step in (OnnxRuntimeStep, EngineStep):
+        assert all(hasattr(step, name) for name in members - set(Step.__annotations__))
 
 
-def test_every_backend_has_a_provider_and_a_line_that_installs_it() -> None:
-    assert set(BACKENDS) == set(PROVIDERS) == set(INSTALL)
+def test_every_backend_of_onnx_runtime_has_a_line_that_installs_it() -> None:
+    assert set(PROVIDERS) == set(INSTALL) < set(BACKENDS)
 
 
 @pytest.mark.parametrize("why", ["", "cuda: no driver"])
@@ -28,3 +36,57 @@ def test_info_is_false_after_a_fallback(why: str) -> None:
     info = BackendInfo("auto", "cpu", "onnxruntime 1", why)
     assert bool(info) is (why == "")
     assert (why in str(info)) and ("fell back" in str(info)) is bool(why)
+
+
+# --- the fastest ------------------------------------------------------------------------------
+
+
+def opening(monkeypatch: pytest.MonkeyPatch, found: dict[str, Exception | None]) -> list[str]:
+    """A machine with a GPU; what opening each backend comes to. The backends that were tried."""
+    tried: list[str] = []
+
+    def open_step(folder: Path, graph: GraphSpec, name: str = "auto", **options: Any) -> Step:
+        tried.append(f"{name} {graph.file}")
+        if error := found.get(name):
+            raise error
+        step: Step = FakeStep(fake_manifest(), "encoder")
+        step.info = BackendInfo(name, "cpu" if name == "auto" else name, "fake", "")
+        return step
+
+    monkeypatch.setattr(backend, "open_step", open_step)
+    monkeypatch.setattr(backend, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
+    return tried
+
+
+def graph_for(placement: str) -> GraphSpec:
+    return replace(fake_manifest().graph("encoder"), file=placement)
+
+
+def test_an_engine_that_fits_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = opening(monkeypatch, {"tensorrt": EngineMissing("none"), "tensorrt-rtx": None})
+    step = open_fastest(Path(), graph_for)
+    assert step.info and step.info.active == "tensorrt-rtx"
+    assert tried == ["tensorrt tensorrt", "tensorrt-rtx tensorrt"]
+
+
+def test_an_engine_that_is_not_there_is_no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = MissingDependency("tensorrt_rtx", "tensorrt-rtx", "Running engines")
+    tried = opening(monkeypatch, {"tensorrt": EngineMissing("none"), "tensorrt-rtx": absent})
+    assert open_fastest(Path(), graph_for).info, "nobody asked for an engine"
+    assert tried[-1] == "auto onnxruntime"
+
+
+@pytest.mark.parametrize("error", [EngineStale("old"), DeviceError("cudaMalloc failed")])
+def test_an_engine_that_cannot_be_used_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    opening(monkeypatch, {"tensorrt": error, "tensorrt-rtx": EngineMissing("none")})
+    info = open_fastest(Path(), graph_for).info
+    assert not info and info.fell_back == f"tensorrt: {error}"
+
+
+def test_without_a_gpu_no_engine_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = opening(monkeypatch, {})
+    monkeypatch.setattr(backend, "present_gpu", lambda: None)
+    open_fastest(Path(), graph_for)
+    assert tried == ["auto onnxruntime"]

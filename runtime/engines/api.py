@@ -15,9 +15,12 @@ __all__ = [
     "EngineInspector",
     "Enumerator",
     "IBuilderConfig",
+    "IConvolutionLayer",
     "ICudaEngine",
+    "IExecutionContext",
     "IHostMemory",
     "ILayer",
+    "IMatrixMultiplyLayer",
     "INetworkDefinition",
     "ITensor",
     "ITimingCache",
@@ -117,12 +120,26 @@ class EngineInspector(Protocol):
     def get_engine_information(self, format: Enumerator) -> str: ...
 
 
+class IExecutionContext(Protocol):
+    def set_tensor_address(self, name: str, memory: int) -> bool: ...
+    def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
 class ICudaEngine(Protocol):
+    num_io_tensors: int
+
     def create_engine_inspector(self) -> EngineInspector: ...
+    def create_execution_context(self) -> IExecutionContext | None: ...
+    def get_tensor_name(self, index: int) -> str: ...
+    def get_tensor_mode(self, name: str) -> Enumerator: ...
+    def get_tensor_dtype(self, name: str) -> Enumerator: ...
+    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
 
 
 class Runtime(Protocol):
-    def deserialize_cuda_engine(self, serialized: IHostMemory) -> ICudaEngine | None: ...
+    def deserialize_cuda_engine(
+        self, serialized_engine: IHostMemory | bytes
+    ) -> ICudaEngine | None: ...
 
 
 class _CreationFlags(Protocol):

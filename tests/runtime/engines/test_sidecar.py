@@ -12,7 +12,7 @@ import pytest
 
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.engine_sidecar import (
+from vidtok_edge.runtime.engines.sidecar import (
     EngineHost,
     EngineSidecar,
     PrecisionProof,
@@ -76,7 +76,7 @@ def write(bundle: Bundle, sidecar: EngineSidecar, blob: bytes = BLOB) -> None:
 
 def check(bundle: Bundle, here: EngineHost = HERE) -> EngineSidecar:
     graph = bundle.manifest.graph("encoder", placement="tensorrt")
-    return check_engine(bundle, graph, here.target, here).sidecar
+    return check_engine(bundle.path, graph, here.target, here).sidecar
 
 
 def test_an_engine_that_fits_is_found(bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import EngineMissing, EngineStale
-from vidtok_edge.runtime.bundle import Bundle, sha256_of
+from vidtok_edge.runtime.bundle import sha256_of
 from vidtok_edge.runtime.manifest import GraphSpec, Precision
 from vidtok_edge.runtime.plain import from_plain
 
@@ -183,11 +183,11 @@ def layers_sha256(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
-def check_engine(bundle: Bundle, graph: GraphSpec, target: Target, here: EngineHost) -> EngineFile:
+def check_engine(folder: Path, graph: GraphSpec, target: Target, here: EngineHost) -> EngineFile:
     """The engine of `graph` for this machine, if it may be loaded.
 
     Args:
-        bundle: where it lies.
+        folder: the bundle's.
         graph: one of the bundle's graphs.
         target: the TensorRT that shall run it.
         here: this machine.
@@ -196,8 +196,8 @@ def check_engine(bundle: Bundle, graph: GraphSpec, target: Target, here: EngineH
         EngineMissing: there is none for this target and GPU.
         EngineStale: it differs from its graph, this machine or its sidecar; each fact is named.
     """
-    path = engine_file(bundle.path, graph, target, here.gpu)
-    again = f"Build it on this machine with: vidtok-edge build {bundle.path} --target {target}"
+    path = engine_file(folder, graph, target, here.gpu)
+    again = f"Build it on this machine with: vidtok-edge build {folder} --target {target}"
     if not path.is_file():
         raise EngineMissing(f"{path} is not there. {again} --precision {graph.precision}")
     try:

@@ -1,0 +1,1 @@
+"""Engines that TensorRT compiled: their sidecars, and the backend that runs them."""

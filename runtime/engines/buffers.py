@@ -1,0 +1,67 @@
+"""Which memory an engine's tensors use in which call. Needs no driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
+
+__all__ = ["BufferPlan", "DeviceBuffer"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBuffer:
+    """Device memory that a step keeps for life."""
+
+    name: str
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BufferPlan:
+    """The buffers of a step, and what each tensor is bound to in even and in odd calls.
+
+    A cache has two buffers, used in turn: what one call writes the next one reads. An output is
+    never bound to its own input's memory, because a graph that shifts a cache would read what it
+    has overwritten. All else has one device buffer, and one on the host.
+    """
+
+    uploads: tuple[TensorSpec, ...]
+    """Inputs that the host writes."""
+    downloads: tuple[TensorSpec, ...]
+    """Outputs that the host reads."""
+    caches: tuple[tuple[TensorSpec, TensorSpec], ...]
+
+    @classmethod
+    def of(cls, graph: GraphSpec) -> BufferPlan:
+        return cls(graph.host_inputs, graph.host_outputs, tuple(graph.caches))
+
+    @property
+    def device(self) -> tuple[DeviceBuffer, ...]:
+        """All device buffers."""
+        once = [DeviceBuffer(spec.name, spec.nbytes) for spec in self.uploads + self.downloads]
+        twice = [
+            DeviceBuffer(_half(old, half), old.nbytes) for old, _ in self.caches for half in (0, 1)
+        ]
+        return (*once, *twice)
+
+    @property
+    def device_bytes(self) -> int:
+        return sum(buffer.size for buffer in self.device)
+
+    def bindings(self, turn: int) -> Mapping[str, str]:
+        """The device buffer of each tensor in calls of `turn`, 0 or 1."""
+        bound = {spec.name: spec.name for spec in self.uploads + self.downloads}
+        for old, new in self.caches:
+            bound[old.name], bound[new.name] = _half(old, turn), _half(old, 1 - turn)
+        return bound
+
+    def current(self, turn: int) -> Mapping[str, str]:
+        """The buffer of each cache that a call of `turn` reads, by input name."""
+        return {old.name: _half(old, turn) for old, _ in self.caches}
+
+
+def _half(cache: TensorSpec, half: int) -> str:
+    return f"{cache.name}.{half}"

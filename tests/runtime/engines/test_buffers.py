@@ -1,0 +1,46 @@
+"""Which memory an engine's tensors use: in turn, and never one for both ends of a cache."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidtok_edge.runtime.engines.buffers import BufferPlan
+from vidtok_edge.runtime.manifest import TensorSpec
+
+SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), max_size=12)
+
+
+def plan_of(shapes: list[tuple[int, ...]]) -> BufferPlan:
+    frames, tokens = TensorSpec("frames", "uint8", (1, 4)), TensorSpec("tokens", "int32", (1, 2))
+    caches = tuple(
+        (
+            TensorSpec(f"cache_{i:03}", "float16", shape),
+            TensorSpec(f"new_cache_{i:03}", "float16", shape),
+        )
+        for i, shape in enumerate(shapes)
+    )
+    return BufferPlan((frames,), (tokens,), caches)
+
+
+@given(SHAPES)
+def test_what_a_call_writes_the_next_one_reads(shapes: list[tuple[int, ...]]) -> None:
+    plan = plan_of(shapes)
+    even, odd = plan.bindings(0), plan.bindings(1)
+    for old, new in plan.caches:
+        assert even[new.name] == odd[old.name]
+        assert odd[new.name] == even[old.name]
+    assert plan.current(1) == {old.name: even[new.name] for old, new in plan.caches}
+
+
+@given(SHAPES)
+def test_no_two_tensors_of_a_call_share_memory(shapes: list[tuple[int, ...]]) -> None:
+    plan = plan_of(shapes)
+    sizes = {buffer.name: buffer.size for buffer in plan.device}
+    assert len(sizes) == len(plan.device)
+    for turn in (0, 1):
+        bound = plan.bindings(turn)
+        assert len(set(bound.values())) == len(bound) == 2 + 2 * len(shapes)
+        specs = [*plan.uploads, *plan.downloads, *(spec for pair in plan.caches for spec in pair)]
+        assert all(sizes[bound[spec.name]] == spec.nbytes for spec in specs)
+    assert plan.device_bytes == 4 + 8 + 2 * sum(old.nbytes for old, _ in plan.caches)

@@ -1,0 +1,117 @@
+"""What every backend promises of a step, on a graph small enough to know the answer of."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_gpu import FakeApi, fake_engine
+from tiny_calls import run_flat
+
+from vidtok_edge.errors import BackendUnavailable, MissingDependency, StreamError
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.gpu import present_gpu
+
+STEPS = [
+    "cpu",
+    "engine on a fake GPU",
+    pytest.param("cuda", marks=pytest.mark.gpu),
+    pytest.param("tensorrt", marks=pytest.mark.gpu),
+    pytest.param("tensorrt-rtx", marks=pytest.mark.gpu),
+]
+
+
+def opened(backend: str, folder: Path) -> Step:
+    graph = Bundle.load(folder).manifest.graph("encoder")
+    if backend == "engine on a fake GPU":
+        return fake_engine(graph, (folder / graph.file).read_bytes(), FakeApi())
+    if backend.startswith("tensorrt") and present_gpu() is not None:
+        from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
+
+        target: Any = backend
+        build_engines(plan_engines(BuildRequest(folder, target)))
+    return open_step(folder, graph, backend)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny bundle that engines can be built in."""
+    return Path(shutil.copytree(tiny_original, tmp_path_factory.mktemp("steps") / "bundle"))
+
+
+@pytest.fixture(params=STEPS)
+def step(request: pytest.FixtureRequest, folder: Path) -> Iterator[Step]:
+    try:
+        step = opened(request.param, folder)
+    except (BackendUnavailable, MissingDependency) as error:
+        pytest.skip(str(error))
+    with step:
+        yield step
+
+
+def test_state_goes_from_call_to_call(step: Step) -> None:
+    assert run_flat(step, (3, 5), start=True) == [3, 5]
+    expected = np.array([3, 5])
+    for k in range(1, 20):
+        expected += (k, 2 * k)
+        assert run_flat(step, (k, 2 * k)) == expected.tolist()
+        assert step.caches()["cache_000"][:, 0].tolist() == expected.tolist()
+
+
+def test_an_idle_slot_keeps_its_cache(step: Step) -> None:
+    run_flat(step, (3, 5), start=True)
+    for _ in range(3):
+        run_flat(step, (1, 9), ready=[True, False])
+    assert step.caches()["cache_000"][:, 0].tolist() == [6, 5]
+
+
+def test_nothing_of_old_caches_survives_a_start(step: Step) -> None:
+    step.set_caches({"cache_000": np.full((2, 1), np.nan, np.float32)})
+    assert run_flat(step, (3, 5), start=True) == [3, 5]
+
+
+def test_buffers_are_the_same_for_life(step: Step) -> None:
+    before = {**step.inputs, **step.outputs}
+    assert all(not array.any() for array in step.inputs.values()), "zeros at first"
+    addresses = {name: array.ctypes.data for name, array in before.items()}
+    for _ in range(5):
+        run_flat(step, (1, 1))
+    after = {**step.inputs, **step.outputs}
+    assert all(after[name] is before[name] for name in before)
+    assert {name: array.ctypes.data for name, array in after.items()} == addresses
+
+
+def test_caches_are_copies_that_can_be_given_back(step: Step) -> None:
+    run_flat(step, (3, 5), start=True)
+    kept = step.caches()
+    run_flat(step, (7, 7))
+    assert kept["cache_000"][:, 0].tolist() == [3, 5], "a copy"
+    step.set_caches(kept)
+    kept["cache_000"][:] = 99
+    assert run_flat(step, (1, 1)) == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("caches", "got"),
+    [
+        ({}, "nothing"),
+        ({"cache_000": np.zeros((1, 1), np.float32)}, r"float32 \[1, 1\]"),
+        ({"cache_000": np.zeros((2, 1), np.float64)}, r"float64 \[2, 1\]"),
+    ],
+)
+def test_caches_that_do_not_fit(step: Step, caches: Any, got: str) -> None:
+    with pytest.raises(StreamError, match=f"was given {got}"):
+        step.set_caches(caches)
+
+
+def test_where_the_time_of_a_call_went(step: Step) -> None:
+    assert step.times.compute_ns == 0, "before the first"
+    run_flat(step, (1, 1))
+    assert step.times.compute_ns > 0
+    on_a_device = step.info.active.startswith("tensorrt")
+    assert (step.times.upload_ns > 0) is (step.times.download_ns > 0) is on_a_device
