@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from vidtok_edge.errors import EngineMissing
 from vidtok_edge.export.bundle_files import BOTH_FP32, options_of
 from vidtok_edge.export.chunk_plans import compare_plans
 from vidtok_edge.export.comparison import Comparison
@@ -44,17 +45,23 @@ def verify_bundle(
         bundle: as written.
         model: the reference, float32, which must have the bundle's weights.
         backend: as `Bundle.encoder`; INT8 placed for TensorRT also runs on others, slowly.
-        chunk_plans: also lower graphs of twice the chunk, for a while, and mix both in one stream.
+        chunk_plans: also lower graphs of twice the chunk, for a while, and mix both in one stream;
+            not on engines, which would have to be built.
         limits: what precisions may cost.
+
+    Raises:
+        EngineMissing, EngineStale: on engines, where one of FP16 or INT8 is not there. Without
+            float32 engines PyTorch is what the others are compared with.
     """
     manifest = bundle.manifest
     comparisons: list[Comparison] = []
     results: list[Loss] = []
-    lossy = [pair for pair in _pairs(manifest) if pair[0] != "fp32"]
+    on_engines = backend.startswith("tensorrt")
+    lossy = [pair for pair in _pairs(manifest, on_engines) if pair[0] != "fp32"]
     with ExitStack() as stack:
-        if "fp32" in manifest.precisions:
-            floats = stack.enter_context(open_pair(bundle, backend))
-            comparisons += _compare_float(bundle, model, backend, floats, chunk_plans)
+        if floats := _open_floats(bundle, backend, stack):
+            plans = chunk_plans and not on_engines
+            comparisons += _compare_float(bundle, model, backend, floats, plans)
         else:
             floats = StepPair(*TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values())
         ran_on = str(floats.encoder.info)
@@ -73,14 +80,24 @@ def verify_bundle(
     return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results))
 
 
+def _open_floats(bundle: Bundle, backend: str, stack: ExitStack) -> StepPair | None:
+    if "fp32" not in bundle.manifest.precisions:
+        return None
+    try:
+        return stack.enter_context(open_pair(bundle, backend))
+    except EngineMissing:
+        return None
+
+
 def _pairs(
-    manifest: Manifest,
+    manifest: Manifest, on_engines: bool
 ) -> list[tuple[Precision, Literal["onnxruntime", "tensorrt"]]]:
     """What can be opened as a pair of graphs, in the order of the export."""
     return list(
         dict.fromkeys(
             (graph.precision, "tensorrt" if graph.placement == "tensorrt" else "onnxruntime")
             for graph in manifest.graphs
+            if not (on_engines and graph.placement == "onnxruntime")
         )
     )
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -213,7 +214,10 @@ class _Engine:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # A path, not the graph itself: its weights lie in a file beside it.
+        self.session = ort.InferenceSession(
+            content.decode(), options, providers=["CPUExecutionProvider"]
+        )
         self.inputs = {node.name: node for node in self.session.get_inputs()}
         self.nodes = self.inputs | {node.name: node for node in self.session.get_outputs()}
         self.num_io_tensors, self.library = len(self.nodes), library
@@ -270,8 +274,8 @@ class _Context:
 
 
 def fake_engine(
-    graph: GraphSpec, content: bytes, api: FakeApi, library: FakeTensorRT | None = None
+    graph: GraphSpec, file: Path, api: FakeApi, library: FakeTensorRT | None = None
 ) -> EngineStep:
-    """The ONNX graph `content` as an engine on the fake GPU."""
+    """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
-    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE)
+    return EngineStep(graph, str(file).encode(), cast(TensorRT, library), Cuda(api), HERE)

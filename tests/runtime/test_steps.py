@@ -29,7 +29,7 @@ STEPS = [
 def opened(backend: str, folder: Path) -> Step:
     graph = Bundle.load(folder).manifest.graph("encoder")
     if backend == "engine on a fake GPU":
-        return fake_engine(graph, (folder / graph.file).read_bytes(), FakeApi())
+        return fake_engine(graph, folder / graph.file, FakeApi())
     if backend.startswith("tensorrt") and present_gpu() is not None:
         from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
 

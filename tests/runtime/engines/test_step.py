@@ -35,7 +35,7 @@ def tiny_engine(
     folder: Path, api: FakeApi | None = None, library: FakeTensorRT | None = None
 ) -> EngineStep:
     graph = Bundle.load(folder).manifest.graph("encoder")
-    return fake_engine(graph, (folder / graph.file).read_bytes(), api or FakeApi(), library)
+    return fake_engine(graph, folder / graph.file, api or FakeApi(), library)
 
 
 # --- streams ----------------------------------------------------------------------------------
@@ -65,8 +65,7 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
     api, steps = FakeApi(), []
     for kind in ("encoder", "decoder"):
         graph = bundle.manifest.graph(kind)
-        data = bundle.path / graph.file
-        steps.append(fake_engine(graph, str(data).encode(), api, _FromFile(api)))
+        steps.append(fake_engine(graph, bundle.path / graph.file, api))
     encoder = StreamEncoder(bundle.manifest, steps[0])
     decoder = bundle.decoder("cpu")
     decoder._step.close()
@@ -75,15 +74,6 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
     for a, b in zip(got[0] + got[1], wanted[0] + wanted[1], strict=True):
         np.testing.assert_array_equal(a, b)
     assert not +api.live, "something was not freed"
-
-
-class _FromFile(FakeTensorRT):
-    """Takes the path of a graph for an engine, since a graph's weights lie beside it."""
-
-    def _deserialize(self, content: bytes) -> Any:
-        from fake_gpu import _Engine
-
-        return _Engine(content.decode(), self)  # type: ignore[arg-type]
 
 
 def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
@@ -201,7 +191,7 @@ def test_tensorrt_that_fails_at_the_start(tiny: Path, failing: str, message: str
 
 def test_an_engine_with_other_tensors_is_refused(tiny: Path) -> None:
     manifest = Bundle.load(tiny).manifest
-    decoder = (tiny / manifest.graph("decoder").file).read_bytes()
+    decoder = tiny / manifest.graph("decoder").file
     api = FakeApi()
     with pytest.raises(BundleMismatch, match=r"disagree on 4 tensor\(s\).*--rebuild"):
         fake_engine(manifest.graph("encoder"), decoder, api)
