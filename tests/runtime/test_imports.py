@@ -25,6 +25,7 @@ FORBIDDEN = {
     "commands": ("cli",),
 }
 NEEDS = {"onnxruntime_backend": "onnxruntime", "pictures": "PIL"}
+NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
 NEEDS |= dict.fromkeys(["clip_decoding", "clip_fit", "clip_scan", "clip_writer"], "av")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "runtime").with_suffix("").parts)
