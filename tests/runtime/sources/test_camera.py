@@ -18,7 +18,7 @@ from vidtok_edge.errors import SourceError
 from vidtok_edge.runtime.sources.camera import CameraSource, CameraTimeouts
 
 QUICK = CameraTimeouts(open_s=2, read_s=0.2)
-SIZE = (32, 48)
+SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
