@@ -34,6 +34,13 @@ def precision_list(context: click.Context, option: click.Parameter, value: str) 
     return names
 
 
+def form_list(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(comma_list(context, option, value)))
+    if not names or set(names) - {"conv2d", "conv3d"}:
+        raise click.BadParameter(f"{value!r}; allowed: conv2d, conv3d, separated by commas")
+    return names
+
+
 def rate_of(text: str | None) -> float | Literal["every-frame"] | None:
     if text is None or text == "every-frame":
         return text  # type: ignore[return-value]
