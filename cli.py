@@ -14,6 +14,7 @@ from vidtok_edge.commands.calibration import calibrate
 from vidtok_edge.commands.clips import decode, encode, reconstruct
 from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.engines import build
+from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.printing import Group
 
 __all__ = ["export_main", "main"]
@@ -32,6 +33,7 @@ def main() -> None:
 main.add_command(export)
 main.add_command(verify)
 main.add_command(variants)
+main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(build)
 main.add_command(encode)

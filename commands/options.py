@@ -21,6 +21,14 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         return height, width
 
 
+def size_list(
+    context: click.Context, option: click.Parameter, value: str
+) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        Size().convert(part, option, context) for part in value.replace(" ", "").split(",")
+    )
+
+
 def comma_list(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> tuple[str, ...]:
