@@ -1,4 +1,4 @@
-"""A file that grows while it is written: locked, and whole up to the last flush whatever happens."""
+"""A file that grows while it is written: locked, and whole up to the last flush."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP}  # some network and FUSE file systems
 class GrowingFile:
     """Collects what is written in memory, and puts it on disk in `flush`, all or nothing.
 
-    The file stays locked until `close`. What the library for MCAP asks of a stream is here: `write`,
-    `tell` and `flush`.
+    The file stays locked until `close`. What the library for MCAP asks of a stream is here:
+    `write`, `tell` and `flush`.
 
     Raises:
         RecordingBusy: another process, or another GrowingFile, holds the file; also with `force`.

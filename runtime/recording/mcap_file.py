@@ -39,6 +39,8 @@ class SourceFacts:
     """One source of a recording. `name` is as the user wrote it, without passwords."""
 
     number: int
+    count: int
+    """How many sources the recording has."""
     name: str
     tokenizer: Tokenizer
     flush_interval_s: float
@@ -53,6 +55,7 @@ class SourceFacts:
         return {
             "format": str(FORMAT),
             "source_number": str(self.number),
+            "source_count": str(self.count),
             "source": self.name,
             "flush_interval_s": repr(self.flush_interval_s),
             **self.tokenizer.to_map(),
@@ -67,13 +70,14 @@ class SourceFacts:
                 "Read it with the version of vidtok-edge that wrote it."
             )
         try:
-            number, interval = int(facts["source_number"]), float(facts["flush_interval_s"])
+            number, count = int(facts["source_number"]), int(facts["source_count"])
+            interval = float(facts["flush_interval_s"])
             name = facts["source"]
         except (KeyError, ValueError) as error:
             raise RecordingError(f"the metadata of a source is damaged: {error!r}") from None
-        if not 0 <= number < MAX_SOURCES:
-            raise RecordingError(f"source {number}; allowed: 0 to {MAX_SOURCES - 1}")
-        return cls(number, name, Tokenizer.from_map(facts), interval)
+        if not 0 <= number < count <= MAX_SOURCES:
+            raise RecordingError(f"source {number} of {count}; allowed: up to {MAX_SOURCES}")
+        return cls(number, count, name, Tokenizer.from_map(facts), interval)
 
 
 def topic_of(source: int, kind: ChannelKind) -> str:
@@ -159,13 +163,13 @@ class McapFile:
 
     def flush(self) -> None:
         """Finish the chunk and flush the stream."""
-        self._writer.flush()
+        self._writer.flush()  # type: ignore[no-untyped-call]
 
     def finish(self) -> None:
         """Write the facts once more, then the index, and flush the stream."""
-        self._writer.flush()
+        self._writer.flush()  # type: ignore[no-untyped-call]
         self.write_facts()
-        self._writer.finish()
+        self._writer.finish()  # type: ignore[no-untyped-call]
 
     def _schema(self, name: str, text: bytes) -> int:
         return int(self._writer.register_schema(name, "ros2msg", text))

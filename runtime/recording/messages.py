@@ -40,7 +40,7 @@ _MARKER = struct.Struct("<QQqqdI")
 _MAX_TEXT = 4096  # bytes
 _FP16_MAX = 65504.0
 
-LATENT_SCHEMA = b"""# One latent of a video stream. Sizes, bits per value and codebook: metadata of the channel.
+LATENT_SCHEMA = b"""# One latent of a video stream. Its sizes and codebook: channel metadata.
 uint64 index            # in its stream, from 0
 uint64 first_frame      # number of the first frame that it stands for, in its stream
 int64 capture_time_ns   # of its last frame; monotonic clock

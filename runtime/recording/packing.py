@@ -31,7 +31,7 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def pack(values: NDArray[np.int32], bits: int) -> bytes:
-    """`values`, int32 of any shape, in C order. ValueError: one needs more than `bits` bits, or < 0.
+    """`values`, int32 of any shape, in C order. ValueError: one is negative or needs more bits.
 
     >>> pack(np.array([1, 2, 3], np.int32), 4).hex()
     '2103'
@@ -44,7 +44,7 @@ def pack(values: NDArray[np.int32], bits: int) -> bytes:
 
 
 def unpack(data: bytes, count: int, bits: int) -> NDArray[np.int32]:
-    """The `count` values that `pack` wrote, int32 [count]. ValueError: `data` is not what it writes.
+    """The `count` values that `pack` wrote, int32 [count]. ValueError: it wrote something else.
 
     >>> unpack(bytes.fromhex("2103"), 3, 4)
     array([1, 2, 3], dtype=int32)
@@ -55,6 +55,5 @@ def unpack(data: bytes, count: int, bits: int) -> NDArray[np.int32]:
     ones = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     if ones[count * bits :].any():
         raise ValueError("the bits after the last value are not zero")
-    weights = np.left_shift(np.int32(1), np.arange(bits, dtype=np.int32))
-    values: NDArray[np.int32] = ones[: count * bits].reshape(count, bits) @ weights
-    return values.astype(np.int32, copy=False)
+    digits = ones[: count * bits].reshape(count, bits).astype(np.int32)
+    return digits @ np.left_shift(np.int32(1), np.arange(bits, dtype=np.int32))

@@ -111,8 +111,8 @@ class Tokenizer:
         """RecordingError unless `bundle` is of this tokenizer; precision may differ."""
         other = Tokenizer.of(bundle)
         free = {"precision", "toolkit_version"}
-        differ = [f.name for f in fields(self)
-                  if f.name not in free and getattr(self, f.name) != getattr(other, f.name)]  # fmt: skip
+        names = [field.name for field in fields(self) if field.name not in free]
+        differ = [name for name in names if getattr(self, name) != getattr(other, name)]
         if differ:
             raise RecordingError(
                 f"The recording was written by {self}; the bundle is {other}. They differ in "

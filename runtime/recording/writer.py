@@ -82,7 +82,7 @@ class RecordingWriter:
         self._failed: OutputNotWritable | None = None
         self._closed = False
         facts = [
-            SourceFacts(number, _without_password(name), tokenizer, flush_interval_s)
+            SourceFacts(number, len(sources), _without_password(name), tokenizer, flush_interval_s)
             for number, name in enumerate(sources)
         ]
         self._file = GrowingFile(path, force)
