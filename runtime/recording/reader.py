@@ -120,23 +120,46 @@ class Recording:
             if (entry := self.entry(message, source)) is not None:
                 yield entry
 
+    def stream_start(self, source: int, at_ns: int) -> int | None:
+        """`log_time_ns` of the last marker up to `at_ns` that begins a stream of `source`."""
+        for chunk in sorted(self._chunks, key=lambda c: c.start_ns, reverse=True):
+            if chunk.start_ns > at_ns:
+                continue
+            begins = [
+                entry.log_time_ns
+                for message in self._messages_in(chunk)
+                if (entry := self.entry(message, source)) is not None
+                and isinstance(entry, Marker)
+                and entry.starts_stream
+                and entry.log_time_ns <= at_ns
+            ]
+            if begins:
+                return max(begins)
+        return None
+
     def messages(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
         """The MCAP messages, chunk by chunk; at most one chunk is in memory."""
         for chunk in self._chunks:
             early = start_ns is not None and chunk.end_ns < start_ns
             if early or (end_ns is not None and chunk.start_ns >= end_ns):
                 continue
-            content = self._scan.chunk(chunk)
-            if content is None:
-                self.damage.append(Damage(chunk.offset, chunk.length))
-                continue
-            for record in records_of(content):
-                if isinstance(record, Channel):
-                    self._name_channel(record)
-                elif isinstance(record, Message):
-                    late = end_ns is not None and record.log_time >= end_ns
-                    if not late and (start_ns is None or record.log_time >= start_ns):
-                        yield record
+            for message in self._messages_in(chunk):
+                late = end_ns is not None and message.log_time >= end_ns
+                if not late and (start_ns is None or message.log_time >= start_ns):
+                    yield message
+
+    def _messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
+        content = self._scan.chunk(chunk)
+        if content is None:
+            damage = Damage(chunk.offset, chunk.length)
+            if damage not in self.damage:
+                self.damage.append(damage)
+            return
+        for record in records_of(content):
+            if isinstance(record, Channel):
+                self._name_channel(record)
+            elif isinstance(record, Message):
+                yield record
 
     def channel(self, message: Message) -> tuple[int, ChannelKind] | None:
         """Source and kind of a message; None: it is not ours."""
