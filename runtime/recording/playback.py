@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import median
 from typing import IO, Any
@@ -195,8 +195,8 @@ def replay(
         fps: of the clip; None: as `frame_rate` says.
 
     Raises:
-        RecordingError: not a recording, or of another tokenizer than the bundle's.
-        UsageError: no frame lies between the times.
+        RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
+            lies between the times.
     """
     if bundle.manifest.io != "uint8":
         raise UsageError(
@@ -241,7 +241,7 @@ def _write(
         )
     written = 0
     if not isinstance(output, str | os.PathLike):
-        for frame in _chained(first, frames):
+        for frame in chain([first], frames):
             output.write(np.ascontiguousarray(frame.pixels).tobytes())
             written += 1
         output.flush()
@@ -250,12 +250,7 @@ def _write(
 
     height, width = first.pixels.shape[:2]
     with ClipWriter(Path(output), fps=fps, size=(height, width), force=force) as clip:
-        for frame in _chained(first, frames):
+        for frame in chain([first], frames):
             clip.write(frame.pixels)
             written += 1
     return written
-
-
-def _chained(first: PlayedFrame, rest: Iterator[PlayedFrame]) -> Iterator[PlayedFrame]:
-    yield first
-    yield from rest
