@@ -1,4 +1,4 @@
-"""Recordings made for tests: two small cameras, tokens that say which source and latent they are."""
+"""Recordings made for tests: small cameras, whose tokens say which source and latent they are."""
 
 from __future__ import annotations
 
