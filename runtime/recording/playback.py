@@ -88,7 +88,7 @@ class Playback:
     ) -> Iterator[tuple[int, PlayedFrame]]:
         due: tuple[int, int] | None = None  # stream and index that would continue
         times: deque[int] = deque()
-        pushed = 0
+        pushed, tail = 0, False
         last: RecordedLatent | None = None
         window = 1 if self.decoder.framing.causal else self.decoder.manifest.chunk
 
@@ -99,7 +99,8 @@ class Playback:
                 yield at, PlayedFrame(picture.pixels, time_s, latent)
 
         for latent in self._latents(from_ns):
-            if (latent.stream, latent.index) != due:
+            # After a tail only the empty rest of its window can follow.
+            if (latent.stream, latent.index) != due or (tail and latent.frames_real):
                 if last is not None:
                     yield from shown(self._finish(pushed % window == 0), last)
                 times.clear()
@@ -116,7 +117,7 @@ class Playback:
             pushed += 1
             yield from shown(pictures, latent)
             tail = real < share
-            due = None if tail else (latent.stream, latent.index + 1)
+            due = (latent.stream, latent.index + 1)
             last = latent
             if end_ns is not None and frame_times and frame_times[0] >= end_ns:
                 break
