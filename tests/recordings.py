@@ -55,7 +55,7 @@ def write(writer: RecordingWriter, source: int, given: Latents, *, wall_jump_ns:
 
 def record(
     path: Path, count: int = 30, *, sources: int = 2, tokenizer: Tokenizer = FSQ,
-    chunk: int = 5, key: int | None = None, end: bool = True, force: bool = False,
+    chunk: int = 5, key: int | None = None, end: bool = True, force: bool = False, fps: float = 40,
 ) -> Path:  # fmt: skip
     """A recording of `count` latents per source, a chunk of the file every `chunk` latents.
 
@@ -64,7 +64,7 @@ def record(
     names = [f"rtsp://me:secret@cam{n}/live" for n in range(sources)]
     with RecordingWriter(path, tokenizer, names, flush_interval_s=1000, force=force) as writer:
         for source in range(sources):
-            writer.start(source, "start", 0, WALL, fps=40)
+            writer.start(source, "start", 0, WALL, fps=fps)
         for i in range(count):
             for source in range(sources):
                 if key and i and i % key == 0:

@@ -81,7 +81,8 @@ class GrowingFile:
                     f"{self.path} was removed while it was written, or its folder was. Nothing of "
                     "it is safe. Record to a folder that stays."
                 )
-            self._append(data)
+            if data:
+                self._append(data)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._fd, self.safe_bytes)

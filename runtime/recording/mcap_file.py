@@ -24,7 +24,19 @@ try:
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
-__all__ = ["CHUNK_BYTES", "METADATA", "PROFILE", "McapFile", "SourceFacts"]
+__all__ = [
+    "CHUNK_BYTES",
+    "MAX_SOURCES",
+    "METADATA",
+    "PROFILE",
+    "ChannelKind",
+    "McapFile",
+    "SourceFacts",
+    "channel_of",
+    "checksum",
+    "source_of",
+    "topic_of",
+]
 
 PROFILE = "x-vidtok-edge"
 METADATA = "vidtok_edge.source"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
@@ -34,7 +35,7 @@ class Recording:
     first event, and run with the monotonic clock from there.
 
     Attributes:
-        sources: by number; one whose facts are lost is missing.
+        sources: by number; one whose facts are lost is called unknown.
         indexed: the file was finished and has its index; else it was read through to find the
             chunks.
         damage: bytes that could not be read. It grows while entries are read.
@@ -53,6 +54,10 @@ class Recording:
             self._walk()
         if not self.sources:
             raise RecordingError(_nothing_in(scan))
+        known = next(iter(self.sources.values()))
+        for number in range(known.count):  # all share the tokenizer: only a name can be lost
+            self.sources.setdefault(number, replace(known, number=number, name="unknown"))
+        self.sources = dict(sorted(self.sources.items()))
         kinds: tuple[ChannelKind, ...] = ("latents", "markers")
         for number in self.sources:
             for kind in kinds:

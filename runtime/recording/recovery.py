@@ -103,6 +103,7 @@ class _Tally:
         self.sources = {n: RecoveredSource(n, s.name) for n, s in recording.sources.items()}
         self.last: dict[int, Entry] = {}
         self._channels: dict[tuple[int, ChannelKind], _Channel] = {}
+        self._next_latent: dict[int, tuple[int, int]] = {}
 
     def add(self, message: Message, entry: Entry) -> None:
         now = message.log_time
@@ -117,15 +118,25 @@ class _Tally:
         channel.next_sequence, channel.time_ns = message.sequence + 1, now
         self.last[entry.source] = entry
         source.ended = isinstance(entry, Marker) and entry.kind == "end"
-        if not is_latent:
+        if isinstance(entry, Marker):
             source.lost_markers += missing
-            return
-        source.latents += 1
+            if not source.ended:
+                return
+            missing = self._missing_before(entry)
+            before = self._channels.get((entry.source, "latents"), channel).time_ns or now
+        else:
+            source.latents += 1
+            self._next_latent[entry.source] = (entry.stream, entry.index + 1)
         source.lost_latents += missing
         if missing and len(source.gaps) < _MOST_GAPS:
             source.gaps.append(
                 Gap((before - self.start_ns) / 1e9, max(0, now - before) / 1e9, missing)
             )
+
+    def _missing_before(self, end: Marker) -> int:
+        """Latents that the end marker counts in its stream, and that are not there."""
+        stream, index = self._next_latent.get(end.source, (end.stream, 0))
+        return max(0, end.index - (index if stream == end.stream else 0))
 
     def next_marker(self, source: int) -> int:
         """Number of the next message in the source's channel of markers."""

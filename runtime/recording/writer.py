@@ -46,6 +46,8 @@ class RecordingWriter:
     a wall clock that jumps does no harm, because the file is sorted by a time of its own: the wall
     time of the first event plus the monotonic time since then.
 
+    Not safe for use from several threads at once.
+
     Args:
         path: the file; it is written in place, and locked.
         tokenizer: of the encoder.

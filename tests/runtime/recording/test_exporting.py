@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from recordings import FSQ, KL, PER_LATENT, WALL, latents, record, values_of, write
 
@@ -151,4 +151,4 @@ def test_a_recording_without_latents_is_refused(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mcap", 0)
     for format in ("npz", "webdataset", "lerobot"):
         with pytest.raises(RecordingError, match="no latent"):
-            export_recording(path, tmp_path / "out", format)  # type: ignore[arg-type]
+            export_recording(path, tmp_path / "out", format)

@@ -20,7 +20,7 @@ from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.mcap_file import checksum
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.reader import Entry, Recording
-from vidtok_edge.runtime.recording.scan import MAX_RECORD_BYTES, Scan
+from vidtok_edge.runtime.recording.scan import MAX_RECORD_BYTES, ChunkPlace, Scan
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,12 @@ def test_a_range_of_time_reads_only_its_chunks(
     with Recording.open(whole) as recording:
         read_chunks: list[int] = []
         chunk = Scan.chunk
-        monkeypatch.setattr(
-            Scan, "chunk", lambda scan, place: (read_chunks.append(place.offset), chunk(scan, place))[1]
-        )  # fmt: skip
+
+        def counted(scan: Scan, place: ChunkPlace) -> bytes | None:
+            read_chunks.append(place.offset)
+            return chunk(scan, place)
+
+        monkeypatch.setattr(Scan, "chunk", counted)
         start, end = WALL + 12 * PER_LATENT, WALL + 14 * PER_LATENT
         got = [e.index for e in recording.entries(1, start_ns=start, end_ns=end)]
     assert got == [12, 13] and len(read_chunks) == 1
@@ -287,7 +290,7 @@ def test_reading_an_hour_holds_a_chunk_at_a_time(tmp_path: Path) -> None:
     for use_index in (True, False):
         with Recording.open(path, use_index=use_index) as recording:
             assert sum(1 for _ in recording.entries()) == 3004
-            peak = peak_bytes(lambda: sum(1 for _ in recording.entries()))  # noqa: B023
+            peak = peak_bytes(lambda: sum(1 for _ in recording.entries()))
         assert peak < 200_000  # the file has 400 kB, a chunk 3 kB
 
 

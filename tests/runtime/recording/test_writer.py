@@ -144,8 +144,10 @@ def test_the_second_process_on_a_file_is_refused(tmp_path: Path) -> None:
     with RecordingWriter(path, FSQ, ["cam"]) as writer:
         writer.start(0, "start", 0, WALL)
         writer.flush()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        )
         assert "RecordingBusy" in done.stderr and "another process" in done.stderr
         with pytest.raises(RecordingBusy):
             RecordingWriter(path, FSQ, ["cam"])
