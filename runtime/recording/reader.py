@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
 
-from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
-
-from vidtok_edge.errors import RecordingError
+from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.mcap_file import (
     ChannelKind,
     SourceFacts,
@@ -18,6 +16,11 @@ from vidtok_edge.runtime.recording.mcap_file import (
 )
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.scan import ChunkPlace, Damage, Scan, records_of
+
+try:
+    from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
+except ImportError:
+    raise MissingDependency("mcap", "record", "A recording") from None
 
 __all__ = ["Entry", "Recording"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 import zlib
@@ -195,6 +196,20 @@ def test_a_length_of_gigabytes_allocates_nothing(whole: Path, tmp_path: Path, si
     path = tmp_path / "large.mcap"
     path.write_bytes(data)
     assert len(read(path)) == 64 - 10
+    assert peak_bytes(lambda: read(path)) < 8 << 20
+
+
+def test_a_chunk_of_more_than_64_mib_is_not_read(whole: Path, tmp_path: Path) -> None:
+    """Also where the file is as long as the chunk claims."""
+    data = bytearray(whole.read_bytes())
+    with Recording.open(whole) as recording:
+        place = recording._chunks[5]
+    size = 150 << 20
+    for offset, less in ((1, 0), (9 + 16, 40), (9 + 32, 40)):
+        struct.pack_into("<Q", data, place.offset + offset, size - less)
+    path = tmp_path / "sparse.mcap"
+    path.write_bytes(data[: place.offset + place.length])
+    os.truncate(path, 200 << 20)
     assert peak_bytes(lambda: read(path)) < 8 << 20
 
 
