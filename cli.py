@@ -14,7 +14,9 @@ from vidtok_edge.commands.calibration import calibrate
 from vidtok_edge.commands.clips import decode, encode, reconstruct
 from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.engines import build
+from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.printing import Group
+from vidtok_edge.commands.recordings import export_recording, recover, replay
 
 __all__ = ["export_main", "main"]
 
@@ -32,11 +34,15 @@ def main() -> None:
 main.add_command(export)
 main.add_command(verify)
 main.add_command(variants)
+main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(build)
 main.add_command(encode)
 main.add_command(decode)
 main.add_command(reconstruct)
+main.add_command(recover)
+main.add_command(replay)
+main.add_command(export_recording)
 main.add_command(doctor)
 
 export_main = export

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vidtok_edge.calib.policy import Level, Policy
+from vidtok_edge.calib.policy import DEFAULT_POLICY, Level, Policy
 from vidtok_edge.calib.ranges import LayerRanges, Ranges, TensorRanges
 from vidtok_edge.export.affine import Affine
 from vidtok_edge.export.kernels import Grids
-from vidtok_edge.export.numerics import Numerics
-from vidtok_edge.export.step import Kind
+from vidtok_edge.export.numerics import FP16, FP32, Numerics
+from vidtok_edge.export.step import Kind, StepOptions
+from vidtok_edge.export.work import multiply_adds
+from vidtok_edge.runtime.manifest import Precision
+from vidtok_edge.vidtok_ref import Variant
 
-__all__ = ["int8_numerics"]
+__all__ = ["int8_numerics", "planned_numerics"]
 
 
 def int8_numerics(
@@ -34,6 +37,25 @@ def int8_numerics(
         if level != "float"
     }
     return Numerics("int8", placement, grids)
+
+
+def planned_numerics(
+    variant: Variant, options: StepOptions, kind: Kind, precision: Precision
+) -> Numerics:
+    """The arithmetic of a graph that is not there yet: INT8 for engines, by the default policy.
+
+    Its ranges are made up, so it serves to count with, not to compute.
+    """
+    if precision != "int8":
+        return FP32 if precision == "fp32" else FP16
+    levels = DEFAULT_POLICY.levels(list(multiply_adds(variant, options, kind)))
+    made_up = Affine.symmetric(1.0)
+    grids = {
+        name: Grids(made_up, None, level == "int8", False)
+        for name, level in levels.items()
+        if level != "float"
+    }
+    return Numerics("int8", "tensorrt", grids)
 
 
 def _grids(layer: LayerRanges, level: Level, placement: str) -> Grids:

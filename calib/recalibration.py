@@ -133,6 +133,8 @@ class Recalibrated:
     policy: Path
     sensitivity: Sensitivity | None
     report: ParityReport
+    other_reports: tuple[ParityReport, ...] = ()
+    """Of the same graphs in other forms."""
 
 
 def plan_recalibration(bundle: Bundle, request: RecalibrationRequest) -> RecalibrationPlan:
@@ -183,10 +185,16 @@ def recalibrate(
             bundle, model, options, calibration, request, levels, bar
         )
     numerics = int8_graphs(calibration.ranges, policy)
-    written = _replace_graphs(bundle, model, numerics, stage)
+    written = [_replace_graphs(bundle, model, numerics, stage)]
+    for_engines = [pair for pair in numerics if pair["encoder"].placement == "tensorrt"]
+    for form in bundle.other_forms():
+        written.append(_replace_graphs(form, model, for_engines, stage))
     saved = policy.save(bundle.path, levels)
-    with stage("verification", None):
-        report = verify_written(written, request.checkpoint, limits=_limits(request.budget))
+    reports = []
+    for form in written:
+        with stage("verification", None):
+            limits = _limits(request.budget)
+            reports.append(verify_written(form, request.checkpoint, limits=limits))
     return Recalibrated(
         Bundle.load(bundle.path),
         calibration,
@@ -194,7 +202,8 @@ def recalibrate(
         work.int8_share(levels),
         saved,
         sensitivity,
-        report,
+        reports[0],
+        tuple(reports[1:]),
     )
 
 

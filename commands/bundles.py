@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vidtok_edge.commands.options import Size, precision_list
+from vidtok_edge.commands.options import Size, form_list, precision_list
 from vidtok_edge.commands.printing import (
     Command,
     describe,
@@ -21,6 +21,7 @@ from vidtok_edge.commands.printing import (
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan, StepOptions
+    from vidtok_edge.export.forms import FormName
     from vidtok_edge.runtime.manifest import Precision
     from vidtok_edge.vidtok_ref import VidTok
 
@@ -51,9 +52,10 @@ OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --check
 )
 @click.option(
     "--form",
-    type=click.Choice(["conv2d", "conv3d"]),
+    callback=form_list,
     default="conv2d",
-    help="Layout of the computation; neither has been measured on a GPU.",
+    metavar="conv2d,conv3d",
+    help="Layout of the computation. The second is for engines: `build --form auto` measures both.",
 )
 @click.option(
     "--io",
@@ -77,7 +79,7 @@ def export(
     streams: int,
     chunk: int | None,
     precision: tuple[Precision, ...],
-    form: Literal["conv2d", "conv3d"],
+    form: tuple[FormName, ...],
     io: Literal["uint8", "float"],
     output: Path | None,
     seed: int,
@@ -89,11 +91,13 @@ def export(
     from vidtok_edge.export import ExportRequest, StepOptions, export_bundle, plan_export
     from vidtok_edge.vidtok_ref import EMBEDDED
 
-    request = ExportRequest(variant, output or Path(f"vidtok-{variant}"), checkpoint,
-                            precisions=precision, force=force, seed=seed)  # fmt: skip
+    request = ExportRequest(
+        variant, output or Path(f"vidtok-{variant}"), checkpoint, other_forms=form[1:],
+        precisions=precision, force=force, seed=seed,
+    )  # fmt: skip
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
-    request = request.with_options(StepOptions(*size, streams, latents, form, io))
+    request = request.with_options(StepOptions(*size, streams, latents, form[0], io))
     click.echo(
         f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
     )
@@ -108,10 +112,12 @@ def export(
         _print_plan(plan_export(request), request.output)
         return
     exported = export_bundle(request, stage, _default_int8)
-    print_report(exported.report)
+    for report in (exported.report, *exported.other_reports):
+        print_report(report)
     print_precisions(exported)
     click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
-    require_passed(exported.report, f"{request.output} was written and is marked unverified")
+    for report in (exported.report, *exported.other_reports):
+        require_passed(report, f"{request.output} was written and is marked unverified")
 
 
 @click.command()
@@ -137,12 +143,14 @@ def verify(
     from vidtok_edge.runtime import Bundle
 
     loaded = Bundle.load(bundle, check_hashes=True)
-    click.echo(describe(loaded.manifest))
-    with stage("verification", None):
-        limits = limits_with(min_tokens, min_psnr, max_loss_db)
-        report = verify_written(loaded, checkpoint, backend, limits)
-    print_report(report)
-    require_passed(report, f"{bundle} is marked unverified")
+    others = [] if backend.startswith("tensorrt") else loaded.other_forms(check_hashes=True)
+    limits = limits_with(min_tokens, min_psnr, max_loss_db)
+    for form in (loaded, *others):
+        click.echo(describe(form.manifest))
+        with stage("verification", None):
+            report = verify_written(form, checkpoint, backend, limits)
+        print_report(report)
+        require_passed(report, f"{form.path} is marked unverified")
 
 
 @click.command()

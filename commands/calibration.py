@@ -109,8 +109,9 @@ def calibrate(
         return
     done = recalibrate(loaded, request, stage, frame_bar)
     _print_recalibrated(done)
-    print_report(done.report)
-    require_passed(done.report, f"{bundle} has new INT8 graphs and is marked unverified")
+    for report in (done.report, *done.other_reports):
+        print_report(report)
+        require_passed(report, f"{bundle} has new INT8 graphs and is marked unverified")
 
 
 def _print_calibration_plan(plan: RecalibrationPlan, request: RecalibrationRequest) -> None:

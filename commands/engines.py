@@ -36,6 +36,12 @@ from vidtok_edge.commands.printing import stage
 @click.option(
     "--optimization", type=int, metavar="0..5", help="How much TensorRT tries.  [default: its own]"
 )
+@click.option(
+    "--form",
+    type=click.Choice(["auto"]),
+    help="Build every form of the bundle here, measure, keep the fastest; INT8 only where it is "
+    "faster than FP16.",
+)
 @click.option("--rebuild", is_flag=True, help="Build again what is there and fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 def build(
@@ -45,6 +51,7 @@ def build(
     gpu: tuple[str, ...],
     workspace: int | None,
     optimization: int | None,
+    form: Literal["auto"] | None,
     rebuild: bool,
     dry_run: bool,
 ) -> None:
@@ -55,16 +62,27 @@ def build(
         build_engines,
         plan_engines,
     )
+    from vidtok_edge.export.engine_choice import build_fastest, plan_forms
 
-    options = BuilderOptions(workspace, optimization)
-    plan = plan_engines(BuildRequest(bundle, target, precision, gpu, options, rebuild))
-    for engine in plan.engines:
-        if not engine:
-            click.echo(f"{engine.path.name:<40} kept: it fits its graph and {engine.host}")
-        elif dry_run:
-            click.echo(f"{engine.path.name:<40} would be built: {engine.why}")
+    request = BuildRequest(
+        bundle, target, precision, gpu, BuilderOptions(workspace, optimization), rebuild
+    )
+    plans = plan_forms(request) if form else [plan_engines(request)]
+    for plan in plans:
+        for engine in plan.engines:
+            name = f"{engine.path.name:<40}" + (f" {engine.graph.form}" if form else "")
+            if not engine:
+                click.echo(f"{name} kept: it fits its graph and {engine.host}")
+            elif dry_run:
+                click.echo(f"{name} would be built: {engine.why}")
     if dry_run:
         return
+    if form:
+        for choice in build_fastest(plans, lambda name, path: stage(f"{name:<40}", path)):
+            beaten = ", ".join(map(str, choice.slower)) or "nothing to compare with"
+            click.echo(f"{choice.kept.engine.path.name:<40} {choice.kept}; slower: {beaten}")
+        return
+    [plan] = plans
     built = build_engines(plan, lambda name, path: stage(f"{name:<40}", path))
     for engine, file in zip(plan.engines, built, strict=True):
         if engine:

@@ -21,6 +21,14 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         return height, width
 
 
+def size_list(
+    context: click.Context, option: click.Parameter, value: str
+) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        Size().convert(part, option, context) for part in value.replace(" ", "").split(",")
+    )
+
+
 def comma_list(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> tuple[str, ...]:
@@ -31,6 +39,13 @@ def precision_list(context: click.Context, option: click.Parameter, value: str) 
     names = tuple(dict.fromkeys(comma_list(context, option, value)))
     if not names or set(names) - {"fp32", "fp16", "int8"}:
         raise click.BadParameter(f"{value!r}; allowed: fp32, fp16, int8, separated by commas")
+    return names
+
+
+def form_list(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(comma_list(context, option, value)))
+    if not names or set(names) - {"conv2d", "conv3d"}:
+        raise click.BadParameter(f"{value!r}; allowed: conv2d, conv3d, separated by commas")
     return names
 
 

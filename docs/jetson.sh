@@ -41,7 +41,11 @@ if [[ ! -x $venv/bin/python ]]; then
     say "virtual environment $venv, which sees the system's TensorRT"
     python3 -m venv --system-site-packages "$venv" || fail "no venv: sudo apt install python3-venv"
 fi
-"$venv/bin/python" -m pip install --quiet --upgrade "$wheel"
+case $(readlink -f /usr/local/cuda) in
+    *cuda-12*) bindings='cuda-bindings>=12.6,<13' ;;
+    *) bindings='cuda-bindings>=13,<14' ;;
+esac
+"$venv/bin/python" -m pip install --quiet --upgrade "$wheel" "$bindings"
 
 if [[ -n ${POWER:-} ]]; then
     say "power mode $POWER, fixed clocks"
@@ -52,6 +56,6 @@ if command -v nvpmodel >/dev/null; then
     nvpmodel -q 2>/dev/null || say "power mode unknown"
 fi
 
-"$venv/bin/vidtok-edge" doctor || true # without ONNX Runtime it exits 4, and engines can be built
+"$venv/bin/vidtok-edge" doctor || true # says what is missing; engines can be built all the same
 say "engines: minutes each"
 "$venv/bin/vidtok-edge" build "$bundle" --target tensorrt "$@"

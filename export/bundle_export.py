@@ -13,6 +13,7 @@ import torch
 
 from vidtok_edge import __version__
 from vidtok_edge.export.bundle_files import BOTH_FP16, BOTH_FP32, write_graphs, write_manifest
+from vidtok_edge.export.forms import FormName
 from vidtok_edge.export.interface import KINDS, Interface, interface_of
 from vidtok_edge.export.numerics import Numerics
 from vidtok_edge.export.parity import ParityReport
@@ -20,6 +21,7 @@ from vidtok_edge.export.stage import Stage, no_stage
 from vidtok_edge.export.step import Kind, StepOptions
 from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.bundle import FORMS
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest import Precision, WeightsFacts
 from vidtok_edge.vidtok_ref import EMBEDDED, Variant, VidTok, load_weights, variant_by_name
@@ -47,6 +49,8 @@ class ExportRequest:
         output: the folder to write.
         force: replace a bundle that is there.
         seed: of random weights.
+        other_forms: in which the graphs for engines are written as well, to choose from where they
+            will run.
     """
 
     variant: str
@@ -56,6 +60,7 @@ class ExportRequest:
     precisions: tuple[Precision, ...] = ("fp32",)
     force: bool = False
     seed: int = 0
+    other_forms: tuple[FormName, ...] = ()
 
     def with_options(self, options: StepOptions) -> ExportRequest:
         """The same request with other options."""
@@ -87,6 +92,8 @@ class Exported:
 
     bundle: Bundle
     report: ParityReport
+    other_reports: tuple[ParityReport, ...] = ()
+    """Of the same graphs in other forms."""
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
@@ -129,7 +136,8 @@ def export_bundle(
         CalibrationError: INT8 cannot represent what the model computes.
         OutputNotWritable: the bundle cannot be written.
     """
-    request.options.check(request.resolved)
+    for form in (request.options.form, *request.other_forms):
+        replace(request.options, form=form).check(request.resolved)
     with write_folder_beside(request.output, request.force) as folder:
         with stage("weights", None):
             model, origin = load_weights(request.variant, request.checkpoint, request.seed)
@@ -142,12 +150,32 @@ def export_bundle(
                     numerics += int8(model, request.options, origin.sha256, folder)
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
-        bundle = write_graphs(model, request.options, folder, weights, stage, numerics)
-        with stage("verification", None):
-            report = verify_bundle(bundle, model)
-        report.write(folder / PARITY_REPORT, machine_facts())
-        write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
-    return Exported(Bundle.load(request.output), report)
+        report = _write_verified(folder, model, request.options, weights, numerics, stage)
+        for_engines = [pair for pair in numerics if pair["encoder"].placement != "onnxruntime"]
+        others = []
+        for form in request.other_forms:
+            nested = folder / FORMS / form
+            nested.mkdir(parents=True)
+            options = replace(request.options, form=form)
+            others.append(_write_verified(nested, model, options, weights, for_engines, stage))
+    return Exported(Bundle.load(request.output), report, tuple(others))
+
+
+def _write_verified(
+    folder: Path,
+    model: VidTok,
+    options: StepOptions,
+    weights: WeightsFacts,
+    numerics: Sequence[Mapping[Kind, Numerics]],
+    stage: Stage,
+) -> ParityReport:
+    """Write graphs, report and manifest into `folder`; the manifest has the verdict."""
+    bundle = write_graphs(model, options, folder, weights, stage, numerics)
+    with stage("verification", None):
+        report = verify_bundle(bundle, model)
+    report.write(folder / PARITY_REPORT, machine_facts())
+    write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
+    return report
 
 
 def machine_facts() -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from vidtok_edge.errors import OutputNotWritable
 from vidtok_edge.runtime.engines.sidecar import ENGINES, EngineHost, EngineSidecar
 from vidtok_edge.runtime.files import write_beside
 
-__all__ = ["prepare_folder", "read_timing", "write_engine", "write_timing"]
+__all__ = ["drop_engine", "prepare_folder", "read_timing", "write_engine", "write_sidecar",
+           "write_timing"]  # fmt: skip
 
 _ABANDONED = 3600.0
 """Seconds after which a temporary file belongs to a build that was killed: writing takes a few."""
@@ -53,6 +54,18 @@ def write_engine(path: Path, engine: memoryview, sidecar: EngineSidecar) -> None
     ):
         blob.write_bytes(engine)
         facts.write_text(sidecar.to_json(), encoding="utf-8")
+
+
+def write_sidecar(path: Path, sidecar: EngineSidecar) -> None:
+    """Replace the sidecar of the engine at `path`."""
+    with write_beside(path.with_suffix(".json"), force=True) as facts:
+        facts.write_text(sidecar.to_json(), encoding="utf-8")
+
+
+def drop_engine(path: Path) -> None:
+    """Remove an engine and its sidecar."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def read_timing(bundle: Path, host: EngineHost) -> bytes:

@@ -32,13 +32,21 @@ def open_pair(
     precision: Precision = "fp32",
     placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
 ) -> Iterator[StepPair]:
-    """Load two graphs of `bundle`; closed when the block ends."""
-    graphs = [bundle.manifest.graph(kind, precision, placement) for kind in KINDS]
+    """Load two graphs of `bundle`; closed when the block ends.
+
+    `auto` is ONNX Runtime here: engines are verified when they are asked for.
+    """
     with ExitStack() as stack:
-        encoder, decoder = (
-            stack.enter_context(open_step(bundle.path, graph, backend)) for graph in graphs
-        )
-        yield StepPair(encoder, decoder)
+        steps = []
+        for kind in KINDS:
+            if backend.startswith("tensorrt"):
+                step = bundle.step(kind, backend, precision)
+            else:
+                graph = bundle.manifest.graph(kind, precision, placement)
+                name = "onnxruntime" if backend == "auto" else backend
+                step = open_step(bundle.path, graph, name)
+            steps.append(stack.enter_context(step))
+        yield StepPair(*steps)
 
 
 def poison(step: Step) -> None:

@@ -44,7 +44,8 @@ def verify_bundle(
     Args:
         bundle: as written.
         model: the reference, float32, which must have the bundle's weights.
-        backend: as `Bundle.encoder`; INT8 placed for TensorRT also runs on others, slowly.
+        backend: as `Bundle.encoder`, but `auto` is ONNX Runtime. INT8 placed for TensorRT also runs
+            on others, slowly.
         chunk_plans: also lower graphs of twice the chunk, for a while, and mix both in one stream;
             not on engines, which would have to be built.
         limits: what precisions may cost.

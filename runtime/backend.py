@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -104,14 +104,14 @@ class Step(Protocol):
 
 
 def open_step(
-    folder: Path, graph: GraphSpec, backend: str = "auto", *, threads: int | None = None
+    folder: Path, graph: GraphSpec, backend: str = "onnxruntime", *, threads: int | None = None
 ) -> Step:
     """Load `graph` of the bundle in `folder` on `backend`.
 
     Args:
         folder: the bundle's.
         graph: what the manifest says about it.
-        backend: one of `BACKENDS`; `auto`: CUDA where ONNX Runtime has it, else the CPU.
+        backend: one of `BACKENDS`, or `onnxruntime`: CUDA where it has it, else the CPU.
         threads: CPU threads of one call; ONNX Runtime's choice where None.
 
     Raises:
@@ -121,7 +121,7 @@ def open_step(
         BundleMismatch: the graph is not what the manifest says.
         EngineMissing, EngineStale: there is no engine that fits.
     """
-    if backend != "auto" and backend not in BACKENDS:
+    if backend not in (*BACKENDS, "onnxruntime"):
         raise UsageError(f"There is no backend {backend!r}; use auto, {', '.join(BACKENDS)}.")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
@@ -139,32 +139,27 @@ def open_step(
     return OnnxRuntimeStep(graph, folder / graph.file, backend, threads)
 
 
-def open_fastest(
-    folder: Path,
-    graph_for: Callable[[Literal["onnxruntime", "tensorrt"]], GraphSpec],
-    threads: int | None = None,
-) -> Step:
+def open_fastest(opened: Callable[[str], Step]) -> Step:
     """An engine where one fits this GPU, else CUDA where ONNX Runtime has it, else the CPU.
 
     Nothing is compiled: an engine is there or is not. An engine that is there and cannot be used
     is a fallback, and `Step.info` says why; one that is not there is none.
 
     Args:
-        folder: the bundle's.
-        graph_for: the graph to open, by what shall run it.
+        opened: opens the step on a backend; on ONNX Runtime's fastest for `onnxruntime`.
     """
     passed_over = []
     if present_gpu() is not None:
         for target in ("tensorrt", "tensorrt-rtx"):
             try:
-                return open_step(folder, graph_for("tensorrt"), target)
+                return opened(target)
             except (EngineMissing, MissingDependency):
                 continue
             except (BackendUnavailable, BundleError, DeviceError) as error:
                 passed_over.append(f"{target}: {error}")
-    step = open_step(folder, graph_for("onnxruntime"), threads=threads)
+    step = opened("onnxruntime")
     passed_over += [step.info.fell_back] if step.info.fell_back else []
-    step.info = replace(step.info, fell_back="; ".join(passed_over))
+    step.info = replace(step.info, asked="auto", fell_back="; ".join(passed_over))
     return step
 
 

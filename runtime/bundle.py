@@ -11,17 +11,21 @@ from vidtok_edge.errors import (
     BundleError,
     BundleFileChanged,
     BundleFileMissing,
+    BundleMismatch,
     BundleMissing,
     BundlePathEscapes,
+    EngineMissing,
 )
 from vidtok_edge.runtime.backend import Step, open_fastest, open_step
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 
-__all__ = ["MANIFEST", "Bundle", "sha256_of"]
+__all__ = ["FORMS", "MANIFEST", "Bundle", "sha256_of"]
 
 MANIFEST = "manifest.json"
+FORMS = "forms"
+"""Folder of a bundle with the same graphs in other forms, each a bundle of its own; for engines."""
 _LARGEST_MANIFEST = 1 << 24  # bytes; a real one has about 20,000
 
 
@@ -84,30 +88,62 @@ class Bundle:
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
         """
-        return StreamEncoder(self.manifest, self._open("encoder", backend, precision, threads))
+        return StreamEncoder(self.manifest, self.step("encoder", backend, precision, threads))
 
     def decoder(
         self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
     ) -> StreamDecoder:
         """A streaming decoder; arguments as `encoder`."""
-        return StreamDecoder(self.manifest, self._open("decoder", backend, precision, threads))
+        return StreamDecoder(self.manifest, self.step("decoder", backend, precision, threads))
 
-    def _open(
+    def step(
         self,
         kind: Literal["encoder", "decoder"],
-        backend: str,
-        precision: str | None,
-        threads: int | None,
+        backend: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
     ) -> Step:
-        def graph_for(placement: Literal["onnxruntime", "tensorrt"]) -> GraphSpec:
-            return self.manifest.graph(kind, precision, placement)
+        """A bare step, as `encoder` and `decoder` use; arguments as theirs.
 
+        An engine may have been built of this bundle's graph or of the same graph in another form.
+        """
         if backend == "auto":
-            return open_fastest(self.path, graph_for, threads)
-        placement: Literal["onnxruntime", "tensorrt"] = (
-            "tensorrt" if backend.startswith("tensorrt") else "onnxruntime"
-        )
-        return open_step(self.path, graph_for(placement), backend, threads=threads)
+            return open_fastest(lambda name: self.step(kind, name, precision, threads))
+        if not backend.startswith("tensorrt"):
+            graph = self.manifest.graph(kind, precision)
+            return open_step(self.path, graph, backend, threads=threads)
+        missing = []
+        for bundle in (self, *self.other_forms()):
+            graph = bundle.manifest.graph(kind, precision, "tensorrt")
+            try:
+                return open_step(bundle.path, graph, backend, threads=threads)
+            except EngineMissing as error:
+                missing.append(error)
+        raise missing[0]
+
+    def other_forms(self, *, check_hashes: bool = False) -> list[Bundle]:
+        """The same model in other forms, where it was exported in several; errors as `load`."""
+        forms = []
+        for folder in sorted((self.path / FORMS).glob("*")):
+            if not folder.resolve().is_relative_to(self.path.resolve()):
+                raise BundlePathEscapes(
+                    f"{folder} is a link out of the bundle. Copy the folder itself into the bundle."
+                )
+            form = Bundle.load(folder, check_hashes=check_hashes)
+            if form._identity != self._identity:
+                raise BundleMismatch(
+                    f"{folder} is of another model or size than {self.path}. Copy the whole bundle "
+                    "again, or export it again."
+                )
+            forms.append(form)
+        return forms
+
+    @property
+    def _identity(self) -> tuple[object, ...]:
+        """What the same model in another form has in common."""
+        m = self.manifest
+        sizes = (m.height, m.width, m.streams, m.chunk, m.io)
+        return (m.model, m.weights.sha256, sizes, m.precisions)
 
     def _check_files(self, graph: GraphSpec, check_hashes: bool) -> None:
         root = self.path.resolve()

@@ -57,7 +57,7 @@ def examine() -> list[Finding]:
 def _backends() -> list[Finding]:
     line = 'pip install "vidtok-edge[ort]"  (or [gpu] for CUDA)'
     if importlib.util.find_spec("onnxruntime") is None:
-        return [Finding("onnxruntime", "", "runs bundles", line, needed=True)]
+        return [Finding("onnxruntime", "", "runs bundles", line, needed=not _runs_engines())]
     try:
         import onnxruntime as ort  # the one import: only it knows its providers
     except Exception as error:  # a broken install fails in many ways
@@ -73,6 +73,14 @@ def _backends() -> list[Finding]:
         install = f'pip install "vidtok-edge[{extra}]"'
         findings.append(Finding(f"backend {backend}", found, "ONNX Runtime provider", install))
     return findings
+
+
+def _runs_engines() -> bool:
+    """Whether engines could be run without ONNX Runtime."""
+    names = ("tensorrt", "tensorrt_rtx")
+    return importlib.util.find_spec("cuda") is not None and any(
+        importlib.util.find_spec(name) is not None for name in names
+    )
 
 
 def _packages() -> list[Finding]:

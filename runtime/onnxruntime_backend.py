@@ -31,7 +31,7 @@ INSTALL = {
     "cuda": 'pip install "vidtok-edge[gpu]"',
     "cpu": 'pip install "vidtok-edge[ort]"',
 }
-AUTO = ("cuda", "cpu")
+FASTEST = ("cuda", "cpu")
 
 _HOST = ort.OrtMemType.DEFAULT
 
@@ -137,15 +137,15 @@ def _device_buffers(graph: GraphSpec, device: str) -> dict[str, Any]:
 
 
 def _open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, BackendInfo]:
-    """A session on `backend`, or for `auto` on the first candidate that really takes the graph."""
+    """A session on `backend`; for `onnxruntime` on the first of `FASTEST` that takes the graph."""
     library = f"onnxruntime {ort.__version__}"
     passed_over: list[str] = []
-    for name in AUTO if backend == "auto" else (backend,):
+    for name in FASTEST if backend == "onnxruntime" else (backend,):
         session, why = _try_provider(path, name, threads)
         if session is not None:
             return session, BackendInfo(backend, name, library, "; ".join(passed_over))
         # Not being installed is no fallback: nobody asked for it.
-        if not why.startswith("not in this build") or backend != "auto":
+        if not why.startswith("not in this build") or backend != "onnxruntime":
             passed_over.append(f"{name}: {why}")
     raise BackendUnavailable(
         f"The backend {backend!r} cannot run {path.name}: {'; '.join(passed_over)}. "

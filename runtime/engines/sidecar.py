@@ -26,15 +26,17 @@ __all__ = [
     "EngineSidecar",
     "PrecisionProof",
     "PrecisionShare",
+    "SlowerEngine",
     "Target",
     "check_engine",
     "engine_file",
     "layers_sha256",
     "mismatches",
+    "read_sidecar",
 ]
 
 ENGINES = "engines"
-SIDECAR_SCHEMA = 1
+SIDECAR_SCHEMA = 2
 _LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
 
 Target = Literal["tensorrt", "tensorrt-rtx"]
@@ -106,6 +108,18 @@ class PrecisionProof:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowerEngine:
+    """An engine of the same kind that was measured beside this one, and not kept."""
+
+    precision: Precision
+    form: str
+    step_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.form} {self.step_ms:.2f} ms"
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSidecar:
     """The facts of one engine."""
 
@@ -133,6 +147,9 @@ class EngineSidecar:
     engine_sha256: str
     engine_bytes: int
     proof: PrecisionProof
+    step_ms: float | None = None
+    """Median of a call, copies included, where it was measured on its GPU."""
+    slower: tuple[SlowerEngine, ...] = ()
 
     def to_json(self) -> str:
         """As text, with a digest over the content.
@@ -201,7 +218,7 @@ def check_engine(folder: Path, graph: GraphSpec, target: Target, here: EngineHos
     if not path.is_file():
         raise EngineMissing(f"{path} is not there. {again} --precision {graph.precision}")
     try:
-        sidecar = _read_sidecar(path)
+        sidecar = read_sidecar(path)
         wrong = mismatches(sidecar, graph, here)
         if not wrong:
             wrong = _file_mismatches(sidecar, path)
@@ -251,7 +268,8 @@ def _file_mismatches(sidecar: EngineSidecar, path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _read_sidecar(engine: Path) -> EngineSidecar:
+def read_sidecar(engine: Path) -> EngineSidecar:
+    """The sidecar of an engine; ValueError says why it cannot be used."""
     path = engine.with_suffix(".json")
     if not path.is_file():
         raise ValueError("it is missing")

@@ -168,6 +168,20 @@ def test_a_failed_verification_is_written_as_such(
 
 
 @pytest.mark.usefixtures("quick_graphs")
+def test_other_forms_lie_in_the_bundle_each_with_its_own_verdict(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [GOOD, BAD]
+    monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: reports.pop(0))
+    exported = export_bundle(ExportRequest("fsq", place, options=SMALL, other_forms=("conv3d",)))
+    assert exported.report and not exported.other_reports[0]
+    [form] = exported.bundle.other_forms(check_hashes=True)
+    assert (exported.bundle.verified, form.verified) == (True, False)
+    assert {graph.form for graph in exported.bundle.manifest.graphs} == {"conv2d"}
+    assert {graph.form for graph in form.manifest.graphs} == {"conv3d"}
+
+
+@pytest.mark.usefixtures("quick_graphs")
 def test_stages_are_announced(place: Path) -> None:
     seen: list[str] = []
 

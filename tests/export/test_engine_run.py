@@ -13,11 +13,11 @@ from engine_graphs import write_engine_bundle
 from fake_gpu import FakeApi, fake_engine
 
 from vidtok_edge.errors import EngineMissing
-from vidtok_edge.export import step_pair
 from vidtok_edge.export.bundle_verify import reference_of, verify_written
 from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
 from vidtok_edge.export.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.backend import Step
 from vidtok_edge.runtime.engines.sidecar import Target
 from vidtok_edge.runtime.gpu import present_gpu
@@ -102,14 +102,14 @@ def test_a_bundle_is_verified_on_the_engines_of_a_fake_gpu(
     """Float32 engines were not built; INT8 is the one placed for TensorRT."""
     opened = []
 
-    def open_step(folder: Path, graph: GraphSpec, backend: str) -> Step:
+    def open_step(folder: Path, graph: GraphSpec, backend: str, **options: Any) -> Step:
         assert backend == "tensorrt"
         if graph.precision == "fp32":
             raise EngineMissing("not there")
         opened.append(graph.name)
         return fake_engine(graph, folder / graph.file, FakeApi())
 
-    monkeypatch.setattr(step_pair, "open_step", open_step)
+    monkeypatch.setattr(bundle_module, "open_step", open_step)
     bundle = precisions.bundle
     report = verify_bundle(bundle, reference_of(bundle, None), "tensorrt")
     assert report, report.table()

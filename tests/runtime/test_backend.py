@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_step import FakeStep, fake_manifest
@@ -14,7 +13,6 @@ from vidtok_edge.runtime import backend
 from vidtok_edge.runtime.backend import BACKENDS, BackendInfo, Step, open_fastest
 from vidtok_edge.runtime.engines.step import EngineStep
 from vidtok_edge.runtime.gpu import Gpu
-from vidtok_edge.runtime.manifest import GraphSpec
 from vidtok_edge.runtime.onnxruntime_backend import INSTALL, PROVIDERS, OnnxRuntimeStep
 
 
@@ -41,52 +39,52 @@ def test_info_is_false_after_a_fallback(why: str) -> None:
 # --- the fastest ------------------------------------------------------------------------------
 
 
-def opening(monkeypatch: pytest.MonkeyPatch, found: dict[str, Exception | None]) -> list[str]:
-    """A machine with a GPU; what opening each backend comes to. The backends that were tried."""
+def opening(found: dict[str, Exception | None]) -> tuple[list[str], Callable[[str], Step]]:
+    """What opening each backend comes to, and the backends that were tried."""
     tried: list[str] = []
 
-    def open_step(folder: Path, graph: GraphSpec, name: str = "auto", **options: Any) -> Step:
-        tried.append(f"{name} {graph.file}")
+    def opened(name: str) -> Step:
+        tried.append(name)
         if error := found.get(name):
             raise error
         step: Step = FakeStep(fake_manifest(), "encoder")
-        step.info = BackendInfo(name, "cpu" if name == "auto" else name, "fake", "")
+        step.info = BackendInfo(name, "cpu" if name == "onnxruntime" else name, "fake", "")
         return step
 
-    monkeypatch.setattr(backend, "open_step", open_step)
+    return tried, opened
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
-    return tried
 
 
-def graph_for(placement: str) -> GraphSpec:
-    return replace(fake_manifest().graph("encoder"), file=placement)
-
-
-def test_an_engine_that_fits_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = opening(monkeypatch, {"tensorrt": EngineMissing("none"), "tensorrt-rtx": None})
-    step = open_fastest(Path(), graph_for)
+@pytest.mark.usefixtures("gpu")
+def test_an_engine_that_fits_is_the_fastest() -> None:
+    tried, opened = opening({"tensorrt": EngineMissing("none"), "tensorrt-rtx": None})
+    step = open_fastest(opened)
     assert step.info and step.info.active == "tensorrt-rtx"
-    assert tried == ["tensorrt tensorrt", "tensorrt-rtx tensorrt"]
+    assert tried == ["tensorrt", "tensorrt-rtx"]
 
 
-def test_an_engine_that_is_not_there_is_no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_an_engine_that_is_not_there_is_no_fallback() -> None:
     absent = MissingDependency("tensorrt_rtx", "tensorrt-rtx", "Running engines")
-    tried = opening(monkeypatch, {"tensorrt": EngineMissing("none"), "tensorrt-rtx": absent})
-    assert open_fastest(Path(), graph_for).info, "nobody asked for an engine"
-    assert tried[-1] == "auto onnxruntime"
+    tried, opened = opening({"tensorrt": EngineMissing("none"), "tensorrt-rtx": absent})
+    assert open_fastest(opened).info, "nobody asked for an engine"
+    assert tried[-1] == "onnxruntime"
 
 
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("error", [EngineStale("old"), DeviceError("cudaMalloc failed")])
-def test_an_engine_that_cannot_be_used_is_said(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    opening(monkeypatch, {"tensorrt": error, "tensorrt-rtx": EngineMissing("none")})
-    info = open_fastest(Path(), graph_for).info
+def test_an_engine_that_cannot_be_used_is_said(error: Exception) -> None:
+    _, opened = opening({"tensorrt": error, "tensorrt-rtx": EngineMissing("none")})
+    info = open_fastest(opened).info
     assert not info and info.fell_back == f"tensorrt: {error}"
 
 
 def test_without_a_gpu_no_engine_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = opening(monkeypatch, {})
+    tried, opened = opening({})
     monkeypatch.setattr(backend, "present_gpu", lambda: None)
-    open_fastest(Path(), graph_for)
-    assert tried == ["auto onnxruntime"]
+    assert open_fastest(opened).info.asked == "auto"
+    assert tried == ["onnxruntime"]

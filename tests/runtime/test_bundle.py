@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
 )
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
+from vidtok_edge.runtime.bundle import FORMS, MANIFEST, sha256_of
+from vidtok_edge.runtime.manifest import Manifest
 
 GRAPH = "encoder.fp32.onnx"
 
@@ -190,3 +192,30 @@ def test_a_manifest_and_a_graph_that_disagree(tiny: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_of(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+# --- other forms ------------------------------------------------------------------------------
+
+
+def test_the_same_model_in_another_form(tiny: Path) -> None:
+    assert Bundle.load(tiny).other_forms() == []
+    shutil.copytree(tiny, tiny / FORMS / "conv3d")
+    [form] = Bundle.load(tiny).other_forms()
+    assert form.path == tiny / FORMS / "conv3d"
+
+
+def test_a_form_of_another_model_is_refused(tiny: Path) -> None:
+    other = Path(shutil.copytree(tiny, tiny / FORMS / "conv3d"))
+    manifest = Manifest.from_json((other / MANIFEST).read_text())
+    weights = replace(manifest.weights, sha256="a" * 64)
+    (other / MANIFEST).write_text(replace(manifest, weights=weights).to_json())
+    with pytest.raises(BundleMismatch, match="of another model or size"):
+        Bundle.load(tiny).other_forms()
+
+
+def test_a_form_that_lies_elsewhere_is_refused(tiny: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(tiny, tmp_path / "elsewhere")
+    (tiny / FORMS).mkdir()
+    (tiny / FORMS / "conv3d").symlink_to(elsewhere)
+    with pytest.raises(BundlePathEscapes, match="a link out of the bundle"):
+        Bundle.load(tiny).other_forms()

@@ -27,6 +27,10 @@ FORBIDDEN = {
 NEEDS = {"onnxruntime_backend": "onnxruntime", "pictures": "PIL"}
 NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
 NEEDS |= dict.fromkeys(["clip_decoding", "clip_fit", "clip_scan", "clip_writer"], "av")
+NEEDS |= dict.fromkeys(
+    [f"recording.{name}" for name in ("mcap_file", "reader", "recovery", "scan")], "mcap"
+)
+NEEDS["recording.lerobot"] = "pyarrow"
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "runtime").with_suffix("").parts)
     for path in (ROOT / "runtime").rglob("*.py")

@@ -22,13 +22,12 @@ from vidtok_edge.errors import (
     UsageError,
 )
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.backend import Step
 from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeStep
 
 
 def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
-    graph = Bundle.load(folder).manifest.graph("encoder")
-    return open_step(folder, graph, backend, **options)
+    return Bundle.load(folder).step("encoder", backend, **options)
 
 
 def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,124 @@
+"""`recover`, `replay` and `export-recording`: what becomes of a recording."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from vidtok_edge.commands.options import (
+    backend_option,
+    bundle_option,
+    force_option,
+    output_option,
+    precision_option,
+)
+from vidtok_edge.commands.printing import frame_bar, load_bundle, need, need_video
+from vidtok_edge.errors import CheckFailed
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@output_option
+@force_option
+def recover(recording: Path, output: Path, force: bool) -> None:
+    """A recording that was cut off or damaged to one that is whole.
+
+    Says what was lost. Exit codes: 0 nothing was lost; 1 something was; 3 nothing can be read.
+    """
+    need("This command", "record", ("mcap",))
+    from vidtok_edge.runtime.recording.recovery import recover as recover_recording
+
+    with frame_bar("recovering, seconds") as progress:
+        found = recover_recording(recording, output, force=force, progress=progress)
+    for line in (*found.lines(), str(output)):
+        click.echo(line)
+    if not found:
+        raise CheckFailed(f"something of {recording} was lost; what is left is in {output}")
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@bundle_option
+@click.option("--output", "-o", required=True, metavar="PATH|-",
+              help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.")  # fmt: skip
+@click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
+@click.option("--start", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--end", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--fps", type=float, help="Of the clip.  [default: as it was recorded]")
+@backend_option
+@precision_option
+@force_option
+def replay(
+    recording: Path, bundle: Path, output: str, source: int, start: float | None,
+    end: float | None, fps: float | None, backend: str, precision: str | None, force: bool,
+) -> None:  # fmt: skip
+    """A recording, or a part of it, back to frames."""
+    need("This command", "record", ("mcap",))
+    if output != "-":
+        need_video()
+    from vidtok_edge.runtime.recording.playback import replay as replay_recording
+
+    with frame_bar("decoding") as progress:
+        done = replay_recording(
+            recording,
+            load_bundle(bundle),
+            sys.stdout.buffer if output == "-" else output,
+            source=source,
+            start_s=start,
+            end_s=end,
+            fps=fps,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    place = "" if output == "-" else f"\n{output}"
+    click.echo(
+        f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
+        err=output == "-",
+    )
+    if done.broken or done.damaged_bytes:
+        click.secho(
+            f"warning: latents are missing in {done.broken} places ({done.damaged_bytes} bytes "
+            "damaged); the frames after each are near to what was encoded, not equal. What was "
+            "lost: vidtok-edge recover",
+            fg="yellow",
+            err=True,
+        )
+
+
+@click.command("export-recording")
+@click.argument("recording", type=click.Path(path_type=Path))
+@output_option
+@click.option("--format", "format_", required=True,
+              type=click.Choice(["npz", "webdataset", "lerobot"]))  # fmt: skip
+@click.option("--task", default="recorded", show_default=True,
+              help="lerobot: what the robot was doing.")  # fmt: skip
+@click.option("--sample-latents", type=click.IntRange(1), default=64, show_default=True,
+              help="webdataset: latents in one sample.")  # fmt: skip
+@click.option("--shard-mb", type=click.IntRange(1), default=256, show_default=True,
+              help="webdataset: a shard is closed at this size.")  # fmt: skip
+@force_option
+def export_recording(
+    recording: Path, output: Path, format_: Literal["npz", "webdataset", "lerobot"], task: str,
+    sample_latents: int, shard_mb: int, force: bool,
+) -> None:  # fmt: skip
+    """A recording as training data: a folder of token files, of shards, or a LeRobot dataset."""
+    need("This command", "record", ("mcap",))
+    from vidtok_edge.runtime.recording.exporting import export_recording as export
+
+    with frame_bar("exporting, latents") as progress:
+        done = export(
+            recording,
+            output,
+            format_,
+            task=task,
+            sample_latents=sample_latents,
+            shard_bytes=shard_mb << 20,
+            force=force,
+            progress=progress,
+        )
+    click.echo(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")

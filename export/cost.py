@@ -1,0 +1,175 @@
+"""What a step graph will cost, before it is made: memory, work, bytes, and bounds on its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import log2
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidtok_edge.export.devices import Device
+from vidtok_edge.export.interface import interface_of, traced_without_data
+from vidtok_edge.export.numerics import FP32, Numerics, convolutions
+from vidtok_edge.export.step import Kind, StepOptions, lower
+from vidtok_edge.export.work import share
+from vidtok_edge.runtime.manifest import CACHE_PREFIX, Precision
+from vidtok_edge.vidtok_ref import Variant, VidTok
+
+__all__ = ["Bound", "GraphCost", "Rates", "bound", "cost_of", "rates_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCost:
+    """One graph. Memory in bytes; work and bytes moved per call.
+
+    Attributes:
+        weights: as the graph stores them.
+        caches: one set, all slots; a running graph holds two.
+        host: inputs and outputs that are no caches.
+        multiply_adds: of convolutions and attention.
+        int8_share: of them, 0 to 1, what runs in INT8.
+    """
+
+    kind: Kind
+    precision: Precision
+    weights: int
+    caches: int
+    host: int
+    multiply_adds: int
+    int8_share: float
+
+    @property
+    def memory(self) -> int:
+        """Weights, both sets of caches, inputs and outputs; activations come on top."""
+        return self.weights + 2 * self.caches + self.host
+
+    @property
+    def moved(self) -> int:
+        """Bytes that a call must move at least: weights, caches in and out, inputs and outputs.
+
+        Activations are left out: how many of them leave the chip depends on the engine.
+        """
+        return self.weights + 2 * self.caches + self.host
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What streaming at a frame rate comes to, per stream and per call.
+
+    Attributes:
+        period_ms: between two calls.
+        tokens_per_second: latent positions, of one stream.
+        bits_per_second: of one stream; KL latents as 16 bits per value.
+        raw_bits_per_second: of the frames as bytes, for comparison.
+    """
+
+    period_ms: float
+    tokens_per_second: float
+    bits_per_second: float
+    raw_bits_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least time that one call can take on a device, were both peaks reached."""
+
+    compute_ms: float
+    memory_ms: float
+    fits: bool
+    """Whether the memory suffices; a board's system is left 1.5 GB."""
+
+    @property
+    def ms(self) -> float:
+        return max(self.compute_ms, self.memory_ms)
+
+    @property
+    def limit(self) -> str:
+        """What the device waits for."""
+        return "compute" if self.compute_ms >= self.memory_ms else "memory"
+
+
+@cache
+def _multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> int:
+    """Of every convolution and matrix product of one call; computes on shapes alone."""
+    with torch.device("meta"), torch.inference_mode():
+        _, run = traced_without_data(variant, options, kind, FP32)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            run()
+    return counter.get_total_flops() // 2
+
+
+def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics) -> GraphCost:
+    """The cost of the graph of `kind`; needs no weights.
+
+    Raises:
+        UnsupportedSize, UsageError: `options` that `variant` cannot be lowered with.
+    """
+    interface = interface_of(variant, options, kind, numerics)
+    caches = [spec for spec in interface.inputs if spec.name.startswith(CACHE_PREFIX)]
+    host = sum(
+        spec.nbytes
+        for spec in (*interface.inputs, *interface.outputs)
+        if CACHE_PREFIX not in spec.name
+    )
+    return GraphCost(
+        kind,
+        numerics.precision,
+        _weight_bytes(variant, options, kind, numerics),
+        sum(spec.nbytes for spec in caches),
+        host,
+        _multiply_adds(variant, options, kind),
+        share(variant, options, kind, numerics.int8_layers),
+    )
+
+
+def _weight_bytes(variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics) -> int:
+    with torch.device("meta"):
+        step = lower(VidTok(variant), options, kind, FP32)
+    int8 = set(numerics.int8_layers)
+    layers = convolutions(step)
+    in_layers: dict[int, str] = {
+        id(weight): name for name, layer in layers.items() for weight in layer.kernels.weights
+    }
+    width = torch.finfo(numerics.dtype).bits // 8
+    total = 0
+    tensors: list[torch.Tensor | nn.Parameter] = [*step.parameters(), *step.buffers()]
+    for tensor in tensors:
+        total += tensor.numel() * (1 if in_layers.get(id(tensor)) in int8 else width)
+    return total
+
+
+def rates_of(variant: Variant, options: StepOptions, fps: float) -> Rates:
+    """What a stream of `fps` frames per second comes to."""
+    per_second = fps / variant.time_factor
+    grid = options.height // variant.space_factor * (options.width // variant.space_factor)
+    bits = log2(variant.codebook_size) if variant.latent == "fsq" else 16.0 * variant.z_channels
+    return Rates(
+        1000 * options.chunk / per_second,
+        grid * per_second,
+        grid * per_second * bits,
+        24.0 * options.height * options.width * fps,
+    )
+
+
+def bound(costs: list[GraphCost], device: Device) -> Bound:
+    """The least time for one call of each graph in `costs`, one after the other.
+
+    Work in INT8 at the INT8 rate, the rest of an INT8 graph at the FP16 rate.
+    """
+    compute = 0.0
+    for cost in costs:
+        rest: Precision = "fp16" if cost.precision == "int8" else cost.precision
+        operations = 2.0 * cost.multiply_adds
+        compute += operations * cost.int8_share / device.operations_per_second("int8")
+        compute += operations * (1 - cost.int8_share) / device.operations_per_second(rest)
+    moved = sum(cost.moved for cost in costs)
+    free = device.memory_gb - (1.5 if device.shared else 0)
+    return Bound(
+        1000 * compute,
+        moved / device.bandwidth_gbs / 1e6,
+        sum(cost.memory for cost in costs) <= free * 1e9,
+    )

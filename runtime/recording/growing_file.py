@@ -1,0 +1,156 @@
+"""A file that grows while it is written: locked, and whole up to the last flush."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from vidtok_edge.errors import (
+    MissingFromEnvironment,
+    OutputExists,
+    OutputNotWritable,
+    RecordingBusy,
+    UsageError,
+)
+
+try:
+    import fcntl
+except ImportError:
+    raise MissingFromEnvironment(
+        "Recording needs file locks of Linux or macOS, which this system lacks. Record there."
+    ) from None
+
+__all__ = ["GrowingFile"]
+
+_NO_FSYNC = {errno.EINVAL, errno.ENOTSUP}  # some network and FUSE file systems
+
+
+class GrowingFile:
+    """Collects what is written in memory, and puts it on disk in `flush`, all or nothing.
+
+    The file stays locked until `close`. What the library for MCAP asks of a stream is here:
+    `write`, `tell` and `flush`.
+
+    Raises:
+        RecordingBusy: another process, or another GrowingFile, holds the file; also with `force`.
+        OutputExists: it is there and `force` is not set.
+        UsageError: it is a folder, a device or a pipe.
+        OutputNotWritable: it cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], force: bool = False) -> None:
+        self.path = Path(path)
+        self.safe_bytes = 0
+        """Length of the file up to the last flush."""
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._fd = _locked(self.path, force)
+        with suppress(OSError):  # the name of the file, should the power fail
+            folder = os.open(self.path.resolve().parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is not on disk yet."""
+        return self._waiting_bytes
+
+    def write(self, data: bytes) -> int:
+        """Take `data`; it is on disk after `flush`."""
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Where the next byte will lie."""
+        return self.safe_bytes + self._waiting_bytes
+
+    def flush(self) -> None:
+        """Write what waits and wait for the disk. OutputNotWritable: then the file is as before."""
+        data = memoryview(b"".join(self._waiting))
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        try:
+            if os.fstat(self._fd).st_nlink == 0:
+                raise OutputNotWritable(
+                    f"{self.path} was removed while it was written, or its folder was. Nothing of "
+                    "it is safe. Record to a folder that stays."
+                )
+            if data:
+                self._append(data)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self.safe_bytes)
+            raise OutputNotWritable(
+                f"{self.path} cannot be written any further: {os.strerror(error.errno or 0)}. "
+                f"Its first {self.safe_bytes} bytes are safe. Free some space, or choose another "
+                "disk, and record to another file."
+            ) from error
+        self.safe_bytes += len(data)
+
+    def close(self) -> None:
+        """Unlock the file. What was not flushed is dropped."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _append(self, data: memoryview) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._fd, data[done:], self.safe_bytes + done)
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            if error.errno not in _NO_FSYNC:
+                raise
+
+
+def _locked(path: Path, force: bool) -> int:
+    """A descriptor of the file, new or emptied, that holds the lock."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        new = True
+    except FileExistsError:
+        fd, new = _existing(path), False
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecordingBusy(
+                f"{path} is being recorded to by another process. Stop that one first, or record "
+                "to another file."
+            ) from None
+        except OSError as error:
+            raise _not_writable(path, error) from error
+        if not new and not force:
+            raise OutputExists(path)
+        os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _existing(path: Path) -> int:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
+            raise UsageError(f"{path} is {what}; a recording is a regular file. Name another.")
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> OutputNotWritable:
+    return OutputNotWritable(
+        f"{path} cannot be written: {os.strerror(error.errno or 0)}. Choose a folder that exists, "
+        "may be written and supports locks."
+    )

@@ -1,0 +1,102 @@
+"""What is planned is what an export then writes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidtok_edge.calib.placement import planned_numerics
+from vidtok_edge.export.cost import Bound, GraphCost, bound, cost_of, rates_of
+from vidtok_edge.export.devices import DEVICES, Device
+from vidtok_edge.export.interface import KINDS
+from vidtok_edge.export.numerics import FP32
+from vidtok_edge.export.step import Kind, StepOptions
+from vidtok_edge.export.work import multiply_adds
+from vidtok_edge.runtime.manifest import Precision
+from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS
+
+if TYPE_CHECKING:
+    from vidtok_edge.export import Exported
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+@pytest.mark.xdist_group("precisions")
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_is_what_an_export_writes(
+    precisions: Exported, kind: Kind, precision: Precision
+) -> None:
+    options = StepOptions(32, 48)
+    cost = cost_of(EMBEDDED, options, kind, planned_numerics(EMBEDDED, options, kind, precision))
+    bundle = precisions.bundle
+    graph = bundle.manifest.graph(kind, precision, "tensorrt")
+    assert cost.caches == graph.cache_bytes
+    assert round(1000 * cost.int8_share) == graph.work_int8_permille
+    written = (bundle.path / graph.data_file).stat().st_size
+    # Scales of INT8 weights, and what is small enough to lie in the graph itself.
+    assert cost.weights == pytest.approx(written, rel=0.01 if precision != "int8" else 0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["vidtok_kl_causal_488_4chn_v1_1", "vidtok_fsq_causal_41616_262144"]
+)
+def test_work_is_that_of_the_convolutions_and_attention(name: str) -> None:
+    variant, options = VARIANTS[name], StepOptions(64, 64)
+    for kind in KINDS:
+        cost = cost_of(variant, options, kind, FP32)
+        convolutions = sum(multiply_adds(variant, options, kind).values())
+        assert convolutions < cost.multiply_adds < 1.05 * convolutions
+
+
+def test_work_grows_with_streams_and_pixels() -> None:
+    one = cost_of(EMBEDDED, StepOptions(64, 64), "encoder", FP32)
+    four = cost_of(EMBEDDED, StepOptions(64, 64, streams=4), "encoder", FP32)
+    wide = cost_of(EMBEDDED, StepOptions(64, 128), "encoder", FP32)
+    assert four.multiply_adds == 4 * one.multiply_adds
+    assert four.caches == 4 * one.caches and wide.caches == 2 * one.caches
+    assert four.weights == one.weights == wide.weights
+
+
+def test_rates_at_30_frames_per_second() -> None:
+    rates = rates_of(EMBEDDED, StepOptions(256, 256), 30)
+    assert rates.tokens_per_second == 32 * 32 * 7.5
+    assert rates.bits_per_second == 15 * rates.tokens_per_second
+    assert rates.period_ms == pytest.approx(4000 / 30)
+    assert rates_of(EMBEDDED, StepOptions(256, 256, chunk=2), 30).period_ms == 2 * rates.period_ms
+
+
+COST = GraphCost("encoder", "int8", 100, 200, 10, 1000, 0.5)
+
+
+def test_a_bound_by_hand() -> None:
+    device = Device("a", 1e-6, 1e-6, 1, 2, 4, "made up")
+    found = bound([COST], device)
+    assert found.compute_ms == pytest.approx(1000 * (1000 / 4e12 + 1000 / 2e12))
+    assert found.memory_ms == pytest.approx(1000 * 510 / 1e3)
+    assert found == Bound(found.compute_ms, found.memory_ms, fits=True)
+    assert (found.ms, found.limit) == (found.memory_ms, "memory")
+    assert not bound([COST, COST], device).fits
+
+
+@given(st.sampled_from(DEVICES), st.sampled_from(PRECISIONS), st.floats(0, 1))
+def test_less_precision_never_takes_longer(
+    device: Device, precision: Precision, int8_share: float
+) -> None:
+    times = [
+        bound([GraphCost("encoder", p, 0, 0, 0, 10**9, int8_share if p == "int8" else 0)], device)
+        for p in PRECISIONS
+    ]
+    assert all(a.ms >= b.ms > 0 for a, b in pairwise(times))
+
+
+def test_the_table_of_devices_is_consistent() -> None:
+    assert len({device.name for device in DEVICES}) == len(DEVICES)
+    for device in DEVICES:
+        assert device.source and device.memory_gb > 0 and device.bandwidth_gbs > 0
+        assert device.fp32_tflops < device.fp16_tflops
+        assert device.int8_tops == pytest.approx(2 * device.fp16_tflops, rel=0.03), device.name

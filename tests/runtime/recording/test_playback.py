@@ -1,0 +1,220 @@
+"""replay: the frames that were encoded, whole or in part, with restarts and gaps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from fake_step import FakeStep, fake_manifest, frame_of, picture_content, pictures_from, tokens_from
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.decoder import StreamDecoder
+from vidtok_edge.runtime.encoder import StreamEncoder
+from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_rate, replay
+from vidtok_edge.runtime.recording.reader import Recording
+
+FRAME = 25_000_000  # ns: 40 frames per second
+WALL = 1_700_000_000_000_000_000
+
+
+class FakeBundle(Bundle):
+    """A bundle whose steps are `FakeStep`s."""
+
+    def decoder(self, *_: Any, **__: Any) -> StreamDecoder:
+        return StreamDecoder(self.manifest, FakeStep(self.manifest, "decoder"))
+
+
+def bundle_of(manifest: Manifest) -> FakeBundle:
+    return FakeBundle(Path("fake"), manifest)
+
+
+def record_streams(
+    path: Path,
+    manifest: Manifest,
+    lengths: Sequence[int],
+    *,
+    leave_out: Sequence[int] = (),
+    fps: float | None = None,
+    frame_ns: int = FRAME,
+) -> list[list[int]]:
+    """Frames 0, 1, 2, … in streams of `lengths`; `leave_out`: chunks of the file to break.
+
+    Returns the frames of each stream.
+    """
+    tokenizer = Tokenizer.of(bundle_of(manifest))
+    encoder = StreamEncoder(manifest, FakeStep(manifest, "encoder"))
+    number, streams = 0, []
+    with RecordingWriter(path, tokenizer, ["cam"], flush_interval_s=1000) as writer:
+
+        def write(results: Sequence[Any]) -> None:
+            for latents in results:
+                walls = [WALL + int(t) for t in latents.capture_time_ns]
+                writer.write(0, latents, wall_time_ns=walls, encode_start_ns=0, encode_end_ns=0)
+                writer.flush()
+
+        for stream, length in enumerate(lengths):
+            at = number * frame_ns
+            writer.start(0, "key" if stream else "start", at, WALL + at, fps=fps)
+            streams.append(list(range(number, number + length)))
+            for value in streams[-1]:
+                write(encoder.push(frame_of(value), capture_time_ns=value * frame_ns))
+            write(encoder.finish())
+            number += length
+        writer.end(0, "end", number * frame_ns, WALL + number * frame_ns)
+    data = bytearray(path.read_bytes())
+    with Recording.open(path) as recording:
+        for chunk in leave_out:
+            data[recording._chunks[chunk].offset + 60] ^= 255
+    path.write_bytes(data)
+    return streams
+
+
+def played(
+    path: Path, manifest: Manifest, start: float | None = None, end: float | None = None
+) -> tuple[list[PlayedFrame], Playback]:
+    with Recording.open(path) as recording, bundle_of(manifest).decoder() as decoder:
+        playback = Playback(recording, decoder, 0, 40, start, end)
+        return list(playback), playback
+
+
+def expected(streams: Sequence[Sequence[int]], manifest: Manifest) -> list[tuple[int, int]]:
+    return [
+        picture
+        for stream in streams
+        for picture in pictures_from(tokens_from(stream, manifest), len(stream), manifest)
+    ]
+
+
+def contents(frames: Sequence[PlayedFrame]) -> list[tuple[int, int]]:
+    return [picture_content(frame.pixels) for frame in frames]
+
+
+KINDS: list[dict[str, Any]] = [{}, {"version": "1.0"}, {"f": 8, "chunk": 2},
+                               {"causal": False, "chunk": 2}]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_frame_of_every_stream_comes_back(tmp_path: Path, kind: dict[str, Any]) -> None:
+    manifest = fake_manifest(**kind)
+    streams = record_streams(tmp_path / "a.mcap", manifest, [18, 1, 33])
+    frames, playback = played(tmp_path / "a.mcap", manifest)
+    assert contents(frames) == expected(streams, manifest)
+    times = [frame.time_s for frame in frames]
+    np.testing.assert_allclose(times, np.arange(52) / 40, atol=1e-6)
+    assert (playback.streams, playback.broken) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.3), (0.5, 0.9), (0.625, 10), (0.4, None),
+                                            (None, 0.025)])  # fmt: skip
+def test_a_part_is_what_the_whole_has_there(
+    tmp_path: Path, kind: dict[str, Any], start: float | None, end: float | None
+) -> None:
+    manifest = fake_manifest(**kind)
+    record_streams(tmp_path / "a.mcap", manifest, [18, 20, 14])
+    whole, _ = played(tmp_path / "a.mcap", manifest)
+    part, playback = played(tmp_path / "a.mcap", manifest, start, end)
+    inside = [f for f in whole if (start or 0) - 1e-9 <= f.time_s < (end or 99) - 1e-9]
+    assert contents(part) == contents(inside) and part
+    assert playback.streams <= 2 or start in (None, 0.0, 0.4)
+
+
+def test_a_part_begins_decoding_at_the_last_start_before_it(tmp_path: Path) -> None:
+    manifest = fake_manifest()
+    record_streams(tmp_path / "a.mcap", manifest, [16] * 6)
+    _, playback = played(tmp_path / "a.mcap", manifest, 2.1)  # in the last stream, 80 to 95
+    assert playback.streams == 1
+
+
+def test_after_missing_latents_decoding_begins_anew(tmp_path: Path) -> None:
+    """Latents 3 and 4 of a stream of 9 are lost; the next stream is not touched by it."""
+    manifest = fake_manifest()
+    streams = record_streams(tmp_path / "a.mcap", manifest, [33, 9], leave_out=[3, 4])
+    frames, playback = played(tmp_path / "a.mcap", manifest)
+    assert (playback.streams, playback.broken) == (3, 1)
+    tokens = tokens_from(streams[0], manifest)
+    before = pictures_from(tokens[:3], 9, manifest)
+    after = pictures_from(tokens[5:], 1 + 3 * 4, manifest)  # latent 5 stands for its last frame
+    assert contents(frames) == before + after + expected(streams[1:], manifest)
+    times = [round(frame.time_s * 40) for frame in frames]
+    assert times == [*range(9), *range(20, 33), *range(33, 42)]
+
+
+def test_half_a_window_is_not_decoded(tmp_path: Path) -> None:
+    manifest = fake_manifest(causal=False, chunk=2)
+    record_streams(tmp_path / "a.mcap", manifest, [24], leave_out=[1])
+    frames, playback = played(tmp_path / "a.mcap", manifest)
+    assert [round(frame.time_s * 40) for frame in frames] == [*range(8), *range(16, 24)]
+    assert playback.broken == 1
+
+
+@pytest.mark.parametrize(("announced", "frame_ns", "fps"), [
+    (None, 25_000_000, 40), (30.0, 33_366_700, 30.0), (30.0, 66_666_667, 15),
+    (30.0, 1_000_000, 30.0),  # a file, read as fast as it goes
+])  # fmt: skip
+def test_the_rate_is_what_timestamps_and_source_say(
+    tmp_path: Path, announced: float | None, frame_ns: int, fps: float
+) -> None:
+    path = tmp_path / "a.mcap"
+    record_streams(path, fake_manifest(), [40, 30], fps=announced, frame_ns=frame_ns)
+    with Recording.open(path) as recording:
+        assert frame_rate(recording, 0) == pytest.approx(fps, rel=1e-6)
+
+
+def test_replay_to_standard_output_is_raw_rgb(tmp_path: Path) -> None:
+    manifest = fake_manifest()
+    streams = record_streams(tmp_path / "a.mcap", manifest, [10])
+    output, ticks = io.BytesIO(), list[int]()
+    done = replay(tmp_path / "a.mcap", bundle_of(manifest), output,
+                  progress=lambda n, total: ticks.append(n))  # fmt: skip
+    raw: NDArray[np.uint8] = np.frombuffer(output.getvalue(), np.uint8).reshape(-1, 8, 8, 3)
+    assert [picture_content(frame) for frame in raw] == expected(streams, manifest)
+    assert (done.frames, done.fps, done.broken) == (10, 40, 0) and ticks == list(range(1, 11))
+
+
+def test_replay_to_a_clip(tmp_path: Path) -> None:
+    manifest = replace(fake_manifest())
+    record_streams(tmp_path / "a.mcap", manifest, [10])
+    done = replay(tmp_path / "a.mcap", bundle_of(manifest), tmp_path / "a.mp4", start_s=0.1)
+    assert done.frames == 6 and (tmp_path / "a.mp4").stat().st_size
+
+
+Change = Literal["weights", "variant", "size"]
+
+
+@pytest.mark.parametrize("change", ["weights", "variant", "size"])
+def test_another_tokenizer_is_refused_and_both_are_named(tmp_path: Path, change: Change) -> None:
+    manifest = fake_manifest()
+    record_streams(tmp_path / "a.mcap", manifest, [5])
+    other = {
+        "weights": replace(manifest, weights=replace(manifest.weights, sha256="beef" * 16)),
+        "variant": replace(manifest, model=replace(manifest.model, variant="other")),
+        "size": replace(manifest, width=16),
+    }[change]
+    names = {"weights": "beefbeefbeef", "variant": "the bundle is other", "size": "8x16"}
+    with pytest.raises(RecordingError, match="written by fake, weights unknown, 8x8") as error:
+        replay(tmp_path / "a.mcap", bundle_of(other), io.BytesIO())
+    assert names[change] in str(error.value)
+
+
+def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
+    path, manifest = tmp_path / "a.mcap", fake_manifest()
+    record_streams(path, manifest, [5])
+    bundle = bundle_of(manifest)
+    with pytest.raises(RecordingError, match="no source 1"):
+        replay(path, bundle, io.BytesIO(), source=1)
+    with pytest.raises(RecordingError, match=r"0\.1 s long"):
+        replay(path, bundle, io.BytesIO(), start_s=7)
+    with pytest.raises(UsageError, match="is empty"):
+        replay(path, bundle, io.BytesIO(), start_s=2, end_s=1)
+    with pytest.raises(UsageError, match="--io float"):
+        replay(path, bundle_of(replace(manifest, io="float")), io.BytesIO())

@@ -1,0 +1,90 @@
+"""`recover`, `replay` and `export-recording` as commands: exit codes and what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from recordings import FSQ, record
+
+from vidtok_edge.cli import main
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.encoder import Latents
+from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.reader import Recording
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_recover_has_an_exit_code_for_each_outcome(tmp_path: Path) -> None:
+    whole, output = record(tmp_path / "a.mcap"), tmp_path / "out.mcap"
+    done = run("recover", whole, "-o", output)
+    assert done.exit_code == 0 and "60 latents, 3.0 s" in done.output
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(whole.read_bytes()[:9000])
+    assert run("recover", cut, "-o", output).exit_code == 2  # it is there
+    lossy = run("recover", cut, "-o", output, "--force")
+    assert lossy.exit_code == 1 and "its end is missing" in lossy.output
+    assert "something of" in lossy.output
+    cut.write_bytes(b"\x89MCAP0\r\n")
+    nothing = run("recover", cut, "-o", tmp_path / "none.mcap")
+    assert nothing.exit_code == 3 and not (tmp_path / "none.mcap").exists()
+
+
+def tiny_recording(bundle: Path, path: Path, *, flush: bool = False) -> Path:
+    tokenizer = Tokenizer.of(Bundle.load(bundle))
+    with RecordingWriter(path, tokenizer, ["cam"]) as writer:
+        writer.start(0, "start", 0, 0, fps=30)
+        if flush:
+            writer.flush()
+        for i in range(5):
+            tokens = np.full((1, 2, 2), i, np.int32)
+            at = np.array([i * 133_333_333])
+            first = max(0, 4 * (i - 1) + 1)
+            latents = Latents(0, i, tokens, None, None, first, 4 if i else 1, at)
+            writer.write(0, latents, wall_time_ns=[int(at[0])], encode_start_ns=0, encode_end_ns=0)
+            if flush:
+                writer.flush()
+    return path
+
+
+def test_replay_writes_raw_frames_or_a_clip(tiny: Path, tmp_path: Path) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    raw = run("replay", path, "--bundle", tiny, "-o", "-")
+    assert raw.exit_code == 0, raw.output
+    assert len(raw.stdout_bytes) == 17 * 16 * 16 * 3
+    assert "17 frames at 30 fps" in raw.stderr
+    clip = run("replay", path, "--bundle", tiny, "-o", tmp_path / "a.mp4", "--start", 0.2)
+    assert clip.exit_code == 0 and "frames at 30 fps, 1 streams" in clip.output
+    assert (tmp_path / "a.mp4").stat().st_size
+
+
+def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap", flush=True)
+    data = bytearray(path.read_bytes())
+    with Recording.open(path) as recording:
+        offset = recording._chunks[3].offset  # latent 2
+    data[offset + 60] ^= 1
+    path.write_bytes(data)
+    done = run("replay", path, "--bundle", tiny, "-o", "-")
+    assert done.exit_code == 0
+    assert "latents are missing in 1 places" in done.stderr and "recover" in done.stderr
+
+
+def test_replay_refuses_another_tokenizer(tiny: Path, tmp_path: Path) -> None:
+    done = run("replay", record(tmp_path / "a.mcap", 3), "-b", tiny, "-o", "-")
+    assert done.exit_code == 3
+    assert f"written by fsq, weights {FSQ.weights_sha256[:12]}" in done.stderr
+    assert "the bundle is tiny" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> None:
+    path = record(tmp_path / "a.mcap", 6)
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
+    assert done.exit_code == 0 and "12 latents in 2 episodes" in done.output
+    assert run("export-recording", path, "-o", tmp_path / "out", "--format", format).exit_code == 2
