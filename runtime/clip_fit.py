@@ -33,7 +33,9 @@ class ClipFitting:
         native_size: (H, W) of the clip as it is shown.
     """
 
-    def __init__(self, path: Path, first: VideoFrame, size: tuple[int, int], fit: Fit) -> None:
+    def __init__(
+        self, path: Path | str, first: VideoFrame, size: tuple[int, int], fit: Fit
+    ) -> None:
         self._path, self._size = path, size
         self._turns = _quarter_turns(path, first)
         h, w = first.height, first.width
@@ -66,7 +68,7 @@ class ClipFitting:
             )
 
 
-def _quarter_turns(path: Path, frame: VideoFrame) -> int:
+def _quarter_turns(path: Path | str, frame: VideoFrame) -> int:
     """How many times the picture must be turned by 90 degrees, counter-clockwise."""
     degrees = int(getattr(frame, "rotation", 0))  # not in PyAV 13
     if degrees % 90:

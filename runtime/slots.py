@@ -35,7 +35,8 @@ class Slots(ABC, Generic[Result]):
     """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
 
     A step waits for every open slot, but holds no slot back longer than until that slot's own next
-    item: a stream that pauses delays the others by one item at most.
+    item: a stream that pauses delays the others by one item at most. Who wants it to run sooner
+    calls `run_pending` (`runtime/batching.py` does, after a deadline).
     """
 
     def __init__(self, manifest: Manifest, step: Step, capacity: int, input_name: str) -> None:
@@ -49,6 +50,17 @@ class Slots(ABC, Generic[Result]):
     def backend(self) -> BackendInfo:
         """What really runs the graph."""
         return self._step.info
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """Slots whose chunk is complete and waits for others."""
+        return tuple(self._full())
+
+    def run_pending(self) -> list[Result]:
+        """Run the step now, for the slots whose chunk is complete; nothing where there are none."""
+        self._require_open()
+        full = self._full()
+        return self._run(full) if full else []
 
     def _require_open(self) -> None:
         if self._closed:

@@ -25,6 +25,7 @@ FORBIDDEN = {
     "commands": ("cli",),
 }
 NEEDS = {"onnxruntime_backend": "onnxruntime", "pictures": "PIL"}
+NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
 NEEDS |= dict.fromkeys(["clip_decoding", "clip_fit", "clip_scan", "clip_writer"], "av")
 NEEDS |= dict.fromkeys(
     [f"recording.{name}" for name in ("mcap_file", "reader", "recovery", "scan")], "mcap"

@@ -1,0 +1,185 @@
+"""A camera as a source: RTSP and other network streams, V4L2 devices. Through PyAV."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
+from vidtok_edge.runtime.sources.clock import CLOCK, Clock
+from vidtok_edge.runtime.sources.fitting import FrameFitting
+from vidtok_edge.runtime.sources.frame import Fit, Frame, without_password
+from vidtok_edge.runtime.sources.reading import Reading
+
+try:
+    import av
+except ImportError:
+    raise MissingDependency("av", "video", "Reading a camera") from None
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+__all__ = ["CameraSource", "CameraTimeouts"]
+
+# A stream must not make us read local files: "file" is not among them.
+_PROTOCOLS = "rtsp,rtsps,rtp,rtcp,srtp,srt,udp,tcp,tls,http,https,crypto,httpproxy"
+
+Opener = Callable[[], "InputContainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTimeouts:
+    """Seconds until a silent camera is given up."""
+
+    open_s: float = 10.0
+    read_s: float = 5.0
+    """Without a picture, whatever else it may send."""
+
+
+class CameraSource(Reading):
+    """A camera, from its opening until it is lost; it has no end.
+
+    PyAV runs in a thread of its own, which is left behind when a driver hangs in it: V4L2 has no
+    time-out for reading. `capture_time_ns` is when a picture was decoded, not when it was exposed.
+
+    Args:
+        spec: `rtsp://...`, and others that FFmpeg reads; `/dev/video0` or `v4l2:/dev/video0`.
+        size: (H, W) of the bundle; frames of another size are fitted.
+        opener: what opens the container, instead of PyAV on `spec`.
+
+    Raises:
+        SourceError: it cannot be opened in time; while iterating: its frames change size.
+        SourceLost: while iterating: it ended, failed, or gave no picture for `read_s`.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        spec: str,
+        size: tuple[int, int],
+        *,
+        fit: Fit = "crop",
+        timeouts: CameraTimeouts | None = None,
+        opener: Opener | None = None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        super().__init__(spec, None, clock)
+        self._timeouts = timeouts or CameraTimeouts()
+        self._fitting = FrameFitting(self.shown, size, fit)
+        self._open = opener or (lambda: _opened(spec, self._timeouts))
+        self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
+        threading.Thread(target=self._work, name=f"camera {self.shown}", daemon=True).start()
+        try:
+            opened = self._news.get(timeout=self._timeouts.open_s + 1)
+        except queue.Empty:
+            self.close()
+            raise SourceError(
+                f"{self.shown} did not open within {self._timeouts.open_s:g} s. Is it connected?"
+            ) from None
+        if isinstance(opened, Exception):
+            raise opened
+
+    def _read(self) -> Iterator[Frame]:
+        while not self._closed.is_set():
+            try:
+                news = self._news.get(timeout=self._timeouts.read_s + 1)
+            except queue.Empty:
+                raise self._silent() from None
+            if isinstance(news, Exception):
+                raise news
+            if news is not None:
+                yield news
+
+    def close(self) -> None:
+        """Stop the iteration at once; idempotent, and may be called from another thread."""
+        super().close()
+        with suppress(queue.Full):  # wake up who waits
+            self._news.put_nowait(None)
+
+    # -- in the thread that PyAV runs in
+
+    def _work(self) -> None:
+        try:
+            container = self._open()
+        except Exception as error:
+            return self._tell(_not_opened(self.shown, error))
+        try:
+            stream = _video_stream(container, self.shown)
+            self.fps = float(stream.guessed_rate or stream.average_rate or 0) or None
+            self._tell(None)
+            for frame in self._frames(container, stream):
+                self._tell(frame)
+        except SourceError as error:
+            self._tell(error)
+        except Exception as error:
+            self._tell(SourceLost(f"{self.shown} failed: {_reason(error)}"))
+        finally:
+            container.close()
+
+    def _frames(self, container: InputContainer, stream: Any) -> Iterator[Frame]:
+        number, seen = 0, time.monotonic()
+        for packet in container.demux(stream):
+            if self._closed.is_set():
+                return
+            for picture in _decoded(packet):
+                stamp = self._clock.now()
+                yield Frame(self._fitting.from_video(picture), *stamp, number)
+                number, seen = number + 1, time.monotonic()
+            if time.monotonic() - seen > self._timeouts.read_s:
+                raise self._silent()
+        raise SourceLost(f"{self.shown} ended its stream after {number} frames")
+
+    def _silent(self) -> SourceLost:
+        return SourceLost(f"{self.shown} gave no picture for {self._timeouts.read_s:g} s")
+
+    def _tell(self, news: Frame | Exception | None) -> None:
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                return self._news.put(news, timeout=0.1)
+
+
+def _opened(spec: str, timeouts: CameraTimeouts) -> InputContainer:
+    device = spec.removeprefix("v4l2:") if spec.startswith(("/dev/", "v4l2:")) else None
+    limits = (timeouts.open_s, timeouts.read_s)
+    if device is not None:
+        return av.open(device, format="v4l2", timeout=limits)
+    # FFmpeg looks at a stream for up to 5 s before it gives a frame, and then gives them all at
+    # once, stamped late. (`nobuffer` would throw the first key frame away.)
+    options = {"protocol_whitelist": _PROTOCOLS, "analyzeduration": "1000000"}
+    if spec.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"  # over UDP one lost packet is a grey picture
+    return av.open(spec, options=options, timeout=limits, metadata_errors="replace")
+
+
+def _video_stream(container: InputContainer, shown: str) -> Any:
+    for stream in container.streams.video:
+        # Frame threads would hold back as many frames as there are threads.
+        stream.thread_type = "SLICE"
+        return stream
+    raise SourceError(f"{shown} has no video stream. Name a camera that sends pictures.")
+
+
+def _decoded(packet: Any) -> list[Any]:
+    """The pictures of a packet; none where it is damaged: the next key frame heals that."""
+    try:
+        return list(packet.decode())
+    except av.FFmpegError:
+        return []
+
+
+def _not_opened(shown: str, error: Exception) -> Exception:
+    if isinstance(error, av.FFmpegError | OSError | ValueError):
+        return SourceError(
+            f"{shown} cannot be opened: {_reason(error)}. Is it on, and the name right?"
+        )
+    return error
+
+
+def _reason(error: Exception) -> str:
+    return without_password(str(getattr(error, "strerror", None) or error))

@@ -1,0 +1,72 @@
+"""A captured frame, and what gives frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Fit", "Frame", "RawFormat", "Source", "without_password"]
+
+Fit = Literal["crop", "letterbox"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame of a source."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 3] RGB of the bundle's size, C-contiguous."""
+    capture_time_ns: int
+    """Monotonic clock when it was captured; of a paced file, when it was due."""
+    wall_time_ns: int
+    """The machine's clock at the same moment."""
+    number: int
+    """In the source since it was opened, from 0."""
+
+    def __repr__(self) -> str:
+        return f"Frame(number={self.number}, capture_time_ns={self.capture_time_ns})"
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """Size of raw frames in a pipe: RGB, 8 bits, rows from top to bottom, no padding."""
+
+    height: int
+    width: int
+
+
+class Source(Protocol):
+    """One life of a camera or file, from its opening to its end or loss. It is read once.
+
+    Attributes:
+        name: as the user wrote it.
+        live: a camera: it cannot be paused, and its loss is worth a retry.
+        fps: frames per second as announced; None where unknown.
+    """
+
+    name: str
+    live: bool
+    fps: float | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; ends where the source does.
+
+        Raises SourceLost when it disappears, SourceError for what cannot be a frame.
+        """
+
+    def close(self) -> None:
+        """Stop the iteration soon; idempotent, and may be called from another thread."""
+
+
+def without_password(name: str) -> str:
+    """A source's name for a message.
+
+    >>> without_password("rtsp://me:secret@10.0.0.2/live")
+    'rtsp://10.0.0.2/live'
+    """
+    return re.sub(r"(?<=://)[^/\s]*@", "", name)

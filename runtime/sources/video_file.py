@@ -1,0 +1,62 @@
+"""A video file as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import ClipError, SourceError
+from vidtok_edge.runtime.clip import ClipReader
+from vidtok_edge.runtime.sources.clock import CLOCK, Clock
+from vidtok_edge.runtime.sources.frame import Fit, Frame
+from vidtok_edge.runtime.sources.reading import Reading, timed_frames
+
+__all__ = ["VideoFileSource"]
+
+
+class VideoFileSource(Reading):
+    """The frames of a clip, read by `ClipReader`; with `realtime` at the rate of its time stamps.
+
+    Args:
+        fps: sample it at about this rate; every frame where None.
+
+    Raises SourceError: it cannot be opened; while iterating, once everything readable was given:
+        it is damaged, or changes size.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        size: tuple[int, int],
+        *,
+        fit: Fit = "crop",
+        realtime: bool = False,
+        fps: float | None = None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        try:
+            self._clip = ClipReader(path, size=size, fit=fit, rate=fps or "every-frame")
+        except ClipError as error:
+            raise SourceError(str(error)) from error
+        super().__init__(path, self._clip.fps or None, clock)
+        self._realtime = realtime
+
+    def _read(self) -> Iterator[Frame]:
+        yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
+
+    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        try:
+            for frame in self._clip:
+                yield frame.pixels, frame.time_ns
+        except ClipError as error:
+            raise SourceError(str(error)) from error
+        if lost := self._clip.report.lost:
+            raise SourceError(
+                f"{self.shown} is damaged; what could be read was used. {lost}. "
+                "Copy it again from its source."
+            )
+
+    def _release(self) -> None:
+        self._clip.close()

@@ -1,0 +1,236 @@
+"""Cameras, played by MPEG-TS over loopback and by containers that do what a test says."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import pytest
+from clips import index_of, make_clip, picture
+
+from vidtok_edge.errors import SourceError
+from vidtok_edge.runtime.sources.camera import CameraSource, CameraTimeouts
+
+QUICK = CameraTimeouts(open_s=2, read_s=0.2)
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Fifty frames of MPEG-TS, as a network camera sends them."""
+    path = tmp_path_factory.mktemp("camera") / "clip.ts"
+    return make_clip(path, 50).read_bytes()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve bytes over TCP on loopback; then end the stream, or stay silent."""
+    ends: list[socket.socket] = []
+
+    def work(server: socket.socket, data: bytes, silent: bool) -> None:
+        try:
+            connection, _ = server.accept()
+            ends.append(connection)
+            connection.sendall(data)
+            if not silent:
+                connection.close()
+        except OSError:
+            pass  # the test is over
+
+    def start(data: bytes, *, silent: bool = False) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        ends.append(server)
+        threading.Thread(target=work, args=(server, data, silent), daemon=True).start()
+        return f"tcp://user:secret@127.0.0.1:{server.getsockname()[1]}"
+
+    yield start
+    for end in ends:
+        end.close()
+
+
+def taken(source: CameraSource) -> tuple[list[int], str]:
+    """What the frames of a camera show, and how it was lost."""
+    shown = []
+    with pytest.raises(SourceError) as lost:
+        for frame in source:
+            shown.append(index_of(frame.pixels))
+            assert frame.pixels.shape == (*SIZE, 3)
+            assert 0 <= time.monotonic_ns() - frame.capture_time_ns < 5e9
+    source.close()
+    assert "secret" not in str(lost.value)
+    return shown, f"{type(lost.value).__name__}: {lost.value}"
+
+
+def test_a_network_camera_until_it_ends(stream: bytes, serve: Callable[..., str]) -> None:
+    source = CameraSource(serve(stream), SIZE)
+    assert source.live and source.fps == 30
+    shown, lost = taken(source)
+    assert shown == list(range(50))
+    assert lost.startswith("SourceLost") and "ended its stream after 50 frames" in lost
+
+
+def test_a_camera_that_falls_silent_is_lost(stream: bytes, serve: Callable[..., str]) -> None:
+    source = CameraSource(serve(stream, silent=True), SIZE, timeouts=QUICK)
+    began = time.monotonic()
+    shown, lost = taken(source)
+    assert shown[0] == 0 and lost.startswith("SourceLost")
+    assert time.monotonic() - began < 3
+
+
+def test_a_camera_that_never_speaks_does_not_open(serve: Callable[..., str]) -> None:
+    with pytest.raises(SourceError, match="cannot be opened") as error:
+        CameraSource(serve(b"", silent=True), SIZE, timeouts=CameraTimeouts(0.2, 0.2))
+    assert "secret" not in str(error.value)
+
+
+def test_a_camera_that_sends_garbage_does_not_open(serve: Callable[..., str]) -> None:
+    with pytest.raises(SourceError, match="cannot be opened"):
+        CameraSource(serve(b"\x55garbage" * 4000), SIZE, timeouts=QUICK)
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(SourceError, match="Connection refused"):
+        CameraSource(f"tcp://127.0.0.1:{port}", SIZE, timeouts=QUICK)
+
+
+def test_sound_only_is_no_camera() -> None:
+    data = io.BytesIO()
+    with av.open(data, "w", format="wav") as container:
+        container.add_stream("pcm_s16le", rate=8000)
+        container.start_encoding()
+    data.seek(0)
+    with pytest.raises(SourceError, match="no video stream"):
+        CameraSource("rtsp://fake", SIZE, opener=lambda: av.open(data, "r"))
+
+
+# --- containers that do what a test says ------------------------------------------------------
+
+
+class FakePacket:
+    def __init__(self, frames: list[Any]) -> None:
+        self._frames = frames
+
+    def decode(self) -> list[Any]:
+        if not self._frames:
+            raise av.error.InvalidDataError(1, "invalid data")
+        return self._frames
+
+
+class FakeStream:
+    guessed_rate = None
+    average_rate = Fraction(15)
+    thread_type = ""
+
+
+class FakeContainer:
+    """Plays packets; an Event is waited for, as a driver hangs, and an error raised."""
+
+    def __init__(self, *packets: Any) -> None:
+        self.packets = packets
+        self.streams = self
+        self.video = [FakeStream()]
+        self.closed = threading.Event()
+
+    def demux(self, stream: object) -> Iterator[Any]:
+        for packet in self.packets:
+            if isinstance(packet, threading.Event):
+                packet.wait(10)
+            elif isinstance(packet, Exception):
+                raise packet
+            else:
+                yield packet
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def packet(index: int, size: tuple[int, int] = SIZE) -> FakePacket:
+    return FakePacket([av.VideoFrame.from_ndarray(picture(index, size), format="rgb24")])
+
+
+def camera(container: Any, *, timeouts: CameraTimeouts = QUICK, fit: Any = "crop") -> CameraSource:
+    return CameraSource("/dev/video0", SIZE, opener=lambda: container, timeouts=timeouts, fit=fit)
+
+
+def test_a_driver_that_hangs_loses_the_camera() -> None:
+    """V4L2 knows no time-out: the thread that hangs is left, and ends when the driver does."""
+    hang = threading.Event()
+    container = FakeContainer(packet(1), hang, packet(2))
+    source = camera(container, timeouts=CameraTimeouts(1, -0.8))
+    shown, lost = taken(source)
+    assert shown == [1] and lost.startswith("SourceLost: /dev/video0 gave no picture")
+    hang.set()
+    assert container.closed.wait(5)
+
+
+def test_a_driver_that_hangs_when_it_is_opened() -> None:
+    hang = threading.Event()
+
+    def opener() -> Any:
+        hang.wait(10)
+        return FakeContainer()
+
+    with pytest.raises(SourceError, match="did not open within"):
+        CameraSource("/dev/video0", SIZE, opener=opener, timeouts=CameraTimeouts(-0.9, 1))
+    hang.set()
+
+
+def test_a_camera_that_fails_is_lost() -> None:
+    gone = OSError(19, "No such device")
+    shown, lost = taken(camera(FakeContainer(packet(1), packet(2), gone)))
+    assert shown == [1, 2] and lost == "SourceLost: /dev/video0 failed: No such device"
+
+
+def test_damaged_packets_are_passed_over() -> None:
+    container = FakeContainer(FakePacket([]), packet(1), FakePacket([]), packet(2))
+    shown, _ = taken(camera(container))
+    assert shown == [1, 2]
+
+
+def test_nothing_but_damaged_packets_is_a_loss() -> None:
+    def endless() -> Iterator[FakePacket]:
+        yield packet(1)
+        while True:
+            time.sleep(0.005)
+            yield FakePacket([])
+
+    container = FakeContainer()
+    container.demux = lambda _: endless()  # type: ignore[assignment,method-assign]
+    shown, lost = taken(camera(container))
+    assert shown == [1] and "gave no picture for 0.2 s" in lost
+
+
+def test_a_camera_that_changes_size() -> None:
+    shown, lost = taken(camera(FakeContainer(packet(1, (64, 96)), packet(2, (64, 64)))))
+    assert shown == [1]
+    assert (
+        lost.startswith("SourceError") and "64x64 (H x W), the frames before it were 64x96" in lost
+    )
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_frames_are_fitted_as_clips_are(fit: Any) -> None:
+    source = camera(FakeContainer(packet(3, (64, 200))), fit=fit)
+    frame = next(iter(source))
+    assert (frame.pixels[0, 0] == 0).all() == (fit == "letterbox")
+    source.close()
+
+
+def test_closing_wakes_up_a_reader_at_once() -> None:
+    hang = threading.Event()
+    container = FakeContainer(hang)
+    source = camera(container, timeouts=CameraTimeouts())
+    threading.Timer(0.02, source.close).start()
+    began = time.monotonic()
+    assert list(source) == []
+    assert time.monotonic() - began < 1
+    hang.set()
+    assert container.closed.wait(5), "by the thread that reads it"

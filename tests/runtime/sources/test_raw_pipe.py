@@ -1,0 +1,137 @@
+"""Raw frames from pipes: whole ones, short ones, none, and a writer that waits."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import index_of, picture
+from fake_sources import FakeClock
+
+from vidtok_edge.errors import MissingDependency, SourceError, UsageError
+from vidtok_edge.runtime.sources.frame import RawFormat
+from vidtok_edge.runtime.sources.raw_pipe import RawPipeSource
+
+SIZE = (16, 24)
+FRAMES = [picture(i, SIZE) for i in range(5)]
+DATA = b"".join(frame.tobytes() for frame in FRAMES)
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> str:
+    os.mkfifo(tmp_path / "pipe")
+    return str(tmp_path / "pipe")
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The end of standard input that is written to."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        yield write
+
+
+def write(fifo: str, data: bytes, piece: int, pause_s: float = 0.0) -> threading.Thread:
+    def work() -> None:
+        with open(fifo, "wb", buffering=0) as file:
+            for start in range(0, len(data), piece):
+                file.write(data[start : start + piece])
+                time.sleep(pause_s)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("piece", [100, 1152, 5000, len(DATA)])
+def test_frames_arrive_whole_however_they_are_cut(fifo: str, piece: int) -> None:
+    source = RawPipeSource(fifo, SIZE, fps=30)
+    thread = write(fifo, DATA, piece)
+    frames = list(source)
+    thread.join()
+    assert source.fps == 30 and not source.live
+    assert all(np.array_equal(f.pixels, FRAMES[f.number]) for f in frames) and len(frames) == 5
+
+
+def test_standard_input(stdin: int) -> None:
+    os.write(stdin, DATA)
+    os.close(stdin)
+    assert len(list(RawPipeSource("-", SIZE))) == 5
+
+
+def test_a_pipe_that_ends_in_a_frame_says_so(stdin: int) -> None:
+    os.write(stdin, DATA[:-100])
+    os.close(stdin)
+    given = []
+    with pytest.raises(SourceError, match=r"middle of frame 4: 1052 of the 1152 bytes.*--raw HxW"):
+        for frame in RawPipeSource("-", SIZE):
+            given.append(frame.number)
+    assert given == [0, 1, 2, 3]
+
+
+def test_a_writer_that_pauses_is_waited_for(fifo: str) -> None:
+    source = RawPipeSource(fifo, SIZE)
+    thread = write(fifo, DATA, 1152, pause_s=0.03)
+    stamps = [frame.capture_time_ns for frame in source]
+    thread.join()
+    assert min(np.diff(stamps)) > 20e6, "a frame is stamped when it is there"
+
+
+def test_closing_ends_the_wait(fifo: str, stdin: int) -> None:
+    for spec in (fifo, "-"):
+        source = RawPipeSource(spec, SIZE)
+        threading.Timer(0.02, source.close).start()
+        began = time.monotonic()
+        assert list(source) == []
+        assert time.monotonic() - began < 1
+    os.close(stdin)
+
+
+def test_another_size_is_scaled(stdin: int) -> None:
+    os.write(stdin, picture(7, (32, 64)).tobytes())
+    os.close(stdin)
+    [frame] = RawPipeSource("-", SIZE, raw=RawFormat(32, 64))
+    assert frame.pixels.shape == (*SIZE, 3) and index_of(frame.pixels) == 7
+
+
+def test_scaling_needs_pyav(stdin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("av", "av.video.frame"):
+        monkeypatch.setitem(sys.modules, name, None)
+    os.write(stdin, picture(7, (32, 64)).tobytes() + DATA)
+    os.close(stdin)
+    with pytest.raises(MissingDependency, match=r"32x64, the bundle takes 16x24.*vidtok-edge\[vid"):
+        list(RawPipeSource("-", SIZE, raw=RawFormat(32, 64)))
+
+
+def test_a_file_of_raw_frames_at_its_rate(tmp_path: Path) -> None:
+    path = tmp_path / "frames.rgb"
+    path.write_bytes(DATA)
+    time_ = FakeClock()
+    source = RawPipeSource(str(path), SIZE, fps=5, realtime=True, clock=time_.clock)
+    assert len(list(source)) == 5
+    assert time_.waits == [0.2] * 4
+
+
+def test_pipes_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match="cannot be opened: No such file"):
+        RawPipeSource(str(tmp_path / "nothing"), SIZE)
+    with pytest.raises(UsageError, match="Give --fps"):
+        RawPipeSource("-", SIZE, realtime=True)
+    with pytest.raises(UsageError, match="0x4"):
+        RawPipeSource("-", SIZE, raw=RawFormat(0, 4))
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match="no standard input"):
+        RawPipeSource("-", SIZE)
+    leader, follower = os.openpty()
+    with os.fdopen(follower) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with pytest.raises(SourceError, match="is a terminal"):
+            RawPipeSource("-", SIZE)
+    os.close(leader)
