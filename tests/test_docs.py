@@ -55,7 +55,7 @@ def test_modules_named_in_the_documents_exist(document: str) -> None:
 
 def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
-    commands = re.findall(r"^\| `(?:vidtok-edge |vidtok-)(\w+)", text, flags=re.MULTILINE)
+    commands = re.findall(r"^\| `(?:vidtok-edge |vidtok-)([\w-]+)", text, flags=re.MULTILINE)
     assert sorted(commands) == sorted(main.commands)
 
 
@@ -63,7 +63,7 @@ def test_every_command_is_in_the_readme() -> None:
 def test_options_of_commands_in_the_documents_exist(document: str) -> None:
     text = (ROOT / document).read_text()
     used = re.findall(
-        r"^ {4}(?:vidtok-edge |vidtok-)(\w+)((?: [^#\n]*)?)", text, flags=re.MULTILINE
+        r"^ {4}(?:vidtok-edge |vidtok-)([\w-]+)((?: [^#\n]*)?)", text, flags=re.MULTILINE
     )
     for command, arguments in used:
         known = {name for parameter in main.commands[command].params for name in parameter.opts}
