@@ -210,7 +210,10 @@ class Recorder:
             if duration_s is not None and now_ns - self._begun_ns >= duration_s * 1e9:
                 return "duration reached"
             due_s = self._batching.due_in_s()
-            event = self._captures.next(patience_s if due_s is None else min(patience_s, due_s))
+            event = self._captures.next(
+                patience_s if due_s is None else min(patience_s, due_s),
+                last=self._batching.encoder.pending,  # their next frame would not wait for others
+            )
             if event is not None:
                 self._handle(event)
             self._encode(self._batching.run_due)

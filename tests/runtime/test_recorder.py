@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +88,7 @@ class FakeCaptures:
         self.closed = 0
         self.backlog = 0
 
-    def next(self, timeout_s: float | None = None) -> Event | None:
+    def next(self, timeout_s: float | None = None, *, last: object = ()) -> Event | None:
         number, event = next(self._events, (-1, None))
         self._at.get(number, lambda: None)()
         return event
@@ -411,6 +412,20 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
 
     peak(200)
     assert peak(6_000) < peak(600) + 10_000
+
+
+def test_a_backlog_is_encoded_in_full_batches() -> None:
+    """A frame of a source whose chunk waits is left in the queue while the other has frames."""
+    openers = [lambda: FakeSource(range(41)), lambda: FakeSource(range(41))]
+    with Captures(openers, capacity=8) as captures:
+        captures.next(5)
+        captures.next(5)
+        while captures.backlog < 16:
+            time.sleep(0.001)
+        recorder, _ = session(captures, streams=2, deadline_s=10)
+        recorder.run()
+    runs = recorder._batching.encoder._step.runs  # type: ignore[attr-defined]
+    assert len(runs) <= 15, "for 11 latents each"
 
 
 # --- with real captures -----------------------------------------------------------------------

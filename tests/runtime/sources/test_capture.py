@@ -85,6 +85,19 @@ def test_a_timeout_gives_none() -> None:
             pass
 
 
+def test_some_sources_can_be_left_for_last() -> None:
+    openers = [lambda: FakeSource(range(4)), lambda: FakeSource(range(100, 104))]
+    with Captures(openers) as captures:
+        captures.wait_open()
+        first = captures.next(0)
+        while captures.backlog < 8:
+            time.sleep(0.001)
+        assert first is not None
+        events = [captures.next(5, last=(0,)) for _ in range(6 - first.source)]
+        assert {e.source for e in events if e is not None} == {1}
+        assert {e.source for e in events_of(captures)} == {0}
+
+
 # --- the queue --------------------------------------------------------------------------------
 
 
