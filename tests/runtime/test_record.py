@@ -16,6 +16,7 @@ from clips import make_clip
 from vidtok_edge.errors import BundleError, OutputExists, SourceError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clip import ClipReader
+from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
 from vidtok_edge.runtime.record import RecordRequest, record, stop_on_signals
 from vidtok_edge.runtime.recorder import RecordOptions
 from vidtok_edge.runtime.recording import Recording
@@ -119,6 +120,25 @@ def test_a_bundle_of_floats_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     floats = Bundle(bundle.path, replace(bundle.manifest, io="float"))
     with pytest.raises(UsageError, match="--io uint8"):
         request(floats, ["synthetic"], tmp_path / "out.mcap").check()
+
+
+def test_a_step_that_raises_leaves_a_finished_file(
+    bundle: Bundle, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, calls = OnnxRuntimeStep.run, iter(range(1000))
+
+    def fails(step: OnnxRuntimeStep) -> None:
+        if next(calls) == 5:
+            raise RuntimeError("the device was lost")
+        run(step)
+
+    monkeypatch.setattr(OnnxRuntimeStep, "run", fails)
+    path = tmp_path / "out.mcap"
+    with pytest.raises(RuntimeError, match="the device was lost"):
+        record(request(bundle, clips[1:], path))
+    whole = encoded(bundle, clips[1])
+    kinds, tokens = entries(path, 0)
+    assert kinds == ["start", "end"] and len(tokens) == 4 and tokens == whole[:4]
 
 
 def test_the_duration_and_the_stop(bundle: Bundle, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_camera_that_falls_silent_is_lost(stream: bytes, serve: Callable[..., 
 
 
 def test_a_camera_that_never_speaks_does_not_open(serve: Callable[..., str]) -> None:
-    with pytest.raises(SourceError, match="cannot be opened") as error:
+    with pytest.raises(SourceError, match=r"did not open|cannot be opened") as error:
         CameraSource(serve(b"", silent=True), SIZE, timeouts=CameraTimeouts(0.2, 0.2))
     assert "secret" not in str(error.value)
 
@@ -142,7 +142,7 @@ class FakeContainer:
     def demux(self, stream: object) -> Iterator[Any]:
         for packet in self.packets:
             if isinstance(packet, threading.Event):
-                packet.wait(10)
+                packet.wait(3)
             elif isinstance(packet, Exception):
                 raise packet
             else:
@@ -164,7 +164,7 @@ def test_a_driver_that_hangs_loses_the_camera() -> None:
     """V4L2 knows no time-out: the thread that hangs is left, and ends when the driver does."""
     hang = threading.Event()
     container = FakeContainer(packet(1), hang, packet(2))
-    source = camera(container, timeouts=CameraTimeouts(1, -0.8))
+    source = camera(container, timeouts=CameraTimeouts(1, 0.2))
     shown, lost = taken(source)
     assert shown == [1] and lost.startswith("SourceLost: /dev/video0 gave no picture")
     hang.set()
@@ -175,11 +175,11 @@ def test_a_driver_that_hangs_when_it_is_opened() -> None:
     hang = threading.Event()
 
     def opener() -> Any:
-        hang.wait(10)
+        hang.wait(3)
         return FakeContainer()
 
     with pytest.raises(SourceError, match="did not open within"):
-        CameraSource("/dev/video0", SIZE, opener=opener, timeouts=CameraTimeouts(-0.9, 1))
+        CameraSource("/dev/video0", SIZE, opener=opener, timeouts=CameraTimeouts(0.1, 1))
     hang.set()
 
 
