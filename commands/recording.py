@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @precision_option
 @click.option("--queue", type=click.Choice(["block", "drop-oldest", "drop-newest"]),
               help="What a full queue does.  [default: drop-oldest for cameras, else block]")
-@click.option("--capacity", type=click.IntRange(1), default=8, show_default=True,
-              help="Frames in the queue of a source.")
+@click.option("--capacity", type=click.IntRange(1),
+              help="Frames in the queue of a source.  [default: two chunks, at least 8]")
 @click.option("--on-drop", type=click.Choice(["continue", "restart"]), default="continue",
               show_default=True, help="Whether a stream goes on behind a gap, or a new one begins.")
 @click.option("--realtime", is_flag=True, help="Hold files and pipes back to their own rate.")
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
 def record(
     sources: tuple[str, ...], bundle: Path, output: Path, backend: str, precision: str | None,
-    queue: Literal["block", "drop-oldest", "drop-newest"] | None, capacity: int,
+    queue: Literal["block", "drop-oldest", "drop-newest"] | None, capacity: int | None,
     on_drop: Literal["continue", "restart"], realtime: bool, deadline: float | None,
     key_interval: float | None, flush_interval: float, duration: float | None, fps: float | None,
     raw: tuple[int, int] | None, fit: Literal["crop", "letterbox"], force: bool, dry_run: bool,
@@ -72,7 +72,7 @@ def record(
     need("This command", "record", ("mcap",))
     from vidtok_edge.runtime.record import RecordRequest, stop_on_signals
     from vidtok_edge.runtime.record import record as record_sources
-    from vidtok_edge.runtime.recorder import RecordOptions
+    from vidtok_edge.runtime.record_options import RecordOptions
     from vidtok_edge.runtime.sources.frame import RawFormat
 
     with stop_on_signals() as stop, _status_line() as progress:

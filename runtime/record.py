@@ -18,8 +18,9 @@ import numpy as np
 from vidtok_edge.errors import OutputExists, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.encoder import StreamEncoder
+from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.record_summary import RecordSummary
-from vidtok_edge.runtime.recorder import Progress, Recorder, RecordOptions
+from vidtok_edge.runtime.recorder import Progress, Recorder
 from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
@@ -34,7 +35,7 @@ class RecordRequest:
     Attributes:
         sources: as `open_source` takes them.
         backend, precision: of the encoder.
-        policy, capacity: of the queues; see `Captures`.
+        policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
     """
 
@@ -44,7 +45,7 @@ class RecordRequest:
     backend: str = "auto"
     precision: str | None = None
     policy: Policy | None = None
-    capacity: int = 8
+    capacity: int | None = None
     fit: Fit = "crop"
     realtime: bool = False
     raw: RawFormat | None = None
@@ -82,6 +83,13 @@ class RecordRequest:
         if os.path.lexists(self.output) and not self.force:
             raise OutputExists(self.output)
 
+    @property
+    def queue_capacity(self) -> int:
+        """Frames that a queue holds: as many as come while a step runs, and once more."""
+        if self.capacity is not None:
+            return self.capacity
+        return max(8, 2 * self.bundle.manifest.chunk_frames)
+
     def opener(self, spec: str) -> Source:
         """Open one of the sources."""
         manifest = self.bundle.manifest
@@ -117,7 +125,7 @@ def record(
     openers = [partial(request.opener, spec) for spec in request.sources]
     with request.bundle.encoder(request.backend, precision=request.precision) as encoder:
         _warm_up(encoder)
-        with Captures(openers, policy=request.policy, capacity=request.capacity) as captures:
+        with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
             captures.wait_open(stop.is_set)
             with RecordingWriter(
                 request.output, tokenizer, request.sources,

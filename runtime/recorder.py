@@ -7,97 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
-from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.batching import Batching
 from vidtok_edge.runtime.encoder import Latents, StreamEncoder
 from vidtok_edge.runtime.latency_histogram import LatencyHistogram
+from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.record_writer import StartReason, Writer
 from vidtok_edge.runtime.sources.capture import Captures
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
 from vidtok_edge.runtime.sources.frame import without_password
 
-__all__ = ["Progress", "RecordOptions", "Recorder", "Writer"]
+__all__ = ["Progress", "Recorder"]
 
-StartReason = Literal["start", "reconnect", "restart", "key"]
 Progress = Callable[[RecordSummary], None]
 
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
-
-
-class Writer(Protocol):
-    """What a recording is written with: `recording.RecordingWriter`."""
-
-    @property
-    def safe_bytes(self) -> int:
-        """On disk."""
-
-    def start(
-        self,
-        source: int,
-        reason: StartReason,
-        time_ns: int,
-        wall_time_ns: int,
-        *,
-        fps: float | None = None,
-    ) -> None:
-        """A new stream begins."""  # fmt: skip
-
-    def write(
-        self,
-        source: int,
-        latents: Latents,
-        *,
-        wall_time_ns: Sequence[int],
-        encode_start_ns: int,
-        encode_end_ns: int,
-    ) -> None:
-        """The latents of one call."""  # fmt: skip
-
-    def drop(
-        self,
-        source: int,
-        frames: int,
-        then: Literal["continue", "restart"],
-        time_ns: int,
-        wall_time_ns: int,
-    ) -> None:
-        """Frames are missing here."""  # fmt: skip
-
-    def lost(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
-        """A camera disappeared."""
-
-    def end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
-        """Nothing more comes from the source."""
-
-    def tick(self, now_ns: int) -> None:
-        """Flush when it is due."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordOptions:
-    """How a session records. Raises UsageError for values that mean nothing."""
-
-    on_drop: Literal["continue", "restart"] = "continue"
-    """A stream goes on over a gap, as if the frames before and after it were neighbours; or it is
-    finished, and another one begins behind the gap."""
-    deadline_s: float | None = None
-    """How long a complete chunk waits for those of other sources; see `Batching`."""
-    key_interval_s: float | None = None
-    """Begin a new stream that often, at a chunk's end, so that decoding can start there."""
-    duration_s: float | None = None
-    """End the session after that time."""
-    flush_interval_s: float = 1.0
-    """What a killed process may lose."""
-
-    def __post_init__(self) -> None:
-        for name in ("key_interval_s", "duration_s"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < 1e9:
-                raise UsageError(f"{name} is {value:g}; allowed: above 0 seconds.")
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from clips import make_clip
 
 from vidtok_edge.cli import main
+from vidtok_edge.commands.recording import _status_line
+from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 
@@ -92,6 +94,22 @@ def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
     with Recording.open(tmp_path / "out.mcap") as recording:
         kinds = [entry.kind for entry in recording.entries() if isinstance(entry, Marker)]
     assert kinds == ["start", "key", "key", "end"]
+
+
+def test_a_terminal_gets_a_line_that_is_written_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SourceSummary("cam", 9, 7, 2, 3, 1, 0, 1.0, "", None)
+    done = RecordSummary((source, source), 12.3, 8.0, 9.0, 10.0, 100)
+    with _status_line() as show:
+        assert show is None, "it is no terminal"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with _status_line() as show:
+        assert show is not None
+        show(done)
+    error = capsys.readouterr().err
+    assert "12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms" in error
+    assert error.count("\r") == 2 and "\n" not in error
 
 
 def test_a_dry_run_writes_nothing(tiny: Path, tmp_path: Path) -> None:

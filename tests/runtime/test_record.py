@@ -18,7 +18,7 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clip import ClipReader
 from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
 from vidtok_edge.runtime.record import RecordRequest, record, stop_on_signals
-from vidtok_edge.runtime.recorder import RecordOptions
+from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.sources import RawFormat
@@ -88,6 +88,17 @@ def test_a_source_that_does_not_open_leaves_no_file_and_harms_none(
         with pytest.raises(SourceError, match=r"broken\.mp4"):
             record(request(bundle, [clips[0], str(broken)], path, force=True))
     assert old.read_bytes() == b"precious" and not (tmp_path / "new.mcap").exists()
+
+
+def test_a_queue_holds_two_chunks(bundle: Bundle) -> None:
+    wide = replace(bundle.manifest, chunk=4)
+    for manifest, capacity, expected in (
+        (bundle.manifest, None, 8),
+        (wide, None, 32),
+        (wide, 3, 3),
+    ):
+        asked = request(Bundle(bundle.path, manifest), [], Path(), capacity=capacity)
+        assert asked.queue_capacity == expected
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from fake_step import FakeStep, fake_manifest, tokens_from
 from vidtok_edge.errors import OutputNotWritable, SourceError, SourceLost, UsageError
 from vidtok_edge.runtime import StreamEncoder
 from vidtok_edge.runtime.encoder import Latents
+from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.record_summary import RecordSummary
-from vidtok_edge.runtime.recorder import Recorder, RecordOptions
+from vidtok_edge.runtime.recorder import Recorder
 from vidtok_edge.runtime.sources import (
     Captured,
     Captures,
