@@ -16,6 +16,7 @@ from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.engines import build
 from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.printing import Group
+from vidtok_edge.commands.recording import record
 from vidtok_edge.commands.recordings import export_recording, recover, replay
 
 __all__ = ["export_main", "main"]
@@ -40,6 +41,7 @@ main.add_command(build)
 main.add_command(encode)
 main.add_command(decode)
 main.add_command(reconstruct)
+main.add_command(record)
 main.add_command(recover)
 main.add_command(replay)
 main.add_command(export_recording)

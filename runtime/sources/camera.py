@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ class CameraSource(Reading):
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
         threading.Thread(target=self._work, name=f"camera {self.shown}", daemon=True).start()
         try:
-            opened = self._news.get(timeout=self._timeouts.open_s + 1)
+            opened = self._news.get(timeout=self._timeouts.open_s)
         except queue.Empty:
             self.close()
             raise SourceError(
@@ -88,9 +87,11 @@ class CameraSource(Reading):
     def _read(self) -> Iterator[Frame]:
         while not self._closed.is_set():
             try:
-                news = self._news.get(timeout=self._timeouts.read_s + 1)
+                news = self._news.get(timeout=self._timeouts.read_s)
             except queue.Empty:
-                raise self._silent() from None
+                raise SourceLost(
+                    f"{self.shown} gave no picture for {self._timeouts.read_s:g} s"
+                ) from None
             if isinstance(news, Exception):
                 raise news
             if news is not None:
@@ -123,20 +124,15 @@ class CameraSource(Reading):
             container.close()
 
     def _frames(self, container: InputContainer, stream: Any) -> Iterator[Frame]:
-        number, seen = 0, time.monotonic()
+        number = 0
         for packet in container.demux(stream):
             if self._closed.is_set():
                 return
             for picture in _decoded(packet):
                 stamp = self._clock.now()
                 yield Frame(self._fitting.from_video(picture), *stamp, number)
-                number, seen = number + 1, time.monotonic()
-            if time.monotonic() - seen > self._timeouts.read_s:
-                raise self._silent()
+                number += 1
         raise SourceLost(f"{self.shown} ended its stream after {number} frames")
-
-    def _silent(self) -> SourceLost:
-        return SourceLost(f"{self.shown} gave no picture for {self._timeouts.read_s:g} s")
 
     def _tell(self, news: Frame | Exception | None) -> None:
         while not self._closed.is_set():

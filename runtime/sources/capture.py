@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from vidtok_edge.errors import SourceError, UsageError
@@ -92,11 +92,12 @@ class Captures:
                     return
                 self._shared.changed.wait(0.1)
 
-    def next(self, timeout_s: float | None = None) -> Event | None:
+    def next(self, timeout_s: float | None = None, *, last: Collection[int] = ()) -> Event | None:
         """The next event of any source, in the order in which they happened.
 
         None after `timeout_s`, or at once when nothing can come any more: all have ended, or
-        `close` was called and everything captured before was taken.
+        `close` was called and everything captured before was taken. Sources in `last` are looked at
+        when the others have nothing.
         """
         shared = self._shared
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -105,7 +106,8 @@ class Captures:
             while True:
                 waiting = [life for life in self._lives if life.queue]
                 if waiting:
-                    event = min(waiting, key=lambda life: life.queue.first_order).queue.take()
+                    chosen = min(waiting, key=lambda c: (c.source in last, c.queue.first_order))
+                    event = chosen.queue.take()
                     shared.changed.notify_all()  # a thread may wait for room
                     return event
                 if shared.closing.is_set() or all(life.done for life in self._lives):

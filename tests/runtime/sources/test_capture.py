@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from fake_sources import FakeClock, FakeSource, frame, opener_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost, UsageError
 from vidtok_edge.runtime.sources import (
@@ -85,6 +87,19 @@ def test_a_timeout_gives_none() -> None:
             pass
 
 
+def test_some_sources_can_be_left_for_last() -> None:
+    openers = [lambda: FakeSource(range(4)), lambda: FakeSource(range(100, 104))]
+    with Captures(openers) as captures:
+        captures.wait_open()
+        first = captures.next(0)
+        while captures.backlog < 8:
+            time.sleep(0.001)
+        assert first is not None
+        events = [captures.next(5, last=(0,)) for _ in range(6 - first.source)]
+        assert {e.source for e in events if e is not None} == {1}
+        assert {e.source for e in events_of(captures)} == {0}
+
+
 # --- the queue --------------------------------------------------------------------------------
 
 
@@ -123,6 +138,31 @@ def test_a_gap_is_reported_where_it_is() -> None:
         queue.offer(captured(value), value)
     assert told(queue.take() for _ in range(len(queue))) == [1, ("dropped", 2), 4, ("dropped", 1)]
     assert queue.frames == 0
+
+
+@given(
+    policy=st.sampled_from(["block", "drop-oldest", "drop-newest"]),
+    capacity=st.integers(1, 5),
+    offers=st.lists(st.booleans(), max_size=60),
+)
+def test_every_frame_is_taken_or_missing_in_its_place(
+    policy: Policy, capacity: int, offers: list[bool]
+) -> None:
+    """True offers a frame, False takes an event. What comes out counts from 0 without a hole."""
+    queue, offered, out = FrameQueue(capacity, policy), 0, list[Event]()
+    for offer in offers:
+        if offer:
+            offered += queue.offer(captured(offered), offered)
+        elif queue:
+            out.append(queue.take())
+        assert queue.frames <= capacity
+    out += [queue.take() for _ in range(len(queue))]
+    position = 0
+    for event in out:
+        assert event.time_ns == position * 1_000_000
+        position += event.frames if isinstance(event, Dropped) else 1
+    assert position == offered
+    assert policy != "block" or not any(isinstance(event, Dropped) for event in out)
 
 
 def test_frames_before_a_loss_are_dropped_before_it() -> None:

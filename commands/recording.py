@@ -1,0 +1,149 @@
+"""`record`: cameras to a recording."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from vidtok_edge.commands.options import (
+    Size,
+    backend_option,
+    bundle_option,
+    fit_option,
+    force_option,
+    output_option,
+    precision_option,
+)
+from vidtok_edge.commands.printing import load_bundle, need, print_columns
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.record import RecordRequest
+    from vidtok_edge.runtime.record_summary import RecordSummary
+    from vidtok_edge.runtime.recorder import Progress
+
+
+# fmt: off
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@bundle_option
+@output_option
+@backend_option
+@precision_option
+@click.option("--queue", type=click.Choice(["block", "drop-oldest", "drop-newest"]),
+              help="What a full queue does.  [default: drop-oldest for cameras, else block]")
+@click.option("--capacity", type=click.IntRange(1),
+              help="Frames in the queue of a source.  [default: two chunks, at least 8]")
+@click.option("--on-drop", type=click.Choice(["continue", "restart"]), default="continue",
+              show_default=True, help="Whether a stream goes on behind a gap, or a new one begins.")
+@click.option("--realtime", is_flag=True, help="Hold files and pipes back to their own rate.")
+@click.option("--deadline", type=click.FloatRange(0), metavar="MS",
+              help="How long a source waits for the others of its batch.  "
+                   "[default: until its own next frame]")
+@click.option("--key-interval", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Begin a new stream that often, so that replay can start there.")
+@click.option("--flush-interval", type=click.FloatRange(0, 3600, min_open=True), default=1.0,
+              show_default=True, metavar="SECONDS", help="What a killed process may lose.")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Stop after that time.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True),
+              help="Rate of images or raw frames; of a video file: sample it at about that rate.")
+@click.option("--raw", type=Size(), help="Size of raw frames.  [default: the bundle's]")
+@fit_option
+@force_option
+@click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
+def record(
+    sources: tuple[str, ...], bundle: Path, output: Path, backend: str, precision: str | None,
+    queue: Literal["block", "drop-oldest", "drop-newest"] | None, capacity: int | None,
+    on_drop: Literal["continue", "restart"], realtime: bool, deadline: float | None,
+    key_interval: float | None, flush_interval: float, duration: float | None, fps: float | None,
+    raw: tuple[int, int] | None, fit: Literal["crop", "letterbox"], force: bool, dry_run: bool,
+) -> None:
+    # fmt: on
+    """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
+
+    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw RGB frames on
+    standard input, or synthetic:30. Several are encoded in one batch.
+    """
+    need("This command", "record", ("mcap",))
+    from vidtok_edge.runtime.record import RecordRequest, stop_on_signals
+    from vidtok_edge.runtime.record import record as record_sources
+    from vidtok_edge.runtime.record_options import RecordOptions
+    from vidtok_edge.runtime.sources.frame import RawFormat
+
+    with stop_on_signals() as stop, _status_line() as progress:
+        request = RecordRequest(
+            load_bundle(bundle), sources, output, backend, precision, queue, capacity, fit,
+            realtime, RawFormat(*raw) if raw else None, fps, force,
+            RecordOptions(on_drop, None if deadline is None else deadline / 1000, key_interval,
+                          duration, flush_interval),
+        )
+        if dry_run:
+            return _show_plan(request)
+        done = record_sources(request, stop=stop, progress=progress)
+    _print_summary(done, output)
+    for source in done.sources:
+        if source.error is not None:
+            raise source.error
+
+
+def _show_plan(request: RecordRequest) -> None:
+    from vidtok_edge.runtime.sources.frame import without_password
+    from vidtok_edge.runtime.sources.opening import source_kind
+
+    request.check()
+    manifest = request.bundle.manifest
+    rows = [("source", "kind", "frames/s", "when the queue is full")]
+    for spec in request.sources:
+        source = request.opener(spec)
+        policy = request.policy or ("drop-oldest" if source.live else "block")
+        rate = "unknown" if source.fps is None else f"{source.fps:g}"
+        rows.append((without_password(spec), source_kind(spec), rate, policy))
+        source.close()
+    print_columns(rows)
+    click.echo(
+        f"{manifest.model.variant}, {manifest.height}x{manifest.width}, {len(request.sources)} of "
+        f"{manifest.streams} slots -> {request.output}\nNothing was written."
+    )
+
+
+@contextmanager
+def _status_line() -> Iterator[Progress | None]:
+    """A line on standard error that is written over; on something that is no terminal, none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(done: RecordSummary) -> None:
+        latents = sum(s.latents for s in done.sources)
+        drops = sum(s.frames_dropped for s in done.sources)
+        line = (f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
+                f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms")
+        click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _print_summary(done: RecordSummary, output: Path) -> None:
+    rows: list[tuple[str, ...]] = [
+        ("source", "captured", "encoded", "dropped", "latents", "streams", "reconnects", "seconds",
+         "ended")
+    ]
+    for s in done.sources:
+        counts = (s.frames_captured, s.frames_encoded, s.frames_dropped, s.latents, s.streams,
+                  s.reconnects)
+        why = s.ended if s.error is None else "error"
+        rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
+    print_columns(rows)
+    click.echo(
+        f"latency of a latent: p50 {done.latency_p50_ms:.1f} ms, p95 {done.latency_p95_ms:.1f} ms, "
+        f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
+        f"{done.seconds:.1f} s\n{output}"
+    )

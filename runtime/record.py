@@ -1,0 +1,172 @@
+"""`record`: sources to a recording, with everything that this needs opened in the right order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from vidtok_edge.errors import OutputExists, UsageError
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.encoder import StreamEncoder
+from vidtok_edge.runtime.record_options import RecordOptions
+from vidtok_edge.runtime.record_summary import RecordSummary
+from vidtok_edge.runtime.recorder import Progress, Recorder
+from vidtok_edge.runtime.sources.capture import Captures, Policy
+from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
+from vidtok_edge.runtime.sources.opening import open_source, source_kind
+
+__all__ = ["RecordRequest", "record", "stop_on_signals"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """What to record and how.
+
+    Attributes:
+        sources: as `open_source` takes them.
+        backend, precision: of the encoder.
+        policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
+        fit, realtime, raw, fps: of the sources; see `open_source`.
+    """
+
+    bundle: Bundle
+    sources: tuple[str, ...]
+    output: Path
+    backend: str = "auto"
+    precision: str | None = None
+    policy: Policy | None = None
+    capacity: int | None = None
+    fit: Fit = "crop"
+    realtime: bool = False
+    raw: RawFormat | None = None
+    fps: float | None = None
+    force: bool = False
+    options: RecordOptions = field(default_factory=RecordOptions)
+
+    def check(self) -> None:
+        """Raise, before anything is opened, what would go wrong for certain.
+
+        Raises:
+            UsageError: sources that the bundle has no slots for, that are named twice, or that an
+                option does not fit.
+            OutputExists: the recording is there and `force` is not set.
+            SourceError: a source that is no name of one.
+        """
+        manifest, count = self.bundle.manifest, len(self.sources)
+        if not 1 <= count <= manifest.streams:
+            raise UsageError(
+                f"Got {count} sources; the bundle has {manifest.streams} slots, one per camera. "
+                f"Export one with --streams {max(count, 1)}."
+            )
+        if manifest.io != "uint8":
+            raise UsageError(
+                f"The bundle takes {manifest.io} frames; cameras give uint8. "
+                "Export one with --io uint8."
+            )
+        if len(set(self.sources)) < count:
+            raise UsageError(
+                f"A source is named twice: {', '.join(map(without_password, self.sources))}."
+            )
+        kinds = [source_kind(spec) for spec in self.sources]
+        if self.raw is not None and "raw" not in kinds:
+            raise UsageError("--raw is the size of frames in a pipe, and no source is one.")
+        if os.path.lexists(self.output) and not self.force:
+            raise OutputExists(self.output)
+
+    @property
+    def queue_capacity(self) -> int:
+        """Frames that a queue holds: as many as come while a step runs, and once more."""
+        if self.capacity is not None:
+            return self.capacity
+        return max(8, 2 * self.bundle.manifest.chunk_frames)
+
+    def opener(self, spec: str) -> Source:
+        """Open one of the sources."""
+        manifest = self.bundle.manifest
+        return open_source(
+            spec, (manifest.height, manifest.width), fit=self.fit, realtime=self.realtime,
+            raw=self.raw, fps=self.fps,
+        )  # fmt: skip
+
+
+def record(
+    request: RecordRequest,
+    *,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> RecordSummary:
+    """Record until the sources end or `stop` is set; the file is finished either way.
+
+    The file is made when all sources are open: where one cannot be opened there is none.
+
+    Raises:
+        UsageError, OutputExists, SourceError: as `RecordRequest.check`; also where a source cannot
+            be opened.
+        RecordingBusy: another process records to that file.
+        OutputNotWritable: the disk is full, or the folder was taken away.
+        MissingDependency: the extra `record`, or what a source needs.
+    """
+    from vidtok_edge.runtime.recording.tokenizer import Tokenizer
+    from vidtok_edge.runtime.recording.writer import RecordingWriter
+
+    request.check()
+    stop = stop or threading.Event()
+    tokenizer = Tokenizer.of(request.bundle, request.precision)
+    openers = [partial(request.opener, spec) for spec in request.sources]
+    with request.bundle.encoder(request.backend, precision=request.precision) as encoder:
+        _warm_up(encoder)
+        with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
+            captures.wait_open(stop.is_set)
+            with RecordingWriter(
+                request.output, tokenizer, request.sources,
+                flush_interval_s=request.options.flush_interval_s, force=request.force,
+            ) as writer:  # fmt: skip
+                recorder = Recorder(
+                    captures, encoder, writer, request.sources, request.options, progress=progress
+                )
+                recorder.run(stop)
+            return recorder.summary()  # the file is whole now, and has its last bytes
+
+
+def _warm_up(encoder: StreamEncoder) -> None:
+    """The first call of a graph allocates; no camera should wait for that."""
+    manifest = encoder.manifest
+    encoder.push(np.zeros((manifest.height, manifest.width, 3), np.uint8))
+    encoder.finish()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and SIGHUP set. The second of them is not waited for."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        _restore(before)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup
+            signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        _restore(before)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,33 @@
+"""How a session records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vidtok_edge.errors import UsageError
+
+__all__ = ["RecordOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """How a session records. Raises UsageError for values that mean nothing."""
+
+    on_drop: Literal["continue", "restart"] = "continue"
+    """A stream goes on over a gap, as if the frames before and after it were neighbours; or it is
+    finished, and another one begins behind the gap."""
+    deadline_s: float | None = None
+    """How long a complete chunk waits for those of other sources; see `Batching`."""
+    key_interval_s: float | None = None
+    """Begin a new stream that often, at a chunk's end, so that decoding can start there."""
+    duration_s: float | None = None
+    """End the session after that time."""
+    flush_interval_s: float = 1.0
+    """What a killed process may lose."""
+
+    def __post_init__(self) -> None:
+        for name in ("key_interval_s", "duration_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1e9:
+                raise UsageError(f"{name} is {value:g}; allowed: above 0 seconds.")
