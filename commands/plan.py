@@ -78,12 +78,13 @@ def plan(
         rows = [("device", *(f"{p} ms" for p in precision), "waits for", "memory")]
         for device, found in bounds.items():
             times = [
-                f"{b.ms:.2f}" + (" late" if b.ms > rates.period_ms else "") for b in found.values()
+                _milliseconds(b.ms) + (" late" if b.ms > rates.period_ms else "")
+                for b in found.values()
             ]
             limits = "/".join(dict.fromkeys(b.limit for b in found.values()))
             short = [p for p, b in found.items() if not b.fits]
             rows.append(
-                (device.name, *times, limits, f"too little: {', '.join(short)}" if short else "ok")
+                (device.name, *times, limits, f"too small: {', '.join(short)}" if short else "ok")
             )
         print_columns(rows)
         click.echo()
@@ -95,20 +96,27 @@ def plan(
                 "rates": asdict(rates),
                 "costs": {p: [asdict(c) for c in costs[p]] for p in precision},
                 "bounds": {
-                    d.name: {p: asdict(b) | {"ms": b.ms} for p, b in found.items()}
+                    d.name: {
+                        p: asdict(b)
+                        | {"ms": b.ms, "limit": b.limit, "late": b.ms > rates.period_ms}
+                        for p, b in found.items()
+                    }
                     for d, found in bounds.items()
                 },
                 "sources": {d.name: d.source for d in DEVICES},
             }
         )
     click.echo(
-        "Bounds, no forecasts: both peaks of the data sheet reached, activations free. A real call "
-        "takes longer,\noften several times; `late` can certainly not keep up. Measure with an "
-        "engine on the device."
+        "Bounds, no forecasts: both peaks of the data sheet reached, activations free. A real\n"
+        "call takes longer, often several times. late: cannot keep up even so. Measure an engine."
     )
     if json_path:
         with write_beside(json_path, force=True) as temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _print_costs(

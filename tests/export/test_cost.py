@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from export_helpers import NarrowBundle, golden_bundle, on_one_worker
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from vidtok_edge.runtime.manifest import Precision
 from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS
 
 if TYPE_CHECKING:
+    from export_helpers import Exports
+
     from vidtok_edge.export import Exported
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -40,6 +43,29 @@ def test_a_plan_is_what_an_export_writes(
     written = (bundle.path / graph.data_file).stat().st_size
     # Scales of INT8 weights, and what is small enough to lie in the graph itself.
     assert cost.weights == pytest.approx(written, rel=0.01 if precision != "int8" else 0.05)
+
+
+NARROW = [
+    golden_bundle("vidtok_fsq_causal_488_32768_v1_1"),
+    golden_bundle("vidtok_kl_causal_288_8chn", "conv3d"),
+]
+"""Bundles that other tests export too."""
+
+
+@pytest.mark.parametrize("what", on_one_worker(NARROW))
+def test_a_plan_of_other_variants_is_what_their_exports_write(
+    exports: Exports, what: NarrowBundle
+) -> None:
+    bundle = exports(what)
+    for kind in KINDS:
+        cost = cost_of(what.model.variant, what.options, kind, FP32)
+        graph = bundle.manifest.graph(kind, "fp32")
+        assert cost.caches == graph.cache_bytes
+        assert cost.host == sum(
+            spec.nbytes for spec in (*graph.inputs, *graph.outputs) if "cache_" not in spec.name
+        )
+        written = (bundle.path / graph.data_file).stat().st_size
+        assert cost.weights == pytest.approx(written, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -99,4 +125,5 @@ def test_the_table_of_devices_is_consistent() -> None:
     for device in DEVICES:
         assert device.source and device.memory_gb > 0 and device.bandwidth_gbs > 0
         assert device.fp32_tflops < device.fp16_tflops
+        assert any(word in device.source for word in ("check", "compared")), device.name
         assert device.int8_tops == pytest.approx(2 * device.fp16_tflops, rel=0.03), device.name
