@@ -14,8 +14,9 @@ from typing import Any
 
 __all__ = ["Jtop", "Tegrastats", "readings_of"]
 
-_TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN", "VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0")
-"""What a module draws in all, by generation; AGX Orin has no such rail, only the parts of one."""
+_TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
+"""What a module draws in all; AGX modules have no such rail, but those that make it up."""
+_RAIL_NAMES = ("VDD", "POM", "VIN", "CV", "GPU", "CPU", "SOC", "SYS5V")
 
 
 def readings_of(line: str) -> dict[str, float]:
@@ -34,11 +35,16 @@ def readings_of(line: str) -> dict[str, float]:
             found["cpu_mhz"] = sum(clocks) / len(clocks)
     if match := re.search(r"\bGR3D_FREQ \d+%@\[?(\d+)", line):
         found["gpu_mhz"] = float(match[1])
-    degrees = [float(value) for value in re.findall(r"@(-?\d+(?:\.\d+)?)C\b", line)]
-    if plausible := [value for value in degrees if value > -40]:  # parts that are off say -256
-        found["temperature_c"] = max(plausible)
-    rails = {name: int(now) for name, now in re.findall(r"(\w+) (\d+)(?:mW)?/\d+(?:mW)?", line)
-             if name.startswith(("VDD", "POM", "VIN", "CV", "GPU", "CPU", "SOC", "SYS5V"))}  # fmt: skip
+    # Parts that are off say -256, and the PMIC of older modules always says 100.
+    zones = re.findall(r"(\w+)@(-?\d+(?:\.\d+)?)C\b", line)
+    degrees = [float(value) for name, value in zones if name != "PMIC" and float(value) > -40]
+    if degrees:
+        found["temperature_c"] = max(degrees)
+    rails = {
+        name: int(now)
+        for name, now in re.findall(r"(\w+) (\d+)(?:mW)?/\d+(?:mW)?", line)
+        if name.startswith(_RAIL_NAMES)
+    }
     total = next((rails[name] for name in _TOTAL_RAILS if name in rails), sum(rails.values()))
     if rails:
         found["power_w"] = total / 1e3
