@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -94,7 +94,6 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
 
     def __enter__(self) -> Sampler:
-        self._start = time.monotonic()
         if self._meters:
             self._thread.start()
         return self
@@ -111,14 +110,13 @@ class Sampler:
         for meter in self._meters:
             meter.close()
 
-    def since(self, skip_s: float) -> list[Sample]:
-        """The samples taken later than `skip_s` after the start; their time counts from there."""
+    def between(self, begin_ns: int, end_ns: int) -> list[Sample]:
+        """The samples of that time of the monotonic clock; theirs counts from its begin."""
         return [
-            Sample(sample.time_s - skip_s, sample.rss_mb, sample.device_mb, sample.power_w,
-                   sample.cpu_mhz, sample.gpu_mhz, sample.temperature_c)
+            replace(sample, time_s=sample.time_s - begin_ns / 1e9)
             for sample in self._samples
-            if sample.time_s >= skip_s
-        ]  # fmt: skip
+            if begin_ns / 1e9 <= sample.time_s <= end_ns / 1e9
+        ]
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
@@ -129,7 +127,7 @@ class Sampler:
                 except Exception:
                     meter.close()
                     self._meters.remove(meter)
-            self._samples.append(Sample(time.monotonic() - self._start, **found))
+            self._samples.append(Sample(time.monotonic(), **found))
 
 
 def energy_j(samples: Sequence[Sample], seconds: float) -> float | None:

@@ -64,10 +64,12 @@ class Measured:
     """Of each decoded frame: from its release to its pixels in host memory."""
     encoder: Calls
     decoder: Calls
+    begin_ns: int = 0
+    """When measuring began, on the monotonic clock."""
     first_token_ns: int = 0
     """From the first frame of the run, warm-up included, to the first tokens."""
     frames: int = 0
-    """Frames that were pushed, all slots."""
+    """Frames that were pushed in that time, all slots."""
     dropped: int = 0
     most_waiting: int = 0
     waiting_at_end: int = 0
@@ -169,7 +171,7 @@ class _Run:
         ready = self._clock.now_ns()
         self._account(0, began, ready)
         self._pushed[slot] += 1
-        if released_ns >= self._begin:
+        if began >= self._begin:  # as with `busy_ns`: also one that waited since the warm-up
             self._result.frames += 1
         if latents and not self._result.first_token_ns:
             self._result.first_token_ns = ready - self._first_ns
@@ -202,6 +204,7 @@ class _Run:
         """The result; the streams are left where they are."""
         result = self._result
         self._count_unfinished(camera.unfinished)
+        result.begin_ns = begin_ns
         result.elapsed_ns = max(self._ended, end_ns) - begin_ns
         if self._cpu_at_begin is not None:
             result.cpu_ns = time.process_time_ns() - self._cpu_at_begin

@@ -131,6 +131,7 @@ def run_turn(
             measured.first_token_ns / 1e6,
         )
         info = encoder.backend
-    samples = sampler.since(settings.warmup_s)
+    end = measured.begin_ns + measured.elapsed_ns
+    samples = sampler.between(measured.begin_ns, end)
     return Turn(started, f"{info.active} on {info.library}", info.fell_back, start_up, measured,
                 peak_rss_mb(), samples, sampler.sources)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_step import fake_manifest
@@ -18,7 +19,7 @@ MS = 1_000_000
 SETTINGS = Settings(Pace(40.0), seconds=4, rounds=2)
 
 
-def turn(latency_ms: float = 10, n: int = 10, **options: object) -> Turn:
+def turn(latency_ms: float = 10, n: int = 10, **options: Any) -> Turn:
     calls = Calls([0] * n, [round(latency_ms * MS)] * n, [0] * n, [round(latency_ms * MS / 50)] * n)
     measured = Measured(
         [[round(latency_ms * MS)] * n], [[0] * n], [[]], calls, Calls(), frames=4 * n,
@@ -54,7 +55,7 @@ def test_figures_of_two_turns() -> None:
 @pytest.mark.parametrize(
     "trouble", [{"dropped": 1}, {"unfinished": 2}, {"latency_ns": [[101 * MS]]}]
 )
-def test_what_does_not_keep_up(trouble: dict[str, object]) -> None:
+def test_what_does_not_keep_up(trouble: dict[str, Any]) -> None:
     assert not Figures.of(entry(turn(10, **trouble)), SETTINGS).keeps_up
 
 

@@ -221,15 +221,19 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(
     steady, fails = Steady(), Fails()
     sampler = Sampler(open_all=lambda: open_meters([lambda: fails, Absent, lambda: steady]))
     assert sampler.sources == ["fails", "steady"]
+    began = time.monotonic_ns()
     with sampler:
-        while len(sampler.since(0)) < 4:
+        while len(sampler.between(began, time.monotonic_ns())) < 4:
             time.sleep(0.005)
-    samples = sampler.since(0)
+    ended = time.monotonic_ns()
+    samples = sampler.between(began, ended)
     assert all(s.power_w == 4.0 and s.gpu_mhz is None for s in samples)
-    assert [s.time_s for s in samples] == sorted(s.time_s for s in samples)
+    times = [s.time_s for s in samples]
+    assert times == sorted(times) and 0 <= times[0] < times[-1] <= (ended - began) / 1e9
     assert (steady.closed, fails.closed) == (1, 1)
-    skipped = sampler.since(samples[2].time_s)
-    assert len(skipped) == len(samples) - 2 and skipped[0].time_s == 0
+    later = sampler.between(began + round(1e9 * (times[1] + times[2]) / 2), ended)
+    assert len(later) == len(samples) - 2 and later[0].time_s < times[2]
+    assert sampler.between(ended, ended) == []
     assert energy_j(samples, 2.5) == pytest.approx(10)
     assert energy_j([Sample(0.0)], 2.5) is None
 
@@ -237,7 +241,7 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(
 def test_no_meters_when_none_are_wanted() -> None:
     with Sampler(enabled=False) as sampler:
         assert sampler.sources == []
-    assert sampler.since(0) == []
+    assert sampler.between(0, time.monotonic_ns()) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
