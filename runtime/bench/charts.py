@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vidtok_edge.runtime.bench.figures import Breakdown
 from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.meters import Sample
-from vidtok_edge.runtime.bench.svg import LEFT, RIGHT, WIDTH, Axis, Plot
+from vidtok_edge.runtime.bench.svg import RIGHT, WIDTH, Axis, Plot
 
 __all__ = [
     "Chart",
@@ -187,11 +187,11 @@ def breakdown_chart(rows: Sequence[tuple[str, Breakdown]]) -> Chart | None:
     parts = ("upload_ms", "compute_ms", "download_ms", "overhead_ms")
     totals = [sum(getattr(row, part) for part in parts) for _, row in rows]
     height, most = 26, max([*totals, 1e-9])
-    wide = WIDTH - LEFT - RIGHT
+    wide = WIDTH - RIGHT
     drawn = []
     for number, ((name, row), total) in enumerate(zip(rows, totals, strict=True)):
-        top, left = number * (height + 26) + 18, float(LEFT)
-        drawn.append(f'<text class="name" x="{LEFT}" y="{top - 5}">{escape(name)}</text>')
+        top, left = number * (height + 26) + 18, 0.0
+        drawn.append(f'<text class="name" x="0" y="{top - 5}">{escape(name)}</text>')
         for index, part in enumerate(parts):
             width = getattr(row, part) / most * (wide - 70)
             if width > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
@@ -30,6 +31,10 @@ from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest import graph_name
 
 __all__ = ["page_of", "write_page"]
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The browser itself refuses scripts and the network, whatever a bundle is called."""
+_NUMBER = re.compile(r"[-+]?[\d.]*%?")
 
 DEFINITIONS = (
     ("latency", "from when a latent's last frame was released by the camera (saturated: handed "
@@ -85,6 +90,7 @@ def page_of(benchmark: Benchmark) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<link rel="icon" href="data:,">\n'  # else browsers ask for /favicon.ico
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
@@ -164,13 +170,19 @@ def _cross(kind: str) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.rows[0])
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows[1:]
-    )
+    kinds = [
+        "" if all(_NUMBER.fullmatch(cell) for cell in column[1:]) else ' class="text"'
+        for column in zip(*table.rows, strict=True)
+    ]
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        inner = (f"<{tag}{k}>{escape(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
     return (
         f'<figure><h3>{escape(table.title)}</h3><div class="scroll"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead>{row('th', table.rows[0])}</thead>"
+        f"<tbody>{''.join(row('td', cells) for cells in table.rows[1:])}</tbody></table></div>"
         f"<figcaption>{escape(table.note)}</figcaption></figure>"
     )
 
@@ -260,9 +272,10 @@ def _pictures(benchmark: Benchmark) -> str:
     source = "the synthetic moving picture, which no tokenizer was trained on"
     if benchmark.settings.clip is not None:
         source = Path(benchmark.settings.clip).name
+    note = f"One frame of {source}, and what each candidate makes of it; PSNR of that frame."
     return (
-        f'<h2>Pictures</h2>\n<p class="note">One frame of {escape(source)}, and '
-        f'what each candidate makes of it; PSNR of that frame.</p>\n<div class="pictures">{"".join(shown)}</div>'
+        f'<h2>Pictures</h2>\n<p class="note">{escape(note)}</p>\n'
+        f'<div class="pictures">{"".join(shown)}</div>'
     )
 
 

@@ -51,6 +51,7 @@ table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabu
   width: 100%; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--faint);
   white-space: nowrap; }
+th.text, td.text { text-align: left; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 table.facts td { text-align: left; white-space: normal; }
 table.facts td:first-child { white-space: nowrap; color: var(--soft); width: 1%; }
