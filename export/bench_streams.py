@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,7 @@ def torch_candidates(
                 "be given them here. Leave --torch and --torch-compile out."
             )
     return [
-        Candidate(str(path.resolve()), backend, "fp32", threads, f"{__name__}:open_torch")
+        Candidate(os.path.abspath(path), backend, "fp32", threads, f"{__name__}:open_torch")
         for path in bundles
         for backend in backends
     ]

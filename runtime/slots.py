@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backend import BackendInfo, Step, StepTimes
 from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 
 __all__ = ["Slots", "described"]
 
@@ -62,6 +62,11 @@ class Slots(ABC, Generic[Result]):
         self._require_open()
         full = self._full()
         return self._run(full) if full else []
+
+    @property
+    def graph(self) -> GraphSpec:
+        """The graph that runs; an engine may be of another form than the bundle's own."""
+        return self._step.graph
 
     @property
     def calls(self) -> int:

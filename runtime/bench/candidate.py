@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,18 +102,19 @@ def candidates_of(
         raise UsageError(
             f"There is no backend {sorted(unknown)[0]!r}; use auto, {', '.join(BACKENDS)}."
         )
-    names = [path.resolve().name for path in bundles]
+    folders = [Path(os.path.abspath(path)) for path in bundles]  # a link keeps its own name
+    names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         raise UsageError(
             f"Two bundles are called {max(names, key=names.count)}: they could not be told apart "
             "in the results. Rename one, or name it once."
         )
     found = []
-    for path in bundles:
-        manifest = Bundle.load(path).manifest
+    for folder in folders:
+        manifest = Bundle.load(folder).manifest
         for backend in backends:
             for precision in precisions or manifest.precisions:
-                candidate = Candidate(str(path.resolve()), backend, precision, threads)
+                candidate = Candidate(str(folder), backend, precision, threads)
                 candidate.graph(manifest)
                 found.append(candidate)
     return found

@@ -8,12 +8,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vidtok_edge.runtime.bench.candidate import OPEN_BUNDLE, Candidate
 from vidtok_edge.runtime.bench.figures import Figures, ratios_of
 from vidtok_edge.runtime.bench.matrix import Benchmark, Entry
 from vidtok_edge.runtime.bench.turn import Settings, Turn
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest import Manifest
 
 __all__ = ["SCHEMA", "document_of", "write_json"]
 
@@ -44,7 +42,7 @@ def _entry(entry: Entry, settings: Settings) -> dict[str, Any]:
         "precision": candidate.precision,
         "threads": candidate.threads,
         "variant": manifest.model.variant,
-        "form": _form(candidate, manifest),
+        "form": entry.turns[0].form,
         "height": manifest.height,
         "width": manifest.width,
         "streams": manifest.streams,
@@ -59,13 +57,6 @@ def _entry(entry: Entry, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _form(candidate: Candidate, manifest: Manifest) -> str:
-    """PyTorch runs the float32 steps, in the form of the bundle's first graph."""
-    if candidate.opener != OPEN_BUNDLE:
-        return manifest.graphs[0].form
-    return candidate.graph(manifest).form
-
-
 def _turn(turn: Turn) -> dict[str, Any]:
     """Raw values as whole microseconds: finer than they are good for."""
     measured = turn.measured
@@ -76,6 +67,7 @@ def _turn(turn: Turn) -> dict[str, Any]:
     return {
         "started": turn.started,
         "backend": turn.backend,
+        "graph": turn.graph,
         "meters": turn.meters,
         "peak_rss_mb": turn.peak_rss_mb,
         "start_up": asdict(turn.start_up),

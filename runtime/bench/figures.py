@@ -12,7 +12,7 @@ from vidtok_edge.runtime.bench.meters import Sample, energy_j
 from vidtok_edge.runtime.bench.runs import Calls
 from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
 
-__all__ = ["Breakdown", "Figures", "Ratio", "ratios_of"]
+__all__ = ["Breakdown", "Figures", "Ratio", "ratios_of", "rss_growth"]
 
 ROUNDS_TO_TELL = 5
 """With fewer, all rounds fall on one side by luck alone in more than 7 of 100 comparisons."""

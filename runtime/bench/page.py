@@ -22,13 +22,12 @@ from vidtok_edge.runtime.bench.charts import (
     timeline_chart,
 )
 from vidtok_edge.runtime.bench.figures import Breakdown, Figures
-from vidtok_edge.runtime.bench.matrix import Benchmark, Entry
+from vidtok_edge.runtime.bench.matrix import Benchmark
 from vidtok_edge.runtime.bench.page_style import STYLE
 from vidtok_edge.runtime.bench.reconstructions import png_of, reconstructions_of
 from vidtok_edge.runtime.bench.reports import mean_psnr_db, qualities_of
 from vidtok_edge.runtime.bench.tables import Table, settings_rows, tables_of
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest import graph_name
 
 __all__ = ["page_of", "write_page"]
 
@@ -213,19 +212,11 @@ def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
     ]  # fmt: skip
 
 
-def _graphs_of(entry: Entry) -> str:
-    """As the report of the verification calls what ran."""
-    on_tensorrt = entry.turns[0].backend.startswith("tensorrt")
-    placed = on_tensorrt and entry.candidate.precision == "int8"
-    placement = "tensorrt" if placed else "onnxruntime"
-    return graph_name("", entry.candidate.precision, placement).removeprefix(".")
-
-
 def _scatter(benchmark: Benchmark, series: Sequence[Series]) -> Chart | None:
     points = []
     for one in series:
         decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)),
-                                _graphs_of(one.entry))  # fmt: skip
+                                one.entry.turns[0].graph.removeprefix("encoder."))  # fmt: skip
         figures = Figures.of(one.entry, benchmark.settings)
         parts = [part for part in (figures.encoder, figures.decoder) if part is not None]
         if decibels is not None and parts:

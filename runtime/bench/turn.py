@@ -82,6 +82,9 @@ class Turn:
     backend: str
     """What really ran, and on what."""
     fell_back: str
+    graph: str
+    """The encoder's, as its file is called: `encoder.int8`."""
+    form: str
     start_up: StartUp
     measured: Measured
     peak_rss_mb: float | None
@@ -130,8 +133,18 @@ def run_turn(
             (opened - loaded) / 1e6,
             measured.first_token_ns / 1e6,
         )
-        info = encoder.backend
+        info, graph = encoder.backend, encoder.graph
     end = measured.begin_ns + measured.elapsed_ns
     samples = sampler.between(measured.begin_ns, end)
-    return Turn(started, f"{info.active} on {info.library}", info.fell_back, start_up, measured,
-                peak_rss_mb(), samples, sampler.sources)  # fmt: skip
+    return Turn(
+        started,
+        f"{info.active} on {info.library}",
+        info.fell_back,
+        graph.name,
+        graph.form,
+        start_up,
+        measured,
+        peak_rss_mb(),
+        samples,
+        sampler.sources,
+    )

@@ -28,7 +28,17 @@ def turn(latency_ms: float = 10, n: int = 10, **options: Any) -> Turn:
     for name, value in options.items():
         setattr(measured, name, value)
     samples = [Sample(0.5 * i, rss_mb=100.0 + i, power_w=8.0, device_mb=500.0) for i in range(20)]
-    return Turn(0.0, "cpu on x 1", "", StartUp(1, 2, 3, latency_ms), measured, 130.0, samples)
+    return Turn(
+        0.0,
+        "cpu on x 1",
+        "",
+        "encoder.fp32",
+        "conv2d",
+        StartUp(1, 2, 3, latency_ms),
+        measured,
+        130.0,
+        samples,
+    )
 
 
 def entry(*turns: Turn, name: str = "a") -> Entry:

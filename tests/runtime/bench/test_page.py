@@ -28,11 +28,11 @@ FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
-    "--no-first-run",
     "--disable-sync",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-dev-shm-usage",
+    "--no-first-run",
     "--enable-logging=stderr",
     "--v=0",
 ]
