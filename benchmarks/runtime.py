@@ -150,7 +150,7 @@ def figures_of(candidate: Candidate, turn: Turn, settings: Settings) -> Figures:
 
 
 def turn_with_bar(candidate: Candidate, settings: Settings, label: str) -> Turn:
-    with click.progressbar(length=1000, label=label, file=click.get_text_stream("stderr")) as bar:
+    with progress(range(1000), label) as bar:
         return run_in_process(
             candidate, settings, lambda share: bar.update(round(1000 * share) - bar.pos)
         )
@@ -225,12 +225,14 @@ def slots_result(single: Bundle, four: Bundle, precision: str, rounds: int) -> R
         for _ in range(3):
             push_batch()
             push_alone()
+        calls = batch.calls
         with progress(range(rounds), "slots: a batch, and streams alone") as numbers:
             for number in numbers:
                 order = [(push_batch, samples[0]), (push_alone, samples[1])]
                 for push, into in order[:: 1 if number % 2 else -1]:
                     time.sleep(SETTLE_S)
                     into.append(measure(push))
+        assert batch.calls == calls + rounds, "one call for all slots"
     ratio = ratios(*samples, "wall")
     cpu = ratios(*samples, "cpu")
     return Result(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.backend import StepTimes
 from vidtok_edge.runtime.bench.cameras import (
     Camera,
     Clock,
@@ -139,16 +139,10 @@ class _Run:
         self._encoder, self._decoder, self._clock = encoder, decoder, clock
         self._begin = _NEVER
         slots = encoder.manifest.streams
-        self._result = Measured(
-            [[] for _ in range(slots)],
-            [[] for _ in range(slots)],
-            [[] for _ in range(slots)],
-            Calls(),
-            Calls(),
-        )
-        self._ledgers = [_Ledger(encoder, self._result.encoder)]
-        if decoder is not None:
-            self._ledgers.append(_Ledger(decoder, self._result.decoder))
+        self._latency, self._ready, self._pictures = (_arrays(slots) for _ in range(3))
+        self._encoding = _Ledger(encoder)
+        self._decoding = None if decoder is None else _Ledger(decoder)
+        self._result = Measured([], [], [], Calls(), Calls())
         self._undecoded: list[deque[int]] = [deque() for _ in range(slots)]
         """Release times of frames whose pictures are to come."""
         self._pushed = [0] * slots
@@ -169,7 +163,7 @@ class _Run:
             self._cpu_at_begin = time.process_time_ns()
         latents = self._encoder.push(pixels, slot=slot, capture_time_ns=released_ns)
         ready = self._clock.now_ns()
-        self._account(0, began, ready)
+        self._account(self._encoding, began, ready)
         self._pushed[slot] += 1
         if began >= self._begin:  # as with `busy_ns`: also one that waited since the warm-up
             self._result.frames += 1
@@ -178,24 +172,24 @@ class _Run:
         for one in latents:
             for stamp in one.capture_time_ns.tolist():
                 if stamp >= self._begin:
-                    self._result.latency_ns[one.slot].append(ready - stamp)
-                    self._result.ready_ns[one.slot].append(ready - self._begin)
-        if self._decoder is None:
+                    self._latency[one.slot].append(ready - stamp)
+                    self._ready[one.slot].append(ready - self._begin)
+        if self._decoder is None or self._decoding is None:
             return
         self._undecoded[slot].append(released_ns)
         for one in latents:
             began = self._clock.now_ns()
             pictures = self._decoder.push(one)
             ready = self._clock.now_ns()
-            self._account(1, began, ready)
+            self._account(self._decoding, began, ready)
             for picture in pictures:
                 stamp = self._undecoded[picture.slot].popleft()
                 if stamp >= self._begin:
-                    self._result.picture_latency_ns[picture.slot].append(ready - stamp)
+                    self._pictures[picture.slot].append(ready - stamp)
 
-    def _account(self, which: int, began: int, ready: int) -> None:
+    def _account(self, ledger: _Ledger, began: int, ready: int) -> None:
         measured = began >= self._begin
-        self._ledgers[which].add(ready - began, measured)
+        ledger.add(ready - began, measured)
         if measured:
             self._result.busy_ns += ready - began
         self._ended = max(self._ended, ready)
@@ -204,6 +198,11 @@ class _Run:
         """The result; the streams are left where they are."""
         result = self._result
         self._count_unfinished(camera.unfinished)
+        result.latency_ns = [list(values) for values in self._latency]
+        result.ready_ns = [list(values) for values in self._ready]
+        result.picture_latency_ns = [list(values) for values in self._pictures]
+        result.encoder = self._encoding.calls()
+        result.decoder = Calls() if self._decoding is None else self._decoding.calls()
         result.begin_ns = begin_ns
         result.elapsed_ns = max(self._ended, end_ns) - begin_ns
         if self._cpu_at_begin is not None:
@@ -220,30 +219,41 @@ class _Run:
             count = self._pushed[frame.slot]
             completes = count % framing.time_factor == (1 if framing.causal else 0)
             if completes and frame.time_ns >= self._begin:
-                self._result.latency_ns[frame.slot].append(now - frame.time_ns)
-                self._result.ready_ns[frame.slot].append(now - self._begin)
+                self._latency[frame.slot].append(now - frame.time_ns)
+                self._ready[frame.slot].append(now - self._begin)
 
 
 class _Ledger:
     """Sorts the time inside pushes into what the step took and what came on top."""
 
-    def __init__(self, stream: Slots[Any], calls: Calls) -> None:
-        self._stream, self._into = stream, calls
+    def __init__(self, stream: Slots[Any]) -> None:
+        self._stream = stream
         self._calls, self._times = stream.calls, stream.step_times
+        self._parts = _arrays(4)
         self._pushing_ns = 0
         """Time in pushes since the last call, that of the call included."""
 
     def add(self, took_ns: int, measured: bool) -> None:
+        """A push of `took_ns` has returned."""
         self._pushing_ns += took_ns
         calls = self._stream.calls - self._calls
         if not calls:
             return
-        spent: StepTimes = self._stream.step_times - self._times
+        spent = self._stream.step_times - self._times
         if measured:
+            overhead = self._pushing_ns - spent.total_ns
+            values = spent.upload_ns, spent.compute_ns, spent.download_ns, overhead
             for _ in range(calls):  # two in one push are rare, and not told apart
-                self._into.upload_ns.append(spent.upload_ns // calls)
-                self._into.compute_ns.append(spent.compute_ns // calls)
-                self._into.download_ns.append(spent.download_ns // calls)
-                self._into.overhead_ns.append((self._pushing_ns - spent.total_ns) // calls)
+                for part, value in zip(self._parts, values, strict=True):
+                    part.append(value // calls)
         self._calls, self._times = self._stream.calls, self._stream.step_times
         self._pushing_ns = 0
+
+    def calls(self) -> Calls:
+        """All that were measured."""
+        return Calls(*(list(part) for part in self._parts))
+
+
+def _arrays(count: int) -> list[array[int]]:
+    """Eight bytes a value: lists of integers would show in the memory that is measured."""
+    return [array("q") for _ in range(count)]
