@@ -82,6 +82,10 @@ class Figures:
     gpu_mhz: float | None
     temperature_c: float | None
     """The highest."""
+    other_cores: float | None
+    """CPU that everything else on the machine used meanwhile, as a number of cores."""
+    stolen_cores: float | None
+    """That the hypervisor gave to other machines."""
 
     @property
     def keeps_up(self) -> bool:
@@ -124,6 +128,8 @@ class Figures:
             _over(fmean, samples, lambda s: s.cpu_mhz),
             _over(fmean, samples, lambda s: s.gpu_mhz),
             _over(max, samples, lambda s: s.temperature_c),
+            _over(fmean, samples, lambda s: s.other_cores),
+            _over(fmean, samples, lambda s: s.stolen_cores),
         )
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["CpuClock", "Rapl", "ResidentMemory", "ThermalZones"]
+__all__ = ["CpuClock", "OtherWork", "Rapl", "ResidentMemory", "ThermalZones"]
 
 
 class ResidentMemory:
@@ -21,6 +21,37 @@ class ResidentMemory:
     def read(self) -> dict[str, float]:
         pages = int(self._file.read_text(encoding="ascii").split()[1])
         return {"rss_mb": pages * self._page / 1e6}
+
+    def close(self) -> None:
+        pass
+
+
+class OtherWork:
+    """CPU that everything else on the machine used, and that a hypervisor gave to others.
+
+    It is what makes a latency come out differently next time.
+    """
+
+    name = "/proc/stat"
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._file = root / "proc/stat"
+        self._tick = os.sysconf("SC_CLK_TCK")
+        self._before = self._read()
+
+    def read(self) -> dict[str, float]:
+        before, self._before = self._before, self._read()
+        elapsed, busy, own, stolen = (b - a for a, b in zip(before, self._before, strict=True))
+        if elapsed < 0.05:  # ticks are 10 ms long
+            return {}
+        return {"other_cores": max(0.0, (busy - own) / elapsed), "stolen_cores": stolen / elapsed}
+
+    def _read(self) -> tuple[float, float, float, float]:
+        """Time, all CPU time but idle and stolen, this process's, and stolen, in seconds."""
+        fields = self._file.read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+        user, nice, system, _, _, irq, softirq, stolen = (int(f) / self._tick for f in fields[:8])
+        busy = user + nice + system + irq + softirq
+        return time.monotonic(), busy, time.process_time(), stolen
 
     def close(self) -> None:
         pass

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol
 
 from vidtok_edge.runtime.bench.jetson import Jtop, Tegrastats
-from vidtok_edge.runtime.bench.linux import CpuClock, Rapl, ResidentMemory, ThermalZones
+from vidtok_edge.runtime.bench.linux import CpuClock, OtherWork, Rapl, ResidentMemory, ThermalZones
 from vidtok_edge.runtime.bench.nvml import Nvml
 
 __all__ = ["Meter", "Sample", "Sampler", "energy_j", "open_meters", "peak_rss_mb"]
@@ -37,6 +37,10 @@ class Sample:
     gpu_mhz: float | None = None
     temperature_c: float | None = None
     """Of the hottest place that is measured."""
+    other_cores: float | None = None
+    """CPU time over time of everything but this process."""
+    stolen_cores: float | None = None
+    """CPU time over time that the hypervisor gave to other machines."""
 
 
 class Meter(Protocol):
@@ -53,6 +57,7 @@ class Meter(Protocol):
 
 METERS: tuple[Callable[[], Meter], ...] = (
     ResidentMemory,
+    OtherWork,
     CpuClock,
     ThermalZones,
     Rapl,

@@ -136,21 +136,25 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
 
 
 def _resources(named: list[tuple[str, Figures]]) -> Table:
-    rows = [("candidate", "runs on", "host peak MB", "host growth", "device MB", "power W",
-             "J/frame", "CPU MHz", "GPU MHz", "hottest °C")]  # fmt: skip
+    rows = [(
+        "candidate", "runs on", "host peak MB", "host growth", "device MB", "power W", "J/frame",
+        "CPU MHz", "GPU MHz", "hottest °C", "others' cores", "stolen cores",
+    )]  # fmt: skip
     for name, f in named:
         growth = "-" if f.rss_growth is None else f"{f.rss_growth:+.1%}"
         note = f" (fell back: {f.fell_back})" if f.fell_back else ""
         rows.append((
             name, f.backend + note, _plain(f.peak_rss_mb, 1), growth, _plain(f.peak_device_mb, 0),
             _plain(f.power_w, 1), _plain(f.joules_per_frame, 3), _plain(f.cpu_mhz, 0),
-            _plain(f.gpu_mhz, 0), _plain(f.temperature_c, 1),
+            _plain(f.gpu_mhz, 0), _plain(f.temperature_c, 1), _plain(f.other_cores, 2),
+            _plain(f.stolen_cores, 2),
         ))  # fmt: skip
     note = (
         "Host: resident memory of the process, Python and the frames included; growth from the "
-        "first to the last tenth of a turn. `-`: this machine does not tell."
+        "first to the last tenth of a turn. Others' cores: CPU that everything else here used "
+        "meanwhile; stolen: that the hypervisor gave to other machines. `-`: not told here."
     )
-    return Table("Memory, power, clocks", note, tuple(rows))
+    return Table("The machine meanwhile", note, tuple(rows))
 
 
 def _ms(value: float | None) -> str:

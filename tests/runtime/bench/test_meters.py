@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vidtok_edge.runtime.bench.jetson import Jtop, Tegrastats, readings_of
-from vidtok_edge.runtime.bench.linux import CpuClock, Rapl, ResidentMemory, ThermalZones
+from vidtok_edge.runtime.bench.linux import CpuClock, OtherWork, Rapl, ResidentMemory, ThermalZones
 from vidtok_edge.runtime.bench.machine import describe_machine
 from vidtok_edge.runtime.bench.meters import Sample, Sampler, energy_j, open_meters, peak_rss_mb
 from vidtok_edge.runtime.bench.nvml import Nvml
@@ -104,7 +104,24 @@ def test_clocks_and_temperatures(tmp_path: Path) -> None:
     assert ThermalZones(tmp_path).read() == {"temperature_c": 52.5}
 
 
-@pytest.mark.parametrize("kind", [CpuClock, ThermalZones, Rapl])
+def test_the_work_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two seconds three of CPU time and one stolen; one and a half of the three are our own."""
+    now, own = [10.0], [5.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "process_time", lambda: own[0])
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)
+    (tmp_path / "proc").mkdir()
+    stat = tmp_path / "proc/stat"
+    stat.write_text("cpu  1000 0 500 9000 70 10 10 40 0 0\ncpu0 1 2 3\n")
+    meter = OtherWork(tmp_path)
+    now[0], own[0] = 12.0, 6.5
+    stat.write_text("cpu  1200 20 560 9999 99 20 20 140 0 0\ncpu0 1 2 3\n")
+    found = meter.read()
+    assert found == {"other_cores": pytest.approx(0.75), "stolen_cores": pytest.approx(0.5)}
+    assert meter.read() == {}, "no time has passed"
+
+
+@pytest.mark.parametrize("kind", [OtherWork, CpuClock, ThermalZones, Rapl])
 def test_a_machine_without_it(kind: Any, tmp_path: Path) -> None:
     with pytest.raises(OSError):
         kind(tmp_path)

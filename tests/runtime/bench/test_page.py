@@ -135,7 +135,7 @@ def test_a_browser_shows_every_table_and_says_nothing(done: Benchmark, tmp_path:
     shown = {tuple(map(tuple, table)) for table in reader.tables}
     for table in tables_of(done):
         assert table.rows in shown and table.title in reader.titles
-    assert {"Latency", "Over time", "Speed", "Memory and power", "Quality", "Pictures"} <= set(
+    assert {"Latency", "Over time", "Speed", "The machine", "Quality", "Pictures"} <= set(
         reader.titles
     )
     name = f"{NASTY} cpu fp32 2 thread(s)"
