@@ -86,7 +86,7 @@ def bench(
     from vidtok_edge.runtime.bench.document import write_json
     from vidtok_edge.runtime.bench.matrix import run_matrix
     from vidtok_edge.runtime.bench.runs import Pace
-    from vidtok_edge.runtime.bench.tables import tables_of
+    from vidtok_edge.runtime.bench.tables import disturbance, tables_of
     from vidtok_edge.runtime.bench.turn import Settings
     from vidtok_edge.runtime.files import require_writable
 
@@ -121,6 +121,8 @@ def bench(
         click.secho(f"\n{table.title}", bold=True)
         print_columns(table.rows)
         click.secho(table.note, dim=True)
+    if warning := disturbance(done):
+        click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
     if json_file is not None:
         write_json(done, json_file, force)
         click.echo(f"\n{json_file}")

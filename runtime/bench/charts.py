@@ -155,9 +155,9 @@ def timeline_chart(one: Series) -> Chart | None:
         plot.upright(start, kind="between")
     shown, note = _thinned(points, offset)
     plot.dots([p for p in shown if p[1] <= one.deadline_ms], one.kind)
-    _draw_deadlines(plot, [one])
     late = [p for p in points if p[1] > one.deadline_ms]
     plot.crosses(_thinned(late, offset)[0], "missed")
+    _draw_deadlines(plot, [one])
     missed = f"{len(late)} of {len(points)} missed the deadline of {one.deadline_ms:.4g} ms"
     given_up = sum(turn.measured.unfinished for turn in one.entry.turns)
     if given_up:
@@ -253,8 +253,9 @@ def scatter_chart(points: Sequence[tuple[str, str, float, float]]) -> Chart | No
         Axis("PSNR, dB (more is better)", middle - around, middle + around),
         "Quality against speed",
     )
-    for name, kind, ms, db in points:
-        plot.mark(ms, db, name, kind, f"{name}: {ms:.2f} ms, {db:.2f} dB")
+    in_order = sorted(points, key=lambda point: point[2])
+    for number, (name, kind, ms, db) in enumerate(in_order):  # neighbours' names keep apart
+        plot.mark(ms, db, name, kind, f"{name}: {ms:.2f} ms, {db:.2f} dB", number % 2 == 1)
     return Chart("Quality against speed", plot.svg(), "PSNR of the reconstruction against the "
                  "source, mean of the clips that the bundle was verified on; the axis does not "
                  "begin at 0. Time: median of the encoder's calls, and the decoder's where it "

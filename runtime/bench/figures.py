@@ -164,7 +164,7 @@ class Ratio:
         return "faster" if self.low > 1 else "slower"
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}..{self.high:.2f}), {self.verdict}"
+        return f"{self.median:.3g} ({self.low:.3g}..{self.high:.3g}), {self.verdict}"
 
 
 def ratios_of(entries: Sequence[Entry]) -> list[Ratio]:

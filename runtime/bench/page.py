@@ -26,7 +26,7 @@ from vidtok_edge.runtime.bench.matrix import Benchmark
 from vidtok_edge.runtime.bench.page_style import STYLE
 from vidtok_edge.runtime.bench.reconstructions import png_of, reconstructions_of
 from vidtok_edge.runtime.bench.reports import mean_psnr_db, qualities_of
-from vidtok_edge.runtime.bench.tables import Table, settings_rows, tables_of
+from vidtok_edge.runtime.bench.tables import Table, disturbance, settings_rows, tables_of
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = ["page_of", "write_page"]
@@ -99,7 +99,7 @@ def page_of(benchmark: Benchmark) -> str:
 
 def _head(benchmark: Benchmark) -> str:
     started = datetime.fromtimestamp(benchmark.started, timezone.utc)
-    machine = benchmark.machine
+    machine, warning = benchmark.machine, disturbance(benchmark)
     kind = dict(settings_rows(benchmark.settings))
     gpu = f", {escape(machine.gpu)}" if machine.gpu else ""
     return (
@@ -107,6 +107,7 @@ def _head(benchmark: Benchmark) -> str:
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
         f'<p class="soft">{escape(machine.cpu)}, {machine.cores} core(s){gpu}. '
         f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC.</p>"
+        + (f'\n<p class="warning">{escape(warning)}</p>' if warning else "")
     )
 
 

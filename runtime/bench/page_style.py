@@ -33,6 +33,8 @@ p { margin: 6px 0; max-width: 78ch; }
 .card h3 { font-size: 14px; margin: 0 0 6px; overflow-wrap: anywhere; }
 .card .big { font-size: 26px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .card .big small { font-size: 13px; font-weight: 400; color: var(--soft); }
+.warning { border: 1px solid var(--limit); border-radius: 8px; padding: 8px 14px;
+  color: var(--limit); margin-top: 16px; max-width: none; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 figure { margin: 14px 0; padding: 14px 16px 12px; }
 figure h3 { font-size: 15px; margin: 0 0 2px; }
@@ -70,6 +72,8 @@ text.tick, text.title { fill: var(--soft); font-variant-numeric: tabular-nums; }
   stroke-opacity: 0.75; }
 .crosses { fill: none; stroke: currentColor; stroke-width: 2; }
 .mark { fill: currentColor; }
+text.levelname, text.name { paint-order: stroke; stroke: var(--card); stroke-width: 4px;
+  stroke-linejoin: round; }
 .level { fill: none; stroke-width: 1.5; stroke-dasharray: 6 4; }
 .level.limit { stroke: var(--limit); } text.levelname.limit { fill: var(--limit); }
 .level.between { stroke: var(--line); stroke-width: 1; stroke-dasharray: 2 3; }
@@ -81,7 +85,9 @@ text.tick, text.title { fill: var(--soft); font-variant-numeric: tabular-nums; }
 .p3 { color: var(--p3); }
 .card.s0, .card.s1, .card.s2, .card.s3, .card.s4, .card.s5 { border-left-color: currentColor; }
 .card > * { color: var(--ink); } .card > .soft { color: var(--soft); }
-.card > .good { color: var(--good); } .card > .bad { color: var(--bad); }
+.card > .warning { border: 1px solid var(--limit); border-radius: 8px; padding: 8px 14px;
+  color: var(--limit); margin-top: 16px; max-width: none; }
+.good { color: var(--good); } .card > .bad { color: var(--bad); }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0 0 0 18px; color: var(--soft); }
 @media print { figure, .card { break-inside: avoid; } }
 """

@@ -119,15 +119,15 @@ class Plot:
             f'text-anchor="{end}">{escape(text)}</text>'
         )
 
-    def mark(self, x: float, y: float, text: str, kind: str, hint: str = "") -> None:
-        """One large dot with its name."""
+    def mark(self, x: float, y: float, text: str, kind: str, hint: str, below: bool) -> None:
+        """One large dot with its name above or below it."""
         a, b = self.at(x, y)
-        end, shift = ("end", -10) if self.x.share(x) > 0.6 else ("start", 10)
+        anchor = ("start", "middle", "end")[min(2, int(3 * self.x.share(x)))]
         self._parts.append(
-            f"<g><title>{escape(hint or text)}</title>"
+            f"<g><title>{escape(hint)}</title>"
             f'<circle class="mark {kind}" cx="{a:g}" cy="{b:g}" r="6"/>'
-            f'<text class="name" x="{a + shift:g}" y="{b + 4:g}" text-anchor="{end}">'
-            f"{escape(text)}</text></g>"
+            f'<text class="name" x="{a:g}" y="{b + (22 if below else -13):g}" '
+            f'text-anchor="{anchor}">{escape(text)}</text></g>'
         )
 
     def svg(self) -> str:

@@ -9,7 +9,10 @@ from vidtok_edge.runtime.bench.latency import PERCENTILES, samples_needed
 from vidtok_edge.runtime.bench.matrix import Benchmark
 from vidtok_edge.runtime.bench.turn import Settings
 
-__all__ = ["Table", "settings_rows", "tables_of"]
+__all__ = ["Table", "disturbance", "settings_rows", "tables_of"]
+
+QUIET_CORES = 0.1
+"""What the rest of an idle machine uses at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,21 @@ def tables_of(benchmark: Benchmark) -> list[Table]:
         tables.append(_ratios(benchmark))
     tables += [_breakdown(named), _start_up(named), _resources(named)]
     return tables
+
+
+def disturbance(benchmark: Benchmark) -> str | None:
+    """What is to be said where something else was running; None where nothing was, or not told."""
+    used = [
+        (figures.other_cores or 0.0) + (figures.stolen_cores or 0.0)
+        for figures in (Figures.of(e, benchmark.settings) for e in benchmark.entries)
+    ]
+    if max(used) <= QUIET_CORES:
+        return None
+    cores = f"{min(used):.2f}" if len(used) == 1 else f"{min(used):.2f} to {max(used):.2f}"
+    return (
+        f"This machine was busy with other work meanwhile ({cores} cores on average): the figures "
+        "are of what was left. Measure again when it is quiet."
+    )
 
 
 def settings_rows(settings: Settings) -> list[tuple[str, str]]:
@@ -101,7 +119,7 @@ def _ratios(benchmark: Benchmark) -> Table:
     ratios = ratios_of(benchmark.entries)
     rows = [("candidate", "metric", "times as fast", "spread", "verdict")]
     rows += [
-        (r.candidate, r.metric, f"{r.median:.2f}", f"{r.low:.2f}..{r.high:.2f}", r.verdict)
+        (r.candidate, r.metric, f"{r.median:.3g}", f"{r.low:.3g}..{r.high:.3g}", r.verdict)
         for r in ratios
     ]
     first = str(benchmark.entries[0].candidate)
@@ -131,7 +149,7 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
         s = figures.start_up
         parts = (s.process_ms, s.load_ms, s.open_ms, s.first_token_ms, s.total_ms)
         rows.append((name, *(f"{value:.0f}" for value in parts)))
-    note = "Medians in ms, files in the system's cache. `first token` is from the first frame on."
+    note = "Medians in ms, files in the system's cache. First token: from the first frame on."
     return Table("Start-up", note, tuple(rows))
 
 
@@ -152,7 +170,7 @@ def _resources(named: list[tuple[str, Figures]]) -> Table:
     note = (
         "Host: resident memory of the process, Python and the frames included; growth from the "
         "first to the last tenth of a turn. Others' cores: CPU that everything else here used "
-        "meanwhile; stolen: that the hypervisor gave to other machines. `-`: not told here."
+        "meanwhile; stolen: that the hypervisor gave to other machines. -: not told here."
     )
     return Table("The machine meanwhile", note, tuple(rows))
 

@@ -19,7 +19,7 @@ from vidtok_edge.runtime.bench.matrix import Benchmark, run_matrix
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.page import page_of, write_page
 from vidtok_edge.runtime.bench.runs import Pace
-from vidtok_edge.runtime.bench.tables import tables_of
+from vidtok_edge.runtime.bench.tables import disturbance, tables_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -165,6 +165,16 @@ def test_a_page_is_self_contained(done: Benchmark) -> None:
     assert "http://" not in text and "https://" not in text and "@import" not in text
     assert NASTY not in text, "escaped wherever it stands"
     assert re.search(r"2 of \d+ deadlines missed", text) and "every deadline met" in text
+
+
+def test_a_busy_machine_is_warned_of(done: Benchmark) -> None:
+    """Else the work of others would be taken for the tokenizer's."""
+    assert disturbance(done) is None and 'class="warning"' not in page_of(done)
+    entry = done.entries[0]
+    samples = [Sample(0.1, other_cores=0.3, stolen_cores=0.1), Sample(0.2, other_cores=0.5)]
+    busy = replace(done, entries=[replace(entry, turns=[replace(entry.turns[0], samples=samples)])])
+    assert "busy with other work meanwhile (0.50 cores" in (disturbance(busy) or "")
+    assert 'class="warning"' in page_of(busy)
 
 
 def test_a_saturated_run_that_measured_next_to_nothing(done: Benchmark) -> None:
