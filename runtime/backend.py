@@ -98,7 +98,7 @@ class Step(Protocol):
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
     times: StepTimes
-    """Of the last call; zeros before it. ONNX Runtime counts its copies as computing."""
+    """Of the last call; zeros before it. ONNX Runtime counts its downloads as computing."""
 
     def run(self) -> None:
         """One call of the graph."""
