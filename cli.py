@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from vidtok_edge import __version__
+from vidtok_edge.commands.bench import bench
 from vidtok_edge.commands.bundles import export, variants, verify
 from vidtok_edge.commands.calibration import calibrate
 from vidtok_edge.commands.clips import decode, encode, reconstruct
@@ -45,6 +46,7 @@ main.add_command(record)
 main.add_command(recover)
 main.add_command(replay)
 main.add_command(export_recording)
+main.add_command(bench)
 main.add_command(doctor)
 
 export_main = export

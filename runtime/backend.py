@@ -65,6 +65,25 @@ class StepTimes:
     download_ns: int
     """Outputs to the host; 0 where there is none."""
 
+    @property
+    def total_ns(self) -> int:
+        """All three."""
+        return self.upload_ns + self.compute_ns + self.download_ns
+
+    def __add__(self, other: StepTimes) -> StepTimes:
+        return StepTimes(
+            self.upload_ns + other.upload_ns,
+            self.compute_ns + other.compute_ns,
+            self.download_ns + other.download_ns,
+        )
+
+    def __sub__(self, other: StepTimes) -> StepTimes:
+        return StepTimes(
+            self.upload_ns - other.upload_ns,
+            self.compute_ns - other.compute_ns,
+            self.download_ns - other.download_ns,
+        )
+
 
 class Step(Protocol):
     """A loaded step graph and its state.
@@ -79,7 +98,7 @@ class Step(Protocol):
     inputs: Mapping[str, NDArray[Any]]
     outputs: Mapping[str, NDArray[Any]]
     times: StepTimes
-    """Of the last call; zeros before it. ONNX Runtime counts its copies as computing."""
+    """Of the last call; zeros before it. ONNX Runtime counts its downloads as computing."""
 
     def run(self) -> None:
         """One call of the graph."""

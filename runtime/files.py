@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
 
-__all__ = ["write_beside", "write_folder_beside"]
+__all__ = ["require_writable", "write_beside", "write_folder_beside"]
 
 # Only writing fails with these, whatever file the error names.
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -45,6 +45,16 @@ def write_beside(path: str | os.PathLike[str], force: bool = False) -> Iterator[
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def require_writable(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Raise now what `write_beside` would raise after hours of work; nothing stays on the disk."""
+    place = _real(path)
+    _refuse_existing_file(place, force)
+    temporary = _hidden_beside(place, "part")
+    with _output_errors(place, temporary):
+        temporary.open("xb").close()
+        temporary.unlink()
 
 
 @contextmanager

@@ -42,11 +42,11 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         if value not in get_args(kind) or isinstance(value, bool):
             raise _wrong(where, " or ".join(map(repr, get_args(kind))), value)
         return value
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, list):
             raise _wrong(where, "a list", value)
         item = get_args(kind)[0]
-        return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+        return origin(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
     if kind is float:
         return _number(value, where)
     if kind in (str, int, bool):

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
-from vidtok_edge.runtime.backend import BackendInfo, Step
+from vidtok_edge.runtime.backend import BackendInfo, Step, StepTimes
 from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 
 __all__ = ["Slots", "described"]
 
@@ -42,6 +42,7 @@ class Slots(ABC, Generic[Result]):
     def __init__(self, manifest: Manifest, step: Step, capacity: int, input_name: str) -> None:
         self.manifest, self.framing = manifest, Framing.of(manifest.model)
         self._step, self._closed = step, False
+        self._calls, self._step_times = 0, StepTimes(0, 0, 0)
         self._capacity = capacity
         self._buffer: NDArray[Any] = step.inputs[input_name]
         self._slots = [_Slot() for _ in range(manifest.streams)]
@@ -61,6 +62,21 @@ class Slots(ABC, Generic[Result]):
         self._require_open()
         full = self._full()
         return self._run(full) if full else []
+
+    @property
+    def graph(self) -> GraphSpec:
+        """The graph that runs; an engine may be of another form than the bundle's own."""
+        return self._step.graph
+
+    @property
+    def calls(self) -> int:
+        """How often the step was run."""
+        return self._calls
+
+    @property
+    def step_times(self) -> StepTimes:
+        """What all these calls took together."""
+        return self._step_times
 
     def _require_open(self) -> None:
         if self._closed:
@@ -103,6 +119,7 @@ class Slots(ABC, Generic[Result]):
                 step.inputs[name][numbers] = True
         try:
             step.run()
+            self._calls, self._step_times = self._calls + 1, self._step_times + step.times
             results = [result for i in ready for result in self._collect(i)]
         except BaseException:
             self.close()  # the caches may be half-written, the results half-read

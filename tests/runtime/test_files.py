@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime.files import write_beside, write_folder_beside
+from vidtok_edge.runtime.files import require_writable, write_beside, write_folder_beside
 
 
 def names(folder: Path) -> list[str]:
@@ -223,3 +223,17 @@ def test_old_folder_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (temporary / "manifest.json").write_text("new")
     assert names(tmp_path) == ["bundle"]
     assert (tmp_path / "bundle" / "manifest.json").read_text() == "old"
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new.json")
+    assert names(tmp_path) == []
+    (tmp_path / "old.json").write_text("old")
+    require_writable(tmp_path / "old.json", force=True)
+    assert (tmp_path / "old.json").read_text() == "old" and names(tmp_path) == ["old.json"]
+    with pytest.raises(OutputExists):
+        require_writable(tmp_path / "old.json")
+    with pytest.raises(OutputNotWritable, match="does not exist"):
+        require_writable(tmp_path / "gone" / "new.json")
+    with pytest.raises(UsageError, match="is a folder"):
+        require_writable(tmp_path)

@@ -132,3 +132,14 @@ def test_a_check_of_the_dataclass_itself_is_told_with_its_place() -> None:
         from_plain(Measures, bad)
     with pytest.raises(ValueError, match=r"^the document: a measure is not negative$"):
         from_plain(Measure, bad["all"][1])
+
+
+@dataclass
+class Rows:
+    rows: list[list[int]]
+
+
+def test_lists_of_lists() -> None:
+    assert from_plain(Rows, {"rows": [[1, 2], []]}) == Rows([[1, 2], []])
+    with pytest.raises(ValueError, match=r"rows\[1\]\[0\]: expected int, got 'x'"):
+        from_plain(Rows, {"rows": [[1], ["x"]]})

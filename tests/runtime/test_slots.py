@@ -11,6 +11,7 @@ from fake_step import FakeStep, fake_manifest, frame_of
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
+from vidtok_edge.runtime.backend import StepTimes
 
 TOKENS = np.ones((1, 1, 1), np.int32)
 
@@ -81,6 +82,20 @@ def test_an_error_inside_with_closes(make: Any) -> None:
     with pytest.raises(KeyError), stream:
         raise KeyError
     assert step.closed == 1
+
+
+@both
+def test_the_time_of_all_calls_is_kept(make: Any) -> None:
+    stream, step = make()
+    assert (stream.calls, stream.step_times) == (0, StepTimes(0, 0, 0))
+    assert stream.graph is step.graph
+    step.times = StepTimes(1, 2, 3)
+    for _ in range(9):
+        push(stream)
+    assert stream.calls == len(step.runs) > 1
+    assert stream.step_times == StepTimes(*(part * stream.calls for part in (1, 2, 3)))
+    assert stream.step_times.total_ns == 6 * stream.calls
+    assert stream.step_times - stream.step_times == StepTimes(0, 0, 0)
 
 
 def test_a_slot_that_leaves_holds_back_no_other() -> None:

@@ -1,0 +1,157 @@
+"""`bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vidtok_edge.commands.options import comma_list, force_option
+from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
+
+if TYPE_CHECKING:
+    from vidtok_edge.export.bench_streams import TorchBackend
+    from vidtok_edge.runtime.bench.cameras import Policy
+    from vidtok_edge.runtime.bench.candidate import Candidate
+    from vidtok_edge.runtime.bench.turn import Settings
+
+DEFAULT_ROUNDS = 5
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--paced", type=float, metavar="FPS", help="Frames come at a camera's rate.  "
+              "[default: saturated, as fast as they are taken]")  # fmt: skip
+@click.option("--seconds", type=float, default=10.0, show_default=True,
+              help="Measured time of each candidate.")  # fmt: skip
+@click.option("--warmup", type=float, default=2.0, show_default=True, metavar="S",
+              help="Before each round; in no figure but start-up.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(min=1), metavar="N",
+              help="Turns of each candidate.  [default: 1 for one, 5 for several]")  # fmt: skip
+@click.option("--backend", callback=comma_list, default="auto", show_default=True,
+              metavar="A,B", help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
+@click.option("--precision", callback=comma_list, metavar="A,B",
+              help="fp32, fp16, int8.  [default: all that a bundle has]")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1), metavar="N",
+              help="CPU threads of a call.  [default: ONNX Runtime's choice]")  # fmt: skip
+@click.option("--torch", "eager", is_flag=True, help="Also the same steps in PyTorch, eager.")
+@click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile.")
+@click.option("--decode", is_flag=True, help="Decode what was encoded, too.")
+@click.option("--deadline", type=float, metavar="MS", help="A latent that is later has missed it.  "
+              "[default: the period of a chunk]")  # fmt: skip
+@click.option("--fps", "camera_fps", type=float, default=30.0, show_default=True,
+              help="What real time means in a saturated run.")  # fmt: skip
+@click.option("--policy", type=click.Choice(["block", "drop-oldest", "drop-newest"]),
+              default="block", show_default=True,
+              help="Paced: when more frames wait than the queue holds.")  # fmt: skip
+@click.option("--queue", type=click.IntRange(min=1), default=8, show_default=True,
+              metavar="FRAMES", help="Paced: of each camera; not for block.")  # fmt: skip
+@click.option("--clip", type=click.Path(path_type=Path),
+              help="Stream its first frames.  [default: a synthetic moving picture]")  # fmt: skip
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page to look "
+              "at.")  # fmt: skip
+@force_option
+@click.option("--dry-run", is_flag=True, help="List what would be measured, and measure nothing.")
+def bench(
+    bundles: tuple[Path, ...],
+    paced: float | None,
+    seconds: float,
+    warmup: float,
+    rounds: int | None,
+    backend: tuple[str, ...],
+    precision: tuple[str, ...],
+    threads: int | None,
+    eager: bool,
+    compiled: bool,
+    decode: bool,
+    deadline: float | None,
+    camera_fps: float,
+    policy: Policy,
+    queue: int,
+    clip: Path | None,
+    json_file: Path | None,
+    html_file: Path | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Latency and throughput, saturated or paced like a camera.
+
+    The first candidate is what the others are held to. Sizes, streams, chunks and forms are a
+    bundle's: name several bundles to compare them.
+    """
+    from vidtok_edge.runtime.bench.candidate import candidates_of
+    from vidtok_edge.runtime.bench.document import write_json
+    from vidtok_edge.runtime.bench.matrix import run_matrix
+    from vidtok_edge.runtime.bench.runs import Pace
+    from vidtok_edge.runtime.bench.tables import disturbance, tables_of
+    from vidtok_edge.runtime.bench.turn import Settings
+    from vidtok_edge.runtime.files import require_writable
+
+    for bundle in bundles:
+        load_bundle(bundle)
+    candidates = candidates_of(bundles, backend or ("auto",), precision, threads)
+    candidates += _torch_candidates(bundles, eager, compiled, threads)
+    settings = Settings(
+        Pace(paced, policy, queue),
+        seconds,
+        warmup,
+        rounds or (1 if len(candidates) == 1 else DEFAULT_ROUNDS),
+        decode,
+        deadline,
+        None if clip is None else str(clip.resolve()),
+        camera_fps,
+    )
+    _print_plan(candidates, settings)
+    if dry_run:
+        return
+    for file in (json_file, html_file):
+        if file is not None:
+            require_writable(file, force)
+    with click.progressbar(length=1000, label="measuring", file=sys.stderr,
+                           item_show_func=lambda what: what or "") as bar:  # fmt: skip
+
+        def progress(share: float, what: str) -> None:
+            bar.update(round(1000 * share) - bar.pos, what)
+
+        done = run_matrix(candidates, settings, progress=progress)
+    for table in tables_of(done):
+        click.secho(f"\n{table.title}", bold=True)
+        print_columns(table.rows)
+        click.secho(table.note, dim=True)
+    if warning := disturbance(done):
+        click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
+    if json_file is not None:
+        write_json(done, json_file, force)
+        click.echo(f"\n{json_file}")
+    if html_file is not None:
+        from vidtok_edge.runtime.bench.page import write_page
+
+        write_page(done, html_file, force)
+        click.echo(f"\n{html_file}")
+
+
+def _torch_candidates(
+    bundles: tuple[Path, ...], eager: bool, compiled: bool, threads: int | None
+) -> list[Candidate]:
+    wanted: list[TorchBackend] = []
+    wanted += ["torch"] if eager else []
+    wanted += ["torch-compile"] if compiled else []
+    if not wanted:
+        return []
+    need_export()
+    from vidtok_edge.export.bench_streams import torch_candidates
+
+    return torch_candidates(bundles, wanted, threads)
+
+
+def _print_plan(candidates: list[Candidate], settings: Settings) -> None:
+    from vidtok_edge.runtime.bench.tables import settings_rows
+
+    print_columns(settings_rows(settings))
+    click.echo()
+    for number, candidate in enumerate(candidates):
+        note = "  (the others are held to it)" if number == 0 and len(candidates) > 1 else ""
+        click.echo(f"{number + 1}. {candidate}{note}")

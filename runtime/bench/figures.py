@@ -1,0 +1,221 @@
+"""The figures of a candidate over all of its turns, and how two candidates compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from vidtok_edge.runtime.bench.latency import Latency
+from vidtok_edge.runtime.bench.matrix import Entry
+from vidtok_edge.runtime.bench.meters import Sample, energy_j
+from vidtok_edge.runtime.bench.runs import Calls
+from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
+
+__all__ = ["Breakdown", "Figures", "Ratio", "ratios_of", "rss_growth"]
+
+ROUNDS_TO_TELL = 5
+"""With fewer, all rounds fall on one side by luck alone in more than 7 of 100 comparisons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Where the time of a call goes: medians in milliseconds."""
+
+    calls: int
+    upload_ms: float
+    compute_ms: float
+    download_ms: float
+    overhead_ms: float
+    overhead_share: float
+    """Of the step (the other three): the median over the calls."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Calls]) -> Breakdown | None:
+        """Of the calls of several turns; None where there was none."""
+        rows = [
+            row
+            for p in parts
+            for row in zip(p.upload_ns, p.compute_ns, p.download_ns, p.overhead_ns, strict=True)
+        ]
+        if not rows:
+            return None
+        upload, compute, download, overhead = (
+            median(column) / 1e6 for column in zip(*rows, strict=True)
+        )
+        shares = [row[3] / max(1, sum(row[:3])) for row in rows]
+        return cls(len(rows), upload, compute, download, overhead, median(shares))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of one candidate. None: nothing here tells, or too few samples."""
+
+    backend: str
+    fell_back: str
+    latency: Latency
+    pictures: Latency | None
+    """Of decoded frames, with `decode`."""
+    encoder: Breakdown | None
+    decoder: Breakdown | None
+    frames_per_s: float
+    """Of all streams together."""
+    real_time_factor: float | None
+    """Seconds of each stream's video per second that encoder and decoder were busy."""
+    busy_share: float
+    """Of the time, inside encoder and decoder."""
+    cpu_cores: float
+    """CPU time over time: how many cores the process kept busy, idle threads that spin included."""
+    start_up: StartUp
+    """Medians over the turns."""
+    dropped: int
+    most_waiting: int
+    waiting_at_end: int
+    unfinished: int
+    peak_rss_mb: float | None
+    rss_growth: float | None
+    """Of resident memory, from the first to the last tenth of a turn, as a share; the largest."""
+    peak_device_mb: float | None
+    power_w: float | None
+    joules_per_frame: float | None
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+    temperature_c: float | None
+    """The highest."""
+    other_cores: float | None
+    """CPU that everything else on the machine used meanwhile, as a number of cores."""
+    stolen_cores: float | None
+    """That the hypervisor gave to other machines."""
+
+    @property
+    def keeps_up(self) -> bool:
+        """Every latent in time and no frame lost."""
+        return not (self.latency.misses or self.dropped or self.unfinished or not self.latency.n)
+
+    @classmethod
+    def of(cls, entry: Entry, settings: Settings) -> Figures:
+        """All turns of `entry` together."""
+        turns, manifest = entry.turns, entry.manifest
+        measured = [turn.measured for turn in turns]
+        period_ms = 1e3 * manifest.chunk_frames / settings.fps
+        deadline_ms = period_ms if settings.deadline_ms is None else settings.deadline_ms
+        frames, elapsed_s = sum(m.frames for m in measured), _sum_s(m.elapsed_ns for m in measured)
+        busy_s = _sum_s(m.busy_ns for m in measured)
+        pictures = [stream for m in measured for stream in m.picture_latency_ns]
+        samples = [sample for turn in turns for sample in turn.samples]
+        joules = energy_j(samples, elapsed_s)
+        return cls(
+            turns[0].backend,
+            turns[0].fell_back,
+            Latency.of([stream for m in measured for stream in m.latency_ns], deadline_ms),
+            Latency.of(pictures, deadline_ms) if settings.decode else None,
+            Breakdown.of([m.encoder for m in measured]),
+            Breakdown.of([m.decoder for m in measured]),
+            frames / elapsed_s,
+            frames / manifest.streams / settings.fps / busy_s if busy_s else None,
+            busy_s / elapsed_s,
+            _sum_s(m.cpu_ns for m in measured) / elapsed_s,
+            _start_up(turns),
+            sum(m.dropped for m in measured),
+            max(m.most_waiting for m in measured),
+            max(m.waiting_at_end for m in measured),
+            sum(m.unfinished for m in measured),
+            max((t.peak_rss_mb for t in turns if t.peak_rss_mb is not None), default=None),
+            max((g for t in turns if (g := rss_growth(t.samples)) is not None), default=None),
+            _over(max, samples, lambda s: s.device_mb),
+            _over(fmean, samples, lambda s: s.power_w),
+            joules / frames if joules is not None and frames else None,
+            _over(fmean, samples, lambda s: s.cpu_mhz),
+            _over(fmean, samples, lambda s: s.gpu_mhz),
+            _over(max, samples, lambda s: s.temperature_c),
+            _over(fmean, samples, lambda s: s.other_cores),
+            _over(fmean, samples, lambda s: s.stolen_cores),
+        )
+
+
+def rss_growth(samples: Sequence[Sample]) -> float | None:
+    """From the median of the first tenth to that of the last; None for fewer than ten samples."""
+    known = [sample.rss_mb for sample in samples if sample.rss_mb is not None]
+    if len(known) < 10:
+        return None
+    part = len(known) // 10
+    return median(known[-part:]) / median(known[:part]) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How a candidate compares with the first one, round by round; above 1 is faster."""
+
+    candidate: str
+    against: str
+    metric: str
+    rounds: int
+    median: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """`faster` or `slower` only where every one of enough rounds says so."""
+        if self.rounds < ROUNDS_TO_TELL:
+            return f"not told: {self.rounds} round(s), {ROUNDS_TO_TELL} are needed"
+        if self.low <= 1 <= self.high:
+            return "inside the noise"
+        return "faster" if self.low > 1 else "slower"
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g}..{self.high:.3g}), {self.verdict}"
+
+
+def ratios_of(entries: Sequence[Entry]) -> list[Ratio]:
+    """Each candidate against the first, in median latency and in work per frame."""
+    first, found = entries[0], []
+    for entry in entries[1:]:
+        for metric, value_of in (
+            ("median latency", _median_latency),
+            ("busy time per frame", _busy_per_frame),
+        ):
+            pairs = [(value_of(ours), value_of(theirs))
+                     for ours, theirs in zip(first.turns, entry.turns, strict=True)]  # fmt: skip
+            values = [ours / theirs for ours, theirs in pairs if ours and theirs]
+            if values:
+                found.append(
+                    Ratio(str(entry.candidate), str(first.candidate), metric, len(values),
+                          median(values), min(values), max(values))
+                )  # fmt: skip
+    return found
+
+
+def _median_latency(turn: Turn) -> float | None:
+    values = [value for stream in turn.measured.latency_ns for value in stream]
+    return median(values) if values else None
+
+
+def _busy_per_frame(turn: Turn) -> float | None:
+    frames = turn.measured.frames
+    return turn.measured.busy_ns / frames if frames else None
+
+
+def _start_up(turns: Sequence[Turn]) -> StartUp:
+    def middle(part: Callable[[StartUp], float]) -> float:
+        return median(part(turn.start_up) for turn in turns)
+
+    return StartUp(
+        middle(lambda s: s.process_ms),
+        middle(lambda s: s.load_ms),
+        middle(lambda s: s.open_ms),
+        middle(lambda s: s.first_token_ms),
+    )
+
+
+def _over(
+    reduce: Callable[[list[float]], float],
+    samples: Sequence[Sample],
+    field: Callable[[Sample], float | None],
+) -> float | None:
+    known = [value for sample in samples if (value := field(sample)) is not None]
+    return reduce(known) if known else None
+
+
+def _sum_s(values: Iterable[int]) -> float:
+    return sum(values) / 1e9

@@ -1,0 +1,154 @@
+"""Memory, power, clocks and temperature while a run is measured: from whatever tells them here.
+
+Every source is optional and none is ever fatal: one that fails is left out from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from vidtok_edge.runtime.bench.jetson import Jtop, Tegrastats
+from vidtok_edge.runtime.bench.linux import CpuClock, OtherWork, Rapl, ResidentMemory, ThermalZones
+from vidtok_edge.runtime.bench.nvml import Nvml
+
+__all__ = ["Meter", "Sample", "Sampler", "energy_j", "open_meters", "peak_rss_mb"]
+
+INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was read at one time; None for what nothing here tells."""
+
+    time_s: float
+    """Since measuring began."""
+    rss_mb: float | None = None
+    """Resident memory of the process, MB of 1e6 bytes."""
+    device_mb: float | None = None
+    """Memory in use on the device, by every process; on a Jetson all of its one memory."""
+    power_w: float | None = None
+    cpu_mhz: float | None = None
+    gpu_mhz: float | None = None
+    temperature_c: float | None = None
+    """Of the hottest place that is measured."""
+    other_cores: float | None = None
+    """CPU time over time of everything but this process."""
+    stolen_cores: float | None = None
+    """CPU time over time that the hypervisor gave to other machines."""
+
+
+class Meter(Protocol):
+    """One source of readings. Its constructor raises where it does not exist here."""
+
+    name: str
+
+    def read(self) -> dict[str, float]:
+        """Fields of `Sample`; only those that it knows."""
+
+    def close(self) -> None:
+        """Release what it holds; idempotent."""
+
+
+METERS: tuple[Callable[[], Meter], ...] = (
+    ResidentMemory,
+    OtherWork,
+    CpuClock,
+    ThermalZones,
+    Rapl,
+    Nvml,
+    Jtop,
+    Tegrastats,
+)
+"""In the order in which they are asked; where two know the same, the later one's word is taken.
+jtop comes before tegrastats, and tegrastats is not started beside it."""
+
+
+def open_meters(kinds: Sequence[Callable[[], Meter]] = METERS) -> list[Meter]:
+    """Those that work here."""
+    meters: list[Meter] = []
+    for kind in kinds:
+        if kind is Tegrastats and any(isinstance(meter, Jtop) for meter in meters):
+            continue
+        try:
+            meter = kind()
+        except Exception:  # an absent library, file or service: each has its own ways to say so
+            continue
+        try:
+            meter.read()
+        except Exception:
+            meter.close()
+        else:
+            meters.append(meter)
+    return meters
+
+
+class Sampler:
+    """Reads all meters twice a second, in a thread of its own, between enter and exit."""
+
+    def __init__(self, enabled: bool = True, open_all: Callable[[], list[Meter]] = open_meters):
+        self._meters = open_all() if enabled else []
+        self.sources = [meter.name for meter in self._meters]
+        self._samples: list[Sample] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
+
+    def __enter__(self) -> Sampler:
+        if self._meters:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._meters:
+            self._thread.join(5)
+        for meter in self._meters:
+            meter.close()
+
+    def between(self, begin_ns: int, end_ns: int) -> list[Sample]:
+        """The samples of that time of the monotonic clock; theirs counts from its begin."""
+        return [
+            replace(sample, time_s=sample.time_s - begin_ns / 1e9)
+            for sample in self._samples
+            if begin_ns / 1e9 <= sample.time_s <= end_ns / 1e9
+        ]
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            found: dict[str, float] = {}
+            for meter in list(self._meters):
+                try:
+                    found |= meter.read()
+                except Exception:
+                    meter.close()
+                    self._meters.remove(meter)
+            self._samples.append(Sample(time.monotonic(), **found))
+
+
+def energy_j(samples: Sequence[Sample], seconds: float) -> float | None:
+    """Mean power times `seconds`; None where power is not known."""
+    known = [sample.power_w for sample in samples if sample.power_w is not None]
+    return sum(known) / len(known) * seconds if known else None
+
+
+def peak_rss_mb() -> float | None:
+    """Peak resident memory of this process since it began, MB of 1e6 bytes; Linux only.
+
+    Not `ru_maxrss`: on Linux a child inherits its parent's through exec.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else None

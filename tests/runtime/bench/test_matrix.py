@@ -1,0 +1,175 @@
+"""Who is measured when, by whom, and what becomes of errors in another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vidtok_edge.errors import (
+    BundleError,
+    BundleMissing,
+    CheckFailed,
+    EngineMissing,
+    UsageError,
+    VidTokEdgeError,
+)
+from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
+from vidtok_edge.runtime.bench.document import document_of, write_json
+from vidtok_edge.runtime.bench.figures import Figures
+from vidtok_edge.runtime.bench.matrix import order_of, run_matrix
+from vidtok_edge.runtime.bench.runs import Pace
+from vidtok_edge.runtime.bench.tables import tables_of
+from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bench.worker import run_in_process
+
+QUICK = Settings(Pace(200.0), seconds=0.3, warmup_s=0.05, decode=True)
+
+
+def in_this_process(
+    candidate: Candidate, settings: Settings, progress: Callable[[float], None]
+) -> Turn:
+    return run_turn(candidate, settings, 0, progress)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_nobody_is_always_first_nor_after_the_same_neighbour(count: int) -> None:
+    orders = [order_of(count, number) for number in range(2 * count)]
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    places = [sorted(order.index(who) for order in orders) for who in range(count)]
+    assert all(p == places[0] for p in places), "over 2n rounds everyone was everywhere"
+
+
+def test_a_turn_in_a_process_of_its_own(tiny: Path) -> None:
+    told: list[float] = []
+    turn = run_in_process(candidates_of([tiny], ["cpu"])[0], QUICK, told.append)
+    measured = turn.measured
+    assert turn.backend.startswith("cpu on onnxruntime") and turn.fell_back == ""
+    assert (turn.graph, turn.form) == ("encoder.fp32", "conv2d")
+    assert [len(slot) for slot in measured.latency_ns] == [15, 15], "60 frames of each slot"
+    assert measured.frames == 120 and measured.unfinished == 0
+    assert turn.start_up.process_ms > 20, "an interpreter was started"
+    assert turn.start_up.total_ms < 60_000 and turn.start_up.first_token_ms > 0
+    assert turn.peak_rss_mb is None or 10 < turn.peak_rss_mb < 1000
+    assert told == sorted(told)
+
+
+def test_several_candidates_in_turn(tiny: Path) -> None:
+    ran: list[str] = []
+
+    def run(candidate: Candidate, settings: Settings, progress: Callable[[float], None]) -> Turn:
+        ran.append(f"{candidate.threads} {settings.seconds / settings.rounds:g}")
+        return in_this_process(candidate, settings, progress)
+
+    candidates = [Candidate(str(tiny), "cpu", "fp32", threads) for threads in (1, 2)]
+    settings = Settings(Pace(None), seconds=0.2, warmup_s=0.0, rounds=5, meters=False)
+    told: list[float] = []
+    done = run_matrix(
+        candidates, settings, run=run, progress=lambda share, what: told.append(share)
+    )
+    trial, turns = ran[:2], ran[2:]
+    assert trial == ["1 0.001", "2 0.001"]
+    assert turns == [f"{n} 0.04" for n in (1, 2, 2, 1, 2, 1, 1, 2, 1, 2)]
+    assert told == sorted(told) and told[-1] == 1.0
+    assert [len(entry.turns) for entry in done.entries] == [5, 5]
+
+    document = document_of(done)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (document["format"], document["schema"]) == ("vidtok-edge-bench", 1)
+    one = document["candidates"][1]
+    assert (one["streams"], one["chunk"], one["form"], one["threads"]) == (2, 1, "conv2d", 2)
+    raw = [us for turn in one["turns"] for slot in turn["latency_us"] for us in slot]
+    figures = Figures.of(done.entries[1], settings)
+    assert len(raw) == figures.latency.n == one["figures"]["latency"]["n"] > 10
+    assert max(raw) / 1e3 == pytest.approx(figures.latency.max_ms, abs=1e-3)
+    assert {ratio["verdict"] for ratio in document["ratios"]} <= {
+        "faster", "slower", "inside the noise",
+    }  # fmt: skip
+
+    tables = {table.title: table for table in tables_of(done)}
+    assert {"Latency of a latent", "Speed and backlog", "Where the time of a call goes", "Start-up",
+            "The machine meanwhile"} <= set(tables)  # fmt: skip
+    for table in tables.values():
+        assert {len(row) for row in table.rows} == {len(table.rows[0])}
+    [_, first, second] = tables["Latency of a latent"].rows
+    assert first[0].endswith("cpu fp32 1 thread(s)") and second[1] == str(len(raw))
+    if len(raw) < 2995:
+        assert second[6] == "-", "p99.9 of so few is not known"
+
+
+def test_the_document_is_written_whole(tiny: Path, tmp_path: Path) -> None:
+    settings = Settings(Pace(None), seconds=0.02, warmup_s=0, meters=False)
+    done = run_matrix(candidates_of([tiny]), settings, run=in_this_process)
+    write_json(done, tmp_path / "bench.json")
+    assert json.loads((tmp_path / "bench.json").read_text())["settings"]["seconds"] == 0.02
+
+
+def test_candidates_are_every_combination(tiny: Path) -> None:
+    found = candidates_of([tiny], ["cpu", "auto"], ["fp32"], 2)
+    assert [str(c) for c in found] == [
+        "bundle cpu fp32 2 thread(s)", "bundle auto fp32 2 thread(s)",
+    ]  # fmt: skip
+    with pytest.raises(BundleError, match="has no encoder graph in int8"):
+        candidates_of([tiny], ["cpu"], ["int8"])
+    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, cpu"):
+        candidates_of([tiny], ["gpu"])
+    with pytest.raises(UsageError, match="Two bundles are called bundle"):
+        candidates_of([tiny, tiny])
+    with pytest.raises(UsageError, match="nothing to measure"):
+        run_matrix([], QUICK)
+
+
+def test_errors_of_ours_come_back_as_themselves(tmp_path: Path, tiny: Path) -> None:
+    with pytest.raises(BundleMissing, match=r"gone cpu fp32: .*is not a folder"):
+        run_in_process(Candidate(str(tmp_path / "gone"), "cpu", "fp32"), QUICK)
+    with pytest.raises(VidTokEdgeError) as caught:  # no GPU here, or no engine
+        run_in_process(Candidate(str(tiny), "tensorrt", "fp32"), QUICK)
+    assert caught.value.exit_code == 4 or isinstance(caught.value, EngineMissing)
+
+
+def test_a_process_that_dies_is_reported(tiny: Path) -> None:
+    with pytest.raises(CheckFailed, match="ended with code 1 and no result"):
+        run_in_process(Candidate(str(tiny), "cpu", "fp32", opener="os:no_such_name"), QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"seconds": 0.0}, "seconds is 0"),
+        ({"warmup_s": -1.0}, "warm-up is -1"),
+        ({"deadline_ms": 0.0}, "deadline is 0"),
+        ({"pace": Pace(0.0)}, "fps is 0"),
+        ({"pace": Pace(30.0, "drop-oldest", 0)}, "queue is 0"),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+    ],
+)
+def test_settings_that_make_no_sense(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Settings(**{"pace": Pace(30.0), **wrong})  # type: ignore[arg-type]
+
+
+def test_synthetic_frames_need_neither_torch_nor_onnx_nor_av(tiny: Path, tmp_path: Path) -> None:
+    """In the process of the turn too, which an empty `sys.modules` would not reach."""
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    for name in ("torch", "onnx", "av", "PIL", "onnxscript", "safetensors", "matplotlib"):
+        (absent / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')")
+    path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "vidtok_edge.cli", "bench", str(tiny), "--paced", "200"]
+    command += ["--seconds", "0.2", "--warmup", "0", "--decode", "--backend", "cpu"]
+    command += ["--json", str(tmp_path / "bench.json"), "--html", str(tmp_path / "bench.html")]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bundle cpu fp32" in done.stdout and "Latency of a latent" in done.stdout
+    document = json.loads((tmp_path / "bench.json").read_text())
+    assert document["candidates"][0]["figures"]["latency"]["n"] == 20, "ten of each slot"
+    page = (tmp_path / "bench.html").read_text()
+    assert "No pictures: Showing reconstructions needs pillow" in page
