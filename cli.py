@@ -17,7 +17,7 @@ from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.engines import build
 from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.printing import Group
-from vidtok_edge.commands.recording import record
+from vidtok_edge.commands.record import record
 from vidtok_edge.commands.recordings import export_recording, recover, replay
 
 __all__ = ["export_main", "main"]

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from clips import make_clip
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.recording import _status_line
+from vidtok_edge.commands.record import _status_line
 from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent

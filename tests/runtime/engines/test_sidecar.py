@@ -13,10 +13,12 @@ import pytest
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.engines.sidecar import (
+    SIDECAR_SCHEMA,
     EngineHost,
     EngineSidecar,
     PrecisionProof,
     PrecisionShare,
+    SlowerEngine,
     check_engine,
     engine_file,
     layers_sha256,
@@ -31,7 +33,7 @@ PROOF = PrecisionProof("network", (PrecisionShare("fp32", 2, 250), PrecisionShar
 def sidecar_of(bundle: Bundle, host: EngineHost = HERE) -> EngineSidecar:
     graph = bundle.manifest.graph("encoder", placement="tensorrt")
     return EngineSidecar(
-        schema=1,
+        schema=SIDECAR_SCHEMA,
         toolkit="0",
         graph=graph.name,
         target=host.target,
@@ -51,6 +53,8 @@ def sidecar_of(bundle: Bundle, host: EngineHost = HERE) -> EngineSidecar:
         engine_sha256=hashlib.sha256(BLOB).hexdigest(),
         engine_bytes=len(BLOB),
         proof=PROOF,
+        step_ms=1.25,
+        slower=(SlowerEngine("int8", "conv3d", 1.5),),
     )
 
 
@@ -146,6 +150,10 @@ def with_another_type(text: str) -> str:
     return json.dumps({**json.loads(text), "engine_bytes": "9"})
 
 
+def of_another_schema(text: str) -> str:
+    return json.dumps({**json.loads(text), "schema": SIDECAR_SCHEMA - 1})
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -153,7 +161,7 @@ def with_another_type(text: str) -> str:
         (with_digest_dropped, "edited"),
         (with_another_field, "'more' is not a known field"),
         (with_another_type, "engine_bytes: expected int"),
-        (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema"),
+        (of_another_schema, "schema: this toolkit reads"),
         (lambda text: text[:-40], "sidecar"),
         (lambda text: "[]", "no object"),
         (lambda text: "[" * 100_000, "sidecar"),
