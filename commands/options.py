@@ -72,3 +72,9 @@ fit_option = click.option("--fit", type=click.Choice(["crop", "letterbox"]), def
 fps_option = click.option("--fps", metavar="N|every-frame",
                           help="Sample the clip at about N frames per second, or take each frame "
                           "of a variable rate as it comes.")  # fmt: skip
+
+
+view_option = click.option(
+    "--view", metavar="[window|HOST:PORT|FILE.rrd]", is_flag=False, flag_value="window",
+    help="Show it in the Rerun viewer: a window here, a viewer elsewhere, or written to a file.",
+)  # fmt: skip

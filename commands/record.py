@@ -18,6 +18,7 @@ from vidtok_edge.commands.options import (
     force_option,
     output_option,
     precision_option,
+    view_option,
 )
 from vidtok_edge.commands.printing import load_bundle, need, print_columns
 
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
               help="Rate of images or raw frames; of a video file: sample it at about that rate.")
 @click.option("--raw", type=Size(), help="Size of raw frames.  [default: the bundle's]")
 @fit_option
+@view_option
+@click.option("--view-decoded", is_flag=True,
+              help="Show reconstructions too; decoding takes time from the encoder.")
 @force_option
 @click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
 def record(
@@ -61,7 +65,8 @@ def record(
     queue: Literal["block", "drop-oldest", "drop-newest"] | None, capacity: int | None,
     on_drop: Literal["continue", "restart"], realtime: bool, deadline: float | None,
     key_interval: float | None, flush_interval: float, duration: float | None, fps: float | None,
-    raw: tuple[int, int] | None, fit: Literal["crop", "letterbox"], force: bool, dry_run: bool,
+    raw: tuple[int, int] | None, fit: Literal["crop", "letterbox"], view: str | None,
+    view_decoded: bool, force: bool, dry_run: bool,
 ) -> None:
     # fmt: on
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
@@ -74,13 +79,17 @@ def record(
     from vidtok_edge.runtime.record import record as record_sources
     from vidtok_edge.runtime.record_options import RecordOptions
     from vidtok_edge.runtime.sources.frame import RawFormat
+    from vidtok_edge.runtime.viewing.target import ViewTarget
 
+    if view_decoded and view is None:
+        raise click.UsageError("--view-decoded says what to show; say where with --view.")
     with stop_on_signals() as stop, _status_line() as progress:
         request = RecordRequest(
             load_bundle(bundle), sources, output, backend, precision, queue, capacity, fit,
             realtime, RawFormat(*raw) if raw else None, fps, force,
             RecordOptions(on_drop, None if deadline is None else deadline / 1000, key_interval,
                           duration, flush_interval),
+            ViewTarget.parse(view) if view else None, view_decoded,
         )
         if dry_run:
             return _show_plan(request)
@@ -147,3 +156,8 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
         f"{done.seconds:.1f} s\n{output}"
     )
+    if done.not_shown:
+        click.secho(
+            f"warning: {done.not_shown} frames and latents were not shown, because the viewer was "
+            "too slow or gone; the recording has them", fg="yellow", err=True,
+        )  # fmt: skip

@@ -14,6 +14,7 @@ from vidtok_edge.commands.options import (
     force_option,
     output_option,
     precision_option,
+    view_option,
 )
 from vidtok_edge.commands.printing import frame_bar, load_bundle, need, need_video
 from vidtok_edge.errors import CheckFailed
@@ -42,7 +43,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
 @bundle_option
-@click.option("--output", "-o", required=True, metavar="PATH|-",
+@click.option("--output", "-o", metavar="PATH|-",
               help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.")  # fmt: skip
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
@@ -50,16 +51,21 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @click.option("--fps", type=float, help="Of the clip.  [default: as it was recorded]")
 @backend_option
 @precision_option
+@view_option
 @force_option
 def replay(
-    recording: Path, bundle: Path, output: str, source: int, start: float | None,
-    end: float | None, fps: float | None, backend: str, precision: str | None, force: bool,
+    recording: Path, bundle: Path, output: str | None, source: int, start: float | None,
+    end: float | None, fps: float | None, backend: str, precision: str | None, view: str | None,
+    force: bool,
 ) -> None:  # fmt: skip
     """A recording, or a part of it, back to frames."""
     need("This command", "record", ("mcap",))
-    if output != "-":
+    if output is None and view is None:
+        raise click.UsageError("Say where the frames go: --output PATH, or --view to look at them.")
+    if output not in ("-", None):
         need_video()
     from vidtok_edge.runtime.recording.playback import replay as replay_recording
+    from vidtok_edge.runtime.viewing.target import ViewTarget
 
     with frame_bar("decoding") as progress:
         done = replay_recording(
@@ -73,9 +79,10 @@ def replay(
             backend=backend,
             precision=precision,
             force=force,
+            view=ViewTarget.parse(view) if view else None,
             progress=progress,
         )
-    place = "" if output == "-" else f"\n{output}"
+    place = "" if output in ("-", None) else f"\n{output}"
     click.echo(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",

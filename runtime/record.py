@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -20,10 +20,14 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.record_summary import RecordSummary
+from vidtok_edge.runtime.record_writer import Writer
 from vidtok_edge.runtime.recorder import Progress, Recorder
 from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
+from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
+from vidtok_edge.runtime.viewing.target import ViewTarget
+from vidtok_edge.runtime.viewing.watched import WatchedSource, WatchedWriter, Watching
 
 __all__ = ["RecordRequest", "record", "stop_on_signals"]
 
@@ -37,6 +41,7 @@ class RecordRequest:
         backend, precision: of the encoder.
         policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
+        view, view_decoded: where to show what is recorded; whether also reconstructions.
     """
 
     bundle: Bundle
@@ -52,6 +57,8 @@ class RecordRequest:
     fps: float | None = None
     force: bool = False
     options: RecordOptions = field(default_factory=RecordOptions)
+    view: ViewTarget | None = None
+    view_decoded: bool = False
 
     def check(self) -> None:
         """Raise, before anything is opened, what would go wrong for certain.
@@ -61,6 +68,7 @@ class RecordRequest:
                 option does not fit.
             OutputExists: the recording is there and `force` is not set.
             SourceError: a source that is no name of one.
+            Also what `ViewTarget.check` raises.
         """
         manifest, count = self.bundle.manifest, len(self.sources)
         if not 1 <= count <= manifest.streams:
@@ -82,6 +90,8 @@ class RecordRequest:
             raise UsageError("--raw is the size of frames in a pipe, and no source is one.")
         if os.path.lexists(self.output) and not self.force:
             raise OutputExists(self.output)
+        if self.view is not None:
+            self.view.check(self.force)
 
     @property
     def queue_capacity(self) -> int:
@@ -122,20 +132,50 @@ def record(
     request.check()
     stop = stop or threading.Event()
     tokenizer = Tokenizer.of(request.bundle, request.precision)
-    openers = [partial(request.opener, spec) for spec in request.sources]
-    with request.bundle.encoder(request.backend, precision=request.precision) as encoder:
+    with (
+        request.bundle.encoder(request.backend, precision=request.precision) as encoder,
+        _view(request) as view,
+    ):
+        watching = None if view is None else Watching(view.show)
+        openers = [
+            partial(_open, request, number, watching) for number in range(len(request.sources))
+        ]
         _warm_up(encoder)
         with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
             captures.wait_open(stop.is_set)
             with RecordingWriter(
                 request.output, tokenizer, request.sources,
                 flush_interval_s=request.options.flush_interval_s, force=request.force,
-            ) as writer:  # fmt: skip
+            ) as file:  # fmt: skip
+                writer: Writer = file
+                if watching is not None:
+                    writer = WatchedWriter(file, encoder.framing, len(request.sources), watching)
                 recorder = Recorder(
                     captures, encoder, writer, request.sources, request.options, progress=progress
                 )
                 recorder.run(stop)
-            return recorder.summary()  # the file is whole now, and has its last bytes
+        if view is not None:
+            view.close()
+        # The file is whole now, and has its last bytes.
+        return replace(recorder.summary(), not_shown=0 if view is None else view.left_out)
+
+
+def _open(request: RecordRequest, number: int, watching: Watching | None) -> Source:
+    source = request.opener(request.sources[number])
+    return source if watching is None else WatchedSource(source, number, watching)
+
+
+@contextmanager
+def _view(request: RecordRequest) -> Iterator[LiveView | None]:
+    if request.view is None:
+        yield None
+        return
+    plan = ViewPlan(
+        request.view, tuple(map(without_password, request.sources)), request.bundle.path,
+        request.backend, request.precision, request.view_decoded, request.force,
+    )  # fmt: skip
+    with LiveView(plan) as view:
+        yield view
 
 
 def _warm_up(encoder: StreamEncoder) -> None:

@@ -40,6 +40,8 @@ class RecordSummary:
     latency_p95_ms: float
     latency_max_ms: float
     bytes_written: int
+    not_shown: int = 0
+    """Things that a view left out, because it was too slow or gone."""
 
     def __bool__(self) -> bool:
         return all(source.error is None for source in self.sources)

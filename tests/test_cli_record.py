@@ -126,6 +126,8 @@ def test_a_dry_run_writes_nothing(tiny: Path, tmp_path: Path) -> None:
         (["nowhere.mp4"], 3, "nowhere.mp4 cannot be opened"),
         (["synthetic", "--raw", "9"], 2, "not a size"),
         (["synthetic", "--duration", "0"], 2, "duration"),
+        (["synthetic", "--view", "clip.mp4:x"], 2, "Allowed: window, HOST or HOST:PORT"),
+        (["synthetic", "--view-decoded"], 2, "--view"),
     ],
 )
 def test_exit_codes(tiny: Path, tmp_path: Path, more: list[str], code: int, message: str) -> None:

@@ -52,6 +52,24 @@ def tiny_recording(bundle: Path, path: Path, *, flush: bool = False) -> Path:
     return path
 
 
+def test_replay_to_look_at(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun.chunk", reason="Rerun 0.41 reads files; older ones only write them")
+    from rrd_files import rows_of
+
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    done = run("replay", path, "--bundle", tiny, "--view", tmp_path / "a.rrd")
+    assert done.exit_code == 0 and "17 frames at 30 fps" in done.output, done.output
+    rows = rows_of(tmp_path / "a.rrd")
+    assert {place: len(found) for place, found in rows.items()} == {
+        "/camera0/reconstruction": 17, "/camera0/tokens": 5, "/camera0/latency_ms": 5,
+        "/camera0/events": 1,
+    }  # fmt: skip
+    again = run("replay", path, "--bundle", tiny, "--view", tmp_path / "a.rrd")
+    assert again.exit_code == 2 and "--force" in again.output
+    neither = run("replay", path, "--bundle", tiny)
+    assert neither.exit_code == 2 and "--output PATH, or --view" in neither.output
+
+
 def test_replay_writes_raw_frames_or_a_clip(tiny: Path, tmp_path: Path) -> None:
     path = tiny_recording(tiny, tmp_path / "a.mcap")
     raw = run("replay", path, "--bundle", tiny, "-o", "-")

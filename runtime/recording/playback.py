@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import median
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.decoder import Picture, StreamDecoder
+from vidtok_edge.runtime.decoder import StreamDecoder
+from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.recording.messages import RecordedLatent
 from vidtok_edge.runtime.recording.reader import Entry, Recording
+from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
+from vidtok_edge.runtime.viewing.target import ViewTarget
 
 __all__ = ["Playback", "PlayedFrame", "Replayed", "frame_rate", "replay"]
 
@@ -33,8 +37,6 @@ class PlayedFrame:
     """uint8 [H, W, 3] RGB."""
     time_s: float
     """When it was captured, since the recording began."""
-    latent: RecordedLatent
-    """The last latent that went into the decoder before it came out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,84 +68,54 @@ class Playback:
     fps: float
     start_s: float | None = None
     end_s: float | None = None
-    streams: int = 0
-    broken: int = 0
+    seen: Callable[[Entry], None] = lambda entry: None
+    """Told every latent and marker of the range, before what it stands for is decoded."""
+    _gaps: GapDecoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gaps = GapDecoder(self.decoder)
 
     def __iter__(self) -> Iterator[PlayedFrame]:
-        begin = self.recording.start_ns
-        first_ns = None if self.start_s is None else begin + round(self.start_s * 1e9)
-        end_ns = None if self.end_s is None else begin + round(self.end_s * 1e9)
+        begin_ns = self.recording.start_ns
+        first_ns = begin_ns if self.start_s is None else begin_ns + round(self.start_s * 1e9)
+        end_ns = None if self.end_s is None else begin_ns + round(self.end_s * 1e9)
         from_ns = None
-        if first_ns is not None:
+        if self.start_s is not None:
             from_ns = self.recording.stream_start(self.source, first_ns)
-        for time_ns, frame in self._decoded(from_ns, end_ns):
-            if first_ns is not None and time_ns < first_ns:
-                continue
-            if end_ns is not None and time_ns >= end_ns:
-                continue
-            yield frame
+        for picture in self._decoded(from_ns, first_ns, end_ns):
+            after = self.start_s is None or picture.time_ns >= first_ns
+            if after and (end_ns is None or picture.time_ns < end_ns):
+                yield PlayedFrame(picture.pixels, (picture.time_ns - begin_ns) / 1e9)
+
+    @property
+    def streams(self) -> int:
+        """How often the decoder began anew."""
+        return self._gaps.begun
+
+    @property
+    def broken(self) -> int:
+        """How many of these times in the middle of a stream."""
+        return self._gaps.broken
 
     def _decoded(
-        self, from_ns: int | None, end_ns: int | None
-    ) -> Iterator[tuple[int, PlayedFrame]]:
-        due: tuple[int, int] | None = None  # stream and index that would continue
-        times: deque[int] = deque()
-        pushed, tail = 0, False
-        last: RecordedLatent | None = None
-        window = 1 if self.decoder.framing.causal else self.decoder.manifest.chunk
-
-        def shown(pictures: list[Picture], latent: RecordedLatent) -> Iterator[Any]:
-            for picture in pictures:
-                at = times.popleft()
-                time_s = (at - self.recording.start_ns) / 1e9
-                yield at, PlayedFrame(picture.pixels, time_s, latent)
-
-        for latent in self._latents(from_ns):
-            # After a tail only the empty rest of its window can follow.
-            if (latent.stream, latent.index) != due or (tail and latent.frames_real):
-                if last is not None:
-                    yield from shown(self._finish(pushed % window == 0), last)
-                times.clear()
-                pushed = 0
-                if latent.index % window:
-                    continue  # a window is decoded whole
-                self.streams += 1
-                self.broken += latent.index != 0
-            frame_times = self._frame_times(latent)
-            share = self._share(pushed)
-            real = min(latent.frames_real, share)
-            times.extend(frame_times[len(frame_times) - real :])
-            pictures = self.decoder.push_values(latent.values[None], frames_real=real)
-            pushed += 1
-            yield from shown(pictures, latent)
-            tail = real < share
-            due = (latent.stream, latent.index + 1)
-            last = latent
-            if end_ns is not None and frame_times and frame_times[0] >= end_ns:
-                break
-        if last is not None:
-            yield from shown(self._finish(pushed % window == 0), last)
-
-    def _latents(self, from_ns: int | None) -> Iterator[RecordedLatent]:
+        self, from_ns: int | None, first_ns: int, end_ns: int | None
+    ) -> Iterator[TimedPicture]:
         for entry in self.recording.entries(self.source, start_ns=from_ns):
-            if isinstance(entry, RecordedLatent):
-                yield entry
-
-    def _share(self, index: int) -> int:
-        framing = self.decoder.framing
-        return framing.first_frame(index + 1) - framing.first_frame(index)
+            if entry.log_time_ns >= first_ns:
+                self.seen(entry)
+            if not isinstance(entry, RecordedLatent):
+                continue
+            times_ns = self._frame_times(entry)
+            yield from self._gaps.push(0, entry.stream, entry.index, entry.values, times_ns)
+            if end_ns is not None and times_ns and times_ns[0] >= end_ns:
+                break
+        yield from self._gaps.finish(0)
 
     def _frame_times(self, latent: RecordedLatent) -> list[int]:
         """When each real frame was captured: the last one is known, the others lie before it."""
         period = 1e9 / self.fps
         count = latent.frames_real
         return [latent.log_time_ns - round((count - 1 - i) * period) for i in range(count)]
-
-    def _finish(self, whole: bool) -> list[Picture]:
-        if not whole:
-            self.decoder.reset()
-            return []
-        return self.decoder.finish()
 
 
 def frame_rate(recording: Recording, source: int) -> float:
@@ -172,7 +144,7 @@ def _seconds_per_frame(before: Entry, after: Entry) -> float | None:
 def replay(
     path: str | os.PathLike[str],
     bundle: Bundle,
-    output: str | os.PathLike[str] | IO[bytes],
+    output: str | os.PathLike[str] | IO[bytes] | None,
     *,
     source: int = 0,
     start_s: float | None = None,
@@ -181,19 +153,21 @@ def replay(
     backend: str = "auto",
     precision: str | None = None,
     force: bool = False,
+    view: ViewTarget | None = None,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Replayed:
-    """Decode a recording, or a part of it, to a clip or to raw frames.
+    """Decode a recording, or a part of it, to a clip, to raw frames, or to look at.
 
     A frame of the clip for each frame that was encoded: nothing is put in where frames were
     dropped or a camera was away.
 
     Args:
         output: `.mp4` or `.mkv`; or an open binary file, which gets RGB frames one after another,
-            uint8 [H, W, 3] each.
+            uint8 [H, W, 3] each; or None, where there is a `view`.
         source: its number.
         start_s, end_s: from the beginning of the recording.
         fps: of the clip; None: as `frame_rate` says.
+        view: where to show frames, latents, latency and markers.
 
     Raises:
         RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
@@ -211,12 +185,52 @@ def replay(
         rate = fps or frame_rate(recording, source)
         whole_s = (recording.end_ns - recording.start_ns) / 1e9
         length_s = min(end_s or whole_s, whole_s) - min(start_s or 0, whole_s)
-        with bundle.decoder(backend, precision=precision) as decoder:
-            playback = Playback(recording, decoder, source, rate, start_s, end_s)
+        with (
+            bundle.decoder(backend, precision=precision) as decoder,
+            _shown(recording, source, view, force) as show,
+        ):
+            seen = partial(_show_entry, show)
+            playback = Playback(recording, decoder, source, rate, start_s, end_s, seen)
             frames = _counted(playback, progress, round(length_s * rate))
+            frames = _show_frames(frames, show, recording.start_ns)
             written = _write(frames, output, rate, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
         return Replayed(written, rate, playback.streams, playback.broken, damaged)
+
+
+@contextmanager
+def _shown(
+    recording: Recording, source: int, view: ViewTarget | None, force: bool
+) -> Iterator[Callable[[Shown], None]]:
+    if view is None:
+        yield lambda what: None
+        return
+    view.check(force)
+    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
+
+    facts = recording.source(source)
+    pictures = ("reconstruction", "tokens")
+    with RerunLog.open(view, [facts.name], facts.tokenizer.levels, pictures, force) as log:
+        yield log.show
+
+
+def _show_entry(show: Callable[[Shown], None], entry: Entry) -> None:
+    if isinstance(entry, RecordedLatent):
+        latency_ms = (entry.encode_end_ns - entry.capture_time_ns) / 1e6
+        show(ShownLatent(0, entry.log_time_ns, entry.stream, entry.index, entry.values, (),
+                         latency_ms))  # fmt: skip
+    else:
+        detail = f"{entry.frames} frames, {entry.detail}" if entry.frames else entry.detail
+        show(ShownNote(0, entry.log_time_ns, entry.kind, detail))
+
+
+def _show_frames(
+    frames: Iterator[PlayedFrame], show: Callable[[Shown], None], start_ns: int
+) -> Iterator[PlayedFrame]:
+    for frame in frames:
+        at_ns = start_ns + round(frame.time_s * 1e9)
+        show(ShownFrame(0, at_ns, frame.pixels, "reconstruction"))
+        yield frame
 
 
 def _counted(
@@ -229,7 +243,7 @@ def _counted(
 
 def _write(
     frames: Iterator[PlayedFrame],
-    output: str | os.PathLike[str] | IO[bytes],
+    output: str | os.PathLike[str] | IO[bytes] | None,
     fps: float,
     recording: Recording,
     force: bool,
@@ -241,6 +255,8 @@ def _write(
             f"{recording.path} has no frame of that source in that time; it is {length:.1f} s long."
         )
     written = 0
+    if output is None:
+        return 1 + sum(1 for _ in frames)
     if not isinstance(output, str | os.PathLike):
         for frame in chain([first], frames):
             output.write(np.ascontiguousarray(frame.pixels).tobytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from vidtok_edge.runtime.recording.growing_file import GrowingFile
 from vidtok_edge.runtime.recording.mcap_file import MAX_SOURCES, McapFile, SourceFacts
 from vidtok_edge.runtime.recording.messages import Marker, MarkerKind, RecordedLatent, StartReason
 from vidtok_edge.runtime.recording.tokenizer import Tokenizer
+from vidtok_edge.runtime.sources.frame import without_password
 
 __all__ = ["RecordingWriter"]
 
@@ -84,7 +84,7 @@ class RecordingWriter:
         self._failed: OutputNotWritable | None = None
         self._closed = False
         facts = [
-            SourceFacts(number, len(sources), _without_password(name), tokenizer, flush_interval_s)
+            SourceFacts(number, len(sources), without_password(name), tokenizer, flush_interval_s)
             for number, name in enumerate(sources)
         ]
         self._file = GrowingFile(path, force)
@@ -250,11 +250,3 @@ class RecordingWriter:
             raise OutputNotWritable(str(self._failed)) from self._failed
         if self._closed:
             raise UsageError("The recording is closed. Open another one.")
-
-
-def _without_password(name: str) -> str:
-    """
-    >>> _without_password("rtsp://me:secret@10.0.0.2/live")
-    'rtsp://10.0.0.2/live'
-    """
-    return re.sub(r"(?<=://)[^/@\s]*@", "", name)

@@ -31,6 +31,7 @@ NEEDS |= dict.fromkeys(
     [f"recording.{name}" for name in ("mcap_file", "reader", "recovery", "scan")], "mcap"
 )
 NEEDS["recording.lerobot"] = "pyarrow"
+NEEDS["viewing.rerun_log"] = "rerun"
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "runtime").with_suffix("").parts)
     for path in (ROOT / "runtime").rglob("*.py")
