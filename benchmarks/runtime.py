@@ -1,4 +1,4 @@
-"""The edge runtime against the numbers it has to reach: a paced camera, overhead, memory, slots.
+"""The edge runtime against its numbers: a paced camera, overhead, recording, memory, slots.
 
     python benchmarks/runtime.py --minutes 10 --json result.json     # about 25 minutes
     python benchmarks/runtime.py --minutes 0.1 --rounds 2            # does it run?
@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,17 @@ from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.runs import Pace
 from vidtok_edge.runtime.bench.turn import Settings, Turn
 from vidtok_edge.runtime.bench.worker import run_in_process
+from vidtok_edge.runtime.recorder import Recorder
+from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.sources import Captures
+from vidtok_edge.runtime.sources.arrays import ArraySource
 
 FPS = 30.0
 SLOWER = (28.0, 25.0, 24.0, 20.0, 18.0, 15.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
 TRIAL_SHARE = 0.1  # of the time: a rate that does not hold for so long is not tried for longer
 WARMUP_S = 5.0
-OVERHEAD, MEMORY, SLOTS = 0.03, 0.01, 1.0
+OVERHEAD, RECORDING, MEMORY, SLOTS = 0.03, 0.02, 0.01, 1.0
+RECORDED_CHUNKS = 40
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def main(
         candidate = Candidate(str(single), "auto", precision)
         results, turn = paced_results(candidate, 60 * minutes)
         results += [memory_result(turn), *overhead_results(candidate, turn, rounds)]
+        results.append(recording_result(Bundle.load(single), precision, rounds))
         results.append(slots_result(Bundle.load(single), Bundle.load(four), precision, rounds))
     click.echo()
     for result in results:
@@ -195,6 +202,55 @@ def overhead_results(candidate: Candidate, paced_turn: Turn, rounds: int) -> lis
             part.overhead_share <= OVERHEAD,
         ),
     ]  # fmt: skip
+
+
+# --- recording --------------------------------------------------------------------------------
+
+
+class TimedWriter(RecordingWriter):
+    """A writer that counts the time inside it."""
+
+    spent_ns = 0
+
+    def write(self, *args: Any, **options: Any) -> None:
+        start = time.perf_counter_ns()
+        super().write(*args, **options)
+        self.spent_ns += time.perf_counter_ns() - start
+
+    def tick(self, now_ns: int) -> None:
+        start = time.perf_counter_ns()
+        super().tick(now_ns)
+        self.spent_ns += time.perf_counter_ns() - start
+
+
+def recording_result(bundle: Bundle, precision: str, rounds: int) -> Result:
+    """What writing takes beside the steps of the same session, as a share: it pairs itself."""
+    manifest = bundle.manifest
+    size = (manifest.height, manifest.width)
+    pictures = moving_frames(manifest.chunk_frames, *size)
+    shares, sessions = [], []
+    with tempfile.TemporaryDirectory() as folder, progress(range(rounds), "recording") as numbers:
+        for number in numbers:
+            frames = pictures * RECORDED_CHUNKS
+            path = Path(folder) / f"{number}.mcap"
+            writer = TimedWriter(path, Tokenizer.of(bundle, precision), ["arrays"])
+            source = partial(ArraySource, frames, size)
+            with (
+                writer,
+                bundle.encoder("auto", precision=precision) as encoder,
+                Captures([source], policy="block", capacity=manifest.chunk_frames * 2) as captures,
+            ):
+                done = Recorder(captures, encoder, writer, ["arrays"]).run()
+                steps_ns = encoder.step_times.total_ns
+            shares.append(writer.spent_ns / steps_ns)
+            sessions.append(done.seconds * 1e9 / steps_ns - 1)
+    spread = Spread.of(shares)
+    return Result(
+        "what recording adds to the steps", f"<= {RECORDING:.0%}",
+        f"{spread.percent_text()} for writing; all of a session but its steps, with the queue "
+        f"between two threads: {Spread.of(sessions).percent_text()}",
+        spread.median <= RECORDING,
+    )  # fmt: skip
 
 
 # --- slots ------------------------------------------------------------------------------------
