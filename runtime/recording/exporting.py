@@ -211,7 +211,7 @@ class _Shards:
     def __enter__(self) -> _Shards:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._tar is not None:
             self._tar.close()
 

@@ -136,7 +136,7 @@ class Captures:
     def __enter__(self) -> Captures:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 

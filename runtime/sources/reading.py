@@ -64,7 +64,7 @@ class Reading(ABC):
     def __enter__(self) -> Reading:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 
