@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidtok_edge.runtime.gpu import present_gpu
+
 __all__ = ["Finding", "examine"]
 
 
@@ -39,6 +41,10 @@ _PACKAGES = (
     (("onnxscript",), "export", "export"),
     (("safetensors",), "weights", "export"),
     (("huggingface-hub",), "official weights", "hub"),
+    (("mcap",), "recordings", "record"),
+    (("pyarrow",), "recordings as LeRobot datasets", "datasets"),
+    (("rerun-sdk",), "the Rerun viewer", "view"),
+    (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench", "meters"),
     (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU", "tensorrt"),
     (
         ("tensorrt-rtx", "tensorrt-rtx-cu12"),
@@ -76,11 +82,11 @@ def _backends() -> list[Finding]:
 
 
 def _runs_engines() -> bool:
-    """Whether engines could be run without ONNX Runtime."""
-    names = ("tensorrt", "tensorrt_rtx")
-    return importlib.util.find_spec("cuda") is not None and any(
-        importlib.util.find_spec(name) is not None for name in names
+    """Whether engines could be run here, without ONNX Runtime."""
+    installed = importlib.util.find_spec("cuda") is not None and any(
+        importlib.util.find_spec(name) is not None for name in ("tensorrt", "tensorrt_rtx")
     )
+    return installed and present_gpu() is not None
 
 
 def _packages() -> list[Finding]:
@@ -111,10 +117,11 @@ def _machine() -> list[Finding]:
 
 
 def _gpu() -> str:
-    """Names, driver and memory as `nvidia-smi` tells, or nothing."""
+    """Names, driver and memory as `nvidia-smi` tells, else what CUDA says, or nothing."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ""
+        gpu = present_gpu()  # some Jetsons have no nvidia-smi
+        return "" if gpu is None else f"{gpu.name}, {gpu.architecture}"
     query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         result = subprocess.run(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import shutil
 
 import pytest
 
 from vidtok_edge.runtime import doctor
+from vidtok_edge.runtime.gpu import Gpu
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -35,3 +38,16 @@ def test_an_absent_tensorrt_comes_with_the_line_that_installs_it(
     found = findings()
     assert found["tensorrt"].install == 'pip install "vidtok-edge[tensorrt]"'
     assert found["tensorrt-rtx"].install == 'pip install "vidtok-edge[tensorrt-rtx]"'
+
+
+@pytest.mark.parametrize("gpu", [None, Gpu("Orin", "sm87", 1 << 33)])
+def test_engines_are_enough_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None
+) -> None:
+    present = {"cuda", "tensorrt"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name in present or None)
+    monkeypatch.setattr(doctor, "present_gpu", lambda: gpu)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    found = findings()
+    assert found["onnxruntime"].needed == (gpu is None)
+    assert found["NVIDIA GPU"].found == ("Orin, sm87" if gpu else "")
