@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,15 @@ def test_the_duration_and_the_stop(bundle: Bundle, tmp_path: Path) -> None:
     assert entries(tmp_path / "c.mcap", 0) == (["end"], []), "it was set before anything began"
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP as in a terminal; where the tests run under nohup it would be left alone."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_an_event_and_the_second_is_itself(number: signal.Signals) -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
@@ -176,3 +186,11 @@ def test_a_signal_is_an_event_and_the_second_is_itself(number: signal.Signals) -
             signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         ] == before
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_nohup_is_respected(hangup: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.wait(0.05)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
