@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,9 +30,11 @@ _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP}  # some network and FUSE file systems
 
 
 class GrowingFile:
-    """Collects what is written in memory, and puts it on disk in `flush`, all or nothing.
+    """Collects what is written in memory, and puts it into the file in `flush`, all or nothing.
 
-    The file stays locked until `close`. What the library for MCAP asks of a stream is here:
+    What was flushed is the system's: a kill of this process loses none of it. A thread makes the
+    disk have it as well, because an SD card can take longer for that than a camera for a frame. The
+    file stays locked until `close`. What the library for MCAP asks of a stream is here:
     `write`, `tell` and `flush`.
 
     Raises:
@@ -48,6 +51,7 @@ class GrowingFile:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._fd = _locked(self.path, force)
+        self._disk = _Disk(self._fd, self.path)
         with suppress(OSError):  # the name of the file, should the power fail
             folder = os.open(self.path.resolve().parent, os.O_RDONLY)
             try:
@@ -71,10 +75,15 @@ class GrowingFile:
         return self.safe_bytes + self._waiting_bytes
 
     def flush(self) -> None:
-        """Write what waits and wait for the disk. OutputNotWritable: then the file is as before."""
+        """Write what waits.
+
+        OutputNotWritable: it could not be, and the file is as before; or the disk did not take what
+        was flushed before.
+        """
         data = memoryview(b"".join(self._waiting))
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._disk.raise_failure()
         try:
             if os.fstat(self._fd).st_nlink == 0:
                 raise OutputNotWritable(
@@ -92,22 +101,68 @@ class GrowingFile:
                 "disk, and record to another file."
             ) from error
         self.safe_bytes += len(data)
+        if data:
+            self._disk.ask()
 
     def close(self) -> None:
-        """Unlock the file. What was not flushed is dropped."""
+        """Wait until the disk has what was flushed, and unlock the file; the rest is dropped.
+
+        OutputNotWritable: the disk did not take it; the file is unlocked all the same.
+        """
         if self._fd >= 0:
+            self._disk.close()
             os.close(self._fd)
             self._fd = -1
+            self._disk.raise_failure()
 
     def _append(self, data: memoryview) -> None:
         done = 0
         while done < len(data):
             done += os.pwrite(self._fd, data[done:], self.safe_bytes + done)
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            if error.errno not in _NO_FSYNC:
-                raise
+
+
+class _Disk:
+    """Lets the disk catch up with a file, in a thread."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd, self._path = fd, path
+        self._asked = threading.Event()
+        self._closing = False
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._work, name="disk", daemon=True)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Synchronise what was written up to now, soon."""
+        self._asked.set()
+
+    def raise_failure(self) -> None:
+        """Raise OutputNotWritable, once, if anything went wrong in the thread."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise OutputNotWritable(
+                f"The disk did not take {self._path}: {os.strerror(failure.errno or 0)}. What was "
+                "written last may be lost. Look at the disk, recover what is there, and record to "
+                "another one."
+            ) from failure
+
+    def close(self) -> None:
+        """Synchronise a last time, and wait for it."""
+        self._closing = True
+        self._asked.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            self._asked.wait()
+            closing = self._closing  # before the last synchronising
+            self._asked.clear()
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                if error.errno not in _NO_FSYNC:
+                    self._failure = error
 
 
 def _locked(path: Path, force: bool) -> int:

@@ -113,7 +113,7 @@ class RecordingWriter:
 
     @property
     def safe_bytes(self) -> int:
-        """Bytes on disk that nothing can take back."""
+        """Bytes in the file that a kill of this process cannot take back."""
         return self._file.safe_bytes
 
     def start(
@@ -191,7 +191,7 @@ class RecordingWriter:
                 self._facts_ns = now_ns
 
     def flush(self) -> None:
-        """Put everything on disk now."""
+        """Put everything into the file now; the disk has it shortly after."""
         self._require_open()
         try:
             self._mcap.flush()

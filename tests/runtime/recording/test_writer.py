@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import warnings
@@ -178,6 +180,43 @@ def test_a_full_disk_leaves_what_was_flushed(tmp_path: Path) -> None:
         with pytest.raises(OutputNotWritable):
             write(writer, 0, latents(0, 51))
     assert path.read_bytes() == safe and len(entries(path)) == 2
+
+
+def test_a_slow_disk_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, free = tmp_path / "a.mcap", threading.Event()
+    calls: list[int] = []
+
+    def fsync(fd: int) -> None:
+        calls.append(path.stat().st_size)
+        assert free.wait(10)
+
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        writer.start(0, "start", 0, WALL)
+        monkeypatch.setattr(os, "fsync", fsync)
+        for i in range(5):
+            write(writer, 0, latents(0, i))
+            writer.flush()
+        assert len(entries(path)) == 6, "a reader, or a kill, finds all of it"
+        free.set()
+    assert calls[-1] == path.stat().st_size, "closing waits for the disk to have everything"
+
+
+@pytest.mark.parametrize("when", ["running", "closing"])
+def test_a_disk_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def fsync(fd: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with (
+        pytest.raises(OutputNotWritable, match=r"did not take .*a\.mcap: Input/output error"),
+        RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"], flush_interval_s=1000) as writer,
+    ):
+        writer.start(0, "start", 0, WALL)
+        monkeypatch.setattr(os, "fsync", fsync)
+        for _ in range(1000 if when == "running" else 0):
+            writer.flush()
+            time.sleep(0.01)
 
 
 def test_a_removed_folder_is_noticed(tmp_path: Path) -> None:
