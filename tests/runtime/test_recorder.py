@@ -373,16 +373,21 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
 
 def test_a_backlog_is_encoded_in_full_batches() -> None:
     """A frame of a source whose chunk waits is left in the queue while the other has frames."""
-    openers = [lambda: FakeSource(range(41)), lambda: FakeSource(range(41))]
-    with Captures(openers, capacity=8) as captures:
-        captures.next(5)
-        captures.next(5)
-        while captures.backlog < 16:
+    gates = threading.Event(), threading.Event()
+    openers = [partial(FakeSource, [0, gate, *range(1, 41)]) for gate in gates]
+    with Captures(openers, capacity=41) as captures:
+        captures.next(0)  # they may begin
+        # After the first frame of each, all that one has came before all of the other.
+        for backlog, gate in zip((2, 42), gates, strict=True):
+            while captures.backlog < backlog:
+                time.sleep(0.001)
+            gate.set()
+        while captures.backlog < 82:
             time.sleep(0.001)
         recorder, _ = session(captures, streams=2, deadline_s=10)
         recorder.run()
     runs = recorder._batching.encoder._step.runs  # type: ignore[attr-defined]
-    assert len(runs) <= 15, "for 11 latents each"
+    assert runs[1:-1] == 10 * [[0, 1]], "11 latents each; the first began alone"
 
 
 # --- with real captures -----------------------------------------------------------------------
