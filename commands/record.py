@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +22,11 @@ from vidtok_edge.commands.options import (
     view_option,
 )
 from vidtok_edge.commands.printing import load_bundle, need, print_columns
+from vidtok_edge.commands.status_line import StatusLine, to_stderr
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.record import RecordRequest
     from vidtok_edge.runtime.record_summary import RecordSummary
-    from vidtok_edge.runtime.recorder import Progress
 
 
 # fmt: off
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Stop after that time.")
 @click.option("--fps", type=click.FloatRange(0, min_open=True),
-              help="Rate of images or raw frames; of a video file: sample it at about that rate.")
-@click.option("--raw", type=Size(), help="Size of raw frames.  [default: the bundle's]")
+              help="Rate of images and raw frames; of video files: sample them at about that rate.")
+@click.option("--raw", type=Size(), help="Size of the frames in pipes.  [default: the bundle's]")
 @fit_option
 @view_option
 @click.option("--view-decoded", is_flag=True,
@@ -83,7 +84,8 @@ def record(
 
     if view_decoded and view is None:
         raise click.UsageError("--view-decoded says what to show; say where with --view.")
-    with stop_on_signals() as stop, _status_line() as progress:
+    status = StatusLine(to_stderr, sys.stderr.isatty())
+    with stop_on_signals() as stop, status:
         request = RecordRequest(
             load_bundle(bundle), sources, output, backend, precision, queue, capacity, fit,
             realtime, RawFormat(*raw) if raw else None, fps, force,
@@ -93,8 +95,11 @@ def record(
         )
         if dry_run:
             return _show_plan(request)
-        done = record_sources(request, stop=stop, progress=progress)
-    _print_summary(done, output)
+        done = record_sources(
+            request, stop=stop, progress=lambda done: status.show(_status(done)), notice=status.note
+        )
+    with _terminal_may_be_gone():
+        _print_summary(done, output)
     for source in done.sources:
         if source.error is not None:
             raise source.error
@@ -120,27 +125,28 @@ def _show_plan(request: RecordRequest) -> None:
     )
 
 
+def _status(done: RecordSummary) -> str:
+    latents = sum(s.latents for s in done.sources)
+    drops = sum(s.frames_dropped for s in done.sources)
+    away = "".join(f"  {s.name} is away" for s in done.sources if s.away)
+    return (f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
+            f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms{away}")
+
+
 @contextmanager
-def _status_line() -> Iterator[Progress | None]:
-    """A line on standard error that is written over; on something that is no terminal, none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-
-    def show(done: RecordSummary) -> None:
-        latents = sum(s.latents for s in done.sources)
-        drops = sum(s.frames_dropped for s in done.sources)
-        line = (f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
-                f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms")
-        click.echo(f"\r\x1b[K{line}", nl=False, err=True)
-
+def _terminal_may_be_gone() -> Iterator[None]:
+    """Its closing is one of the ways to end a recording, and then nobody reads of that."""
     try:
-        yield show
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
+        yield
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else Python fails once more when it exits
 
 
 def _print_summary(done: RecordSummary, output: Path) -> None:
+    if not done.bytes_written:
+        click.echo("stopped before all sources were open: nothing was recorded")
+        return
     rows: list[tuple[str, ...]] = [
         ("source", "captured", "encoded", "dropped", "latents", "streams", "reconnects", "seconds",
          "ended")

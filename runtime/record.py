@@ -19,9 +19,9 @@ from vidtok_edge.errors import OutputExists, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.record_options import RecordOptions
-from vidtok_edge.runtime.record_summary import RecordSummary
+from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.record_writer import Writer
-from vidtok_edge.runtime.recorder import Progress, Recorder
+from vidtok_edge.runtime.recorder import Notice, Progress, Recorder
 from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
@@ -64,8 +64,8 @@ class RecordRequest:
         """Raise, before anything is opened, what would go wrong for certain.
 
         Raises:
-            UsageError: sources that the bundle has no slots for, that are named twice, or that an
-                option does not fit.
+            UsageError: sources that the bundle has no slots for, that are named twice, that are
+                the recording itself, or that an option does not fit.
             OutputExists: the recording is there and `force` is not set.
             SourceError: a source that is no name of one.
             Also what `ViewTarget.check` raises.
@@ -88,6 +88,11 @@ class RecordRequest:
         kinds = [source_kind(spec) for spec in self.sources]
         if self.raw is not None and "raw" not in kinds:
             raise UsageError("--raw is the size of frames in a pipe, and no source is one.")
+        if self.fps is not None and not _WITH_FPS & set(kinds):
+            raise UsageError("--fps is for files, folders and pipes: cameras have a rate already.")
+        for spec in self.sources:
+            if os.path.exists(spec) and _same_file(spec, self.output):
+                raise UsageError(f"{spec} is a source: record to another file than {self.output}.")
         if os.path.lexists(self.output) and not self.force:
             raise OutputExists(self.output)
         if self.view is not None:
@@ -101,12 +106,19 @@ class RecordRequest:
         return max(8, 2 * self.bundle.manifest.chunk_frames)
 
     def opener(self, spec: str) -> Source:
-        """Open one of the sources."""
-        manifest = self.bundle.manifest
+        """Open one of the sources, with the options that are for its kind."""
+        manifest, kind = self.bundle.manifest, source_kind(spec)
         return open_source(
             spec, (manifest.height, manifest.width), fit=self.fit, realtime=self.realtime,
-            raw=self.raw, fps=self.fps,
+            raw=self.raw if kind == "raw" else None, fps=self.fps if kind in _WITH_FPS else None,
         )  # fmt: skip
+
+
+_WITH_FPS = {"video", "images", "raw"}
+
+
+def _same_file(one: str, other: Path) -> bool:
+    return other.exists() and os.path.samefile(one, other)
 
 
 def record(
@@ -114,10 +126,15 @@ def record(
     *,
     stop: threading.Event | None = None,
     progress: Progress | None = None,
+    notice: Notice = lambda line: None,
 ) -> RecordSummary:
     """Record until the sources end or `stop` is set; the file is finished either way.
 
-    The file is made when all sources are open: where one cannot be opened there is none.
+    The file is made when all sources are open: where one cannot be opened, or `stop` is set before
+    they are, there is none, and one that was there is as it was.
+
+    Args:
+        progress, notice: as `Recorder` takes them.
 
     Raises:
         UsageError, OutputExists, SourceError: as `RecordRequest.check`; also where a source cannot
@@ -142,7 +159,8 @@ def record(
         ]
         _warm_up(encoder)
         with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
-            captures.wait_open(stop.is_set)
+            if not captures.wait_open(stop.is_set):
+                return _nothing(request)
             with RecordingWriter(
                 request.output, tokenizer, request.sources,
                 flush_interval_s=request.options.flush_interval_s, force=request.force,
@@ -151,8 +169,9 @@ def record(
                 if watching is not None:
                     writer = WatchedWriter(file, encoder.framing, len(request.sources), watching)
                 recorder = Recorder(
-                    captures, encoder, writer, request.sources, request.options, progress=progress
-                )
+                    captures, encoder, writer, request.sources, request.options,
+                    progress=progress, notice=notice,
+                )  # fmt: skip
                 recorder.run(stop)
         if view is not None:
             view.close()
@@ -178,6 +197,15 @@ def _view(request: RecordRequest) -> Iterator[LiveView | None]:
         yield view
 
 
+def _nothing(request: RecordRequest) -> RecordSummary:
+    """The summary of a session that was stopped before it began."""
+    sources = [
+        SourceSummary(without_password(name), 0, 0, 0, 0, 0, 0, 0.0, False, "stopped", None)
+        for name in request.sources
+    ]
+    return RecordSummary(tuple(sources), 0.0, 0.0, 0.0, 0.0, 0)
+
+
 def _warm_up(encoder: StreamEncoder) -> None:
     """The first call of a graph allocates; no camera should wait for that."""
     manifest = encoder.manifest
@@ -191,8 +219,8 @@ def stop_on_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        _restore(before)  # first: a second signal inside `set` would wait for its lock for ever
         stop.set()
-        _restore(before)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:

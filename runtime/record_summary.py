@@ -21,6 +21,8 @@ class SourceSummary:
     reconnects: int
     seconds: float
     """From its first frame to its last."""
+    away: bool
+    """A camera that is lost and not back."""
     ended: str
     """Why nothing more came of it; empty while it runs."""
     error: BaseException | None
@@ -40,6 +42,7 @@ class RecordSummary:
     latency_p95_ms: float
     latency_max_ms: float
     bytes_written: int
+    """0: it was stopped before all sources were open, and there is no file."""
     not_shown: int = 0
     """Things that a view left out, because it was too slow or gone."""
 

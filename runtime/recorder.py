@@ -19,9 +19,10 @@ from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
 from vidtok_edge.runtime.sources.frame import without_password
 
-__all__ = ["Progress", "Recorder"]
+__all__ = ["Notice", "Progress", "Recorder"]
 
 Progress = Callable[[RecordSummary], None]
+Notice = Callable[[str], None]
 
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
@@ -55,8 +56,8 @@ class _Track:
     def summary(self) -> SourceSummary:
         return SourceSummary(
             self.name, self.encoded + self.dropped, self.encoded, self.dropped, self.latents,
-            self.streams, self.reconnects, (self.last_ns - self.first_ns) / 1e9, self.ended,
-            self.error,
+            self.streams, self.reconnects, (self.last_ns - self.first_ns) / 1e9, self.away,
+            self.ended, self.error,
         )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ class Recorder:
         writer: closed by its owner.
         names: of the sources, for the summary.
         progress: told a few times per second how it goes.
+        notice: told in a line when a source is lost, is back, or fails.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class Recorder:
         options: RecordOptions | None = None,
         *,
         progress: Progress | None = None,
+        notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:
         self._captures, self._writer, self._clock = captures, writer, clock
-        self._options, self._progress = options or RecordOptions(), progress
+        self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
         self._manifest, self._framing = encoder.manifest, encoder.framing
         self._tracks = [_Track(without_password(name)) for name in names]
@@ -162,16 +165,21 @@ class Recorder:
             track.fps, track.away = event.fps, False
             if track.reason == "reconnect":
                 track.reconnects += 1
+                self._notice(f"{track.name} is back")
         elif isinstance(event, Lost):
             self._finish(source, next_reason="reconnect")
             track.reason = "reconnect"
             if not track.away:  # each attempt that fails is a loss too
                 self._writer.lost(source, event.reason, *at)
+                self._notice(f"{track.name} is lost and will be opened again: {event.reason}")
             track.away = True
         elif isinstance(event, Ended):
             # A pipe that Ctrl-C ended along with us is no error.
             track.error = None if self._stop.is_set() else event.error
-            self._end(source, "ended" if event.error is None else str(event.error), *at)
+            reason = "ended" if event.error is None else _reason(event.error)
+            if track.error is not None:
+                self._notice(f"{track.name} failed: {reason}")
+            self._end(source, reason, *at)
 
     def _captured(self, source: int, track: _Track, event: Captured) -> None:
         if self._key_is_due(track, event.time_ns):
@@ -245,7 +253,7 @@ class Recorder:
         self._captures.close()
         for source, track in enumerate(self._tracks):
             if not track.ended:
-                track.ended = f"failed: {error or type(error).__name__}"
+                track.ended = f"failed: {_reason(error)}"
                 with suppress(Exception):
                     self._writer.end(source, track.ended, *self._clock.now())
 
@@ -254,3 +262,8 @@ class Recorder:
         if self._progress is not None and now_ns - self._shown_ns >= _SHOW_EVERY_NS:
             self._shown_ns = now_ns
             self._progress(self.summary())
+
+
+def _reason(error: BaseException) -> str:
+    """Never empty, as the text of a bare MemoryError is."""
+    return str(error) or type(error).__name__

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +20,7 @@ from click.testing import CliRunner, Result
 from clips import make_clip
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.record import _status_line
+from vidtok_edge.commands.record import _status
 from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
@@ -76,6 +82,7 @@ def test_a_pipe_that_ends_in_a_frame_is_an_error_and_all_before_is_kept(
     with raw.open("rb") as file:
         done = subprocess.run(command, stdin=file, capture_output=True, timeout=60, text=True)
     assert done.returncode == 3 and "error: standard input ended in the middle" in done.stderr
+    assert "\n- failed: standard input ended" in done.stderr, "each source that fails is told"
     with Recording.open(path) as recording:
         entries = list(recording.entries())
     assert sum(isinstance(entry, RecordedLatent) for entry in entries) == 2
@@ -96,20 +103,76 @@ def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
     assert kinds == ["start", "key", "key", "end"]
 
 
-def test_a_terminal_gets_a_line_that_is_written_over(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = SourceSummary("cam", 9, 7, 2, 3, 1, 0, 1.0, "", None)
-    done = RecordSummary((source, source), 12.3, 8.0, 9.0, 10.0, 100)
-    with _status_line() as show:
-        assert show is None, "it is no terminal"
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with _status_line() as show:
-        assert show is not None
-        show(done)
-    error = capsys.readouterr().err
-    assert "12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms" in error
-    assert error.count("\r") == 2 and "\n" not in error
+def test_the_status_names_cameras_that_are_away() -> None:
+    here = SourceSummary("cam", 9, 7, 2, 3, 1, 0, 1.0, False, "", None)
+    done = RecordSummary((here, replace(here, name="rear", away=True)), 12.3, 8.0, 9.0, 10.0, 100)
+    assert _status(done) == ("    12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms  rear is away")
+
+
+@dataclass
+class OnTerminal:
+    """`record` on a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    master: int
+    path: Path
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def grows_beyond(self, size: int) -> bool:
+        until = time.monotonic() + 30
+        while self.size() <= size and time.monotonic() < until:
+            time.sleep(0.02)
+        return self.size() > size
+
+
+@contextmanager
+def on_terminal(tiny: Path, tmp_path: Path, *, output: bool) -> Iterator[OnTerminal]:
+    """Its standard error, and with `output` also its standard output, are the terminal."""
+    master, slave = os.openpty()
+    path = tmp_path / "out.mcap"
+    command = [sys.executable, "-c", COMMAND, "record", "synthetic:100", "--flush-interval", "0.05"]
+    with subprocess.Popen(
+        [*command, *arguments(tiny, path)], stdin=slave, stderr=slave,
+        stdout=slave if output else subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:  # fmt: skip
+        os.close(slave)
+        running = OnTerminal(process, master, path)
+        try:
+            assert running.grows_beyond(8000)
+            yield running
+        finally:
+            process.kill()
+            with suppress(OSError):
+                os.close(master)
+
+
+def finished(path: Path) -> str:
+    """How a whole file says that it ended."""
+    with Recording.open(path) as recording:
+        assert recording.indexed and not recording.damage
+        *_, last = recording.entries()
+    assert isinstance(last, Marker)
+    return last.detail
+
+
+def test_a_terminal_that_is_closed_ends_a_recording_well(tiny: Path, tmp_path: Path) -> None:
+    with on_terminal(tiny, tmp_path, output=True) as running:
+        os.close(running.master)
+        assert running.process.wait(20) == 0
+        assert finished(running.path) == "stopped"
+
+
+def test_a_terminal_that_is_stopped_stops_no_recording(tiny: Path, tmp_path: Path) -> None:
+    with on_terminal(tiny, tmp_path, output=False) as running:
+        os.write(running.master, b"\x13")  # Ctrl-S
+        time.sleep(0.6)  # two statuses
+        assert running.grows_beyond(running.size() + 8000)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(20) == 0
+        assert finished(running.path) == "stopped"
 
 
 def test_a_dry_run_writes_nothing(tiny: Path, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ class CameraSource(Reading):
     """A camera, from its opening until it is lost; it has no end.
 
     PyAV runs in a thread of its own, which is left behind when a driver hangs in it: V4L2 has no
-    time-out for reading. `capture_time_ns` is when a picture was decoded, not when it was exposed.
+    time-out for reading. While it hangs the camera is not opened again: the device would be busy,
+    and a thread would be left behind each time. `capture_time_ns` is when a picture was decoded,
+    not when it was exposed.
 
     Args:
         spec: `rtsp://...`, and others that FFmpeg reads; `/dev/video0` or `v4l2:/dev/video0`.
@@ -73,7 +75,10 @@ class CameraSource(Reading):
         self._fitting = FrameFitting(self.shown, size, fit)
         self._open = opener or (lambda: _opened(spec, self._timeouts))
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
-        threading.Thread(target=self._work, name=f"camera {self.shown}", daemon=True).start()
+        _wait_for_closed(spec, self.shown, self._timeouts.open_s)
+        thread = threading.Thread(target=self._work, name=f"camera {self.shown}", daemon=True)
+        _LAST[spec] = thread, self._closed
+        thread.start()
         try:
             opened = self._news.get(timeout=self._timeouts.open_s)
         except queue.Empty:
@@ -116,10 +121,10 @@ class CameraSource(Reading):
             self._tell(None)
             for frame in self._frames(container, stream):
                 self._tell(frame)
-        except SourceError as error:
-            self._tell(error)
-        except Exception as error:
+        except (av.FFmpegError, OSError) as error:
             self._tell(SourceLost(f"{self.shown} failed: {_reason(error)}"))
+        except Exception as error:  # a SourceError, or a mistake of ours, which is no loss
+            self._tell(error)
         finally:
             container.close()
 
@@ -138,6 +143,22 @@ class CameraSource(Reading):
         while not self._closed.is_set():
             with suppress(queue.Full):
                 return self._news.put(news, timeout=0.1)
+
+
+_LAST: dict[str, tuple[threading.Thread, threading.Event]] = {}
+"""Of each camera, the thread that read it last, and whether it was told to end."""
+
+
+def _wait_for_closed(spec: str, shown: str, patience_s: float) -> None:
+    """Until a camera that was closed is let go of. SourceError: its thread hangs."""
+    thread, closed = _LAST.get(spec, (None, None))
+    if thread is not None and closed is not None and closed.is_set():
+        thread.join(patience_s)
+        if thread.is_alive():
+            raise SourceError(
+                f"{shown} still hangs in its driver, since it was last read. Plug it in again, or "
+                "restart this program."
+            )
 
 
 def _opened(spec: str, timeouts: CameraTimeouts) -> InputContainer:

@@ -81,16 +81,17 @@ class Captures:
         with self._shared.changed:
             return sum(life.queue.frames for life in self._lives)
 
-    def wait_open(self, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Wait until all were opened. Raises what kept the first one from it."""
+    def wait_open(self, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until all were opened; False: gave up first. Raises what kept one from it."""
         with self._shared.changed:
             while not give_up():
                 for life in self._lives:
                     if life.failure is not None:
                         raise life.failure
                 if all(life.opened for life in self._lives):
-                    return
+                    return True
                 self._shared.changed.wait(0.1)
+        return False
 
     def next(self, timeout_s: float | None = None, *, last: Collection[int] = ()) -> Event | None:
         """The next event of any source, in the order in which they happened.

@@ -43,8 +43,8 @@ def open_source(
         MissingDependency: PyAV or Pillow is needed and not installed.
     """
     kind = source_kind(spec)
-    if fps is not None and not 0 < fps <= 1e6:
-        raise UsageError(f"fps is {fps:g}; allowed: a number above 0.")
+    if fps is not None and not 1e-3 <= fps <= 1e6:
+        raise UsageError(f"fps is {fps:g}; allowed: 0.001 to 1000000.")
     if fps is not None and kind in ("camera", "synthetic"):
         raise UsageError(f"{without_password(spec)} has a rate of its own: leave --fps out.")
     if kind == "raw":

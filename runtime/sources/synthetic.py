@@ -46,8 +46,8 @@ class SyntheticSource(Reading):
         self, size: tuple[int, int], fps: float | None = None, *, clock: Clock = CLOCK
     ) -> None:
         super().__init__("synthetic" if fps is None else f"synthetic:{fps:g}", fps, clock)
-        if fps is not None and not 0 < fps <= 1e6:
-            raise UsageError(f"{fps:g} frames per second; allowed: above 0.")
+        if fps is not None and not 1e-3 <= fps <= 1e6:
+            raise UsageError(f"{fps:g} frames per second; allowed: 0.001 to 1000000.")
         self._pictures = TestPicture(size)
 
     def _read(self) -> Iterator[Frame]:

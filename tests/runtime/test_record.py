@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ import pytest
 from clips import make_clip
 
 from vidtok_edge.errors import BundleError, OutputExists, SourceError, UsageError
+from vidtok_edge.runtime import record as record_module
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clip import ClipReader
 from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
 from vidtok_edge.runtime.record import RecordRequest, record, stop_on_signals
 from vidtok_edge.runtime.record_options import RecordOptions
-from vidtok_edge.runtime.recording import Recording
+from vidtok_edge.runtime.recorder import Recorder
+from vidtok_edge.runtime.recording import Recording, RecordingWriter, Tokenizer
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.sources import RawFormat
+from vidtok_edge.runtime.sources import Captures, RawFormat
+from vidtok_edge.runtime.sources.arrays import ArraySource
 
 
 @pytest.fixture
@@ -109,6 +114,7 @@ def test_a_queue_holds_two_chunks(bundle: Bundle) -> None:
         ([], {}, UsageError, "--streams 1"),
         (["rtsp://me:secret@h/1"] * 2, {}, UsageError, "twice: rtsp://h/1, rtsp://h/1"),
         (["synthetic"], {"raw": RawFormat(8, 8)}, UsageError, "no source is one"),
+        (["synthetic"], {"fps": 30.0}, UsageError, "--fps is for files"),
         (["nowhere.mp4"], {}, SourceError, "nowhere.mp4 cannot be opened"),
         (["synthetic"], {"precision": "int8"}, BundleError, "int8"),
         (["synthetic"], {"capacity": 0}, UsageError, "capacity is 0"),
@@ -161,8 +167,112 @@ def test_the_duration_and_the_stop(bundle: Bundle, tmp_path: Path) -> None:
     threading.Timer(0.2, stop.set).start()
     record(request(bundle, ["synthetic:50"], tmp_path / "b.mcap"), stop=stop)
     assert entries(tmp_path / "b.mcap", 0)[0] == ["start", "end"]
-    record(request(bundle, ["synthetic:50"], tmp_path / "c.mcap"), stop=stop)
-    assert entries(tmp_path / "c.mcap", 0) == (["end"], []), "it was set before anything began"
+
+
+def test_a_stop_before_all_sources_are_open_leaves_an_older_recording(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, stop, hang = tmp_path / "old.mcap", threading.Event(), threading.Event()
+    path.write_bytes(b"precious")
+    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: hang.wait(10))
+    threading.Timer(0.1, stop.set).start()
+    began = time.monotonic()
+    done = record(request(bundle, ["synthetic"], path, force=True), stop=stop)
+    hang.set()
+    assert time.monotonic() - began < 5, "Ctrl-C does not wait for a camera that hangs"
+    assert path.read_bytes() == b"precious" and not done.bytes_written
+
+
+def test_a_source_is_not_recorded_over(bundle: Bundle, clips: list[str], tmp_path: Path) -> None:
+    (tmp_path / "link.mcap").hardlink_to(clips[0])
+    for path in (Path(clips[0]), tmp_path / "link.mcap"):
+        with pytest.raises(UsageError, match="is a source: record to another file"):
+            record(request(bundle, clips, path, force=True))
+    assert encoded(bundle, clips[0])
+
+
+def test_options_are_for_the_sources_that_they_fit(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(
+        record_module, "open_source", lambda spec, size, **options: given.update({spec: options})
+    )
+    os.mkfifo(tmp_path / "pipe")
+    pipe = str(tmp_path / "pipe")
+    asked = request(
+        bundle, [pipe, "synthetic:30"], tmp_path / "out.mcap", fps=10.0, raw=RawFormat(8, 8)
+    )
+    asked.check()
+    for spec in asked.sources:
+        asked.opener(spec)
+    assert (given[pipe]["fps"], given[pipe]["raw"]) == (10.0, RawFormat(8, 8))
+    assert (given["synthetic:30"]["fps"], given["synthetic:30"]["raw"]) == (None, None)
+
+
+@pytest.mark.parametrize("policy", [None, "block", "drop-oldest", "drop-newest"])
+def test_the_queue_is_as_asked(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Any
+) -> None:
+    given: dict[str, Any] = {}
+
+    def captures(openers: Any, **options: Any) -> Captures:
+        given.update(options)
+        return Captures(openers, **options)
+
+    monkeypatch.setattr(record_module, "Captures", captures)
+    options = RecordOptions(duration_s=0.05)
+    record(request(bundle, ["synthetic:50"], tmp_path / "out.mcap", policy=policy, capacity=5,
+                   options=options))  # fmt: skip
+    assert given == {"policy": policy, "capacity": 5}
+
+
+@pytest.mark.parametrize("policy", ["block", "drop-oldest", "drop-newest"])
+def test_a_minute_with_a_step_that_is_too_slow(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Any
+) -> None:
+    """1800 frames, a second's 30 at once: each is in the recording, or a marker counts it."""
+    run, behind, most = OnnxRuntimeStep.run, threading.Event(), 0
+
+    def slow(step: OnnxRuntimeStep) -> None:
+        time.sleep(0.001)
+        run(step)
+
+    def seconds() -> Iterator[Any]:
+        for second in range(60):
+            yield from np.full((30, 16, 16, 3), second, np.uint8)
+            behind.wait(5)
+            behind.clear()
+
+    monkeypatch.setattr(OnnxRuntimeStep, "run", slow)
+    path = tmp_path / "out.mcap"
+    opener = partial(ArraySource, seconds(), (16, 16))
+    with (
+        RecordingWriter(path, Tokenizer.of(bundle), ["arrays"]) as writer,
+        bundle.encoder("cpu") as encoder,
+        Captures([opener], policy=policy, capacity=8) as captures,
+    ):
+        next_event = captures.next
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            nonlocal most
+            event = next_event(*arguments, **options)
+            most = max(most, captures.backlog)
+            if captures.backlog < 2:
+                behind.set()
+            return event
+
+        monkeypatch.setattr(captures, "next", watched)
+        done = Recorder(captures, encoder, writer, ["arrays"]).run().sources[0]
+    assert most <= 8
+    assert done.frames_captured == done.frames_encoded + done.frames_dropped == 1800
+    assert (done.frames_dropped == 0) == (policy == "block")
+    with Recording.open(path) as recording:
+        found = list(recording.entries(0))
+    assert sum(e.frames for e in found if isinstance(e, Marker)) == done.frames_dropped
+    latents = [e for e in found if isinstance(e, RecordedLatent)]
+    assert sum(latent.frames_real for latent in latents) == done.frames_encoded
+    assert [latent.index for latent in latents] == list(range(len(latents)))
 
 
 @pytest.fixture

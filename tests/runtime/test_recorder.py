@@ -30,6 +30,7 @@ from vidtok_edge.runtime.sources import (
     Opened,
     Retry,
 )
+from vidtok_edge.runtime.sources.clock import CLOCK
 
 WALL = 10**18  # ahead of the monotonic clock; as `fake_sources.frame` makes it
 
@@ -71,7 +72,7 @@ def ended(source: int = 0, error: Exception | None = None) -> Ended:
 def session(
     captures: Any, *, streams: int = 1, chunk: int = 1, causal: bool = True,
     fail_after: int | None = None, fail_at: int | None = None, clock: Any = None,
-    progress: Any = None, **options: Any,
+    progress: Any = None, notice: Any = lambda line: None, **options: Any,
 ) -> tuple[Recorder, FakeWriter]:  # fmt: skip
     step = FakeStep(
         fake_manifest(streams=streams, chunk=chunk, causal=causal), "encoder", fail_after
@@ -80,6 +81,7 @@ def session(
     recorder = Recorder(
         captures, StreamEncoder(step.manifest, step), writer, [f"cam{i}" for i in range(streams)],
         RecordOptions(**options), clock=clock or FakeClock().clock, progress=progress,
+        notice=notice,
     )  # fmt: skip
     return recorder, writer
 
@@ -265,6 +267,38 @@ def test_a_source_that_fails_leaves_the_others_running() -> None:
     assert not done and done.sources[0].error is wrong
 
 
+def test_an_error_without_a_text_is_an_end() -> None:
+    recorder, writer = session(FakeCaptures(opened(), *captured(1), ended(error=MemoryError())))
+    assert not recorder.run()
+    assert streams_of(writer) == ["start", tokens(1), ("end", "MemoryError")]
+
+
+def test_what_happens_to_sources_is_told() -> None:
+    told: list[str] = []
+    gone = Lost(0, 0, WALL, "unplugged", 0.5)
+    events = [opened(0), opened(1), *captured(1), gone, gone, opened(0), ended(0)]
+    events.append(ended(1, SourceError("garbage")))
+    recorder, _ = session(FakeCaptures(*events), streams=2, notice=told.append)
+    away: list[bool] = []
+    recorder._captures._at = {6: lambda: away.append(recorder.summary().sources[0].away)}  # type: ignore[attr-defined]
+    done = recorder.run()
+    assert told == [
+        "cam0 is lost and will be opened again: unplugged", "cam0 is back", "cam1 failed: garbage",
+    ]  # fmt: skip
+    assert not done.sources[0].away
+
+
+def test_a_stop_and_a_flush_do_not_wait_for_silent_sources() -> None:
+    stop = threading.Event()
+    with Captures([lambda: FakeSource([1, threading.Event()], live=True)]) as captures:
+        recorder, writer = session(captures, clock=CLOCK)
+        threading.Timer(0.3, stop.set).start()
+        began = time.monotonic()
+        recorder.run(stop)
+    assert time.monotonic() - began < 2
+    assert writer.ticks >= 3, "every 0.1 s"
+
+
 def test_a_step_that_raises_ends_the_recording_there() -> None:
     captures = FakeCaptures(opened(), *captured(*range(100)))
     recorder, writer = session(captures, fail_after=3)
@@ -305,6 +339,16 @@ def test_latency_counts_from_the_last_frame_captured() -> None:
     done = recorder.run()
     assert done.latency_max_ms == 7
     assert done.latency_p50_ms == done.latency_p95_ms == pytest.approx(7, rel=0.02)
+
+
+def test_latents_that_an_end_completes_have_no_latency() -> None:
+    """They waited for a frame that never came."""
+    time_ = FakeClock(ns=0)
+    events = [opened(), *captured(0, 1), ended()]
+    captures = FakeCaptures(*events, at={3: lambda: time_.pass_s(60)})
+    recorder, writer = session(captures, clock=time_.clock)
+    done = recorder.run()
+    assert len(writer.latents) == 2 and done.latency_max_ms == 0
 
 
 def test_a_deadline_runs_the_batch_while_a_source_is_silent() -> None:
@@ -373,16 +417,21 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
 
 def test_a_backlog_is_encoded_in_full_batches() -> None:
     """A frame of a source whose chunk waits is left in the queue while the other has frames."""
-    openers = [lambda: FakeSource(range(41)), lambda: FakeSource(range(41))]
-    with Captures(openers, capacity=8) as captures:
-        captures.next(5)
-        captures.next(5)
-        while captures.backlog < 16:
+    gates = threading.Event(), threading.Event()
+    openers = [partial(FakeSource, [0, gate, *range(1, 41)]) for gate in gates]
+    with Captures(openers, capacity=41) as captures:
+        captures.next(0)  # they may begin
+        # After the first frame of each, all that one has came before all of the other.
+        for backlog, gate in zip((2, 42), gates, strict=True):
+            while captures.backlog < backlog:
+                time.sleep(0.001)
+            gate.set()
+        while captures.backlog < 82:
             time.sleep(0.001)
         recorder, _ = session(captures, streams=2, deadline_s=10)
         recorder.run()
     runs = recorder._batching.encoder._step.runs  # type: ignore[attr-defined]
-    assert len(runs) <= 15, "for 11 latents each"
+    assert runs[1:-1] == 10 * [[0, 1]], "11 latents each; the first began alone"
 
 
 # --- with real captures -----------------------------------------------------------------------

@@ -203,6 +203,68 @@ def test_a_driver_that_hangs_when_it_is_opened() -> None:
     hang.set()
 
 
+def test_a_camera_is_not_opened_again_while_its_driver_hangs() -> None:
+    """The device would be busy, and each attempt would leave a thread behind."""
+    hang, opened = threading.Event(), 0
+
+    def opener() -> Any:
+        nonlocal opened
+        opened += 1
+        return FakeContainer(packet(opened), *([hang] if opened == 1 else []))
+
+    source = partial(
+        CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(0.1, 0.1)
+    )
+    losses: list[str] = []
+    shown: list[int] = []
+    with Captures([source], retry=Retry(0.001)) as captures:
+        while (event := captures.next(5)) is not None and len(shown) < 2:
+            if isinstance(event, Lost):
+                losses.append(event.reason)
+                if len(losses) == 3:
+                    assert opened == 1
+                    hang.set()
+            elif isinstance(event, Captured):
+                shown.append(index_of(event.frame.pixels))
+    assert shown == [1, 2]
+    assert "gave no picture" in losses[0] and "still hangs in its driver" in losses[1]
+
+
+def test_a_mistake_in_the_code_is_no_loss() -> None:
+    source = camera(FakeContainer(packet(1), ZeroDivisionError("a mistake")))
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        list(source)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("/dev/video0", {}),
+        ("v4l2:/dev/video0", {}),
+        ("rtsp://10.0.0.2/1", {"rtsp_transport": "tcp"}),
+        ("http://10.0.0.2/1", {}),
+    ],
+)
+def test_what_ffmpeg_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, spec: str, options: dict[str, str]
+) -> None:
+    given: dict[str, Any] = {}
+
+    def opened(file: str, **arguments: Any) -> Any:
+        given.update(arguments, file=file)
+        raise OSError(2, "not here")
+
+    monkeypatch.setattr(av, "open", opened)
+    with pytest.raises(SourceError, match="not here"):
+        CameraSource(spec, SIZE, timeouts=CameraTimeouts(4, 2))
+    assert given["timeout"] == (4, 2), "it must not wait for ever"
+    if spec.endswith("/dev/video0"):
+        assert (given["file"], given["format"]) == ("/dev/video0", "v4l2")
+    else:
+        assert given["options"].items() >= options.items()
+        assert "file" not in given["options"]["protocol_whitelist"].split(",")
+
+
 def test_a_camera_that_fails_is_lost() -> None:
     gone = OSError(19, "No such device")
     shown, lost = taken(camera(FakeContainer(packet(1), packet(2), gone)))

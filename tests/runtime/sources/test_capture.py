@@ -266,6 +266,21 @@ def test_waits_grow_until_a_frame_comes() -> None:
     assert lost == time_.waits == [0.5, 1, 2, 4, 6, 6, 0.5]
 
 
+def test_a_camera_whose_frames_change_is_lost_too() -> None:
+    """Any SourceError: another size means that it was set anew."""
+    lives: list[Any] = [[1, SourceError("another size")], [2]]
+    with started(opener_of(*lives), retry=AT_ONCE) as captures:
+        assert told(events_of(captures)) == ["opened", 1, "lost", "opened", 2, "ended"]
+
+
+def test_a_life_that_ends_is_closed() -> None:
+    lives = [FakeSource([1, SourceLost("gone")], live=True), FakeSource([2], live=True)]
+    opener = iter(lives).__next__
+    with started(opener, retry=AT_ONCE) as captures:
+        assert told(events_of(captures)) == ["opened", 1, "lost", "opened", 2, "ended"]
+    assert all(life.closed.is_set() for life in lives)
+
+
 def test_a_file_that_fails_has_ended() -> None:
     opener = opener_of([1, SourceError("garbage")], live=False)
     with Captures([opener]) as captures:

@@ -220,5 +220,5 @@ def test_the_test_picture_comes_at_its_rate() -> None:
         if frame.number == 40:
             source.close()
     assert time_.waits[:40] == pytest.approx([0.05] * 40)
-    with pytest.raises(UsageError, match="above 0"):
+    with pytest.raises(UsageError, match=r"allowed: 0\.001"):
         SyntheticSource((8, 8), 0)

@@ -47,7 +47,7 @@ def test_opening_each(tmp_path: Path) -> None:
         ("synthetic:fast", {}, UsageError, "synthetic:30"),
         ("synthetic:30", {"fps": 5.0}, UsageError, "rate of its own"),
         ("rtsp://me:secret@host", {"fps": 5.0}, UsageError, "^rtsp://host has a rate of its own"),
-        ("-", {"fps": 0.0}, UsageError, "above 0"),
+        ("-", {"fps": 0.0}, UsageError, "allowed: 0.001"),
         ("/dev/video99", {}, SourceError, "video99 cannot be opened"),
     ],
 )
