@@ -19,7 +19,7 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
-from vidtok_edge.runtime.recording.messages import RecordedLatent
+from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.reader import Entry, Recording
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
 from vidtok_edge.runtime.viewing.target import ViewTarget
@@ -79,10 +79,10 @@ class Playback:
         begin_ns = self.recording.start_ns
         first_ns = begin_ns if self.start_s is None else begin_ns + round(self.start_s * 1e9)
         end_ns = None if self.end_s is None else begin_ns + round(self.end_s * 1e9)
-        from_ns = None
+        begin = None
         if self.start_s is not None:
-            from_ns = self.recording.stream_start(self.source, first_ns)
-        for picture in self._decoded(from_ns, first_ns, end_ns):
+            begin = self.recording.stream_start(self.source, first_ns)
+        for picture in self._decoded(begin, first_ns, end_ns):
             after = self.start_s is None or picture.time_ns >= first_ns
             if after and (end_ns is None or picture.time_ns < end_ns):
                 yield PlayedFrame(picture.pixels, (picture.time_ns - begin_ns) / 1e9)
@@ -98,8 +98,9 @@ class Playback:
         return self._gaps.broken
 
     def _decoded(
-        self, from_ns: int | None, first_ns: int, end_ns: int | None
+        self, begin: Marker | None, first_ns: int, end_ns: int | None
     ) -> Iterator[TimedPicture]:
+        from_ns = None if begin is None else begin.log_time_ns
         for entry in self.recording.entries(self.source, start_ns=from_ns):
             if entry.log_time_ns >= first_ns:
                 self.seen(entry)

@@ -168,16 +168,9 @@ def recover(
         sources = [recording.sources[number] for number in sorted(recording.sources)]
         mcap = McapFile(file, sources)
         tally = _Tally(recording)
-        unreadable, flushed_ns = 0, recording.start_ns
+        flushed_ns = recording.start_ns
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
-        for message in recording.messages():
-            try:
-                entry = recording.entry(message)
-            except RecordingError:
-                unreadable += 1
-                continue
-            if entry is None:
-                continue
+        for message, entry in recording.messages():
             tally.add(message, entry)
             kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
             mcap.add(
@@ -196,7 +189,7 @@ def recover(
             tuple(tally.sources.values()),
             (tally.end_ns - tally.start_ns) / 1e9,
             sum(damage.length for damage in recording.damage),
-            unreadable,
+            recording.unreadable,
             max(source.flush_interval_s for source in sources),
             not as_found.indexed,
         )
