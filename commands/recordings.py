@@ -48,7 +48,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
 @click.option("--end", type=float, help="Seconds from the beginning of the recording.")
-@click.option("--fps", type=float, help="Of the clip.  [default: as it was recorded]")
+@click.option("--fps", type=float, help="Of the clip, 0.01 to 1000.  [default: as it was recorded]")
 @backend_option
 @precision_option
 @view_option

@@ -81,6 +81,18 @@ def test_replay_writes_raw_frames_or_a_clip(tiny: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").stat().st_size
 
 
+@pytest.mark.parametrize("option", ["--start", "--end", "--fps"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_replay_refuses_what_is_no_number(
+    tiny: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    done = run("replay", path, "--bundle", tiny, "-o", "-", option, value)
+    assert done.exit_code == 2 and "allowed" in done.stderr and not done.stdout_bytes
+    for fps in (0, -5):
+        assert run("replay", path, "-b", tiny, "-o", "-", "--fps", fps).exit_code == 2
+
+
 def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
     path = tiny_recording(tiny, tmp_path / "a.mcap", flush=True)
     data = bytearray(path.read_bytes())
