@@ -75,6 +75,7 @@ def test_markers_say_what_happened(tmp_path: Path) -> None:
         ("lost", 1, 0, 0, "no frame for 2 s", 0), ("reconnect", 2, 0, 0, "", 25),
         ("end", 2, 0, 0, "stopped", 0),
     ]  # fmt: skip
+    assert [m.latents for m in markers] == [0, 1, 1, 1, 1, 1]
 
 
 def test_latents_must_continue_the_stream(tmp_path: Path) -> None:
