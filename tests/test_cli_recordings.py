@@ -103,6 +103,9 @@ def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
     done = run("replay", path, "--bundle", tiny, "-o", "-")
     assert done.exit_code == 0
     assert "latents are missing in 1 places" in done.stderr and "recover" in done.stderr
+    assert "the end of the source is missing" in done.stderr
+    export = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
+    assert export.exit_code == 0 and "latents are missing in 1 places" in export.stderr
 
 
 def test_replay_refuses_another_tokenizer(tiny: Path, tmp_path: Path) -> None:
@@ -117,4 +120,5 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
     path = record(tmp_path / "a.mcap", 6)
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
     assert done.exit_code == 0 and "12 latents in 2 episodes" in done.output
+    assert "warning" not in done.stderr
     assert run("export-recording", path, "-o", tmp_path / "out", "--format", format).exit_code == 2

@@ -53,6 +53,10 @@ class Replayed:
     """How many of these times in the middle of a stream, where latents were missing: the frames
     that follow are near to what was encoded, not equal."""
     damaged_bytes: int
+    unreadable: int
+    """Messages that made no sense."""
+    cut_off: bool
+    """It was played to its end, and that is no `end` marker."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,8 @@ class Playback:
     end_s: float | None = None
     seen: Callable[[Entry], None] = lambda entry: None
     """Told every latent and marker of the range, before what it stands for is decoded."""
+    cut_off: bool = False
+    """What was played last is the last entry, and no `end` marker."""
     _gaps: GapDecoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,11 +109,13 @@ class Playback:
             if entry.log_time_ns >= first_ns:
                 self.seen(entry)
             times_ns = times(entry)
+            self.cut_off = isinstance(entry, RecordedLatent) or entry.kind != "end"
             if not isinstance(entry, RecordedLatent):
                 continue
             yield from self._gaps.push(0, entry.stream, entry.index, entry.values, times_ns)
             past = end_ns is not None and times_ns and times_ns[0] >= end_ns
             if past and self._gaps.whole_windows(0):
+                self.cut_off = False
                 break
         yield from self._gaps.finish(0)
 
@@ -231,7 +239,10 @@ def replay(
             frames = _show_frames(frames, show, recording.start_ns)
             written = _write(frames, output, clip_fps, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
-        return Replayed(written, clip_fps, playback.streams, playback.broken, damaged)
+        return Replayed(
+            written, clip_fps, playback.streams, playback.broken, damaged, recording.unreadable,
+            playback.cut_off,
+        )  # fmt: skip
 
 
 def _require_sensible(start_s: float | None, end_s: float | None, fps: float | None) -> None:

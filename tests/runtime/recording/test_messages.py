@@ -122,7 +122,7 @@ def test_damaged_messages_are_refused_or_sound(data: st.DataObject) -> None:
         pass
 
 
-@pytest.mark.parametrize("tokenizer", [FSQ, KL, SMALL])
+@pytest.mark.parametrize("tokenizer", [FSQ, KL, SMALL, replace(FSQ, causal=False, window=4)])
 def test_a_fingerprint_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
     assert Tokenizer.from_map(tokenizer.to_map()) == tokenizer
 
@@ -130,6 +130,7 @@ def test_a_fingerprint_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(("name", "value"), [
     ("height", "0"), ("height", "x"), ("levels", "1,2"), ("levels", ""), ("latent", "vq"),
     ("causal", "yes"), ("z_channels", "99999"), ("grid_width", "5"), ("variant", None),
+    ("window", "0"), ("window", "4"), ("window", None),
 ])  # fmt: skip
 def test_a_damaged_fingerprint_is_refused(name: str, value: str | None) -> None:
     facts: dict[str, str] = FSQ.to_map()

@@ -241,7 +241,25 @@ def test_replay_to_a_clip(tmp_path: Path) -> None:
     assert done.frames == 6 and (tmp_path / "a.mp4").stat().st_size
 
 
+def test_a_recording_that_was_cut_off_is_said_to_be(tmp_path: Path) -> None:
+    path, manifest = tmp_path / "a.mcap", fake_manifest()
+    record_streams(path, manifest, [33])
+    with Recording.open(path) as recording:
+        end = recording._chunks[-1].offset
+    for size, end_s, cut_off in ((-1, None, False), (end, None, True), (end, 0.2, False)):
+        (tmp_path / "cut.mcap").write_bytes(path.read_bytes()[:size])
+        done = replay(tmp_path / "cut.mcap", bundle_of(manifest), io.BytesIO(), end_s=end_s)
+        assert done.cut_off is cut_off
+
+
 Change = Literal["weights", "variant", "size"]
+
+
+def test_another_window_is_refused(tmp_path: Path) -> None:
+    record_streams(tmp_path / "a.mcap", fake_manifest(causal=False, chunk=4), [16])
+    other = bundle_of(fake_manifest(causal=False, chunk=2))
+    with pytest.raises(RecordingError, match="differ in window"):
+        replay(tmp_path / "a.mcap", other, io.BytesIO())
 
 
 @pytest.mark.parametrize("change", ["weights", "variant", "size"])
