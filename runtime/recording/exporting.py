@@ -122,7 +122,8 @@ def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[s
     for episode in episodes(recording):
         latents = list(count(episode.latents))
         first = latents[0]
-        name = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}.npz"
+        place = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}"
+        name = f"e{episode.number:05}-{place}.npz"
         if (tokens := _token_file(episode, latents)) is None:
             continue
         tokens.save(folder / name)

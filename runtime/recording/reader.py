@@ -208,11 +208,15 @@ class Recording:
         return True
 
     def _walk(self) -> None:
+        seen = set()
         for item in self._scan.walk():
             if isinstance(item, Metadata):
                 self._take_facts(item)
             elif isinstance(item, ChunkPlace):
-                self._chunks.append(item)
+                content = item.crc, item.start_ns, item.end_ns
+                if content not in seen:  # else it lies in the file twice
+                    self._chunks.append(item)
+                seen.add(content)
             else:
                 self.damage.append(item)
 

@@ -107,7 +107,7 @@ class _Channel:
     runs: list[_Run] = field(default_factory=list)
     """In order."""
     numbered: bool = True
-    """False: a copy by a tool that numbers nothing, where 0 stands for unknown."""
+    """False where numbers repeat: tools that number nothing write 0."""
     claimed: int = 0
     """How many there are at least, as markers say."""
     claimed_ns: int = 0
@@ -117,21 +117,15 @@ class _Channel:
         """Number of the next message."""
         return self.runs[-1].end if self.runs else 0
 
-    def add(self, number: int, now_ns: int) -> bool:
-        """Whether the message is new; else it lies in the file twice."""
-        if not self.numbered:
-            return True
+    def add(self, number: int, now_ns: int) -> None:
         at = bisect_right(self.runs, number, key=lambda run: run.first)
         before = self.runs[at - 1] if at else None
         if before is None or number > before.end:
             self.runs.insert(at, _Run(number, number + 1, now_ns, now_ns))
         elif number == before.end:
             before.end, before.end_ns = number + 1, now_ns
-        elif number == 0 and now_ns != before.start_ns:
-            self.numbered = False
         else:
-            return False
-        return True
+            self.numbered = False
 
     def claim(self, count: int, now_ns: int) -> None:
         """A marker says that so many lie before it."""
@@ -162,12 +156,10 @@ class _Tally:
         self.latents = {number: _Channel() for number in self.sources}
         self.markers = {number: _Channel() for number in self.sources}
 
-    def add(self, message: Message, entry: Entry) -> bool:
-        """Whether the entry is new; else it lies in the file twice."""
+    def add(self, message: Message, entry: Entry) -> None:
         now = message.log_time
         kind = self.latents if isinstance(entry, RecordedLatent) else self.markers
-        if not kind[entry.source].add(message.sequence, now):
-            return False
+        kind[entry.source].add(message.sequence, now)
         self.start_ns = now if self.start_ns is None else min(self.start_ns, now)
         self.end_ns = max(self.end_ns, now)
         self.last[entry.source] = entry
@@ -177,7 +169,6 @@ class _Tally:
             source.ended |= entry.kind == "end"
         else:
             source.latents += 1
-        return True
 
     def count_missing(self) -> None:
         """Fill in what each source lacks, when everything was added."""
@@ -198,7 +189,8 @@ def recover(
     """Copy every sound entry of a recording to a new, finished file, and say what is missing.
 
     A source whose end is missing gets one, so that recovering the new file finds nothing new.
-    What lies in the file twice is copied once. `progress` is called with seconds done and in all.
+    A chunk that lies in the file twice is copied once. `progress` is called with seconds done and
+    in all.
 
     Raises:
         RecordingError: nothing can be read; then nothing is written.
@@ -219,8 +211,7 @@ def recover(
         flushed_ns = recording.start_ns
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
         for message, entry in recording.messages():
-            if not tally.add(message, entry):
-                continue
+            tally.add(message, entry)
             kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
             mcap.add(
                 entry.source, kind, message.data, log_time_ns=message.log_time,

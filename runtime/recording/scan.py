@@ -54,6 +54,8 @@ class ChunkPlace:
     """Of the whole record."""
     start_ns: int
     end_ns: int
+    crc: int | None = None
+    """Of its records, where it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,9 @@ class Scan:
         content = offset + _HEAD.size
         if opcode == Opcode.CHUNK:
             data = self._chunk_content(content, length)
-            return None if data is None else ChunkPlace(offset, _HEAD.size + length, *_times(data))
+            if data is None:
+                return None
+            return ChunkPlace(offset, _HEAD.size + length, *_times(data), zlib.crc32(data))
         if opcode != Opcode.METADATA or length > _MAX_METADATA:
             return None
         try:

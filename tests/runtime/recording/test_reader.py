@@ -123,7 +123,7 @@ def test_a_damaged_chunk_costs_itself_alone(whole: Path, tmp_path: Path) -> None
             assert recording.damage[0].offset == place.offset
 
 
-def indexes_behind(data: bytes, place: ChunkPlace) -> list[int]:
+def indexes_behind(data: bytes | bytearray, place: ChunkPlace) -> list[int]:
     """Where the message indexes of a chunk lie."""
     found, offset = [], place.offset + place.length
     while data[offset] == Opcode.MESSAGE_INDEX:
@@ -210,6 +210,14 @@ def test_a_message_that_makes_no_sense_is_counted_and_left_out(whole: Path, tmp_
             found = [key(entry) for entry in recording.entries()]
             assert recording.unreadable == 1 and not recording.damage
     assert found == [entry for entry in read(whole) if entry != (0, "latent", 0, 10)]
+
+
+def test_a_chunk_that_is_there_twice_is_read_once(whole: Path, tmp_path: Path) -> None:
+    data, path = whole.read_bytes(), tmp_path / "a.mcap"
+    places = chunks_of(path, data)
+    first = data[places[0].offset : places[0].offset + places[0].length]
+    path.write_bytes(data[: places[3].offset] + first + data[places[3].offset :])
+    assert read(path) == read(whole)
 
 
 def test_a_file_without_its_head_is_read(whole: Path, tmp_path: Path) -> None:
