@@ -48,7 +48,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
 @click.option("--end", type=float, help="Seconds from the beginning of the recording.")
-@click.option("--fps", type=float, help="Of the clip.  [default: as it was recorded]")
+@click.option("--fps", type=float, help="Of the clip, 0.01 to 1000.  [default: as it was recorded]")
 @backend_option
 @precision_option
 @view_option
@@ -87,14 +87,22 @@ def replay(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )
-    if done.broken or done.damaged_bytes:
-        click.secho(
-            f"warning: latents are missing in {done.broken} places ({done.damaged_bytes} bytes "
-            "damaged); the frames after each are near to what was encoded, not equal. What was "
-            "lost: vidtok-edge recover",
-            fg="yellow",
-            err=True,
+    _warn_of_missing(done.broken, done.damaged_bytes, done.unreadable,
+                     "the frames after each are near to what was encoded, not equal")  # fmt: skip
+    if done.cut_off:
+        _warn("the end of the source is missing: the recording was cut off, or still goes on")
+
+
+def _warn_of_missing(broken: int, damaged_bytes: int, unreadable: int, effect: str) -> None:
+    if broken or damaged_bytes or unreadable:
+        _warn(
+            f"latents are missing in {broken} places ({damaged_bytes} bytes damaged, {unreadable} "
+            f"messages without sense); {effect}. What was lost: vidtok-edge recover"
         )
+
+
+def _warn(text: str) -> None:
+    click.secho(f"warning: {text}", fg="yellow", err=True)
 
 
 @click.command("export-recording")
@@ -129,3 +137,5 @@ def export_recording(
             progress=progress,
         )
     click.echo(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
+    _warn_of_missing(done.broken, done.damaged_bytes, done.unreadable,
+                     "behind each, another episode begins")  # fmt: skip

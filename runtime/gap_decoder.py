@@ -85,10 +85,14 @@ class GapDecoder:
         pictures = self._decoder.push_values(value[None], slot=slot, frames_real=real)
         yield from self._timed(pictures)
 
+    def whole_windows(self, slot: int) -> bool:
+        """Whether all that was given can be decoded: no window is begun."""
+        return self._tracks[slot].pushed % self._window == 0
+
     def finish(self, slot: int) -> Iterator[TimedPicture]:
         """End the stream of a slot: the frames that were held back."""
         track = self._tracks[slot]
-        if track.pushed % self._window == 0 and track.pushed:
+        if track.pushed and self.whole_windows(slot):
             yield from self._timed(self._decoder.finish(slot))
         else:
             self._decoder.reset(slot)

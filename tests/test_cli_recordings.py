@@ -81,6 +81,18 @@ def test_replay_writes_raw_frames_or_a_clip(tiny: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.mp4").stat().st_size
 
 
+@pytest.mark.parametrize("option", ["--start", "--end", "--fps"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_replay_refuses_what_is_no_number(
+    tiny: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    done = run("replay", path, "--bundle", tiny, "-o", "-", option, value)
+    assert done.exit_code == 2 and "allowed" in done.stderr and not done.stdout_bytes
+    for fps in (0, -5):
+        assert run("replay", path, "-b", tiny, "-o", "-", "--fps", fps).exit_code == 2
+
+
 def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
     path = tiny_recording(tiny, tmp_path / "a.mcap", flush=True)
     data = bytearray(path.read_bytes())
@@ -91,6 +103,9 @@ def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
     done = run("replay", path, "--bundle", tiny, "-o", "-")
     assert done.exit_code == 0
     assert "latents are missing in 1 places" in done.stderr and "recover" in done.stderr
+    assert "the end of the source is missing" in done.stderr
+    export = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
+    assert export.exit_code == 0 and "latents are missing in 1 places" in export.stderr
 
 
 def test_replay_refuses_another_tokenizer(tiny: Path, tmp_path: Path) -> None:
@@ -105,4 +120,5 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
     path = record(tmp_path / "a.mcap", 6)
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
     assert done.exit_code == 0 and "12 latents in 2 episodes" in done.output
+    assert "warning" not in done.stderr
     assert run("export-recording", path, "-o", tmp_path / "out", "--format", format).exit_code == 2

@@ -1,4 +1,7 @@
-"""A recording as episodes: unbroken runs of latents, each from one stream of one source."""
+"""A recording as episodes: unbroken runs of latents, each from one stream of one source.
+
+Of a non-causal tokenizer they are whole windows: no decoder can do anything with a part of one.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,19 @@ class _Run:
         return self.number
 
 
+def _whole_windows(latents: Iterator[RecordedLatent], window: int) -> Iterator[RecordedLatent]:
+    held: list[RecordedLatent] = []
+    for latent in latents:
+        follows = held and (latent.stream, latent.index) == (held[-1].stream, held[-1].index + 1)
+        if not follows:
+            held.clear()
+        if follows or latent.index % window == 0:
+            held.append(latent)
+        if len(held) == window:
+            yield from held
+            held.clear()
+
+
 def episodes(recording: Recording) -> Iterator[Episode]:
     """Every run, source by source. Where latents are missing, one ends and another begins."""
     number = 0
@@ -47,6 +63,7 @@ def episodes(recording: Recording) -> Iterator[Episode]:
         latents = (
             entry for entry in recording.entries(source.number) if isinstance(entry, RecordedLatent)
         )
-        for _, run in groupby(latents, _Run()):
+        whole = _whole_windows(latents, source.tokenizer.window)
+        for _, run in groupby(whole, _Run()):
             yield Episode(number, source, fps, run)
             number += 1

@@ -37,17 +37,24 @@ class Exported:
     episodes: int
     latents: int
     files: int
+    broken: int = 0
+    """Episodes that begin in the middle of a stream, where latents are missing."""
+    damaged_bytes: int = 0
+    unreadable: int = 0
+    """Messages that made no sense."""
 
 
 @dataclass(slots=True)
 class _Count:
-    """Counts latents as they pass."""
+    """Counts the latents of episodes as they pass."""
 
     progress: Progress
     latents: int = 0
+    broken: int = 0
 
     def __call__(self, latents: Iterator[RecordedLatent]) -> Iterator[RecordedLatent]:
-        for latent in latents:
+        for number, latent in enumerate(latents):
+            self.broken += number == 0 and latent.index > 0
             self.latents += 1
             self.progress(self.latents, None)
             yield latent
@@ -104,7 +111,10 @@ def export_recording(
             text = json.dumps({"sources": facts, "episodes": contents}, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
             files = sum(1 for _ in folder.iterdir())
-        return Exported(len(contents), count.latents, files)
+        damaged = sum(damage.length for damage in recording.damage)
+        return Exported(
+            len(contents), count.latents, files, count.broken, damaged, recording.unreadable
+        )
 
 
 def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[str, Any]]:
@@ -112,7 +122,8 @@ def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[s
     for episode in episodes(recording):
         latents = list(count(episode.latents))
         first = latents[0]
-        name = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}.npz"
+        place = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}"
+        name = f"e{episode.number:05}-{place}.npz"
         if (tokens := _token_file(episode, latents)) is None:
             continue
         tokens.save(folder / name)
@@ -123,9 +134,9 @@ def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[s
 def _token_file(episode: Episode, latents: list[RecordedLatent]) -> TokenFile | None:
     """None: no real frame is in it."""
     tokenizer = episode.source.tokenizer
-    real = sum(latent.frames_real for latent in latents)
     # A run that begins inside a stream is decoded like a stream: its first latent is one frame.
-    frames = min(real, tokenizer.framing.first_frame(len(latents)))
+    frames = min(latents[0].frames_real, tokenizer.framing.first_frame(1))
+    frames += sum(latent.frames_real for latent in latents[1:])
     if not frames:
         return None
     values = np.stack([latent.values for latent in latents])

@@ -24,7 +24,7 @@ except ImportError:
         "Recording needs file locks of Linux or macOS, which this system lacks. Record there."
     ) from None
 
-__all__ = ["GrowingFile"]
+__all__ = ["GrowingFile", "require_unlocked"]
 
 _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP}  # some network and FUSE file systems
 
@@ -165,6 +165,25 @@ class _Disk:
                     self._failure = error
 
 
+def require_unlocked(path: str | os.PathLike[str]) -> None:
+    """Raise RecordingBusy where a file is there and a `GrowingFile` holds it."""
+    with suppress(OSError):  # others say better what is wrong with the place
+        if not Path(path).is_file():
+            return
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _busy(Path(path)) from None
+
+
+def _busy(path: Path) -> RecordingBusy:
+    return RecordingBusy(
+        f"{path} is being recorded to by another process. Stop that one first, or name "
+        "another file."
+    )
+
+
 def _locked(path: Path, force: bool) -> int:
     """A descriptor of the file, new or emptied, that holds the lock."""
     try:
@@ -178,10 +197,7 @@ def _locked(path: Path, force: bool) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecordingBusy(
-                f"{path} is being recorded to by another process. Stop that one first, or record "
-                "to another file."
-            ) from None
+            raise _busy(path) from None
         except OSError as error:
             raise _not_writable(path, error) from error
         if not new and not force:

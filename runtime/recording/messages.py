@@ -36,7 +36,7 @@ STARTS = get_args(StartReason)
 
 _HEADER = b"\x00\x01\x00\x00"  # CDR, little-endian
 _LATENT = struct.Struct("<QQqqqqIII")  # the last one: length of `data`
-_MARKER = struct.Struct("<QQqqdI")
+_MARKER = struct.Struct("<QQQqqdI")
 _MAX_TEXT = 4096  # bytes
 _FP16_MAX = 65504.0
 
@@ -55,6 +55,7 @@ uint8[] data            # fsq: tokens packed at bits_per_value, little-endian; k
 MARKER_SCHEMA = b"""# Something that happened to a source.
 uint64 index            # of the next latent in the stream
 uint64 frames           # drop: how many frames
+uint64 latents          # of this source that lie before it in the recording
 int64 time_ns           # monotonic clock
 int64 wall_time_ns      # the machine's clock, which may jump
 float64 fps             # start, reconnect: as the source announced it; 0: unknown
@@ -129,6 +130,8 @@ class Marker:
     fps: float = 0.0
     log_time_ns: int = 0
     """Time in the recording: as `wall_time_ns`, but it never jumps."""
+    latents: int = 0
+    """Of the source, before it in the recording."""
 
     @property
     def starts_stream(self) -> bool:
@@ -138,8 +141,9 @@ class Marker:
     def to_bytes(self) -> bytes:
         """The message."""
         numbers = _MARKER.pack(
-            self.index, self.frames, self.time_ns, self.wall_time_ns, self.fps, self.stream
-        )
+            self.index, self.frames, self.latents, self.time_ns, self.wall_time_ns, self.fps,
+            self.stream,
+        )  # fmt: skip
         return _HEADER + numbers + _text(self.kind, padded=True) + _text(self.detail)
 
     @classmethod
@@ -148,14 +152,17 @@ class Marker:
         try:
             if data[: len(_HEADER)] != _HEADER:
                 raise ValueError("no CDR header")
-            index, frames, at, wall, fps, stream = _MARKER.unpack_from(data, len(_HEADER))
+            numbers = _MARKER.unpack_from(data, len(_HEADER))
+            index, frames, latents, at, wall, fps, stream = numbers
             kind, offset = _text_from(data, len(_HEADER) + _MARKER.size)
             detail, offset = _text_from(data, offset + -offset % 4)
             if offset != len(data) or kind not in get_args(MarkerKind) or not 0 <= fps < 1e6:
                 raise ValueError(f"kind {kind!r}, {fps} fps")
+            if latents >> 32:  # numbers of messages have 32 bits
+                raise ValueError(f"{latents} latents before it")
         except (struct.error, ValueError) as error:
             raise RecordingError(f"a marker is damaged: {error}") from None
-        return cls(source, kind, stream, index, frames, detail, at, wall, fps, log_time_ns)  # type: ignore[arg-type]
+        return cls(source, kind, stream, index, frames, detail, at, wall, fps, log_time_ns, latents)  # type: ignore[arg-type]
 
 
 def _data_from(values: NDArray[Any], tokenizer: Tokenizer) -> bytes:

@@ -27,6 +27,8 @@ from vidtok_edge.runtime.viewing.target import ViewTarget
 __all__ = ["Playback", "PlayedFrame", "Replayed", "frame_rate", "replay"]
 
 _RATE_LATENTS = 2000  # that the frame rate is taken from
+_RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
+_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +53,10 @@ class Replayed:
     """How many of these times in the middle of a stream, where latents were missing: the frames
     that follow are near to what was encoded, not equal."""
     damaged_bytes: int
+    unreadable: int
+    """Messages that made no sense."""
+    cut_off: bool
+    """It was played to its end, and that is no `end` marker."""
 
 
 @dataclass(slots=True)
@@ -66,10 +72,13 @@ class Playback:
     decoder: StreamDecoder
     source: int
     fps: float
+    """Of the source, as `frame_rate` says."""
     start_s: float | None = None
     end_s: float | None = None
     seen: Callable[[Entry], None] = lambda entry: None
     """Told every latent and marker of the range, before what it stands for is decoded."""
+    cut_off: bool = False
+    """What was played last is the last entry, and no `end` marker."""
     _gaps: GapDecoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,10 +88,7 @@ class Playback:
         begin_ns = self.recording.start_ns
         first_ns = begin_ns if self.start_s is None else begin_ns + round(self.start_s * 1e9)
         end_ns = None if self.end_s is None else begin_ns + round(self.end_s * 1e9)
-        from_ns = None
-        if self.start_s is not None:
-            from_ns = self.recording.stream_start(self.source, first_ns)
-        for picture in self._decoded(from_ns, first_ns, end_ns):
+        for picture in self._decoded(first_ns, end_ns):
             after = self.start_s is None or picture.time_ns >= first_ns
             if after and (end_ns is None or picture.time_ns < end_ns):
                 yield PlayedFrame(picture.pixels, (picture.time_ns - begin_ns) / 1e9)
@@ -97,25 +103,62 @@ class Playback:
         """How many of these times in the middle of a stream."""
         return self._gaps.broken
 
-    def _decoded(
-        self, from_ns: int | None, first_ns: int, end_ns: int | None
-    ) -> Iterator[TimedPicture]:
-        for entry in self.recording.entries(self.source, start_ns=from_ns):
+    def _decoded(self, first_ns: int, end_ns: int | None) -> Iterator[TimedPicture]:
+        times = _FrameTimes(1e9 / self.fps)
+        for entry in self._entries(first_ns):
             if entry.log_time_ns >= first_ns:
                 self.seen(entry)
+            times_ns = times(entry)
+            self.cut_off = isinstance(entry, RecordedLatent) or entry.kind != "end"
             if not isinstance(entry, RecordedLatent):
                 continue
-            times_ns = self._frame_times(entry)
             yield from self._gaps.push(0, entry.stream, entry.index, entry.values, times_ns)
-            if end_ns is not None and times_ns and times_ns[0] >= end_ns:
+            past = end_ns is not None and times_ns and times_ns[0] >= end_ns
+            if past and self._gaps.whole_windows(0):
+                self.cut_off = False
                 break
         yield from self._gaps.finish(0)
 
-    def _frame_times(self, latent: RecordedLatent) -> list[int]:
-        """When each real frame was captured: the last one is known, the others lie before it."""
-        period = 1e9 / self.fps
-        count = latent.frames_real
-        return [latent.log_time_ns - round((count - 1 - i) * period) for i in range(count)]
+    def _entries(self, first_ns: int) -> Iterator[Entry]:
+        """From the marker on that begins the stream of that time."""
+        begin = None
+        if self.start_s is not None:
+            begin = self.recording.stream_start(self.source, first_ns)
+        if begin is None:
+            yield from self.recording.entries(self.source)
+            return
+        for entry in self.recording.entries(self.source, start_ns=begin.log_time_ns):
+            if entry.stream >= begin.stream:  # the last of the one before may have the same time
+                yield entry
+
+
+@dataclass(slots=True)
+class _FrameTimes:
+    """When each frame was captured. Of a latent, the time of its last frame is known.
+
+    The others lie before it at the source's rate, or closer where they were captured faster than
+    they play (a file that is read as fast as it goes): times never go back.
+    """
+
+    period_ns: float
+    _before_ns: int | None = None
+    _is_first: bool = False
+    """`_before_ns` is the time of the frame that comes next, the first of a stream."""
+
+    def __call__(self, entry: Entry) -> list[int]:
+        """Of the frames that an entry stands for; a marker stands for none."""
+        before_ns = entry.log_time_ns if self._before_ns is None else self._before_ns
+        last_ns = max(before_ns, entry.log_time_ns)
+        if not isinstance(entry, RecordedLatent):
+            if entry.starts_stream:
+                self._before_ns, self._is_first = last_ns, True
+            return []
+        count, period_ns = entry.frames_real, self.period_ns
+        if self._before_ns is not None:
+            steps = max(1, count - self._is_first)
+            period_ns = min(period_ns, (last_ns - before_ns) / steps)
+        self._before_ns, self._is_first = last_ns, False
+        return [last_ns - round((count - 1 - i) * period_ns) for i in range(count)]
 
 
 def frame_rate(recording: Recording, source: int) -> float:
@@ -130,7 +173,7 @@ def frame_rate(recording: Recording, source: int) -> float:
     measured = 1 / median(steps) if steps else None
     if announced and (measured is None or measured > 0.97 * announced[0]):
         return announced[0]
-    return min(1000.0, max(0.01, measured if measured is not None else 30.0))
+    return min(_RATES[1], max(_RATES[0], measured if measured is not None else 30.0))
 
 
 def _seconds_per_frame(before: Entry, after: Entry) -> float | None:
@@ -166,10 +209,11 @@ def replay(
             uint8 [H, W, 3] each; or None, where there is a `view`.
         source: its number.
         start_s, end_s: from the beginning of the recording.
-        fps: of the clip; None: as `frame_rate` says.
+        fps: of the clip, 0.01 to 1000; None: as `frame_rate` says. It changes no frame's time.
         view: where to show frames, latents, latency and markers.
 
     Raises:
+        UsageError: times or a rate that mean nothing, a part that is empty, a bundle for floats.
         RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
             lies between the times.
     """
@@ -178,11 +222,11 @@ def replay(
             "The bundle was exported with --io float, for comparing numbers; clips are uint8. "
             "Export it with --io uint8."
         )
-    if start_s is not None and end_s is not None and not start_s < end_s:
-        raise UsageError(f"The part from {start_s} s to {end_s} s is empty. Let it end later.")
+    _require_sensible(start_s, end_s, fps)
     with Recording.open(path) as recording:
         recording.source(source).tokenizer.require_decodable_by(bundle)
-        rate = fps or frame_rate(recording, source)
+        recorded_fps = frame_rate(recording, source)
+        clip_fps = recorded_fps if fps is None else fps
         whole_s = (recording.end_ns - recording.start_ns) / 1e9
         length_s = min(end_s or whole_s, whole_s) - min(start_s or 0, whole_s)
         with (
@@ -190,12 +234,28 @@ def replay(
             _shown(recording, source, view, force) as show,
         ):
             seen = partial(_show_entry, show)
-            playback = Playback(recording, decoder, source, rate, start_s, end_s, seen)
-            frames = _counted(playback, progress, round(length_s * rate))
+            playback = Playback(recording, decoder, source, recorded_fps, start_s, end_s, seen)
+            frames = _counted(playback, progress, round(length_s * recorded_fps))
             frames = _show_frames(frames, show, recording.start_ns)
-            written = _write(frames, output, rate, recording, force)
+            written = _write(frames, output, clip_fps, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
-        return Replayed(written, rate, playback.streams, playback.broken, damaged)
+        return Replayed(
+            written, clip_fps, playback.streams, playback.broken, damaged, recording.unreadable,
+            playback.cut_off,
+        )  # fmt: skip
+
+
+def _require_sensible(start_s: float | None, end_s: float | None, fps: float | None) -> None:
+    for name, seconds in (("start", start_s), ("end", end_s)):
+        if seconds is not None and not abs(seconds) < _LONGEST_S:
+            raise UsageError(
+                f"The {name} of the part is {seconds} s; allowed: a number of seconds."
+            )
+    if start_s is not None and end_s is not None and not start_s < end_s:
+        raise UsageError(f"The part from {start_s} s to {end_s} s is empty. Let it end later.")
+    low, high = _RATES
+    if fps is not None and not low <= fps <= high:
+        raise UsageError(f"{fps} frames per second; allowed: {low} to {high:g}.")
 
 
 @contextmanager

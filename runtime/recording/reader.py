@@ -47,6 +47,7 @@ class Recording:
         self.path = scan.path
         self.sources: dict[int, SourceFacts] = {}
         self.damage: list[Damage] = []
+        self._unreadable: set[tuple[int, int]] = set()  # chunk, and which of its messages
         self._scan = scan
         self._chunks: list[ChunkPlace] = []
         self._channels: dict[int, tuple[int, ChannelKind] | None] = {}
@@ -114,64 +115,71 @@ class Recording:
         Args:
             source: of this source alone.
             start_ns, end_ns: entries from `start_ns` to before `end_ns`, as `log_time_ns` counts.
-
-        Raises:
-            RecordingError: a sound chunk holds what is no latent or marker of its source.
         """
-        for message in self.messages(start_ns, end_ns):
-            if (entry := self.entry(message, source)) is not None:
-                yield entry
+        for _, entry in self.messages(source, start_ns=start_ns, end_ns=end_ns):
+            yield entry
 
-    def stream_start(self, source: int, at_ns: int) -> int | None:
-        """`log_time_ns` of the last marker up to `at_ns` that begins a stream of `source`."""
-        for chunk in sorted(self._chunks, key=lambda c: c.start_ns, reverse=True):
-            if chunk.start_ns > at_ns:
-                continue
+    def messages(
+        self, source: int | None = None, *, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[tuple[Message, Entry]]:
+        """As `entries`, each with the MCAP message it lies in; at most one chunk is in memory."""
+        start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
+        for chunk in self._chunks:
+            if chunk.end_ns >= start and chunk.start_ns < end:
+                yield from self._messages_in(chunk, source, start, end)
+
+    def stream_start(self, source: int, at_ns: int) -> Marker | None:
+        """The last marker up to `at_ns` that begins a stream of `source`."""
+        early = [chunk for chunk in self._chunks if chunk.start_ns <= at_ns]
+        for chunk in sorted(early, key=lambda chunk: chunk.start_ns, reverse=True):
             begins = [
-                entry.log_time_ns
-                for message in self._messages_in(chunk)
-                if (entry := self.entry(message, source)) is not None
-                and isinstance(entry, Marker)
-                and entry.starts_stream
-                and entry.log_time_ns <= at_ns
+                entry
+                for _, entry in self._messages_in(chunk, source, 0, at_ns + 1)
+                if isinstance(entry, Marker) and entry.starts_stream
             ]
             if begins:
-                return max(begins)
+                return begins[-1]
         return None
 
-    def messages(self, start_ns: int | None = None, end_ns: int | None = None) -> Iterator[Message]:
-        """The MCAP messages, chunk by chunk; at most one chunk is in memory."""
-        for chunk in self._chunks:
-            early = start_ns is not None and chunk.end_ns < start_ns
-            if early or (end_ns is not None and chunk.start_ns >= end_ns):
-                continue
-            for message in self._messages_in(chunk):
-                late = end_ns is not None and message.log_time >= end_ns
-                if not late and (start_ns is None or message.log_time >= start_ns):
-                    yield message
+    @property
+    def unreadable(self) -> int:
+        """Messages in sound chunks, as far as they were read, that made no sense."""
+        return len(self._unreadable)
 
-    def _messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
+    def _messages_in(
+        self, chunk: ChunkPlace, source: int | None, start: int, end: int
+    ) -> Iterator[tuple[Message, Entry]]:
+        for number, message in enumerate(self._all_messages_in(chunk)):
+            if not start <= message.log_time < end:
+                continue
+            try:
+                entry = self._entry(message, source)
+            except RecordingError:
+                self._unreadable.add((chunk.offset, number))
+                continue
+            if entry is not None:
+                yield message, entry
+
+    def _all_messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
+        """Up to the first record that makes no sense; the chunk then counts as damaged."""
         content = self._scan.chunk(chunk)
-        if content is None:
+        try:
+            if content is None:
+                raise RecordingError("a chunk is damaged")
+            for record in records_of(content):
+                if isinstance(record, Channel):
+                    self._name_channel(record)
+                elif isinstance(record, Message):
+                    yield record
+        except RecordingError:
             damage = Damage(chunk.offset, chunk.length)
             if damage not in self.damage:
                 self.damage.append(damage)
-            return
-        for record in records_of(content):
-            if isinstance(record, Channel):
-                self._name_channel(record)
-            elif isinstance(record, Message):
-                yield record
 
-    def channel(self, message: Message) -> tuple[int, ChannelKind] | None:
-        """Source and kind of a message; None: it is not ours."""
-        found = self._channels.get(message.channel_id)
-        return found if found is not None and found[0] in self.sources else None
-
-    def entry(self, message: Message, source: int | None = None) -> Entry | None:
+    def _entry(self, message: Message, source: int | None) -> Entry | None:
         """The entry in a message; None: it is not ours, or of another source than `source`."""
-        found = self.channel(message)
-        if found is None or source not in (None, found[0]):
+        found = self._channels.get(message.channel_id)
+        if found is None or found[0] not in self.sources or source not in (None, found[0]):
             return None
         number, kind = found
         if kind == "markers":
@@ -200,11 +208,15 @@ class Recording:
         return True
 
     def _walk(self) -> None:
+        seen = set()
         for item in self._scan.walk():
             if isinstance(item, Metadata):
                 self._take_facts(item)
             elif isinstance(item, ChunkPlace):
-                self._chunks.append(item)
+                content = item.crc, item.start_ns, item.end_ns
+                if content not in seen:  # else it lies in the file twice
+                    self._chunks.append(item)
+                seen.add(content)
             else:
                 self.damage.append(item)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mcap.records import Message
 
-from vidtok_edge.errors import RecordingError
+from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.recording.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.mcap_file import ChannelKind, McapFile
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.reader import Entry, Recording
@@ -87,60 +90,93 @@ class Recovered:
 
 
 @dataclass(slots=True)
-class _Channel:
-    """How far a channel has been read."""
+class _Run:
+    """Consecutive messages of a channel that are there."""
 
-    next_sequence: int = 0
-    time_ns: int | None = None
+    first: int
+    end: int
+    """Number of the next one."""
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(slots=True)
+class _Channel:
+    """Which messages of a channel are there, from the numbers that they carry."""
+
+    runs: list[_Run] = field(default_factory=list)
+    """In order."""
+    numbered: bool = True
+    """False where numbers repeat: tools that number nothing write 0."""
+    claimed: int = 0
+    """How many there are at least, as markers say."""
+    claimed_ns: int = 0
+
+    @property
+    def end(self) -> int:
+        """Number of the next message."""
+        return self.runs[-1].end if self.runs else 0
+
+    def add(self, number: int, now_ns: int) -> None:
+        at = bisect_right(self.runs, number, key=lambda run: run.first)
+        before = self.runs[at - 1] if at else None
+        if before is None or number > before.end:
+            self.runs.insert(at, _Run(number, number + 1, now_ns, now_ns))
+        elif number == before.end:
+            before.end, before.end_ns = number + 1, now_ns
+        else:
+            self.numbered = False
+
+    def claim(self, count: int, now_ns: int) -> None:
+        """A marker says that so many lie before it."""
+        if count > self.claimed:
+            self.claimed, self.claimed_ns = count, now_ns
+
+    def gaps(self, start_ns: int) -> Iterator[Gap]:
+        """Where messages are missing, of a recording that begins at `start_ns`."""
+        if not self.numbered:
+            return
+        here, here_ns = 0, start_ns
+        behind = [(run.first, run.start_ns, run.end, run.end_ns) for run in self.runs]
+        for first, first_ns, end, end_ns in [*behind, (self.claimed, self.claimed_ns, 0, 0)]:
+            if first > here:
+                seconds = max(0, first_ns - here_ns) / 1e9
+                yield Gap((here_ns - start_ns) / 1e9, seconds, first - here)
+            here, here_ns = max(here, end), end_ns
 
 
 class _Tally:
-    """Counts what is there and what is missing, from the numbers that messages carry."""
+    """Counts what is there and what is missing."""
 
     def __init__(self, recording: Recording) -> None:
         self.start_ns: int | None = None
         self.end_ns = 0
         self.sources = {n: RecoveredSource(n, s.name) for n, s in recording.sources.items()}
         self.last: dict[int, Entry] = {}
-        self._channels: dict[tuple[int, ChannelKind], _Channel] = {}
-        self._next_latent: dict[int, tuple[int, int]] = {}
+        self.latents = {number: _Channel() for number in self.sources}
+        self.markers = {number: _Channel() for number in self.sources}
 
     def add(self, message: Message, entry: Entry) -> None:
         now = message.log_time
+        kind = self.latents if isinstance(entry, RecordedLatent) else self.markers
+        kind[entry.source].add(message.sequence, now)
         self.start_ns = now if self.start_ns is None else min(self.start_ns, now)
         self.end_ns = max(self.end_ns, now)
-        source = self.sources[entry.source]
-        is_latent = isinstance(entry, RecordedLatent)
-        kind: ChannelKind = "latents" if is_latent else "markers"
-        channel = self._channels.setdefault((entry.source, kind), _Channel())
-        missing = max(0, message.sequence - channel.next_sequence)
-        before = self.start_ns if channel.time_ns is None else channel.time_ns
-        channel.next_sequence, channel.time_ns = message.sequence + 1, now
         self.last[entry.source] = entry
-        source.ended = isinstance(entry, Marker) and entry.kind == "end"
+        source = self.sources[entry.source]
         if isinstance(entry, Marker):
-            source.lost_markers += missing
-            if not source.ended:
-                return
-            missing = self._missing_before(entry)
-            before = self._channels.get((entry.source, "latents"), channel).time_ns or now
+            self.latents[entry.source].claim(entry.latents, now)
+            source.ended |= entry.kind == "end"
         else:
             source.latents += 1
-            self._next_latent[entry.source] = (entry.stream, entry.index + 1)
-        source.lost_latents += missing
-        if missing and len(source.gaps) < _MOST_GAPS:
-            source.gaps.append(
-                Gap((before - self.start_ns) / 1e9, max(0, now - before) / 1e9, missing)
-            )
 
-    def _missing_before(self, end: Marker) -> int:
-        """Latents that the end marker counts in its stream, and that are not there."""
-        stream, index = self._next_latent.get(end.source, (end.stream, 0))
-        return max(0, end.index - (index if stream == end.stream else 0))
-
-    def next_marker(self, source: int) -> int:
-        """Number of the next message in the source's channel of markers."""
-        return self._channels.get((source, "markers"), _Channel()).next_sequence
+    def count_missing(self) -> None:
+        """Fill in what each source lacks, when everything was added."""
+        for number, source in self.sources.items():
+            gaps = list(self.latents[number].gaps(self.start_ns or 0))
+            source.lost_latents = sum(gap.latents for gap in gaps)
+            source.gaps = gaps[:_MOST_GAPS]
+            source.lost_markers = sum(gap.latents for gap in self.markers[number].gaps(0))
 
 
 def recover(
@@ -153,12 +189,16 @@ def recover(
     """Copy every sound entry of a recording to a new, finished file, and say what is missing.
 
     A source whose end is missing gets one, so that recovering the new file finds nothing new.
-    `progress` is called with seconds done and in all.
+    A chunk that lies in the file twice is copied once. `progress` is called with seconds done and
+    in all.
 
     Raises:
         RecordingError: nothing can be read; then nothing is written.
+        UsageError: `output` is the recording itself.
+        RecordingBusy: `output` is being recorded to.
         OutputExists, OutputNotWritable: about `output`.
     """
+    _require_other_file(path, output)
     with (
         Recording.open(path, use_index=False) as recording,
         Recording.open(path) as as_found,
@@ -168,16 +208,9 @@ def recover(
         sources = [recording.sources[number] for number in sorted(recording.sources)]
         mcap = McapFile(file, sources)
         tally = _Tally(recording)
-        unreadable, flushed_ns = 0, recording.start_ns
+        flushed_ns = recording.start_ns
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
-        for message in recording.messages():
-            try:
-                entry = recording.entry(message)
-            except RecordingError:
-                unreadable += 1
-                continue
-            if entry is None:
-                continue
+        for message, entry in recording.messages():
             tally.add(message, entry)
             kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
             mcap.add(
@@ -190,27 +223,42 @@ def recover(
                 progress((flushed_ns - recording.start_ns) // _CHUNK_NS, total)
         if tally.start_ns is None:
             raise RecordingError(f"{path} holds no latent and no marker that can be read.")
+        tally.count_missing()
         _end_open_sources(mcap, tally)
         mcap.finish()
         return Recovered(
             tuple(tally.sources.values()),
             (tally.end_ns - tally.start_ns) / 1e9,
             sum(damage.length for damage in recording.damage),
-            unreadable,
+            recording.unreadable,
             max(source.flush_interval_s for source in sources),
             not as_found.indexed,
         )
 
 
+def _require_other_file(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    with suppress(FileNotFoundError):
+        if os.path.samefile(path, output):
+            raise UsageError(
+                f"{output} is the recording itself, which stays as it is. Name another output."
+            )
+    require_unlocked(output)
+
+
 def _end_open_sources(mcap: McapFile, tally: _Tally) -> None:
-    for number, last in tally.last.items():
-        if tally.sources[number].ended:
+    newest = max(tally.last.values(), key=lambda entry: entry.log_time_ns)
+    for number, source in tally.sources.items():
+        if source.ended:
             continue
-        index = last.index + 1 if isinstance(last, RecordedLatent) else last.index
-        at_ns = last.capture_time_ns if isinstance(last, RecordedLatent) else last.time_ns
-        end = Marker(number, "end", last.stream, index, 0, "cut off; found by recover", at_ns,
-                     last.wall_time_ns)  # fmt: skip
+        last = tally.last.get(number)
+        stream, index = (0, 0) if last is None else (last.stream, last.index)
+        index += isinstance(last, RecordedLatent)
+        at = newest if last is None else last
+        at_ns = at.capture_time_ns if isinstance(at, RecordedLatent) else at.time_ns
+        latents = max(tally.latents[number].end, tally.latents[number].claimed)
+        end = Marker(number, "end", stream, index, 0, "cut off; found by recover", at_ns,
+                     at.wall_time_ns, latents=latents)  # fmt: skip
         mcap.add(
-            number, "markers", end.to_bytes(), log_time_ns=last.log_time_ns,
-            wall_time_ns=last.wall_time_ns, sequence=tally.next_marker(number),
+            number, "markers", end.to_bytes(), log_time_ns=at.log_time_ns,
+            wall_time_ns=at.wall_time_ns, sequence=tally.markers[number].end,
         )  # fmt: skip

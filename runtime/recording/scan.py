@@ -2,7 +2,8 @@
 
 The readers of the `mcap` library stop at the first damage and believe lengths up to 4 GiB. Here a
 record is believed only as far as the file reaches, a chunk only when its checksum fits, and after
-damage the scan goes on at the next chunk or metadata record that proves itself.
+damage the scan goes on at the next chunk or metadata record that proves itself. Any other record
+(MCAP has no checksum for them) is skipped only if nothing that proves itself begins inside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +36,7 @@ MAX_RECORD_BYTES = 64 << 20  # a chunk of ours has about 1 MiB
 _HEAD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQII")  # first time, last time, size, CRC-32, length of compression name
 _FOOTER = struct.Struct("<QQI")
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 _WINDOW = 1 << 20
 _MAX_METADATA = 1 << 16
 _MAX_NAME = 16  # of a compression
@@ -44,13 +47,15 @@ _READABLE = {Opcode.CHANNEL: Channel, Opcode.METADATA: Metadata, Opcode.CHUNK_IN
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """Where a chunk lies, and the times of its messages (nanoseconds, as the chunk says)."""
+    """Where a chunk lies, and the times of its first and last message, in nanoseconds."""
 
     offset: int
     length: int
     """Of the whole record."""
     start_ns: int
     end_ns: int
+    crc: int | None = None
+    """Of its records, where it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +94,20 @@ class Scan:
         """
         offset = len(MCAP0_MAGIC) if self.has_magic() else 0
         while offset < self.size:
-            found = self._record(offset)
-            if found is None:
-                begin, offset = offset, self._next_anchor(offset + 1)
-                yield Damage(begin, offset - begin)
-                continue
-            opcode, length = found
-            if opcode == Opcode.DATA_END and length == 4:
-                return
-            item = self._item(offset, opcode, length)
-            if item is None and opcode == Opcode.CHUNK:
-                begin, offset = offset, self._next_anchor(offset + 1)
-                yield Damage(begin, offset - begin)
-                continue
+            opcode, length = self._record(offset) or (None, 0)
+            end = offset + _HEAD.size + length
+            item = None if opcode is None else self._item(offset, opcode, length)
             if item is not None:
                 yield item
-            offset += _HEAD.size + length
+                offset = end
+                continue
+            believed = opcode not in (None, Opcode.CHUNK, Opcode.DATA_END)
+            limit = end if believed else self.size
+            begin, offset = offset, self._next_anchor(offset + 1, limit)
+            if opcode == Opcode.DATA_END and length == 4 and offset == self.size:
+                return  # behind it there is only the index
+            if offset < limit or not believed:
+                yield Damage(begin, offset - begin)
 
     def summary(self) -> list[McapRecord] | None:
         """Channels and chunk indexes from the end of the file; None: there is no sound index."""
@@ -135,10 +138,10 @@ class Scan:
         """The chunk, or the facts of a source, at `offset`, if their checksum fits."""
         content = offset + _HEAD.size
         if opcode == Opcode.CHUNK:
-            if self._chunk_content(content, length) is None:
+            data = self._chunk_content(content, length)
+            if data is None:
                 return None
-            start_ns, end_ns, *_ = _CHUNK.unpack(self._read(content, _CHUNK.size))
-            return ChunkPlace(offset, _HEAD.size + length, start_ns, end_ns)
+            return ChunkPlace(offset, _HEAD.size + length, *_times(data), zlib.crc32(data))
         if opcode != Opcode.METADATA or length > _MAX_METADATA:
             return None
         try:
@@ -174,17 +177,17 @@ class Scan:
         fits = length <= MAX_RECORD_BYTES and offset + _HEAD.size + length <= self.size
         return (opcode, length) if fits and 1 <= opcode <= Opcode.DATA_END else None
 
-    def _next_anchor(self, offset: int) -> int:
-        """Where the next chunk or metadata record that proves itself begins, or the file's end."""
-        while offset < self.size:
-            window = self._read(offset, _WINDOW + _HEAD.size)
-            for match in _ANCHOR.finditer(window):
+    def _next_anchor(self, offset: int, end: int) -> int:
+        """Where the next chunk or metadata record that proves itself begins; `end`: not before."""
+        while offset < end:
+            size = min(_WINDOW, end - offset)
+            for match in _ANCHOR.finditer(self._read(offset, size + _HEAD.size - 1)):
                 place = offset + match.start()
                 found = self._record(place)
                 if found is not None and self._item(place, *found) is not None:
                     return place
-            offset += _WINDOW
-        return self.size
+            offset += size
+        return end
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
@@ -197,22 +200,37 @@ class Scan:
 
 def records_of(data: bytes) -> Iterator[McapRecord]:
     """The channels, messages, metadata and chunk indexes in `data`. RecordingError: not records."""
-    offset = 0
-    while offset < len(data):
-        if offset + _HEAD.size > len(data):
-            raise RecordingError("a record is cut off")
-        opcode, length = _HEAD.unpack_from(data, offset)
-        offset += _HEAD.size
-        if length > len(data) - offset:
-            raise RecordingError("a record is cut off")
-        content = data[offset : offset + length]
-        offset += length
+    for opcode, begin, end in _places(data):
+        content = data[begin:end]
         if opcode == Opcode.MESSAGE:
-            if length < 22:
+            if len(content) < _MESSAGE.size:
                 raise RecordingError("a message is cut off")
-            yield Message.read(ReadDataStream(BytesIO(content)), length)
+            yield Message.read(ReadDataStream(BytesIO(content)), len(content))
         elif opcode in _READABLE:
             yield _parsed(_READABLE[Opcode(opcode)], content)
+
+
+def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Opcode of each record in `data`, and where its content begins and ends."""
+    end = 0
+    while end < len(data):
+        if end + _HEAD.size > len(data):
+            raise RecordingError("a record is cut off")
+        opcode, length = _HEAD.unpack_from(data, end)
+        begin, end = end + _HEAD.size, end + _HEAD.size + length
+        if end > len(data):
+            raise RecordingError("a record is cut off")
+        yield opcode, begin, end
+
+
+def _times(data: bytes) -> tuple[int, int]:
+    """Of the messages in a chunk; what the chunk says of them, its checksum does not cover."""
+    times = []
+    with suppress(RecordingError):
+        for opcode, begin, end in _places(data):
+            if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
+                times.append(_MESSAGE.unpack_from(data, begin)[2])
+    return min(times, default=0), max(times, default=0)
 
 
 def _metadata(data: bytes) -> Metadata:

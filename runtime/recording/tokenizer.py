@@ -16,7 +16,7 @@ from vidtok_edge.runtime.recording.packing import bits_for, packed_size
 __all__ = ["Tokenizer"]
 
 _LARGEST = {"height": 1 << 14, "width": 1 << 14, "time_factor": 64, "z_channels": 256,
-            "grid_height": 1 << 14, "grid_width": 1 << 14}  # fmt: skip
+            "grid_height": 1 << 14, "grid_width": 1 << 14, "window": 1 << 12}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Tokenizer:
     levels: tuple[int, ...]
     z_channels: int
     toolkit_version: str
+    window: int = 1
+    """Latents that are decoded together; a causal tokenizer decodes one after another."""
 
     def __post_init__(self) -> None:
         for name, largest in _LARGEST.items():
@@ -50,6 +52,8 @@ class Tokenizer:
             raise _wrong("levels", self.levels, f"what fits {self.latent}")
         if self.codebook_size > 1 << 31:
             raise _wrong("codebook_size", self.codebook_size, "up to 2^31")
+        if self.causal and self.window != 1:
+            raise _wrong("window", self.window, "1, as it is causal")
         if self.height % self.grid_height or self.width % self.grid_width:
             raise _wrong("grid", f"{self.grid_height}x{self.grid_width}",
                          f"whole parts of {self.height}x{self.width}")  # fmt: skip
@@ -73,6 +77,7 @@ class Tokenizer:
             levels=model.levels,
             z_channels=model.z_channels,
             toolkit_version=__version__,
+            window=1 if model.causal else manifest.chunk,
         )
 
     @property

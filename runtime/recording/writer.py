@@ -32,6 +32,8 @@ class _Stream:
     number: int = -1
     index: int = 0
     """Of its next latent."""
+    latents: int = 0
+    """Of the source, in all of its streams."""
 
 
 class RecordingWriter:
@@ -158,6 +160,7 @@ class RecordingWriter:
             data = latent.to_bytes(self.tokenizer)
             self._add(source, "latents", data, latent.capture_time_ns, latent.wall_time_ns)
             stream.index += 1
+            stream.latents += 1
             self.latents_written += 1
         self.tick(time.monotonic_ns())
 
@@ -224,7 +227,7 @@ class RecordingWriter:
     ) -> None:
         stream = self._streams[source]
         marker = Marker(source, kind, max(0, stream.number), stream.index, frames, detail, time_ns,
-                        wall_time_ns, fps)  # fmt: skip
+                        wall_time_ns, fps, latents=stream.latents)  # fmt: skip
         self._add(source, "markers", marker.to_bytes(), time_ns, wall_time_ns)
         self.tick(time.monotonic_ns())
 

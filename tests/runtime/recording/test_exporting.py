@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,44 @@ def test_a_gap_ends_an_episode(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(values_bytes(7))] ^= 1  # in the second chunk: latents 5 to 9
     path.write_bytes(data)
-    export_recording(path, tmp_path / "out", "npz")
+    done = export_recording(path, tmp_path / "out", "npz")
+    assert (done.broken, done.unreadable) == (1, 0) and done.damaged_bytes
     episodes = read_json(tmp_path / "out" / CONTENTS)["episodes"]
     assert [(e["first_latent"], e["latents"]) for e in episodes] == [(0, 5), (10, 10)]
     meta = TokenFile.load(tmp_path / "out" / episodes[1]["file"]).meta
     assert meta is not None and meta.frames == 37  # as a stream of its own: 1 + 9 * 4
+
+
+def test_a_run_behind_a_gap_that_ends_in_a_tail(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        writer.start(0, "start", 0, WALL)
+        for i in range(20):
+            write(writer, 0, latents(0, i, last=1 if i in (0, 19) else 4))
+            if i % 5 == 4:
+                writer.flush()
+    data = bytearray(path.read_bytes())
+    data[data.index(values_bytes(7))] ^= 1
+    path.write_bytes(data)
+    export_recording(path, tmp_path / "out", "npz")
+    episodes = read_json(tmp_path / "out" / CONTENTS)["episodes"]
+    meta = TokenFile.load(tmp_path / "out" / episodes[1]["file"]).meta
+    assert meta is not None and meta.frames == 1 + 8 * 4 + 1
+
+
+def test_episodes_of_a_non_causal_tokenizer_are_whole_windows(tmp_path: Path) -> None:
+    windows = replace(FSQ, causal=False, window=4)
+    path = record(tmp_path / "a.mcap", 22, sources=1, tokenizer=windows)
+    data = bytearray(path.read_bytes())
+    data[data.index(values_bytes(7))] ^= 1  # in the second chunk: latents 5 to 9
+    path.write_bytes(data)
+    done = export_recording(path, tmp_path / "out", "npz")
+    assert (done.latents, done.broken) == (12, 1)
+    episodes = read_json(tmp_path / "out" / CONTENTS)["episodes"]
+    assert [(e["first_latent"], e["latents"]) for e in episodes] == [(0, 4), (12, 8)]
+    file = TokenFile.load(tmp_path / "out" / episodes[1]["file"])
+    np.testing.assert_array_equal(file.tokens, [values_of(0, i) for i in range(12, 20)])
+    assert file.meta is not None and file.meta.frames == 32
 
 
 def values_bytes(index: int) -> bytes:

@@ -42,7 +42,7 @@ def test_a_latent_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
 @given(st.sampled_from(["start", "key", "drop", "lost", "end"]), st.text(max_size=50),
        st.integers(0, 2**40))  # fmt: skip
 def test_a_marker_comes_back_as_it_was(kind: Any, detail: str, frames: int) -> None:
-    before = Marker(1, kind, 2, 8, frames, detail.replace("\0", " "), -3, 2**61, 29.97, 5)
+    before = Marker(1, kind, 2, 8, frames, detail.replace("\0", " "), -3, 2**61, 29.97, 5, 12)
     assert Marker.from_bytes(before.to_bytes(), 1, 5) == before
 
 
@@ -52,8 +52,8 @@ def test_a_reader_of_others_shows_every_field(tmp_path: Path) -> None:
         reader = make_reader(file, validate_crcs=True, decoder_factories=[DecoderFactory()])
         found = [(c, m) for _, c, _, m in reader.iter_decoded_messages()]
     markers = [m for c, m in found if c.topic == "/camera0/markers"]
-    assert [(m.kind, m.detail, m.fps) for m in markers] == [
-        ("start", "", 40.0), ("end", "the file ended", 0.0)
+    assert [(m.kind, m.detail, m.fps, m.latents) for m in markers] == [
+        ("start", "", 40.0, 0), ("end", "the file ended", 0.0, 3)
     ]  # fmt: skip
     channel, message = [(c, m) for c, m in found if c.topic == "/camera0/latents"][2]
     assert (message.index, message.first_frame, message.frames_real) == (2, 5, 4)
@@ -122,7 +122,7 @@ def test_damaged_messages_are_refused_or_sound(data: st.DataObject) -> None:
         pass
 
 
-@pytest.mark.parametrize("tokenizer", [FSQ, KL, SMALL])
+@pytest.mark.parametrize("tokenizer", [FSQ, KL, SMALL, replace(FSQ, causal=False, window=4)])
 def test_a_fingerprint_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
     assert Tokenizer.from_map(tokenizer.to_map()) == tokenizer
 
@@ -130,6 +130,7 @@ def test_a_fingerprint_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize(("name", "value"), [
     ("height", "0"), ("height", "x"), ("levels", "1,2"), ("levels", ""), ("latent", "vq"),
     ("causal", "yes"), ("z_channels", "99999"), ("grid_width", "5"), ("variant", None),
+    ("window", "0"), ("window", "4"), ("window", None),
 ])  # fmt: skip
 def test_a_damaged_fingerprint_is_refused(name: str, value: str | None) -> None:
     facts: dict[str, str] = FSQ.to_map()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from fake_step import FakeStep, fake_manifest, frame_of, picture_content, pictures_from, tokens_from
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import RecordingError, UsageError
@@ -45,14 +49,18 @@ def record_streams(
     leave_out: Sequence[int] = (),
     fps: float | None = None,
     frame_ns: int = FRAME,
+    times_ns: Sequence[int] = (),
 ) -> list[list[int]]:
     """Frames 0, 1, 2, … in streams of `lengths`; `leave_out`: chunks of the file to break.
+
+    They are captured every `frame_ns`, or at `times_ns`.
 
     Returns the frames of each stream.
     """
     tokenizer = Tokenizer.of(bundle_of(manifest))
     encoder = StreamEncoder(manifest, FakeStep(manifest, "encoder"))
     number, streams = 0, []
+    times_ns = times_ns or range(0, (sum(lengths) + 1) * frame_ns, frame_ns)
     with RecordingWriter(path, tokenizer, ["cam"], flush_interval_s=1000) as writer:
 
         def write(results: Sequence[Any]) -> None:
@@ -62,14 +70,14 @@ def record_streams(
                 writer.flush()
 
         for stream, length in enumerate(lengths):
-            at = number * frame_ns
+            at = times_ns[number]
             writer.start(0, "key" if stream else "start", at, WALL + at, fps=fps)
             streams.append(list(range(number, number + length)))
             for value in streams[-1]:
-                write(encoder.push(frame_of(value), capture_time_ns=value * frame_ns))
+                write(encoder.push(frame_of(value), capture_time_ns=times_ns[value]))
             write(encoder.finish())
             number += length
-        writer.end(0, "end", number * frame_ns, WALL + number * frame_ns)
+        writer.end(0, "end", times_ns[-1], WALL + times_ns[-1])
     data = bytearray(path.read_bytes())
     with Recording.open(path) as recording:
         for chunk in leave_out:
@@ -79,10 +87,11 @@ def record_streams(
 
 
 def played(
-    path: Path, manifest: Manifest, start: float | None = None, end: float | None = None
-) -> tuple[list[PlayedFrame], Playback]:
+    path: Path, manifest: Manifest, start: float | None = None, end: float | None = None,
+    fps: float = 40,
+) -> tuple[list[PlayedFrame], Playback]:  # fmt: skip
     with Recording.open(path) as recording, bundle_of(manifest).decoder() as decoder:
-        playback = Playback(recording, decoder, 0, 40, start, end)
+        playback = Playback(recording, decoder, 0, fps, start, end)
         return list(playback), playback
 
 
@@ -99,7 +108,7 @@ def contents(frames: Sequence[PlayedFrame]) -> list[tuple[int, int]]:
 
 
 KINDS: list[dict[str, Any]] = [{}, {"version": "1.0"}, {"f": 8, "chunk": 2},
-                               {"causal": False, "chunk": 2}]  # fmt: skip
+                               {"causal": False, "chunk": 4}]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,6 +137,38 @@ def test_a_part_is_what_the_whole_has_there(
     assert playback.streams <= 2 or start in (None, 0.0, 0.4)
 
 
+def flat(frames: Sequence[PlayedFrame]) -> list[tuple[float, tuple[int, int]]]:
+    return [(frame.time_s, picture_content(frame.pixels)) for frame in frames]
+
+
+@settings(max_examples=60, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(data=st.data())
+def test_a_part_is_a_run_of_the_whole_whenever_frames_were_captured(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """At once, as from a file that is read as fast as it goes, or with pauses."""
+    lengths = data.draw(st.lists(st.integers(1, 36), min_size=1, max_size=3))
+    steps = data.draw(st.lists(st.sampled_from([0, 1, 1000, 1_000_000, FRAME, 10 * FRAME]),
+                               min_size=sum(lengths), max_size=sum(lengths)))  # fmt: skip
+    times_ns = [0, *accumulate(steps)]
+    manifest, path = fake_manifest(**data.draw(st.sampled_from(KINDS))), tmp_path / "a.mcap"
+    path.unlink(missing_ok=True)
+    record_streams(path, manifest, lengths, times_ns=times_ns)
+    fps = data.draw(st.sampled_from([1, 40, 1000]))
+    whole = flat(played(path, manifest, fps=fps)[0])
+    assert len(whole) == sum(lengths)
+    times = [time for time, _ in whole]
+    assert times == sorted(times) and times[0] >= 0
+    bounds = st.none() | st.sampled_from(times_ns).map(lambda ns: ns / 1e9)
+    start, end = data.draw(bounds), data.draw(bounds)
+    part = flat(played(path, manifest, start, end, fps)[0])
+    low, high = 0.0 if start is None else start, float("inf") if end is None else end
+    assert all(low - 1e-9 <= time < high for time, _ in part)
+    assert len(part) >= sum(low < time < high for time in times)
+    assert part in [whole[i : i + len(part)] for i in range(len(whole) + 1)]
+
+
 def test_a_part_begins_decoding_at_the_last_start_before_it(tmp_path: Path) -> None:
     manifest = fake_manifest()
     record_streams(tmp_path / "a.mcap", manifest, [16] * 6)
@@ -150,10 +191,10 @@ def test_after_missing_latents_decoding_begins_anew(tmp_path: Path) -> None:
 
 
 def test_half_a_window_is_not_decoded(tmp_path: Path) -> None:
-    manifest = fake_manifest(causal=False, chunk=2)
-    record_streams(tmp_path / "a.mcap", manifest, [24], leave_out=[1])
+    manifest = fake_manifest(causal=False, chunk=4)
+    record_streams(tmp_path / "a.mcap", manifest, [48], leave_out=[1])
     frames, playback = played(tmp_path / "a.mcap", manifest)
-    assert [round(frame.time_s * 40) for frame in frames] == [*range(8), *range(16, 24)]
+    assert [round(frame.time_s * 40) for frame in frames] == [*range(16), *range(32, 48)]
     assert playback.broken == 1
 
 
@@ -181,6 +222,18 @@ def test_replay_to_standard_output_is_raw_rgb(tmp_path: Path) -> None:
     assert (done.frames, done.fps, done.broken) == (10, 40, 0) and ticks == list(range(1, 11))
 
 
+def test_the_rate_of_the_clip_changes_no_part(tmp_path: Path) -> None:
+    manifest, contents_at = fake_manifest(), []
+    record_streams(tmp_path / "a.mcap", manifest, [40])
+    for fps in (None, 1, 1000):
+        output = io.BytesIO()
+        done = replay(tmp_path / "a.mcap", bundle_of(manifest), output, start_s=0.33, end_s=0.7,
+                      fps=fps)  # fmt: skip
+        assert done.fps == (fps or 40)
+        contents_at.append(output.getvalue())
+    assert contents_at[0] == contents_at[1] == contents_at[2] and contents_at[0]
+
+
 def test_replay_to_a_clip(tmp_path: Path) -> None:
     manifest = replace(fake_manifest())
     record_streams(tmp_path / "a.mcap", manifest, [10])
@@ -188,7 +241,25 @@ def test_replay_to_a_clip(tmp_path: Path) -> None:
     assert done.frames == 6 and (tmp_path / "a.mp4").stat().st_size
 
 
+def test_a_recording_that_was_cut_off_is_said_to_be(tmp_path: Path) -> None:
+    path, manifest = tmp_path / "a.mcap", fake_manifest()
+    record_streams(path, manifest, [33])
+    with Recording.open(path) as recording:
+        end = recording._chunks[-1].offset
+    for size, end_s, cut_off in ((-1, None, False), (end, None, True), (end, 0.2, False)):
+        (tmp_path / "cut.mcap").write_bytes(path.read_bytes()[:size])
+        done = replay(tmp_path / "cut.mcap", bundle_of(manifest), io.BytesIO(), end_s=end_s)
+        assert done.cut_off is cut_off
+
+
 Change = Literal["weights", "variant", "size"]
+
+
+def test_another_window_is_refused(tmp_path: Path) -> None:
+    record_streams(tmp_path / "a.mcap", fake_manifest(causal=False, chunk=4), [16])
+    other = bundle_of(fake_manifest(causal=False, chunk=2))
+    with pytest.raises(RecordingError, match="differ in window"):
+        replay(tmp_path / "a.mcap", other, io.BytesIO())
 
 
 @pytest.mark.parametrize("change", ["weights", "variant", "size"])
@@ -216,5 +287,12 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
         replay(path, bundle, io.BytesIO(), start_s=7)
     with pytest.raises(UsageError, match="is empty"):
         replay(path, bundle, io.BytesIO(), start_s=2, end_s=1)
+    for name in ("start_s", "end_s", "fps"):
+        for value in (math.nan, math.inf, -math.inf):
+            with pytest.raises(UsageError, match="allowed"):
+                replay(path, bundle, io.BytesIO(), **{name: value})  # type: ignore[arg-type]
+    for fps in (0, -5, 0.001, 1001):
+        with pytest.raises(UsageError, match=r"allowed: 0.01 to 1000"):
+            replay(path, bundle, io.BytesIO(), fps=fps)
     with pytest.raises(UsageError, match="--io float"):
         replay(path, bundle_of(replace(manifest, io="float")), io.BytesIO())

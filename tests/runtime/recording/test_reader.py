@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 from recordings import FSQ, PER_LATENT, SECOND, WALL, record, values_of
@@ -120,6 +121,103 @@ def test_a_damaged_chunk_costs_itself_alone(whole: Path, tmp_path: Path) -> None
             assert [key(entry) for entry in recording.entries()] == expected
             assert recording.damage
             assert recording.damage[0].offset == place.offset
+
+
+def indexes_behind(data: bytes | bytearray, place: ChunkPlace) -> list[int]:
+    """Where the message indexes of a chunk lie."""
+    found, offset = [], place.offset + place.length
+    while data[offset] == Opcode.MESSAGE_INDEX:
+        found.append(offset)
+        offset += 9 + struct.unpack_from("<Q", data, offset + 1)[0]
+    return found
+
+
+def chunks_of(path: Path, data: bytes | bytearray) -> list[ChunkPlace]:
+    """The chunks that are found without the file's index."""
+    path.write_bytes(data)
+    scan = Scan(path)
+    try:
+        return [item for item in scan.walk() if isinstance(item, ChunkPlace)]
+    finally:
+        scan.close()
+
+
+def test_a_wrong_length_between_chunks_costs_no_chunk(tmp_path: Path) -> None:
+    """Every bit of the lengths of message indexes, which no checksum covers."""
+    path = record(tmp_path / "a.mcap", 300)
+    data = bytearray(path.read_bytes())
+    chunks = chunks_of(path, data)
+    assert len(chunks) == 61
+    for offset in indexes_behind(data, chunks[10]) + indexes_behind(data, chunks[60]):
+        for bit in range(40):
+            data[offset + 1 + bit // 8] ^= 1 << bit % 8
+            assert chunks_of(path, data) == chunks
+            data[offset + 1 + bit // 8] ^= 1 << bit % 8
+
+
+@pytest.mark.parametrize(("opcode", "length"), [(Opcode.DATA_END, 4), (Opcode.FOOTER, 20)])
+def test_an_end_that_chunks_follow_is_none(
+    whole: Path, tmp_path: Path, opcode: Opcode, length: int
+) -> None:
+    data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
+    chunks = chunks_of(path, data)
+    offset = indexes_behind(data, chunks[2])[-1]
+    struct.pack_into("<BQ", data, offset, opcode, length)
+    assert chunks_of(path, data) == chunks
+    with Recording.open(path, use_index=False) as recording:
+        assert recording.damage and len(list(recording.entries())) == 64
+
+
+def test_times_of_chunks_are_those_of_their_messages(whole: Path, tmp_path: Path) -> None:
+    """What a chunk says of them is outside of its checksum."""
+    data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
+    chunks = chunks_of(path, data)
+    for chunk in chunks:
+        data[chunk.offset + 9 + 7] ^= 1
+        data[chunk.offset + 9 + 15] ^= 1
+    assert chunks_of(path, data) == chunks
+    with Recording.open(path, use_index=False) as recording:
+        assert (recording.start_ns, recording.end_ns) == (WALL, WALL + 3 * SECOND)
+
+
+def patched(data: bytearray, place: ChunkPlace, at: int, value: bytes) -> None:
+    """Write `value` into the records of a chunk, and make its checksum right again."""
+    begin, end = place.offset + 9 + 40, place.offset + place.length
+    data[begin + at : begin + at + len(value)] = value
+    struct.pack_into("<I", data, place.offset + 9 + 24, zlib.crc32(data[begin:end]))
+
+
+def test_a_record_that_is_cut_off_in_a_sound_chunk_is_damage(whole: Path, tmp_path: Path) -> None:
+    data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
+    place = chunks_of(path, data)[2]
+    size = 9 + 22 + 68 - 4 + FSQ.latent_bytes  # of a latent's record
+    patched(data, place, 3 * size + 1, b"\xff")
+    expected = [entry for entry in read(whole) if not 10 <= entry[3] < 15]
+    path.write_bytes(data)
+    for use_index in (True, False):
+        with Recording.open(path, use_index=use_index) as recording:
+            found = [key(entry) for entry in recording.entries()]
+            assert [d.offset for d in recording.damage] == [place.offset]
+        assert len(found) == len(expected) + 3 and set(expected) < set(found)
+
+
+def test_a_message_that_makes_no_sense_is_counted_and_left_out(whole: Path, tmp_path: Path) -> None:
+    data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
+    patched(data, chunks_of(path, data)[2], 9 + 22 + 4, struct.pack("<Q", 99))  # latent 10 is 99
+    path.write_bytes(data)
+    with Recording.open(path) as recording:
+        for _ in range(2):
+            found = [key(entry) for entry in recording.entries()]
+            assert recording.unreadable == 1 and not recording.damage
+    assert found == [entry for entry in read(whole) if entry != (0, "latent", 0, 10)]
+
+
+def test_a_chunk_that_is_there_twice_is_read_once(whole: Path, tmp_path: Path) -> None:
+    data, path = whole.read_bytes(), tmp_path / "a.mcap"
+    places = chunks_of(path, data)
+    first = data[places[0].offset : places[0].offset + places[0].length]
+    path.write_bytes(data[: places[3].offset] + first + data[places[3].offset :])
+    assert read(path) == read(whole)
 
 
 def test_a_file_without_its_head_is_read(whole: Path, tmp_path: Path) -> None:
@@ -312,5 +410,6 @@ def test_reading_an_hour_holds_a_chunk_at_a_time(tmp_path: Path) -> None:
 def test_time_is_that_of_the_recording(whole: Path) -> None:
     with Recording.open(whole) as recording:
         assert recording.end_ns - recording.start_ns == 3 * SECOND
-        assert recording.stream_start(1, recording.end_ns) == WALL
+        begin = recording.stream_start(1, recording.end_ns)
+        assert begin is not None and (begin.log_time_ns, begin.source) == (WALL, 1)
         assert recording.stream_start(1, WALL - 1) is None

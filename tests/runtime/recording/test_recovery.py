@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import PER_LATENT, SECOND, record
+from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
-from vidtok_edge.errors import OutputExists, RecordingError
+from vidtok_edge.errors import OutputExists, RecordingBusy, RecordingError, UsageError
+from vidtok_edge.runtime.recording import RecordingWriter
+from vidtok_edge.runtime.recording.mcap_file import ChannelKind, McapFile
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.reader import Recording
 from vidtok_edge.runtime.recording.recovery import Recovered, recover
@@ -91,6 +96,80 @@ def test_a_lost_tail_is_counted_when_the_end_is_there(whole: Path) -> None:
     assert [(s.lost_latents, s.ended) for s in found.sources] == [(10, True)] * 2
 
 
+def test_latents_lost_before_a_stream_without_any_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        writer.start(0, "start", 0, WALL)
+        for i in range(10):
+            write(writer, 0, latents(0, i))
+            if i % 5 == 4:
+                writer.flush()
+        writer.start(0, "restart", SECOND, WALL + SECOND)
+        writer.end(0, "ended", 2 * SECOND, WALL + 2 * SECOND)
+    data = bytearray(path.read_bytes())
+    data[chunk_of(path, 1)[0] + 100] ^= 1
+    found, _ = recovered(path, bytes(data))
+    (source,) = found.sources
+    assert not found and source.ended and source.lost_latents == 5
+    (gap,) = source.gaps
+    assert (gap.after_s, gap.seconds, gap.latents) == (0.4, 0.6, 5)
+
+
+@pytest.mark.parametrize("again", [1, 3, 6])
+def test_a_chunk_that_is_there_twice_is_copied_once(whole: Path, again: int) -> None:
+    content = whole.read_bytes()
+    (begin, end), at = chunk_of(whole, 0), chunk_of(whole, again)[0]
+    found, output = recovered(whole, content[:at] + content[begin:end] + content[at:])
+    assert found and kept(output, 0) == kept(output, 1) == list(range(30))
+
+
+def test_chunks_in_another_order_are_all_copied(whole: Path) -> None:
+    content = whole.read_bytes()
+    places = [chunk_of(whole, number)[0] for number in (1, 2, 3)]
+    parts = [content[a:b] for a, b in pairwise([0, *places, len(content)])]
+    found, output = recovered(whole, parts[0] + parts[2] + parts[1] + parts[3])
+    assert found and sorted(kept(output, 0)) == list(range(30))
+    assert "0 known to be lost" in found.lines()[2]
+
+
+def test_a_copy_whose_messages_have_no_numbers_is_copied_whole(whole: Path, tmp_path: Path) -> None:
+    """MCAP asks tools that number nothing to write 0."""
+    copy, output = tmp_path / "copy.mcap", tmp_path / "out.mcap"
+    with copy.open("wb") as file, Recording.open(whole) as recording:
+        mcap = McapFile(file, list(recording.sources.values()))
+        for message, entry in recording.messages():
+            kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
+            mcap.add(entry.source, kind, message.data, log_time_ns=message.log_time,
+                     wall_time_ns=message.publish_time, sequence=0)  # fmt: skip
+        mcap.finish()
+    for path, result in ((copy, output), (output, tmp_path / "again.mcap")):
+        assert recover(path, result)
+        assert kept(result, 0) == kept(result, 1) == list(range(30))
+
+
+def test_a_malformed_record_in_a_sound_chunk_costs_the_rest_of_it(whole: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    begin, end = chunk_of(whole, 2)
+    size = 9 + 22 + 64 + FSQ.latent_bytes  # of a latent's record
+    data[begin + 9 + 40 + 4 * size + 8] = 1  # a length of petabytes
+    struct.pack_into("<I", data, begin + 9 + 24, zlib.crc32(data[begin + 9 + 40 : end]))
+    found, output = recovered(whole, bytes(data))
+    assert kept(output, 0) == [*range(12), *range(15, 30)]
+    assert not found and found.damaged_bytes == end - begin
+    assert [source.lost_latents for source in found.sources] == [3, 3]
+
+
+def test_a_source_without_an_entry_is_ended_too(tmp_path: Path) -> None:
+    path, once, twice = (tmp_path / f"{name}.mcap" for name in "abc")
+    with RecordingWriter(path, FSQ, ["a", "b", "c"], flush_interval_s=1000) as writer:
+        writer.start(1, "start", 0, WALL)
+        write(writer, 1, latents(1, 0, count=3))
+    found = recover(path, once)
+    assert not found and [source.ended for source in found.sources] == [False] * 3
+    assert recover(once, twice)
+    assert kept(twice, 0) == [] and kept(twice, 1) == [0, 1, 2]
+
+
 def test_lost_facts_of_one_source_are_those_of_the_others(whole: Path) -> None:
     data = bytearray(whole.read_bytes())
     at = -1
@@ -111,9 +190,32 @@ def test_nothing_readable_writes_nothing(whole: Path, tmp_path: Path) -> None:
         assert not output.exists() and not list(tmp_path.glob(".*"))
 
 
-def test_an_output_that_is_there_is_kept(whole: Path) -> None:
+def test_an_output_that_is_there_is_kept(whole: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mcap"
+    other.write_bytes(b"mine")
     with pytest.raises(OutputExists):
-        recover(whole, whole)
+        recover(whole, other)
+    assert other.read_bytes() == b"mine"
+
+
+def test_the_recording_itself_is_never_the_output(whole: Path, tmp_path: Path) -> None:
+    content, link = whole.read_bytes(), tmp_path / "link.mcap"
+    link.symlink_to(whole)
+    for output in (whole, link):
+        with pytest.raises(UsageError, match="is the recording itself"):
+            recover(whole, output, force=True)
+    assert whole.read_bytes() == content
+
+
+def test_what_is_being_recorded_is_no_output(whole: Path, tmp_path: Path) -> None:
+    live = tmp_path / "live.mcap"
+    with RecordingWriter(live, FSQ, ["cam"]) as writer:
+        writer.start(0, "start", 0, WALL)
+        with pytest.raises(RecordingBusy, match="being recorded to"):
+            recover(whole, live, force=True)
+    with Recording.open(live) as recording:
+        assert len(list(recording.entries())) == 1
+    assert recover(whole, live, force=True)
 
 
 @settings(max_examples=100, deadline=None,
