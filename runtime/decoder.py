@@ -125,11 +125,10 @@ class StreamDecoder(Slots[Picture]):
         self._slots[slot].filled = self._capacity
         if end:
             step.inputs["end"][slot, filled] = True
-        try:
-            return self._run(self._full())
-        finally:
-            if end:
-                step.inputs["end"][slot, filled] = False
+        results = self._run(self._full())
+        if end:  # not after a failed call: a closed step has no inputs
+            step.inputs["end"][slot, filled] = False
+        return results
 
     def _collect(self, number: int) -> list[Picture]:
         progress = self._progress[number]
