@@ -102,21 +102,24 @@ class Bundle:
         backend: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
+        to_compare: bool = False,
     ) -> Step:
-        """A bare step, as `encoder` and `decoder` use; arguments as theirs.
+        """A bare step, as `encoder` and `decoder` use; arguments as theirs and `open_step`'s.
 
         An engine may have been built of this bundle's graph or of the same graph in another form.
         """
         if backend == "auto":
-            return open_fastest(lambda name: self.step(kind, name, precision, threads))
+            return open_fastest(lambda name: self.step(kind, name, precision, threads, to_compare))
         if not backend.startswith("tensorrt"):
             graph = self.manifest.graph(kind, precision)
-            return open_step(self.path, graph, backend, threads=threads)
+            return open_step(self.path, graph, backend, threads=threads, to_compare=to_compare)
         missing = []
         for bundle in (self, *self.other_forms()):
             graph = bundle.manifest.graph(kind, precision, "tensorrt")
             try:
-                return open_step(bundle.path, graph, backend, threads=threads)
+                return open_step(
+                    bundle.path, graph, backend, threads=threads, to_compare=to_compare
+                )
             except EngineMissing as error:
                 missing.append(error)
         raise missing[0]

@@ -52,14 +52,20 @@ class OnnxRuntimeStep:
     """
 
     def __init__(
-        self, graph: GraphSpec, path: Path, backend: str, threads: int | None = None
+        self,
+        graph: GraphSpec,
+        path: Path,
+        backend: str,
+        threads: int | None = None,
+        to_compare: bool = False,
     ) -> None:
         self.graph = graph
         self._session, self.info = _open_session(path, backend, threads)
         _check_interface(graph, self._session)
         self.times = StepTimes(0, 0, 0)
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
-        self.outputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_outputs)
+        outputs = graph.host_outputs if to_compare else graph.stream_outputs
+        self.outputs: Mapping[str, NDArray[Any]] = _buffers(outputs)
         device = "cpu" if self.info.active == "cpu" else "cuda"
         self._given = _values_from(self.inputs, device)
         # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed

@@ -63,6 +63,7 @@ class FakeApi:
     Attributes:
         failing: calls that fail from now on, and how; `launch` is a fault inside a running graph.
         calls: how often each was called.
+        copies: which way and how many bytes, of each.
         live: buffers, streams, events and graphs that were made and not yet freed.
     """
 
@@ -73,6 +74,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.failing: dict[str, Error] = {}
         self.calls: Counter[str] = Counter()
+        self.copies: list[tuple[str, int]] = []
         self.memory: dict[int, Any] = {}
         self.streams: dict[int, Stream] = {}
         self.live: Counter[str] = Counter()
@@ -138,6 +140,7 @@ class FakeApi:
     def cudaMemcpyAsync(
         self, target: int, source: int, size: int, kind: int, stream: Stream
     ) -> None:
+        self.copies.append(({1: "up", 2: "down"}[kind], size))
         stream.put(lambda: cast(None, ctypes.memmove(target, source, size)))
 
     def cudaEventCreate(self) -> dict[str, float]:
@@ -274,8 +277,13 @@ class _Context:
 
 
 def fake_engine(
-    graph: GraphSpec, file: Path, api: FakeApi, library: FakeTensorRT | None = None
+    graph: GraphSpec,
+    file: Path,
+    api: FakeApi,
+    library: FakeTensorRT | None = None,
+    to_compare: bool = False,
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
-    return EngineStep(graph, str(file).encode(), cast(TensorRT, library), Cuda(api), HERE)
+    content = str(file).encode()
+    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare)

@@ -38,13 +38,16 @@ _DTYPES = {
 }
 
 
-def open_engine(folder: Path, graph: GraphSpec, target: Target) -> EngineStep:
+def open_engine(
+    folder: Path, graph: GraphSpec, target: Target, to_compare: bool = False
+) -> EngineStep:
     """The engine of `graph` for this machine, ready to run.
 
     Args:
         folder: the bundle's.
         graph: one of its graphs for TensorRT.
         target: the TensorRT that shall run it.
+        to_compare: see `open_step`.
 
     Raises:
         MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing.
@@ -61,7 +64,7 @@ def open_engine(folder: Path, graph: GraphSpec, target: Target) -> EngineStep:
     library = load_tensorrt(target)
     here = _here(target, library, gpu)
     content = check_engine(folder, graph, target, here).path.read_bytes()
-    return EngineStep(graph, content, library, load_cuda(), here)
+    return EngineStep(graph, content, library, load_cuda(), here, to_compare)
 
 
 def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
@@ -78,13 +81,19 @@ class EngineStep:
     """
 
     def __init__(
-        self, graph: GraphSpec, content: bytes, library: TensorRT, cuda: Cuda, here: EngineHost
+        self,
+        graph: GraphSpec,
+        content: bytes,
+        library: TensorRT,
+        cuda: Cuda,
+        here: EngineHost,
+        to_compare: bool = False,
     ) -> None:
         """`content`: the engine, whose sidecar was checked; `here`: what it runs on."""
         self.graph = graph
         self.info = BackendInfo(here.target, here.target, here.product.lower(), "")
         self.times = StepTimes(0, 0, 0)
-        self._cuda, self._plan, self._turn = cuda, BufferPlan.of(graph), 0
+        self._cuda, self._plan, self._turn = cuda, BufferPlan.of(graph, to_compare), 0
         self._graphs: list[Graph | None] = [None, None]
         with ExitStack() as stack:  # undone here if anything below fails, else by close()
             with collected_log(library) as (logger, self._messages):

@@ -13,6 +13,7 @@ SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple)
 
 def plan_of(shapes: list[tuple[int, ...]]) -> BufferPlan:
     frames, tokens = TensorSpec("frames", "uint8", (1, 4)), TensorSpec("tokens", "int32", (1, 2))
+    latent = TensorSpec("latent", "float32", (1, 3))
     caches = tuple(
         (
             TensorSpec(f"cache_{i:03}", "float16", shape),
@@ -20,7 +21,7 @@ def plan_of(shapes: list[tuple[int, ...]]) -> BufferPlan:
         )
         for i, shape in enumerate(shapes)
     )
-    return BufferPlan((frames,), (tokens,), caches)
+    return BufferPlan((frames,), (tokens,), (latent,), caches)
 
 
 @given(SHAPES)
@@ -40,7 +41,8 @@ def test_no_two_tensors_of_a_call_share_memory(shapes: list[tuple[int, ...]]) ->
     assert len(sizes) == len(plan.device)
     for turn in (0, 1):
         bound = plan.bindings(turn)
-        assert len(set(bound.values())) == len(bound) == 2 + 2 * len(shapes)
-        specs = [*plan.uploads, *plan.downloads, *(spec for pair in plan.caches for spec in pair)]
+        assert len(set(bound.values())) == len(bound) == 3 + 2 * len(shapes)
+        caches = [spec for pair in plan.caches for spec in pair]
+        specs = [*plan.uploads, *plan.downloads, *plan.unread, *caches]
         assert all(sizes[bound[spec.name]] == spec.nbytes for spec in specs)
-    assert plan.device_bytes == 4 + 8 + 2 * sum(old.nbytes for old, _ in plan.caches)
+    assert plan.device_bytes == 4 + 8 + 12 + 2 * sum(old.nbytes for old, _ in plan.caches)
