@@ -29,6 +29,7 @@ __all__ = [
     "check_caches",
     "open_fastest",
     "open_step",
+    "step_closed",
 ]
 
 BACKENDS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
@@ -194,3 +195,8 @@ def check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
             raise StreamError(
                 f"The cache {spec} was given {got}. Give back what caches() returned."
             )
+
+
+def step_closed() -> StreamError:
+    """What every call of a closed step raises."""
+    return StreamError("This step is closed. Get a new one from the bundle.")

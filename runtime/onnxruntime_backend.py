@@ -17,7 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
-from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep"]
@@ -76,6 +76,7 @@ class OnnxRuntimeStep:
         self._turn = 0
 
     def run(self) -> None:
+        self._require_open()
         begin = start = time.perf_counter_ns()
         if self._given_are_copies:
             for name, value in self._given.items():
@@ -86,9 +87,11 @@ class OnnxRuntimeStep:
         self._turn = 1 - self._turn
 
     def caches(self) -> dict[str, NDArray[Any]]:
+        self._require_open()
         return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        self._require_open()
         check_caches(self.graph, values)
         for name, value in self._state[self._turn].items():
             value.update_inplace(np.ascontiguousarray(values[name]))
@@ -104,6 +107,10 @@ class OnnxRuntimeStep:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        if self._session is None:
+            raise step_closed()
 
     def _bind(self, read: int, write: int) -> Any:
         binding = self._session.io_binding()

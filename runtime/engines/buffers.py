@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
-__all__ = ["BufferPlan", "DeviceBuffer"]
+__all__ = ["SCRATCH", "BufferPlan", "DeviceBuffer"]
+
+SCRATCH = "scratch memory"
+"""Name of a buffer that belongs to no tensor; there is none where an engine needs none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,15 @@ class BufferPlan:
     unread: tuple[TensorSpec, ...]
     """Outputs that an engine must write somewhere, and that stay on the device."""
     caches: tuple[tuple[TensorSpec, TensorSpec], ...]
+    scratch_bytes: int
+    """What an engine works in during a call, even or odd: one buffer for both."""
 
     @classmethod
-    def of(cls, graph: GraphSpec, to_compare: bool = False) -> BufferPlan:
+    def of(cls, graph: GraphSpec, scratch_bytes: int, to_compare: bool = False) -> BufferPlan:
         """The plan for streams; `to_compare` as in `open_step`."""
         downloads = graph.host_outputs if to_compare else graph.stream_outputs
         unread = tuple(spec for spec in graph.host_outputs if spec not in downloads)
-        return cls(graph.host_inputs, downloads, unread, graph.caches)
+        return cls(graph.host_inputs, downloads, unread, graph.caches, scratch_bytes)
 
     @property
     def _single(self) -> tuple[TensorSpec, ...]:
@@ -54,7 +59,8 @@ class BufferPlan:
         twice = [
             DeviceBuffer(_half(old, half), old.nbytes) for old, _ in self.caches for half in (0, 1)
         ]
-        return (*once, *twice)
+        scratch = DeviceBuffer(SCRATCH, self.scratch_bytes)
+        return (*once, *twice, *([scratch] if scratch.size else []))
 
     @property
     def device_bytes(self) -> int:

@@ -367,7 +367,7 @@ def test_tensorrt_rtx_is_told_what_the_sidecar_says(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = load_tensorrt("tensorrt-rtx")
-    told = []
+    told: list[Any] = []
 
     def config(*arguments: Any) -> Any:
         told.append(make(*arguments))
@@ -377,5 +377,5 @@ def test_tensorrt_rtx_is_told_what_the_sidecar_says(
     monkeypatch.setattr(engine_build, "_config", config)
     build(bundle, "fp16")
     for one in told:
-        assert one.get_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)  # type: ignore[attr-defined]
+        assert one.get_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
         assert not one.get_flag(library.BuilderFlag.TF32)

@@ -58,7 +58,7 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_inputs_on_a_device_are_renewed_for_each_call(tiny: Path) -> None:
     """A binding copies a host array when it is bound: here the copies are told apart on the CPU."""
-    with step_of(tiny) as step:
+    with step_of(tiny, "cpu") as step:
         assert isinstance(step, OnnxRuntimeStep)
         copies = {
             name: ort.OrtValue.ortvalue_from_numpy(array.copy())

@@ -127,3 +127,12 @@ def test_where_the_time_of_a_call_went(step: Step) -> None:
     assert step.times.compute_ns > 0
     assert (step.times.upload_ns > 0) is (step.info.active != "cpu")
     assert (step.times.download_ns > 0) is step.info.active.startswith("tensorrt")
+
+
+def test_a_closed_step_says_so(step: Step) -> None:
+    kept = step.caches()
+    step.close()
+    for use in (step.run, step.caches, lambda: step.set_caches(kept)):
+        with pytest.raises(StreamError, match=r"step is closed\. Get a new one from the bundle"):
+            use()
+    step.close()
