@@ -98,7 +98,10 @@ class StreamDecoder(Slots[Picture]):
         return results
 
     def finish(self, slot: int = 0) -> list[Picture]:
-        """End a stream: the frames still inside. The slot's next latents begin a new stream."""
+        """End a stream: the frames still inside. The slot's next latents begin a new stream.
+
+        Frames of other slots may be ready too, if they waited for this one only.
+        """
         state = self._slot(slot)
         results = self._make_room(slot)
         if state.filled and not self.framing.causal:
@@ -110,7 +113,7 @@ class StreamDecoder(Slots[Picture]):
         if state.filled or held_back:
             results += self._flush(slot, state.filled, held_back)
         self.reset(slot)
-        return results
+        return results + self._run_complete()
 
     def reset(self, slot: int = 0) -> None:
         """Forget a stream: what is still inside is dropped, the next latents begin a new one."""

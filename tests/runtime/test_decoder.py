@@ -181,6 +181,14 @@ def test_a_step_that_fails_in_the_last_call_says_why() -> None:
         decoder.push_values(tokens(3))
 
 
+def test_a_stream_that_ends_frees_the_others() -> None:
+    decoder, step = opened(fake_manifest(version="1.0", streams=2, chunk=2))
+    decoder.push_values(tokens(1), slot=1)
+    assert decoder.push_values(tokens(1, 2), slot=0) == []
+    decoder.reset(1)
+    assert {p.slot for p in decoder.finish(1)} == {0} and step.runs == [[0]]
+
+
 def test_a_part_of_a_window_is_refused() -> None:
     decoder, _ = opened(fake_manifest(causal=False, version="1.0", chunk=4))
     decoder.push_values(tokens(1, 2, 3))
