@@ -95,9 +95,9 @@ def write_embedded(folder: Path) -> Bundle:
 
 
 def open_kind(bundle: Bundle, kind: Kind) -> Step:
-    """The step inside `Bundle.encoder("cpu")` or `Bundle.decoder("cpu")`."""
+    """The step inside `Bundle.encoder("cpu")` or `Bundle.decoder("cpu")`, and its latents."""
     graph = bundle.manifest.graph(kind)
-    return open_step(bundle.path, graph, "cpu")
+    return open_step(bundle.path, graph, "cpu", to_compare=True)
 
 
 def step_input(model: VidTok, kind: Kind, size: int) -> StepInput:

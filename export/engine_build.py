@@ -27,6 +27,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.engines.api import IBuilderConfig, IHostMemory, TensorRT
 from vidtok_edge.runtime.engines.library import collected_log, load_tensorrt
 from vidtok_edge.runtime.engines.sidecar import (
+    FLAGS,
     SIDECAR_SCHEMA,
     EngineFile,
     EngineHost,
@@ -240,7 +241,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         int8_layers_sha256=layers_sha256(graph.int8_layers),
         workspace_mb=options.workspace_mb,
         optimization=options.optimization,
-        flags=("STRONGLY_TYPED", "no TF32"),
+        flags=FLAGS[host.target],
         build_seconds=round(seconds, 3),
         engine_sha256=hashlib.sha256(content).hexdigest(),
         engine_bytes=content.nbytes,
@@ -257,6 +258,8 @@ def _config(plan: EnginePlan, engine: PlannedEngine, parsed: ParsedNetwork) -> I
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # the inspector needs it
     # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
     config.clear_flag(library.BuilderFlag.TF32)
+    if hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # TensorRT-RTX only
+        config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if options.workspace_mb is not None:
         pool = library.MemoryPoolType.WORKSPACE
         config.set_memory_pool_limit(pool, options.workspace_mb << 20)

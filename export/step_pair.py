@@ -32,7 +32,7 @@ def open_pair(
     precision: Precision = "fp32",
     placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
 ) -> Iterator[StepPair]:
-    """Load two graphs of `bundle`; closed when the block ends.
+    """Load two graphs of `bundle`, to compare what they give; closed when the block ends.
 
     `auto` is ONNX Runtime here: engines are verified when they are asked for.
     """
@@ -40,11 +40,11 @@ def open_pair(
         steps = []
         for kind in KINDS:
             if backend.startswith("tensorrt"):
-                step = bundle.step(kind, backend, precision)
+                step = bundle.step(kind, backend, precision, to_compare=True)
             else:
                 graph = bundle.manifest.graph(kind, precision, placement)
                 name = "onnxruntime" if backend == "auto" else backend
-                step = open_step(bundle.path, graph, name)
+                step = open_step(bundle.path, graph, name, to_compare=True)
             steps.append(stack.enter_context(step))
         yield StepPair(*steps)
 

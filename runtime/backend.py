@@ -29,6 +29,7 @@ __all__ = [
     "check_caches",
     "open_fastest",
     "open_step",
+    "step_closed",
 ]
 
 BACKENDS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
@@ -87,9 +88,9 @@ class StepTimes:
 class Step(Protocol):
     """A loaded step graph and its state.
 
-    The host writes `inputs` (zeros at first), calls `run`, and reads `outputs`; both are the same
-    arrays for the life of the step. Caches never appear: `run` reads one set, writes the other, and
-    swaps them.
+    The host writes `inputs` (zeros at first), calls `run`, and reads `outputs`: those that streams
+    read. Both are the same arrays for the life of the step. Caches never appear: `run` reads one
+    set, writes the other, and swaps them.
     """
 
     graph: GraphSpec
@@ -117,7 +118,12 @@ class Step(Protocol):
 
 
 def open_step(
-    folder: Path, graph: GraphSpec, backend: str = "onnxruntime", *, threads: int | None = None
+    folder: Path,
+    graph: GraphSpec,
+    backend: str = "onnxruntime",
+    *,
+    threads: int | None = None,
+    to_compare: bool = False,
 ) -> Step:
     """Load `graph` of the bundle in `folder` on `backend`.
 
@@ -126,6 +132,8 @@ def open_step(
         graph: what the manifest says about it.
         backend: one of `BACKENDS`, or `onnxruntime`: CUDA where it has it, else the CPU.
         threads: CPU threads of one call; ONNX Runtime's choice where None.
+        to_compare: also give what is compared with the reference, an encoder's `latent`: 20 bytes
+            beside the 4 of a token, which would cross the bus on every call.
 
     Raises:
         UsageError: no backend of that name, or no such number of threads.
@@ -139,9 +147,11 @@ def open_step(
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
     if backend.startswith("tensorrt"):
+        from vidtok_edge.runtime.engines.sidecar import Target
         from vidtok_edge.runtime.engines.step import open_engine
 
-        return open_engine(folder, graph, "tensorrt" if backend == "tensorrt" else "tensorrt-rtx")
+        target: Target = "tensorrt" if backend == "tensorrt" else "tensorrt-rtx"
+        return open_engine(folder, graph, target, to_compare)
     try:
         from vidtok_edge.runtime.onnxruntime_backend import OnnxRuntimeStep
     except ImportError as error:
@@ -149,7 +159,7 @@ def open_step(
             f"No backend is installed to run {graph.file} ({error}). "
             'Install one with: pip install "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" (CUDA)'
         ) from None
-    return OnnxRuntimeStep(graph, folder / graph.file, backend, threads)
+    return OnnxRuntimeStep(graph, folder / graph.file, backend, threads, to_compare)
 
 
 def open_fastest(opened: Callable[[str], Step]) -> Step:
@@ -185,3 +195,8 @@ def check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
             raise StreamError(
                 f"The cache {spec} was given {got}. Give back what caches() returned."
             )
+
+
+def step_closed() -> StreamError:
+    """What every call of a closed step raises."""
+    return StreamError("This step is closed. Get a new one from the bundle.")

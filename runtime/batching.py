@@ -17,9 +17,10 @@ __all__ = ["Batching"]
 class Batching:
     """Pushes frames into an encoder's slots and decides when its step runs.
 
-    It runs when the chunks of all open slots are complete, or when the oldest complete chunk has
-    waited for `deadline_s`, or when a slot whose chunk is complete gets its next frame. What runs
-    together changes no slot's result. Nothing runs by itself: call `run_due` after `due_in_s`.
+    It runs when the chunks of all open slots are complete, also because the one that was missing
+    has left, or when the oldest complete chunk has waited for `deadline_s`, or when a slot whose
+    chunk is complete gets its next frame. What runs together changes no slot's result. Nothing runs
+    by itself: call `run_due` after `due_in_s`.
 
     Args:
         encoder: with as many slots as there are streams; closed by its owner.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from vidtok_edge.errors import (
 from vidtok_edge.runtime.backend import Step, open_fastest, open_step
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
+from vidtok_edge.runtime.gpu import present_gpu
 from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 
 __all__ = ["FORMS", "MANIFEST", "Bundle", "sha256_of"]
@@ -102,21 +103,30 @@ class Bundle:
         backend: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
+        to_compare: bool = False,
     ) -> Step:
-        """A bare step, as `encoder` and `decoder` use; arguments as theirs.
+        """A bare step, as `encoder` and `decoder` use; arguments as theirs and `open_step`'s.
 
         An engine may have been built of this bundle's graph or of the same graph in another form.
         """
         if backend == "auto":
-            return open_fastest(lambda name: self.step(kind, name, precision, threads))
+            step = open_fastest(lambda name: self.step(kind, name, precision, threads, to_compare))
+            others = self._engine_precisions(kind) if precision is None else ()
+            if others and not step.info.active.startswith("tensorrt"):
+                why = f"there are engines in {', '.join(others)}; ask for that precision"
+                said = [step.info.fell_back] if step.info.fell_back else []
+                step.info = replace(step.info, fell_back="; ".join([*said, why]))
+            return step
         if not backend.startswith("tensorrt"):
             graph = self.manifest.graph(kind, precision)
-            return open_step(self.path, graph, backend, threads=threads)
+            return open_step(self.path, graph, backend, threads=threads, to_compare=to_compare)
         missing = []
         for bundle in (self, *self.other_forms()):
             graph = bundle.manifest.graph(kind, precision, "tensorrt")
             try:
-                return open_step(bundle.path, graph, backend, threads=threads)
+                return open_step(
+                    bundle.path, graph, backend, threads=threads, to_compare=to_compare
+                )
             except EngineMissing as error:
                 missing.append(error)
         raise missing[0]
@@ -137,6 +147,16 @@ class Bundle:
                 )
             forms.append(form)
         return forms
+
+    def _engine_precisions(self, kind: Literal["encoder", "decoder"]) -> tuple[str, ...]:
+        """Those in which engines for this GPU lie here, fitting or not, but for the first one's."""
+        gpu = present_gpu()
+        if gpu is None:
+            return ()
+        files = f"engines/{kind}.*.{gpu.architecture}.engine"  # as `engines.sidecar.engine_file`
+        found = [*self.path.glob(files), *self.path.glob(f"{FORMS}/*/{files}")]
+        precisions = {path.name.split(".")[1] for path in found}
+        return tuple(sorted(precisions - {self.manifest.graph(kind).precision}))
 
     @property
     def _identity(self) -> tuple[object, ...]:

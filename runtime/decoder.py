@@ -98,7 +98,10 @@ class StreamDecoder(Slots[Picture]):
         return results
 
     def finish(self, slot: int = 0) -> list[Picture]:
-        """End a stream: the frames still inside. The slot's next latents begin a new stream."""
+        """End a stream: the frames still inside. The slot's next latents begin a new stream.
+
+        Frames of other slots may be ready too, if they waited for this one only.
+        """
         state = self._slot(slot)
         results = self._make_room(slot)
         if state.filled and not self.framing.causal:
@@ -110,7 +113,7 @@ class StreamDecoder(Slots[Picture]):
         if state.filled or held_back:
             results += self._flush(slot, state.filled, held_back)
         self.reset(slot)
-        return results
+        return results + self._run_complete()
 
     def reset(self, slot: int = 0) -> None:
         """Forget a stream: what is still inside is dropped, the next latents begin a new one."""
@@ -125,11 +128,10 @@ class StreamDecoder(Slots[Picture]):
         self._slots[slot].filled = self._capacity
         if end:
             step.inputs["end"][slot, filled] = True
-        try:
-            return self._run(self._full())
-        finally:
-            if end:
-                step.inputs["end"][slot, filled] = False
+        results = self._run(self._full())
+        if end:  # not after a failed call: a closed step has no inputs
+            step.inputs["end"][slot, filled] = False
+        return results
 
     def _collect(self, number: int) -> list[Picture]:
         progress = self._progress[number]

@@ -113,7 +113,7 @@ class StreamEncoder(Slots[Latents]):
         """End a stream: what is left of it, its last frame repeated up to a whole chunk.
 
         `frames_real` of the last latents leaves the repetitions out. The slot's next frame begins a
-        new stream.
+        new stream. Latents of other slots may be ready too, if they waited for this one only.
         """
         state = self._slot(slot)
         results: list[Latents] = []
@@ -122,7 +122,7 @@ class StreamEncoder(Slots[Latents]):
             state.filled = self._capacity
             results = self._run(self._full())
         self.reset(slot)
-        return results
+        return results + self._run_complete()
 
     def reset(self, slot: int = 0) -> None:
         """Forget a stream: frames not yet encoded are dropped, the next one begins a new stream."""

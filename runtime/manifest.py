@@ -108,8 +108,13 @@ class GraphSpec:
 
     @property
     def host_outputs(self) -> tuple[TensorSpec, ...]:
-        """The outputs that the host reads: everything but the caches."""
+        """The outputs that the host can read: everything but the caches."""
         return tuple(spec for spec in self.outputs if not spec.name.startswith(NEW_CACHE_PREFIX))
+
+    @property
+    def stream_outputs(self) -> tuple[TensorSpec, ...]:
+        """Those that streams read: not `latent`, which is there to compare with the reference."""
+        return tuple(spec for spec in self.host_outputs if spec.name != "latent")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
-from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep"]
@@ -33,6 +34,8 @@ INSTALL = {
 FASTEST = ("cuda", "cpu")
 
 _HOST = ort.OrtMemType.DEFAULT
+_HOST_MEMORIES = ("Cpu", "CudaPinned")
+"""Names of memory that the CPU reads, as ONNX Runtime's allocator.h gives them."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -52,37 +55,49 @@ class OnnxRuntimeStep:
     """
 
     def __init__(
-        self, graph: GraphSpec, path: Path, backend: str, threads: int | None = None
+        self,
+        graph: GraphSpec,
+        path: Path,
+        backend: str,
+        threads: int | None = None,
+        to_compare: bool = False,
     ) -> None:
         self.graph = graph
         self._session, self.info = _open_session(path, backend, threads)
         _check_interface(graph, self._session)
         self.times = StepTimes(0, 0, 0)
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
-        self.outputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_outputs)
-        device = "cpu" if self.info.active == "cpu" else "cuda"
-        self._given = _values_from(self.inputs, device)
+        outputs = graph.host_outputs if to_compare else graph.stream_outputs
+        self.outputs: Mapping[str, NDArray[Any]] = _buffers(outputs)
+        places = _places(self._session, self.info.active)
+        self._given = _values_from(self.inputs, places)
         # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed
         # for each call: an IO binding copies a host array when it is bound, not when it runs.
-        self._given_are_copies = device != "cpu"
-        self._state = [_device_buffers(graph, device) for _ in range(2)]
+        self._copied = [name for name in self.inputs if places[name] != "cpu"]
+        self._state = [_cache_buffers(graph, places) for _ in range(2)]
+        if apart := [old.name for old, _ in graph.caches if places[old.name] != self.info.active]:
+            why = f"{len(apart)} of {len(graph.caches)} caches are read on the CPU"
+            self.info = replace(self.info, fell_back=f"{self.info.active}: {why}")
         self._bindings = [self._bind(0, 1), self._bind(1, 0)]
         self._turn = 0
 
     def run(self) -> None:
+        self._require_open()
         begin = start = time.perf_counter_ns()
-        if self._given_are_copies:
-            for name, value in self._given.items():
-                value.update_inplace(self.inputs[name])
+        if self._copied:
+            for name in self._copied:
+                self._given[name].update_inplace(self.inputs[name])
             start = time.perf_counter_ns()
         self._session.run_with_iobinding(self._bindings[self._turn])
         self.times = StepTimes(start - begin, time.perf_counter_ns() - start, 0)
         self._turn = 1 - self._turn
 
     def caches(self) -> dict[str, NDArray[Any]]:
+        self._require_open()
         return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        self._require_open()
         check_caches(self.graph, values)
         for name, value in self._state[self._turn].items():
             value.update_inplace(np.ascontiguousarray(values[name]))
@@ -99,11 +114,15 @@ class OnnxRuntimeStep:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _require_open(self) -> None:
+        if self._session is None:
+            raise step_closed()
+
     def _bind(self, read: int, write: int) -> Any:
         binding = self._session.io_binding()
         for name, value in self._given.items():
             binding.bind_ortvalue_input(name, value)
-        for name, value in _values_from(self.outputs, "cpu").items():
+        for name, value in _values_from(self.outputs, dict.fromkeys(self.outputs, "cpu")).items():
             binding.bind_ortvalue_output(name, value)
         for old, new in self.graph.caches:
             binding.bind_ortvalue_input(old.name, self._state[read][old.name])
@@ -115,17 +134,34 @@ def _buffers(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
     return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
 
 
-def _values_from(arrays: Mapping[str, NDArray[Any]], device: str) -> dict[str, Any]:
+def _places(session: Any, device: str) -> dict[str, str]:
+    """Where the session reads each input: on `device`, or on the CPU.
+
+    The CPU runs what CUDA has no operator for, as a Where of INT8 caches. An IO binding copies a
+    value that lies elsewhere once, when it is bound, so what a call writes there is never read.
+    """
+    names = [node.name for node in session.get_inputs()]
+    if device == "cpu" or not hasattr(session, "get_input_memory_infos"):  # before 1.23
+        return dict.fromkeys(names, device)
+    infos = session.get_input_memory_infos()
     return {
-        name: ort.OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in arrays.items()
+        name: "cpu" if info.name in _HOST_MEMORIES else device
+        for name, info in zip(names, infos, strict=True)
     }
 
 
-def _device_buffers(graph: GraphSpec, device: str) -> dict[str, Any]:
+def _values_from(arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(array, places[name], 0)
+        for name, array in arrays.items()
+    }
+
+
+def _cache_buffers(graph: GraphSpec, places: Mapping[str, str]) -> dict[str, Any]:
     """Caches; uninitialised, which the `start` selection of every graph allows."""
     return {
         old.name: ort.OrtValue.ortvalue_from_shape_and_type(
-            list(old.shape), np.dtype(old.dtype), device, 0
+            list(old.shape), np.dtype(old.dtype), places[old.name], 0
         )
         for old, _ in graph.caches
     }
@@ -169,7 +205,9 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
         _share_one_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False
-    providers = [provider] if name == "cpu" else [provider, PROVIDERS["cpu"]]
+    # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
+    cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
+    providers = [provider] if name == "cpu" else [cuda, PROVIDERS["cpu"]]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ORT raises bare RuntimeError subclasses of its own

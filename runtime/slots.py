@@ -100,8 +100,12 @@ class Slots(ABC, Generic[Result]):
         slot.open = True
         self._buffer[number, slot.filled] = item
         slot.filled += 1
+        return self._run_complete()
+
+    def _run_complete(self) -> list[Result]:
+        """Run the step if the chunk of every open slot is complete: there is none to wait for."""
         full = self._full()
-        return self._run(full) if len(full) == sum(s.open for s in self._slots) else []
+        return self._run(full) if full and len(full) == sum(s.open for s in self._slots) else []
 
     def _full(self) -> list[int]:
         return [i for i, slot in enumerate(self._slots) if slot.filled == self._capacity]

@@ -42,6 +42,7 @@ class Error(IntEnum):
     SUCCESS = 0
     OUT_OF_MEMORY = 2
     LAUNCH_FAILURE = 719
+    STREAM_CAPTURE_INVALIDATED = 901
 
 
 @dataclass(eq=False)
@@ -49,6 +50,7 @@ class Stream:
     address: int
     waiting: list[Callable[[], None]] = field(default_factory=list)
     recording: list[Callable[[], None]] | None = None
+    recorded: list[Callable[[], None]] | None = None
 
     def __int__(self) -> int:
         return self.address
@@ -63,6 +65,7 @@ class FakeApi:
     Attributes:
         failing: calls that fail from now on, and how; `launch` is a fault inside a running graph.
         calls: how often each was called.
+        copies: which way and how many bytes, of each.
         live: buffers, streams, events and graphs that were made and not yet freed.
     """
 
@@ -73,6 +76,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.failing: dict[str, Error] = {}
         self.calls: Counter[str] = Counter()
+        self.copies: list[tuple[str, int]] = []
         self.memory: dict[int, Any] = {}
         self.streams: dict[int, Stream] = {}
         self.live: Counter[str] = Counter()
@@ -85,6 +89,8 @@ class FakeApi:
 
         def call(*arguments: Any) -> tuple[Any, ...]:
             self.calls[name] += 1
+            if name == "cudaStreamEndCapture":  # it ends also where it fails
+                arguments[0].recorded, arguments[0].recording = arguments[0].recording, None
             if name in self.failing:
                 return self.failing[name], None
             result = found(*arguments)
@@ -138,6 +144,7 @@ class FakeApi:
     def cudaMemcpyAsync(
         self, target: int, source: int, size: int, kind: int, stream: Stream
     ) -> None:
+        self.copies.append(({1: "up", 2: "down"}[kind], size))
         stream.put(lambda: cast(None, ctypes.memmove(target, source, size)))
 
     def cudaEventCreate(self) -> dict[str, float]:
@@ -162,12 +169,12 @@ class FakeApi:
         stream.recording = []
 
     def cudaStreamEndCapture(self, stream: Stream) -> list[Callable[[], None]]:
-        recorded, stream.recording = stream.recording, None
-        assert recorded, "nothing was captured"
+        assert stream.recorded is not None, "no capture had begun"
         self.live["recording"] += 1
-        return recorded
+        return stream.recorded
 
     def cudaGraphInstantiate(self, recorded: list[Any], flags: int) -> list[Any]:
+        assert recorded, "nothing was captured"
         self.live["graph"] += 1
         return list(recorded)
 
@@ -191,11 +198,12 @@ class FakeTensorRT:
     """The module `tensorrt`, for running.
 
     Attributes:
-        failing: `deserialize`, `context`, `address` or `execute`: what fails from now on.
+        failing: what fails from now on: `deserialize`, `context`, `address`, `execute`, `capture`.
     """
 
     __version__ = "10.3.0"
     ILogger = _Logger
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="ours")
 
     def __init__(self, api: FakeApi) -> None:
         self.api, self.failing = api, set[str]()
@@ -206,10 +214,15 @@ class FakeTensorRT:
         return SimpleNamespace(deserialize_cuda_engine=self._deserialize)
 
     def _deserialize(self, content: bytes) -> Any:
-        return None if "deserialize" in self.failing else _Engine(content, self)
+        if "deserialize" in self.failing:
+            self.loggers[-1].log(1, "[runtime.cpp] Out of memory")
+            return None
+        return _Engine(content, self)
 
 
 class _Engine:
+    device_memory_size_v2 = 1024
+
     def __init__(self, content: bytes, library: FakeTensorRT) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -234,7 +247,8 @@ class _Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.nodes[name].shape)
 
-    def create_execution_context(self) -> Any:
+    def create_execution_context(self, strategy: str) -> Any:
+        assert strategy == "ours", "TensorRT would allocate memory of its own"
         return None if "context" in self.library.failing else _Context(self)
 
 
@@ -242,22 +256,32 @@ class _Context:
     def __init__(self, engine: _Engine) -> None:
         self.engine, self.library = engine, engine.library
         self.addresses: dict[str, int] = {}
+        self.scratch, self.captured = 0, False
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= self.engine.device_memory_size_v2
+        self.scratch = address
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        assert not self.captured, "a graph of this context has the old address"
         self.addresses[name] = address
         return "address" not in self.library.failing
 
-    def execute_async_v3(self, stream: int) -> bool:
-        if "execute" in self.library.failing:
+    def execute_async_v3(self, handle: int) -> bool:
+        stream = self.library.api.streams[handle]
+        capturing = stream.recording is not None
+        if "execute" in self.library.failing or (capturing and "capture" in self.library.failing):
             self.library.loggers[-1].log(1, "[executionContext.cpp] CUDA initialization failure")
             return False
+        self.captured |= capturing
         bound = dict(self.addresses)
         assert set(bound) == set(self.engine.nodes), "an address is missing"
         assert len(set(bound.values())) == len(bound), "two tensors share memory"
-        self.library.api.streams[stream].put(lambda: self._compute(bound))
+        stream.put(lambda: self._compute(bound))
         return True
 
     def _compute(self, bound: dict[str, int]) -> None:
+        assert self.scratch in self.library.api.memory, "nowhere to work in"
         given = {name: self._at(name, bound).copy() for name in self.engine.inputs}
         names = [name for name in self.engine.nodes if name not in self.engine.inputs]
         for name, value in zip(names, self.engine.session.run(names, given), strict=True):
@@ -274,8 +298,13 @@ class _Context:
 
 
 def fake_engine(
-    graph: GraphSpec, file: Path, api: FakeApi, library: FakeTensorRT | None = None
+    graph: GraphSpec,
+    file: Path,
+    api: FakeApi,
+    library: FakeTensorRT | None = None,
+    to_compare: bool = False,
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
-    return EngineStep(graph, str(file).encode(), cast(TensorRT, library), Cuda(api), HERE)
+    content = str(file).encode()
+    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare)

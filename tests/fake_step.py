@@ -237,6 +237,7 @@ class FakeStep:
 
     def close(self) -> None:
         self.closed += 1
+        self.inputs, self.outputs = {}, {}  # as an engine's, whose memory goes with the step
 
     def __enter__(self) -> FakeStep:
         return self

@@ -1,7 +1,8 @@
 """A bundle of hand-made graphs that run in microseconds, with state, start and ready.
 
 The cache [B, 1] sums the mean brightness of each call's frames (encoder) or tokens (decoder); the
-result is that sum everywhere. `streams` 2, chunk 1, factors 4 and 8, 16x16 frames.
+result is that sum everywhere, and the encoder's `latent` too. `streams` 2, chunk
+1, factors 4 and 8, 16x16 frames.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = ["tiny_manifest", "write_tiny_bundle"]
 
 B, T, SIZE, GRID = 2, 4, 16, 2
 TOKENS = TensorSpec("tokens", "int32", (B, 1, GRID, GRID))
+LATENT = TensorSpec("latent", "float32", (B, 1, GRID, GRID))
 FRAMES = TensorSpec("frames", "uint8", (B, T, SIZE, SIZE, 3))
 CONTROLS = (TensorSpec("start", "bool", (B, 1)), TensorSpec("ready", "bool", (B, 1)))
 CACHE = TensorSpec("cache_000", "float32", (B, 1))
@@ -38,7 +40,7 @@ def write_tiny_bundle(folder: Path) -> Manifest:
     """Write the bundle into `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind, data, result in (("encoder", FRAMES, TOKENS), ("decoder", TOKENS, FRAMES)):
-        onnx.save(_model(data, result), folder / f"{kind}.fp32.onnx")
+        onnx.save(_model(data, _results(kind, result)), folder / f"{kind}.fp32.onnx")
         (folder / f"{kind}.fp32.onnx.data").write_bytes(b"")
     manifest = tiny_manifest(folder)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -78,12 +80,16 @@ def _spec(folder: Path, kind: Literal["encoder", "decoder"]) -> GraphSpec:
         weights.name,
         sha256_of(weights),
         (data, *CONTROLS, CACHE),
-        (result, NEW_CACHE),
+        (*_results(kind, result), NEW_CACHE),
     )
 
 
-def _model(data: TensorSpec, result: TensorSpec) -> onnx.ModelProto:
-    axes = range(1, len(data.shape))
+def _results(kind: str, result: TensorSpec) -> tuple[TensorSpec, ...]:
+    return (result, LATENT) if kind == "encoder" else (result,)
+
+
+def _model(data: TensorSpec, results: tuple[TensorSpec, ...]) -> onnx.ModelProto:
+    axes, result = range(1, len(data.shape)), results[0]
     nodes = [
         helper.make_node("Cast", [data.name], ["x"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
@@ -93,7 +99,7 @@ def _model(data: TensorSpec, result: TensorSpec) -> onnx.ModelProto:
         helper.make_node("Where", ["ready", "sum", "cache_000"], ["new_cache_000"]),
         helper.make_node("Reshape", ["sum", "spread"], ["wide"]),
         helper.make_node("Expand", ["wide", "shape"], ["full"]),
-        helper.make_node("Cast", ["full"], [result.name], to=_type(result)),
+        *(helper.make_node("Cast", ["full"], [r.name], to=_type(r)) for r in results),
     ]
     constants = {
         "axes": list(axes),
@@ -107,7 +113,7 @@ def _model(data: TensorSpec, result: TensorSpec) -> onnx.ModelProto:
         nodes,
         "tiny",
         _values([data, *CONTROLS, CACHE]),
-        _values([result, NEW_CACHE]),
+        _values([*results, NEW_CACHE]),
         initializers,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)

@@ -7,9 +7,12 @@ driver what there is.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependency
+from vidtok_edge.runtime.engines.sidecar import Target
 
 __all__ = ["Cuda", "Event", "Graph", "Stream", "load_cuda"]
 
@@ -21,8 +24,11 @@ Graph = Any
 _COPIES = {"up": "cudaMemcpyHostToDevice", "down": "cudaMemcpyDeviceToHost"}
 
 
-def load_cuda() -> Cuda:
+def load_cuda(target: Target) -> Cuda:
     """CUDA on the first GPU that it shows; `CUDA_VISIBLE_DEVICES` chooses among several.
+
+    Args:
+        target: whose engines are to run; messages name its extra.
 
     Raises:
         MissingDependency: cuda-bindings is not installed.
@@ -31,7 +37,7 @@ def load_cuda() -> Cuda:
     try:
         api = importlib.import_module("cuda.bindings.runtime")
     except ModuleNotFoundError:
-        raise MissingDependency("cuda-bindings", "tensorrt", "Running engines") from None
+        raise MissingDependency("cuda-bindings", target, "Running engines") from None
     except (ImportError, OSError) as error:
         raise BackendUnavailable(
             f"cuda-bindings is installed but does not load: {error}. Install the one of your CUDA: "
@@ -113,17 +119,22 @@ class Cuda:
         kind = getattr(self._api.cudaMemcpyKind, _COPIES[way])
         self._call("cudaMemcpyAsync", target, source, size, kind, stream)
 
-    def begin_capture(self, stream: Stream) -> None:
-        """From here on `stream` records what is put into it, and does nothing."""
+    def captured(self, stream: Stream, work: Callable[[], None]) -> Graph:
+        """What `work` puts into `stream`, recorded instead of done, and ready to be launched."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
-
-    def end_capture(self, stream: Stream) -> Graph:
-        """What was recorded, ready to be launched."""
+        try:
+            work()
+        except BaseException:
+            with suppress(DeviceError):  # that the capture is invalid now is a consequence
+                self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
+            raise
         recorded = self._call("cudaStreamEndCapture", stream)
-        graph = self._call("cudaGraphInstantiate", recorded, 0)
-        self._call("cudaGraphDestroy", recorded)
-        return graph
+        try:
+            return self._call("cudaGraphInstantiate", recorded, 0)
+        finally:
+            with suppress(DeviceError):
+                self._call("cudaGraphDestroy", recorded)
 
     def launch(self, graph: Graph, stream: Stream) -> None:
         self._call("cudaGraphLaunch", graph, stream)

@@ -17,7 +17,7 @@ from vidtok_edge.runtime.engines.sidecar import TARGETS, EngineHost, Target
 __all__ = ["collected_log", "host_of", "load_tensorrt", "tensorrt_version"]
 
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-_OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 0)}
+_OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 _WARNING = 2  # of ILogger.Severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from vidtok_edge.runtime.plain import from_plain
 
 __all__ = [
     "ENGINES",
+    "FLAGS",
     "SIDECAR_SCHEMA",
     "TARGETS",
     "EngineFile",
@@ -41,6 +42,12 @@ _LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
 
 Target = Literal["tensorrt", "tensorrt-rtx"]
 TARGETS: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx")
+FLAGS: Mapping[Target, tuple[str, ...]] = {
+    "tensorrt": ("STRONGLY_TYPED", "no TF32"),
+    # Without the last one a TensorRT-RTX engine may allocate while it runs, and is not captured.
+    "tensorrt-rtx": ("STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"),
+}
+"""What every engine is built with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,7 @@ def mismatches(sidecar: EngineSidecar, graph: GraphSpec, here: EngineHost) -> tu
             sidecar.int8_layers_sha256[:12],
             layers_sha256(graph.int8_layers)[:12],
         ),
+        ("flags", ", ".join(sidecar.flags), ", ".join(FLAGS[here.target])),
     ]
     if here.target == "tensorrt":
         # A classic engine is tuned for one GPU model and holds host code; a TensorRT-RTX engine

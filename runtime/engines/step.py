@@ -7,8 +7,9 @@ is allocated per call.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import BackendUnavailable, BundleMismatch, DeviceError, StreamError
-from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches
+from vidtok_edge.errors import BackendUnavailable, BundleMismatch, DeviceError
+from vidtok_edge.runtime.backend import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.engines.api import ICudaEngine, IExecutionContext, Runtime, TensorRT
-from vidtok_edge.runtime.engines.buffers import BufferPlan
+from vidtok_edge.runtime.engines.buffers import SCRATCH, BufferPlan
 from vidtok_edge.runtime.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.engines.library import collected_log, host_of, load_tensorrt
 from vidtok_edge.runtime.engines.sidecar import EngineHost, Target, check_engine
 from vidtok_edge.runtime.gpu import Gpu, present_gpu
-from vidtok_edge.runtime.manifest import GraphSpec
+from vidtok_edge.runtime.manifest import GraphSpec, TensorSpec
 
 __all__ = ["EngineStep", "open_engine"]
 
@@ -38,13 +39,16 @@ _DTYPES = {
 }
 
 
-def open_engine(folder: Path, graph: GraphSpec, target: Target) -> EngineStep:
+def open_engine(
+    folder: Path, graph: GraphSpec, target: Target, to_compare: bool = False
+) -> EngineStep:
     """The engine of `graph` for this machine, ready to run.
 
     Args:
         folder: the bundle's.
         graph: one of its graphs for TensorRT.
         target: the TensorRT that shall run it.
+        to_compare: see `open_step`.
 
     Raises:
         MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing.
@@ -61,7 +65,7 @@ def open_engine(folder: Path, graph: GraphSpec, target: Target) -> EngineStep:
     library = load_tensorrt(target)
     here = _here(target, library, gpu)
     content = check_engine(folder, graph, target, here).path.read_bytes()
-    return EngineStep(graph, content, library, load_cuda(), here)
+    return EngineStep(graph, content, library, load_cuda(target), here, to_compare)
 
 
 def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
@@ -72,40 +76,47 @@ def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
 class EngineStep:
     """A running engine, its caches in two sets of device memory used in turn.
 
-    Both directions of a call are captured as CUDA graphs, so that a call is two copies and one
-    launch. Where TensorRT cannot be captured (TensorRT-RTX may compile while it runs) its work is
-    put into the stream anew each time.
+    Even and odd calls have an execution context each, which is bound once, and are captured as a
+    CUDA graph each, so that a call is two copies and one launch. Where TensorRT cannot be captured
+    (TensorRT-RTX may compile while it runs) its work is put into the stream anew each time, and
+    `info` says so.
     """
 
     def __init__(
-        self, graph: GraphSpec, content: bytes, library: TensorRT, cuda: Cuda, here: EngineHost
+        self,
+        graph: GraphSpec,
+        content: bytes,
+        library: TensorRT,
+        cuda: Cuda,
+        here: EngineHost,
+        to_compare: bool = False,
     ) -> None:
         """`content`: the engine, whose sidecar was checked; `here`: what it runs on."""
         self.graph = graph
         self.info = BackendInfo(here.target, here.target, here.product.lower(), "")
         self.times = StepTimes(0, 0, 0)
-        self._cuda, self._plan, self._turn = cuda, BufferPlan.of(graph), 0
-        self._graphs: list[Graph | None] = [None, None]
+        self._cuda, self._turn = cuda, 0
+        self._graphs: list[Graph | None] = []
         with ExitStack() as stack:  # undone here if anything below fails, else by close()
+
+            def made(value: Any, free: Callable[[Any], None]) -> Any:
+                stack.callback(_freed, free, value)
+                return value
+
             with collected_log(library) as (logger, self._messages):
                 self._runtime = library.Runtime(logger)  # must live as long as its engine
-                self._engine = _deserialized(self._runtime, content, here)
+                self._engine = _deserialized(self._runtime, content, here, self._messages)
             _check_interface(graph, self._engine)
-            self._context = self._created_context()
-            self._stream = cuda.stream()
-            stack.callback(cuda.free_stream, self._stream)
-            self._marks = []
-            for _ in range(4):
-                self._marks.append(cuda.event())
-                stack.callback(cuda.free_event, self._marks[-1])
-            self._device: dict[str, int] = {}
-            for buffer in self._plan.device:
-                self._device[buffer.name] = cuda.device_buffer(buffer.size)
-                stack.callback(cuda.free_device_buffer, self._device[buffer.name])
+            self._plan = BufferPlan.of(graph, self._engine.device_memory_size_v2, to_compare)
+            self._stream = made(cuda.stream(), cuda.free_stream)
+            self._marks = [made(cuda.event(), cuda.free_event) for _ in range(4)]
+            self._device: Mapping[str, int] = {
+                buffer.name: made(cuda.device_buffer(buffer.size), cuda.free_device_buffer)
+                for buffer in self._plan.device
+            }
             arrays: dict[str, NDArray[Any]] = {}
             for spec in self._plan.uploads + self._plan.downloads:
-                address = cuda.host_buffer(spec.nbytes)
-                stack.callback(cuda.free_host_buffer, address)
+                address = made(cuda.host_buffer(spec.nbytes), cuda.free_host_buffer)
                 arrays[spec.name] = _array_at(address, spec.shape, spec.dtype)
             self.inputs: Mapping[str, NDArray[Any]] = {
                 spec.name: arrays[spec.name] for spec in self._plan.uploads
@@ -113,10 +124,13 @@ class EngineStep:
             self.outputs: Mapping[str, NDArray[Any]] = {
                 spec.name: arrays[spec.name] for spec in self._plan.downloads
             }
+            self._contexts: list[IExecutionContext] = []
+            stack.callback(self._contexts.clear)  # after the graphs, before the memory
             for turn in (0, 1):
-                self._capture(turn)
-                if (captured := self._graphs[turn]) is not None:
-                    stack.callback(cuda.free_graph, captured)
+                self._contexts.append(self._bound_context(library, turn))
+                if (captured := self._captured(turn)) is not None:
+                    made(captured, cuda.free_graph)
+                self._graphs.append(captured)
             self._resources: ExitStack | None = stack.pop_all()
 
     @property
@@ -126,15 +140,13 @@ class EngineStep:
 
     @property
     def device_bytes(self) -> int:
-        """Device memory of the buffers; TensorRT's weights and scratch memory come on top."""
+        """Device memory of the buffers; the engine's weights come on top."""
         return self._plan.device_bytes
 
     def run(self) -> None:
-        if self._resources is None:
-            raise StreamError("This step is closed. Get a new one from the bundle.")
         cuda, stream = self._cuda, self._stream
         before, uploaded, computed, downloaded = self._marks
-        try:
+        with self._closing_on_error():
             cuda.mark(before, stream)
             for spec in self._plan.uploads:
                 source = self.inputs[spec.name].ctypes.data
@@ -143,8 +155,7 @@ class EngineStep:
             if (captured := self._graphs[self._turn]) is not None:
                 cuda.launch(captured, stream)
             else:
-                self._bind(self._turn)
-                self._enqueue()
+                self._enqueue(self._turn)
             cuda.mark(computed, stream)
             for spec in self._plan.downloads:
                 target = self.outputs[spec.name].ctypes.data
@@ -156,26 +167,25 @@ class EngineStep:
                 cuda.between_ns(uploaded, computed),
                 cuda.between_ns(computed, downloaded),
             )
-        except BaseException:
-            self.close()  # the caches may be half-written: the stream cannot go on
-            raise
         self._turn = 1 - self._turn
 
     def caches(self) -> dict[str, NDArray[Any]]:
         values = {}
-        for (spec, _), address in self._current_caches():
-            value = np.empty(spec.shape, spec.dtype)
-            self._cuda.copy("down", value.ctypes.data, address, spec.nbytes, self._stream)
-            values[spec.name] = value
-        self._cuda.wait(self._stream)
+        with self._closing_on_error():
+            for spec, address in self._current_caches():
+                value = values[spec.name] = np.empty(spec.shape, spec.dtype)
+                self._cuda.copy("down", value.ctypes.data, address, spec.nbytes, self._stream)
+            self._cuda.wait(self._stream)
         return values
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
         check_caches(self.graph, values)
-        kept = [np.ascontiguousarray(values[spec.name]) for spec, _ in self._plan.caches]
-        for ((spec, _), address), value in zip(self._current_caches(), kept, strict=True):
-            self._cuda.copy("up", address, value.ctypes.data, spec.nbytes, self._stream)
-        self._cuda.wait(self._stream)
+        kept = {name: np.ascontiguousarray(value) for name, value in values.items()}
+        with self._closing_on_error():
+            for spec, address in self._current_caches():
+                source = kept[spec.name].ctypes.data
+                self._cuda.copy("up", address, source, spec.nbytes, self._stream)
+            self._cuda.wait(self._stream)
 
     def close(self) -> None:
         if self._resources is None:
@@ -185,9 +195,8 @@ class EngineStep:
         self.inputs, self.outputs = {}, {}
         with suppress(DeviceError):  # after a failed launch every call fails, also these
             self._cuda.wait(self._stream)
-        with suppress(DeviceError):
-            resources.close()
-        del self._context, self._engine, self._runtime
+        resources.close()
+        del self._engine, self._runtime
 
     def __enter__(self) -> EngineStep:
         return self
@@ -195,43 +204,57 @@ class EngineStep:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _current_caches(self) -> Iterator[tuple[Any, int]]:
+    def _current_caches(self) -> Iterator[tuple[TensorSpec, int]]:
         current = self._plan.current(self._turn)
-        for pair in self._plan.caches:
-            yield pair, self._device[current[pair[0].name]]
+        for spec, _ in self._plan.caches:
+            yield spec, self._device[current[spec.name]]
 
-    def _created_context(self) -> IExecutionContext:
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        """Refuse a closed step; after an error the caches may be half-written, so close it."""
+        if self._resources is None:
+            raise step_closed()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _bound_context(self, library: TensorRT, turn: int) -> IExecutionContext:
+        """A context that works in our scratch memory, on the buffers of `turn`."""
         with self._reporting("create_execution_context"):
-            context = self._engine.create_execution_context()
+            strategy = library.ExecutionContextAllocationStrategy.USER_MANAGED
+            context = self._engine.create_execution_context(strategy)
             if context is None:
                 raise DeviceError("There may be too little free memory on the device.")
-            return context
-
-    def _bind(self, turn: int) -> None:
-        context = self._context
+            if self._plan.scratch_bytes:
+                context.set_device_memory(self._device[SCRATCH], self._plan.scratch_bytes)
         with self._reporting("set_tensor_address"):
             for name, buffer in self._plan.bindings(turn).items():
                 if not context.set_tensor_address(name, self._device[buffer]):
                     raise DeviceError(f"For {name}.")
+        return context
 
-    def _enqueue(self) -> None:
+    def _enqueue(self, turn: int) -> None:
         with self._reporting("execute_async_v3"):
-            if not self._context.execute_async_v3(int(self._stream)):
+            if not self._contexts[turn].execute_async_v3(int(self._stream)):
                 raise DeviceError("It returned false.")
 
-    def _capture(self, turn: int) -> None:
+    def _captured(self, turn: int) -> Graph | None:
         """Run once, which settles what TensorRT puts off until then; then record the same work."""
-        self._bind(turn)
-        self._enqueue()
+        self._enqueue(turn)
         self._cuda.wait(self._stream)
-        if not _capturable(self._context, int(self._stream)):
-            return
-        self._cuda.begin_capture(self._stream)
-        try:
-            self._enqueue()
-        finally:
-            captured = self._cuda.end_capture(self._stream)
-        self._graphs[turn] = captured
+        if not _capturable(self._contexts[turn], int(self._stream)):
+            why = "TensorRT says that it cannot be captured"
+        else:
+            try:
+                return self._cuda.captured(self._stream, lambda: self._enqueue(turn))
+            except DeviceError as error:
+                why = str(error)
+            self._enqueue(turn)  # does it run without?
+            self._cuda.wait(self._stream)
+        self.info = replace(self.info, fell_back=f"calls are not CUDA graphs: {why}")
+        return None
 
     @contextmanager
     def _reporting(self, call: str) -> Iterator[None]:
@@ -244,10 +267,20 @@ class EngineStep:
             raise DeviceError(f"TensorRT's {call} failed. {error} {said}".rstrip()) from None
 
 
-def _deserialized(runtime: Runtime, content: bytes, here: EngineHost) -> ICudaEngine:
+def _freed(free: Callable[[Any], None], value: Any) -> None:
+    """Free what was made, if CUDA still does: its error would hide the one that led here."""
+    with suppress(DeviceError):
+        free(value)
+
+
+def _deserialized(
+    runtime: Runtime, content: bytes, here: EngineHost, messages: Sequence[str]
+) -> ICudaEngine:
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
-        raise DeviceError(f"TensorRT's deserialize_cuda_engine failed on {here}. Build it again.")
+        said = "; ".join(messages[-3:]) or "It gives no reason."
+        cure = "Free memory" if "memory" in said.lower() else "Build it again with --rebuild"
+        raise DeviceError(f"TensorRT's deserialize_cuda_engine failed on {here}. {said} {cure}.")
     return engine
 
 

@@ -35,6 +35,7 @@ from vidtok_edge.export.engine_build import (
     build_engines,
     plan_engines,
 )
+from vidtok_edge.export.engine_files import write_sidecar
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
 from vidtok_edge.runtime.engines.library import load_tensorrt
@@ -350,4 +351,31 @@ def test_the_sidecar_is_readable_by_people(bundle: Path) -> None:
     [encoder, _] = build(bundle, "int8")
     facts = json.loads(encoder.path.with_suffix(".json").read_text())
     assert facts["proof"]["shares"][0]["precision"] in ("fp16", "int8")
-    assert facts["flags"] == ["STRONGLY_TYPED", "no TF32"]
+    assert facts["flags"] == ["STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"]
+
+
+def test_an_engine_that_may_allocate_while_it_runs_is_built_again(bundle: Path) -> None:
+    """TensorRT-RTX could not be captured on such engines; they were built once."""
+    [encoder, _] = build(bundle, "fp16")
+    flags = encoder.sidecar.flags[:-1]
+    write_sidecar(encoder.path, replace(encoder.sidecar, flags=flags))
+    request = BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",))
+    assert [bool(engine) for engine in plan_engines(request).engines] == [True, False]
+
+
+def test_tensorrt_rtx_is_told_what_the_sidecar_says(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = load_tensorrt("tensorrt-rtx")
+    told: list[Any] = []
+
+    def config(*arguments: Any) -> Any:
+        told.append(make(*arguments))
+        return told[-1]
+
+    make = engine_build._config
+    monkeypatch.setattr(engine_build, "_config", config)
+    build(bundle, "fp16")
+    for one in told:
+        assert one.get_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
+        assert not one.get_flag(library.BuilderFlag.TF32)

@@ -154,7 +154,7 @@ def test_a_stream_runs_the_form_that_was_kept(
         return TimedStep(0)
 
     monkeypatch.setattr(step, "present_gpu", lambda: RTX)
-    monkeypatch.setattr(step, "load_cuda", lambda: None)
+    monkeypatch.setattr(step, "load_cuda", lambda target: None)
     monkeypatch.setattr(step, "EngineStep", engine_step)
     loaded = Bundle.load(bundle)
     for kind in ("encoder", "decoder"):

@@ -107,7 +107,7 @@ def test_a_bundle_is_verified_on_the_engines_of_a_fake_gpu(
         if graph.precision == "fp32":
             raise EngineMissing("not there")
         opened.append(graph.name)
-        return fake_engine(graph, folder / graph.file, FakeApi())
+        return fake_engine(graph, folder / graph.file, FakeApi(), to_compare=options["to_compare"])
 
     monkeypatch.setattr(bundle_module, "open_step", open_step)
     bundle = precisions.bundle

@@ -51,7 +51,7 @@ def streamed_encode(bundle: Bundle, frames: Iterable[Array]) -> tuple[Array | No
     graph = bundle.manifest.graph("encoder")
     results: list[Latents] = []
     encoded: list[Array] = []
-    step = open_step(bundle.path, graph)
+    step = open_step(bundle.path, graph, to_compare=True)
     with StreamEncoder(bundle.manifest, step) as encoder:
 
         def keep(new: list[Latents]) -> None:

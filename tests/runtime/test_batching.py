@@ -121,10 +121,9 @@ def test_leaving_frees_the_others() -> None:
     batch, step, _ = joined(0.02)
     chunk_of(batch, 0)
     chunk_of(batch, 1)
-    assert [r.slot for r in batch.finish(2)] == []
-    assert sorted(step.runs) == [] and batch.encoder.pending == (0, 1)
-    batch.push(frame_of(1), slot=0)
-    assert step.runs == [[0, 1]]
+    assert [r.slot for r in batch.finish(2)] == [0, 1], "they waited for nobody else"
+    assert step.runs == [[0, 1]] and batch.encoder.pending == ()
+    assert batch.due_in_s() is None
 
 
 def test_a_deadline_is_no_negative_number() -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
 )
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.bundle import FORMS, MANIFEST, sha256_of
+from vidtok_edge.runtime.gpu import Gpu
 from vidtok_edge.runtime.manifest import Manifest
 
 GRAPH = "encoder.fp32.onnx"
@@ -42,6 +45,26 @@ def test_frames_to_tokens_to_frames(tiny: Path) -> None:
     assert [int(p.values.flat[0]) for p in latents] == [2, 4, 6]
     assert [(p.slot, p.frame) for p in shown] == [(1, i) for i in range(6)]
     assert [int(p.pixels.flat[0]) for p in shown] == [2, 6, 6, 6, 6, 12]
+
+
+def test_engines_in_another_precision_are_not_passed_over_in_silence(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_module, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
+    manifest = Bundle.load(tiny).manifest
+    fp16 = [replace(graph, precision="fp16") for graph in manifest.graphs]  # of the same files
+    text = replace(manifest, graphs=(*manifest.graphs, *fp16)).to_json()
+    (tiny / MANIFEST).write_text(text)
+    bundle = Bundle.load(tiny)
+    bundle.step("encoder").close()
+    (tiny / "engines").mkdir()
+    (tiny / "engines" / "encoder.fp16.tensorrt.sm87.engine").touch()
+    with bundle.step("encoder") as step:
+        assert not step.info
+        assert step.info.fell_back == "there are engines in fp16; ask for that precision"
+    for kind, precision in (("encoder", "fp32"), ("decoder", None)):
+        with bundle.step(cast(Any, kind), precision=precision) as step:
+            assert step.info, "fp32 was asked for; there is no engine of a decoder"
 
 
 def test_an_unverified_bundle_loads_and_says_so(tiny: Path) -> None:

@@ -171,6 +171,24 @@ def test_pictures_are_the_callers_own() -> None:
     assert all((p.pixels == k).all() for p, k in zip(pictures, kept, strict=True))
 
 
+def test_a_step_that_fails_in_the_last_call_says_why() -> None:
+    decoder, step = opened(fake_manifest())
+    decoder.push_values(tokens(1, 2))
+    step.fail_after = len(step.runs)
+    with pytest.raises(RuntimeError, match="the device was lost"):
+        decoder.finish()
+    with pytest.raises(StreamError, match="closed"):
+        decoder.push_values(tokens(3))
+
+
+def test_a_stream_that_ends_frees_the_others() -> None:
+    decoder, step = opened(fake_manifest(version="1.0", streams=2, chunk=2))
+    decoder.push_values(tokens(1), slot=1)
+    assert decoder.push_values(tokens(1, 2), slot=0) == []
+    decoder.reset(1)
+    assert {p.slot for p in decoder.finish(1)} == {0} and step.runs == [[0]]
+
+
 def test_a_part_of_a_window_is_refused() -> None:
     decoder, _ = opened(fake_manifest(causal=False, version="1.0", chunk=4))
     decoder.push_values(tokens(1, 2, 3))

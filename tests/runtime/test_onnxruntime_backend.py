@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vidtok_edge.errors import (
 )
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backend import Step
-from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS, OnnxRuntimeStep
+from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS
 
 
 def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
@@ -56,18 +57,104 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     assert second["cache_000"] == first["new_cache_000"]
 
 
-def test_inputs_on_a_device_are_renewed_for_each_call(tiny: Path) -> None:
-    """A binding copies a host array when it is bound: here the copies are told apart on the CPU."""
-    with step_of(tiny) as step:
-        assert isinstance(step, OnnxRuntimeStep)
-        copies = {
-            name: ort.OrtValue.ortvalue_from_numpy(array.copy())
-            for name, array in step.inputs.items()
-        }
-        step._given, step._given_are_copies = copies, True
-        step._bindings = [step._bind(0, 1), step._bind(1, 0)]
+# -- CUDA, of host memory
+
+
+class HostCuda:
+    """ONNX Runtime with a CUDA provider that is made of host memory.
+
+    A binding copies a value that lies elsewhere than where the session reads it, once.
+
+    Attributes:
+        on_cpu: inputs that are read on the CPU.
+        providers: what sessions were opened with.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, on_cpu: set[str]) -> None:
+        self.on_cpu, self.providers = on_cpu, list[Any]()
+        self.addresses: set[int] = set()
+        value = ort.OrtValue
+        from_numpy, from_shape = value.ortvalue_from_numpy, value.ortvalue_from_shape_and_type
+
+        def placed(made: Any, device: str) -> Any:
+            if device == "cuda":
+                self.addresses.add(made.data_ptr())
+            return made
+
+        monkeypatch.setattr(
+            value,
+            "ortvalue_from_numpy",
+            lambda array, device="cpu", _=0: placed(
+                from_numpy(array.copy() if device == "cuda" else array), device
+            ),
+        )
+        monkeypatch.setattr(
+            value,
+            "ortvalue_from_shape_and_type",
+            lambda shape, kind, device, _: placed(from_shape(shape, kind, "cpu", 0), device),
+        )
+        session = ort.InferenceSession
+        monkeypatch.setattr(ort, "get_available_providers", lambda: list(PROVIDERS.values()))
+        monkeypatch.setattr(
+            ort,
+            "InferenceSession",
+            lambda path, options, providers: HostSession(self, session, path, options, providers),
+        )
+
+
+class HostSession:
+    def __init__(self, cuda: HostCuda, real: Any, path: str, options: Any, providers: Any) -> None:
+        cuda.providers.append(providers)
+        self.cuda, self.real = cuda, real(path, options, providers=[PROVIDERS["cpu"]])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def get_providers(self) -> list[str]:
+        return list(PROVIDERS.values())
+
+    def get_input_memory_infos(self) -> list[Any]:
+        names = [node.name for node in self.real.get_inputs()]
+        return [SimpleNamespace(name="Cpu" if n in self.cuda.on_cpu else "Cuda") for n in names]
+
+    def io_binding(self) -> Any:
+        binding = self.real.io_binding()
+        bind = binding.bind_ortvalue_input
+
+        def bind_ortvalue_input(name: str, value: Any) -> None:
+            if (value.data_ptr() in self.cuda.addresses) is (name in self.cuda.on_cpu):
+                value = ort.OrtValue.ortvalue_from_numpy(value.numpy().copy())
+            bind(name, value)
+
+        binding.bind_ortvalue_input = bind_ortvalue_input
+        return binding
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "fell_back"),
+    [
+        (set(), ""),
+        ({"start", "ready"}, ""),
+        ({"cache_000"}, "cuda: 1 of 1 caches are read on the CPU"),
+    ],
+)
+def test_values_lie_where_the_session_reads_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: set[str], fell_back: str
+) -> None:
+    HostCuda(monkeypatch, on_cpu)
+    with step_of(tiny, "cuda") as step:
+        assert (step.info.active, step.info.fell_back) == ("cuda", fell_back)
         assert run(step, (3, 5), start=True) == [3, 5]
         assert run(step, (1, 1)) == [4, 6]
+        assert run(step, (1, 9), ready=[True, False]) == [5, 15]
+        assert run(step, (1, 1)) == [6, 7]
+        assert step.caches()["cache_000"][:, 0].tolist() == [6, 7]
+
+
+def test_fp32_is_no_tf32(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = HostCuda(monkeypatch, set())
+    step_of(tiny, "cuda").close()
+    assert cuda.providers == [[(PROVIDERS["cuda"], {"use_tf32": "0"}), PROVIDERS["cpu"]]]
 
 
 # -- memory

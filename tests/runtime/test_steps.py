@@ -26,16 +26,16 @@ STEPS = [
 ]
 
 
-def opened(backend: str, folder: Path) -> Step:
+def opened(backend: str, folder: Path, to_compare: bool = False) -> Step:
     graph = Bundle.load(folder).manifest.graph("encoder")
     if backend == "engine on a fake GPU":
-        return fake_engine(graph, folder / graph.file, FakeApi())
+        return fake_engine(graph, folder / graph.file, FakeApi(), to_compare=to_compare)
     if backend.startswith("tensorrt") and present_gpu() is not None:
         from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
 
         target: Any = backend
         build_engines(plan_engines(BuildRequest(folder, target)))
-    return open_step(folder, graph, backend)
+    return open_step(folder, graph, backend, to_compare=to_compare)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,15 @@ def folder(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(params=STEPS)
 def step(request: pytest.FixtureRequest, folder: Path) -> Iterator[Step]:
+    with opened_or_skipped(request.param, folder) as step:
+        yield step
+
+
+def opened_or_skipped(backend: str, folder: Path, **options: bool) -> Step:
     try:
-        step = opened(request.param, folder)
+        return opened(backend, folder, **options)
     except (BackendUnavailable, MissingDependency) as error:
         pytest.skip(str(error))
-    with step:
-        yield step
 
 
 def test_state_goes_from_call_to_call(step: Step) -> None:
@@ -86,6 +89,15 @@ def test_buffers_are_the_same_for_life(step: Step) -> None:
     assert {name: array.ctypes.data for name, array in after.items()} == addresses
 
 
+@pytest.mark.parametrize("backend", STEPS)
+def test_what_streams_do_not_read_is_there_to_be_compared(backend: str, folder: Path) -> None:
+    with opened_or_skipped(backend, folder) as step:
+        assert set(step.outputs) == {"tokens"}
+    with opened_or_skipped(backend, folder, to_compare=True) as step:
+        assert run_flat(step, (3, 5), start=True) == [3, 5]
+        assert step.outputs["latent"][:, 0, 0, 0].tolist() == [3, 5]
+
+
 def test_caches_are_copies_that_can_be_given_back(step: Step) -> None:
     run_flat(step, (3, 5), start=True)
     kept = step.caches()
@@ -113,5 +125,14 @@ def test_where_the_time_of_a_call_went(step: Step) -> None:
     assert step.times.compute_ns == 0, "before the first"
     run_flat(step, (1, 1))
     assert step.times.compute_ns > 0
-    on_a_device = step.info.active.startswith("tensorrt")
-    assert (step.times.upload_ns > 0) is (step.times.download_ns > 0) is on_a_device
+    assert (step.times.upload_ns > 0) is (step.info.active != "cpu")
+    assert (step.times.download_ns > 0) is step.info.active.startswith("tensorrt")
+
+
+def test_a_closed_step_says_so(step: Step) -> None:
+    kept = step.caches()
+    step.close()
+    for use in (step.run, step.caches, lambda: step.set_caches(kept)):
+        with pytest.raises(StreamError, match=r"step is closed\. Get a new one from the bundle"):
+            use()
+    step.close()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidtok_edge.runtime.engines.buffers import BufferPlan
+from vidtok_edge.runtime.engines.buffers import SCRATCH, BufferPlan, DeviceBuffer
 from vidtok_edge.runtime.manifest import TensorSpec
 
 SHAPES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), max_size=12)
 
 
-def plan_of(shapes: list[tuple[int, ...]]) -> BufferPlan:
+def plan_of(shapes: list[tuple[int, ...]], scratch: int = 0) -> BufferPlan:
     frames, tokens = TensorSpec("frames", "uint8", (1, 4)), TensorSpec("tokens", "int32", (1, 2))
+    latent = TensorSpec("latent", "float32", (1, 3))
     caches = tuple(
         (
             TensorSpec(f"cache_{i:03}", "float16", shape),
@@ -20,7 +21,7 @@ def plan_of(shapes: list[tuple[int, ...]]) -> BufferPlan:
         )
         for i, shape in enumerate(shapes)
     )
-    return BufferPlan((frames,), (tokens,), caches)
+    return BufferPlan((frames,), (tokens,), (latent,), caches, scratch)
 
 
 @given(SHAPES)
@@ -40,7 +41,15 @@ def test_no_two_tensors_of_a_call_share_memory(shapes: list[tuple[int, ...]]) ->
     assert len(sizes) == len(plan.device)
     for turn in (0, 1):
         bound = plan.bindings(turn)
-        assert len(set(bound.values())) == len(bound) == 2 + 2 * len(shapes)
-        specs = [*plan.uploads, *plan.downloads, *(spec for pair in plan.caches for spec in pair)]
+        assert len(set(bound.values())) == len(bound) == 3 + 2 * len(shapes)
+        caches = [spec for pair in plan.caches for spec in pair]
+        specs = [*plan.uploads, *plan.downloads, *plan.unread, *caches]
         assert all(sizes[bound[spec.name]] == spec.nbytes for spec in specs)
-    assert plan.device_bytes == 4 + 8 + 2 * sum(old.nbytes for old, _ in plan.caches)
+    assert plan.device_bytes == 4 + 8 + 12 + 2 * sum(old.nbytes for old, _ in plan.caches)
+
+
+def test_scratch_memory_is_one_buffer_that_no_tensor_is_bound_to() -> None:
+    plan = plan_of([(2, 3)], scratch=1024)
+    assert DeviceBuffer(SCRATCH, 1024) in plan.device
+    assert plan.device_bytes == plan_of([(2, 3)]).device_bytes + 1024
+    assert all(SCRATCH not in plan.bindings(turn).values() for turn in (0, 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import engine_sidecars
 import pytest
+from engine_sidecars import PROOF
 
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime import Bundle
@@ -16,9 +18,6 @@ from vidtok_edge.runtime.engines.sidecar import (
     SIDECAR_SCHEMA,
     EngineHost,
     EngineSidecar,
-    PrecisionProof,
-    PrecisionShare,
-    SlowerEngine,
     check_engine,
     engine_file,
     layers_sha256,
@@ -27,35 +26,11 @@ from vidtok_edge.runtime.engines.sidecar import (
 
 HERE = EngineHost("tensorrt", "10.3.0", "sm87", "Orin", "Linux aarch64")
 BLOB = b"an engine"
-PROOF = PrecisionProof("network", (PrecisionShare("fp32", 2, 250), PrecisionShare("int8", 6, 750)))
 
 
 def sidecar_of(bundle: Bundle, host: EngineHost = HERE) -> EngineSidecar:
     graph = bundle.manifest.graph("encoder", placement="tensorrt")
-    return EngineSidecar(
-        schema=SIDECAR_SCHEMA,
-        toolkit="0",
-        graph=graph.name,
-        target=host.target,
-        version=host.version,
-        gpu=host.gpu,
-        gpu_name=host.gpu_name,
-        platform=host.platform,
-        onnx_sha256=graph.sha256,
-        data_sha256=graph.data_sha256,
-        precision=graph.precision,
-        form=graph.form,
-        int8_layers_sha256=layers_sha256(()),
-        workspace_mb=None,
-        optimization=3,
-        flags=("STRONGLY_TYPED",),
-        build_seconds=1.5,
-        engine_sha256=hashlib.sha256(BLOB).hexdigest(),
-        engine_bytes=len(BLOB),
-        proof=PROOF,
-        step_ms=1.25,
-        slower=(SlowerEngine("int8", "conv3d", 1.5),),
-    )
+    return engine_sidecars.sidecar_of(graph, BLOB, host)
 
 
 @pytest.fixture
@@ -105,14 +80,18 @@ def test_none_is_missing_and_the_line_that_builds_it_is_given(bundle: Bundle) ->
         ({"onnx_sha256": "0" * 64}, "ONNX sha256: built for 0000"),
         ({"data_sha256": "0" * 64}, "weights sha256: built for 0000"),
         ({"precision": "fp16"}, "precision: built for fp16, here fp32"),
+        (
+            {"flags": ("STRONGLY_TYPED",)},
+            "flags: built for STRONGLY_TYPED, here",
+        ),
         ({"form": "conv3d"}, "form: built for conv3d, here conv2d"),
         ({"int8_layers_sha256": layers_sha256(["a"])}, "INT8 layers: built for"),
         ({"engine_bytes": 8}, "engine: 9 bytes, the sidecar says 8"),
         ({"engine_sha256": "0" * 64}, "the sidecar says 0000"),
     ],
 )
-def test_each_mismatch_is_named(bundle: Bundle, change: dict[str, str], message: str) -> None:
-    write(bundle, replace(sidecar_of(bundle), **change))  # type: ignore[arg-type]
+def test_each_mismatch_is_named(bundle: Bundle, change: dict[str, Any], message: str) -> None:
+    write(bundle, replace(sidecar_of(bundle), **change))
     with pytest.raises(EngineStale, match=message) as caught:
         check(bundle)
     assert len(caught.value.mismatches) == 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from engine_sidecars import sidecar_of
 from fake_gpu import Error, FakeApi, FakeTensorRT, fake_engine
 from tiny_calls import run_flat
 
@@ -17,13 +20,17 @@ from vidtok_edge.errors import (
     BundleMismatch,
     DeviceError,
     EngineMissing,
+    EngineStale,
     MissingDependency,
     StreamError,
 )
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.engines import step as step_module
+from vidtok_edge.runtime.engines.api import TensorRT
 from vidtok_edge.runtime.engines.cuda import load_cuda
+from vidtok_edge.runtime.engines.library import host_of
+from vidtok_edge.runtime.engines.sidecar import Target, engine_file
 from vidtok_edge.runtime.engines.step import EngineStep, open_engine
 from vidtok_edge.runtime.gpu import Gpu
 
@@ -79,13 +86,16 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
 def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
     api = FakeApi()
     with tiny_engine(tiny, api) as step:
-        assert step.captured
+        assert step.captured and step.info
         run_flat(step, (3, 5), start=True)
         before = api.calls.copy()
+        api.copies.clear()
         run_flat(step, (1, 1))
     made = api.calls - before
     assert made["cudaGraphLaunch"] == 1
-    assert made["cudaMemcpyAsync"] == 3 + 1, "frames, start, ready up; tokens down; no cache"
+    frames, start, ready = ("up", 2 * 4 * 16 * 16 * 3), ("up", 2), ("up", 2)
+    tokens = ("down", 2 * 2 * 2 * 4)
+    assert api.copies == [frames, start, ready, tokens], "no cache, and no latent"
     assert made["cudaStreamSynchronize"] == 2, "one in the call, one when closing"
     assert not made["cudaMalloc"] and not made["cudaMallocHost"]
 
@@ -98,17 +108,45 @@ def test_what_cannot_be_captured_runs_all_the_same(
     monkeypatch.setattr(_Context, "is_stream_capturable", lambda self, stream: False, raising=False)
     api = FakeApi()
     with tiny_engine(tiny, api) as step:
-        assert not step.captured
+        assert not step.captured and not step.info
+        assert "calls are not CUDA graphs: TensorRT says that it cannot" in str(step.info)
         assert run_flat(step, (3, 5), start=True) == [3, 5]
         assert run_flat(step, (1, 2)) == [4, 7]
         assert run_flat(step, (1, 2)) == [5, 9]
     assert not api.calls["cudaGraphLaunch"] and not +api.live
 
 
+@pytest.mark.parametrize(
+    ("calls", "capture", "why"),
+    [
+        (["cudaStreamBeginCapture"], True, "cudaStreamBeginCapture failed"),
+        (["cudaStreamEndCapture"], True, "cudaStreamEndCapture failed"),
+        (["cudaGraphInstantiate"], True, "cudaGraphInstantiate failed"),
+        ([], False, "execute_async_v3 failed.*executionContext.cpp"),
+        (["cudaStreamEndCapture"], False, "execute_async_v3 failed.*executionContext.cpp"),
+    ],
+)
+def test_a_capture_that_fails_is_no_reason_not_to_run(
+    tiny: Path, calls: list[str], capture: bool, why: str
+) -> None:
+    api = FakeApi()
+    library = FakeTensorRT(api)
+    api.failing = dict.fromkeys(calls, Error.STREAM_CAPTURE_INVALIDATED)
+    library.failing = set() if capture else {"capture"}
+    with tiny_engine(tiny, api, library) as step:
+        assert not step.captured and not step.info
+        assert re.search(f"calls are not CUDA graphs: .*{why}", step.info.fell_back)
+        assert run_flat(step, (3, 5), start=True) == [3, 5]
+        assert run_flat(step, (1, 2)) == [4, 7]
+    assert not +api.live
+
+
 def test_what_the_device_holds(tiny: Path) -> None:
     with tiny_engine(tiny) as step:
         frames, controls, tokens, cache = 2 * 4 * 16 * 16 * 3, 2 * 2, 2 * 2 * 2 * 4, 2 * 4
-        assert step.device_bytes == frames + controls + tokens + 2 * cache
+        latent = tokens  # nobody reads it, but the engine writes it
+        scratch = 1024  # of the fake engine
+        assert step.device_bytes == frames + controls + tokens + latent + 2 * cache + scratch
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -119,9 +157,13 @@ MAKING = [
     "cudaMalloc",
     "cudaMallocHost",
     "cudaStreamSynchronize",
-    "cudaStreamBeginCapture",
-    "cudaStreamEndCapture",
-    "cudaGraphInstantiate",
+]
+FREEING = [
+    "cudaStreamDestroy",
+    "cudaEventDestroy",
+    "cudaFree",
+    "cudaFreeHost",
+    "cudaGraphExecDestroy",
 ]
 RUNNING = [
     "cudaMemcpyAsync",
@@ -139,8 +181,15 @@ def test_a_call_that_fails_at_the_start(tiny: Path, call: str) -> None:
     with pytest.raises(DeviceError, match=rf"{call} failed: cudaErrorOutOfMemory \(2\)") as caught:
         tiny_engine(tiny, api)
     assert caught.value.exit_code == 4
-    api.live.pop("recording", None)  # an instantiation that failed
     assert not +api.live, "what was made before is freed"
+
+
+def test_a_device_that_is_lost_at_the_start_fails_once(tiny: Path) -> None:
+    """After such an error every call fails, also those that free."""
+    api = FakeApi()
+    api.failing = dict.fromkeys(["cudaMallocHost", *FREEING], Error.LAUNCH_FAILURE)
+    with pytest.raises(DeviceError, match="cudaMallocHost failed"):
+        tiny_engine(tiny, api)
 
 
 @pytest.mark.parametrize("call", RUNNING)
@@ -171,10 +220,27 @@ def test_a_device_that_recovers_gets_its_memory_back(tiny: Path) -> None:
     assert not +api.live
 
 
+CACHES = {"cache_000": np.zeros((2, 1), np.float32)}
+
+
+@pytest.mark.parametrize("call", ["cudaMemcpyAsync", "cudaStreamSynchronize"])
+@pytest.mark.parametrize("use", [EngineStep.caches, lambda step: step.set_caches(CACHES)])
+def test_caches_that_cannot_be_copied_close_the_step(tiny: Path, call: str, use: Any) -> None:
+    api = FakeApi()
+    step = tiny_engine(tiny, api)
+    api.failing[call] = Error.LAUNCH_FAILURE
+    with pytest.raises(DeviceError, match=f"{call} failed"):
+        use(step)
+    api.failing.clear()
+    with pytest.raises(StreamError, match="closed"):
+        use(step)
+    assert not +api.live
+
+
 @pytest.mark.parametrize(
     ("failing", "message"),
     [
-        ("deserialize", "deserialize_cuda_engine failed on TensorRT 10.3.0, sm87"),
+        ("deserialize", r"failed on TensorRT 10.3.0, sm87 .*Out of memory Free memory"),
         ("context", "create_execution_context failed.*too little free memory"),
         ("address", "set_tensor_address failed. For "),
         ("execute", r"execute_async_v3 failed.*executionContext.cpp"),
@@ -193,7 +259,7 @@ def test_an_engine_with_other_tensors_is_refused(tiny: Path) -> None:
     manifest = Bundle.load(tiny).manifest
     decoder = tiny / manifest.graph("decoder").file
     api = FakeApi()
-    with pytest.raises(BundleMismatch, match=r"disagree on 4 tensor\(s\).*--rebuild"):
+    with pytest.raises(BundleMismatch, match=r"disagree on 5 tensor\(s\).*--rebuild"):
         fake_engine(manifest.graph("encoder"), decoder, api)
     assert not +api.live
 
@@ -221,6 +287,26 @@ def test_an_engine_that_is_not_there_is_never_loaded(tiny: Path, on_orin: FakeTe
     assert not on_orin.loggers, "nothing was deserialised"
 
 
+def test_the_sidecar_decides_before_anything_is_deserialised(
+    tiny: Path, on_orin: FakeTensorRT
+) -> None:
+    bundle = Bundle.load(tiny)
+    graph = bundle.manifest.graph("encoder")
+    content = str(tiny / graph.file).encode()  # what the fake GPU takes for an engine
+    host = host_of("tensorrt", cast(TensorRT, on_orin), ORIN.architecture, ORIN.name)
+    sidecar = sidecar_of(graph, content, host)
+    path = engine_file(tiny, graph, "tensorrt", ORIN.architecture)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    path.with_suffix(".json").write_text(replace(sidecar, version="10.4.0").to_json())
+    with pytest.raises(EngineStale, match=r"built for 10\.4\.0, here 10\.3\.0"):
+        open_engine(tiny, graph, "tensorrt")
+    assert not on_orin.loggers, "nothing was deserialised"
+    path.with_suffix(".json").write_text(sidecar.to_json())
+    with open_engine(tiny, graph, "tensorrt") as step:
+        assert run_flat(step, (3, 5), start=True) == [3, 5]
+
+
 def test_without_a_gpu(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_module, "present_gpu", lambda: None)
     with pytest.raises(BackendUnavailable, match=r"none was found here.*--backend cpu"):
@@ -234,15 +320,16 @@ def raising(error: Exception) -> Callable[[str], Any]:
     return import_module
 
 
-def test_without_cuda_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx"])
+def test_without_cuda_bindings(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = ModuleNotFoundError("No module named 'cuda'", name="cuda")
     monkeypatch.setattr(importlib, "import_module", raising(absent))
-    with pytest.raises(MissingDependency, match=r'pip install "vidtok-edge\[tensorrt\]"'):
-        load_cuda()
+    with pytest.raises(MissingDependency, match=rf'pip install "vidtok-edge\[{target}\]"'):
+        load_cuda(target)
     broken = ImportError("libcudart.so.13: cannot open shared object file")
     monkeypatch.setattr(importlib, "import_module", raising(broken))
     with pytest.raises(BackendUnavailable, match=r"libcudart.so.13.*cuda-bindings<13"):
-        load_cuda()
+        load_cuda("tensorrt")
 
 
 def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +337,7 @@ def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     api.failing["cudaGetDeviceCount"] = Error.LAUNCH_FAILURE
     monkeypatch.setattr(importlib, "import_module", lambda name: api)
     with pytest.raises(BackendUnavailable, match=r"cudaErrorLaunchFailure \(719\).*driver"):
-        load_cuda()
+        load_cuda("tensorrt")
 
 
 def test_every_call_exists_in_the_bindings() -> None:
@@ -270,4 +357,4 @@ def test_the_real_bindings_without_a_gpu() -> None:
     if present_gpu() is not None:
         pytest.skip("there is a GPU")
     with pytest.raises(BackendUnavailable, match="CUDA does not start: cudaGetDeviceCount failed"):
-        load_cuda()
+        load_cuda("tensorrt")
