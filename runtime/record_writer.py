@@ -48,8 +48,10 @@ class Writer(Protocol):
         then: Literal["continue", "restart"],
         time_ns: int,
         wall_time_ns: int,
+        *,
+        index: int | None = None,
     ) -> None:
-        """Frames are missing here."""  # fmt: skip
+        """Frames are missing in front of the next one, which latent `index` of the stream has."""
 
     def lost(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         """A camera disappeared."""
@@ -57,5 +59,5 @@ class Writer(Protocol):
     def end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         """Nothing more comes from the source."""
 
-    def tick(self, now_ns: int) -> None:
-        """Flush when it is due."""
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
+        """Flush when it is due, or comes due in the next `busy_ns`, in which no tick may come."""

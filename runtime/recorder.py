@@ -95,6 +95,8 @@ class Recorder:
         self._tracks = [_Track(without_password(name)) for name in names]
         self._latency = LatencyHistogram()
         self._stop = threading.Event()
+        self._step_ns = 0
+        """What the last call of the graph took; the next one may be due at once."""
         self._begun_ns = self._shown_ns = clock.monotonic_ns()
 
     def run(self, stop: threading.Event | None = None) -> RecordSummary:
@@ -147,7 +149,7 @@ class Recorder:
             if event is not None:
                 self._handle(event)
             self._encode(self._batching.run_due)
-            self._writer.tick(self._clock.monotonic_ns())
+            self._writer.tick(self._clock.monotonic_ns(), self._step_ns)
             self._show()
         return "ended"
 
@@ -160,7 +162,8 @@ class Recorder:
             if self._options.on_drop == "restart":
                 self._finish(source, next_reason="restart")
             track.dropped += event.frames
-            self._writer.drop(source, event.frames, self._options.on_drop, *at)
+            index = self._framing.latents(track.stream_frames + 1) - 1 if track.running else None
+            self._writer.drop(source, event.frames, self._options.on_drop, *at, index=index)
         elif isinstance(event, Opened):
             track.fps, track.away = event.fps, False
             if track.reason == "reconnect":
@@ -228,6 +231,8 @@ class Recorder:
         start_ns = self._clock.monotonic_ns()
         results = call()
         end_ns = self._clock.monotonic_ns()
+        if results:
+            self._step_ns = end_ns - start_ns
         for latents in results:
             track = self._tracks[latents.slot]
             self._writer.write(

@@ -19,7 +19,9 @@ class FakeWriter:
         self.log: list[tuple[Any, ...]] = []
         self.tokens: list[int] = []
         self.latents: list[tuple[Latents, list[int]]] = []
+        self.drops: list[int | None] = []
         self.ticks = 0
+        self.busy_ns: set[int] = set()
         self.fail_at = fail_at
         self.safe_bytes = 0
 
@@ -42,8 +44,12 @@ class FakeWriter:
         self.latents.append((latents, list(wall_time_ns)))
         self._note(source, "latents", latents.tokens.ravel().tolist())
 
-    def drop(self, source: int, frames: int, then: str, time_ns: int, wall_time_ns: int) -> None:
+    def drop(
+        self, source: int, frames: int, then: str, time_ns: int, wall_time_ns: int, *,
+        index: int | None = None,
+    ) -> None:  # fmt: skip
         self._note(source, "drop", frames, then)
+        self.drops.append(index)
 
     def lost(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         self._note(source, "lost", reason)
@@ -51,5 +57,6 @@ class FakeWriter:
     def end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         self._note(source, "end", reason)
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         self.ticks += 1
+        self.busy_ns.add(busy_ns)

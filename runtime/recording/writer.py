@@ -171,9 +171,15 @@ class RecordingWriter:
         then: Literal["continue", "restart"],
         time_ns: int,
         wall_time_ns: int,
+        *,
+        index: int | None = None,
     ) -> None:
-        """`frames` frames were not encoded; the stream goes on without them, or is restarted."""
-        self._mark(source, "drop", time_ns, wall_time_ns, frames=frames, detail=then)
+        """`frames` frames were not encoded; the stream goes on without them, or is restarted.
+
+        `index`: of the latent that has the next frame, which may be ahead of the next one to be
+        written, because encoded chunks wait for those of other sources; that one where None.
+        """
+        self._mark(source, "drop", time_ns, wall_time_ns, frames=frames, detail=then, index=index)
 
     def lost(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         """The source disappeared; it may come back."""
@@ -183,9 +189,14 @@ class RecordingWriter:
         """Nothing more comes from the source."""
         self._mark(source, "end", time_ns, wall_time_ns, detail=reason)
 
-    def tick(self, now_ns: int) -> None:
-        """Flush when it is due; cheap otherwise. Call it at least every quarter interval."""
-        due = now_ns - self._flushed_ns >= self._flush_after_ns
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
+        """Flush when it is due; cheap otherwise. Call it at least every quarter interval.
+
+        Args:
+            now_ns: the monotonic time.
+            busy_ns: for so long no tick may come; what would come due in that time is due now.
+        """
+        due = now_ns + busy_ns - self._flushed_ns >= self._flush_after_ns
         if due or self._file.waiting_bytes > _MOST_WAITING:
             self.flush()
             self._flushed_ns = now_ns
@@ -224,9 +235,11 @@ class RecordingWriter:
         frames: int = 0,
         detail: str = "",
         fps: float = 0.0,
+        index: int | None = None,
     ) -> None:
         stream = self._streams[source]
-        marker = Marker(source, kind, max(0, stream.number), stream.index, frames, detail, time_ns,
+        at = stream.index if index is None else index
+        marker = Marker(source, kind, max(0, stream.number), at, frames, detail, time_ns,
                         wall_time_ns, fps, latents=stream.latents)  # fmt: skip
         self._add(source, "markers", marker.to_bytes(), time_ns, wall_time_ns)
         self.tick(time.monotonic_ns())

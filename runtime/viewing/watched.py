@@ -112,9 +112,11 @@ class WatchedWriter:
         then: Literal["continue", "restart"],
         time_ns: int,
         wall_time_ns: int,
+        *,
+        index: int | None = None,
     ) -> None:
         """Frames are missing here."""
-        self._writer.drop(source, frames, then, time_ns, wall_time_ns)
+        self._writer.drop(source, frames, then, time_ns, wall_time_ns, index=index)
         self._note(source, time_ns, "drop", f"{frames} frames, {then}")
 
     def lost(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
@@ -127,9 +129,9 @@ class WatchedWriter:
         self._writer.end(source, reason, time_ns, wall_time_ns)
         self._note(source, time_ns, "end", reason)
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         """Flush when it is due."""
-        self._writer.tick(now_ns)
+        self._writer.tick(now_ns, busy_ns)
 
     def _frame_times(self, source: int, first: int, real: int, last_ns: int) -> tuple[int, ...]:
         """Of the frames of a latent, evenly between those that are known."""

@@ -146,6 +146,27 @@ def test_a_drop_that_the_stream_goes_on_over() -> None:
     assert (source.frames_captured, source.frames_encoded, source.frames_dropped) == (12, 9, 3)
 
 
+def test_a_drop_is_marked_where_it_is() -> None:
+    """Also where the latents before it wait for another source: latent 1 has frames 1 to 4."""
+    events = [opened(0), opened(1), *captured(0, source=1), *captured(*range(5)),
+              Dropped(0, 0, WALL, 3), *captured(8, 9), Dropped(0, 0, WALL, 1)]  # fmt: skip
+    recorder, writer = session(FakeCaptures(*events, ended(0), ended(1)), streams=2)
+    recorder.run()
+    assert streams_of(writer)[:3] == ["start", tokens(0), ("drop", 3, "continue")]
+    assert writer.drops == [2, 2]
+
+
+def test_the_writer_is_told_how_long_a_step_takes() -> None:
+    time_ = FakeClock(ns=0)
+    events = [opened(), *captured(*range(9)), ended()]
+    recorder, writer = session(FakeCaptures(*events), clock=time_.clock)
+    step: Any = recorder._batching.encoder._step
+    run = step.run
+    step.run = lambda: (time_.pass_s(0.4), run())
+    recorder.run()
+    assert writer.busy_ns == {0, 400 * MS}
+
+
 def test_a_drop_that_starts_anew() -> None:
     events = [opened(), *captured(*range(6)), Dropped(0, 6 * MS, WALL, 3), *captured(9, 10)]
     recorder, writer = session(FakeCaptures(*events, ended()), on_drop="restart")

@@ -116,12 +116,23 @@ def test_what_waits_is_on_disk_when_the_interval_has_passed(tmp_path: Path) -> N
         writer.start(0, "start", 0, WALL)
         write(writer, 0, latents(0, 0))
         assert entries(path) == []
+        writer.tick(now + 54 * SECOND, 20 * SECOND)
+        assert entries(path) == []
         writer.tick(now + 74 * SECOND)
         assert entries(path) == []
         writer.tick(now + 99 * SECOND)
         assert len(entries(path)) == 2
         with Recording.open(path) as recording:
             assert not recording.indexed
+
+
+def test_a_step_that_takes_long_is_flushed_before(tmp_path: Path) -> None:
+    """No tick comes while it runs."""
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=100) as writer:
+        writer.start(0, "start", 0, WALL)
+        writer.tick(time.monotonic_ns(), 76 * SECOND)
+        assert len(entries(path)) == 1
 
 
 def test_an_existing_file_is_kept_unless_it_may_go(tmp_path: Path) -> None:
