@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from vidtok_edge.runtime.bench.latency import Latency
 from vidtok_edge.runtime.bench.matrix import Entry
-from vidtok_edge.runtime.bench.meters import Sample, energy_j
+from vidtok_edge.runtime.bench.meters import Sample, metered_w
 from vidtok_edge.runtime.bench.runs import Calls
 from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
 
@@ -76,8 +76,11 @@ class Figures:
     rss_growth: float | None
     """Of resident memory, from the first to the last tenth of a turn, as a share; the largest."""
     peak_device_mb: float | None
-    power_w: float | None
+    package_w: float | None
+    gpu_w: float | None
+    module_w: float | None
     joules_per_frame: float | None
+    """Of all that is metered: the module, or package and GPU together."""
     cpu_mhz: float | None
     gpu_mhz: float | None
     temperature_c: float | None
@@ -103,7 +106,11 @@ class Figures:
         busy_s = _sum_s(m.busy_ns for m in measured)
         pictures = [stream for m in measured for stream in m.picture_latency_ns]
         samples = [sample for turn in turns for sample in turn.samples]
-        joules = energy_j(samples, elapsed_s)
+        package_w, gpu_w, module_w = (
+            _over(fmean, samples, part)
+            for part in (lambda s: s.package_w, lambda s: s.gpu_w, lambda s: s.module_w)
+        )
+        watts = metered_w(package_w, gpu_w, module_w)
         return cls(
             turns[0].backend,
             turns[0].fell_back,
@@ -120,11 +127,13 @@ class Figures:
             max(m.most_waiting for m in measured),
             max(m.waiting_at_end for m in measured),
             sum(m.unfinished for m in measured),
-            max((t.peak_rss_mb for t in turns if t.peak_rss_mb is not None), default=None),
-            max((g for t in turns if (g := rss_growth(t.samples)) is not None), default=None),
-            _over(max, samples, lambda s: s.device_mb),
-            _over(fmean, samples, lambda s: s.power_w),
-            joules / frames if joules is not None and frames else None,
+            _most(m.peak_rss_mb for m in measured),
+            _most(rss_growth(turn.samples) for turn in turns),
+            _most(turn.peak_device_mb for turn in turns),
+            package_w,
+            gpu_w,
+            module_w,
+            watts * elapsed_s / frames if watts is not None and frames else None,
             _over(fmean, samples, lambda s: s.cpu_mhz),
             _over(fmean, samples, lambda s: s.gpu_mhz),
             _over(max, samples, lambda s: s.temperature_c),
@@ -206,6 +215,10 @@ def _start_up(turns: Sequence[Turn]) -> StartUp:
         middle(lambda s: s.open_ms),
         middle(lambda s: s.first_token_ms),
     )
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _over(

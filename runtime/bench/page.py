@@ -105,7 +105,7 @@ def _head(benchmark: Benchmark) -> str:
     return (
         f"<h1>How fast, how evenly</h1>\n<p>{escape(kind['work'].capitalize())}, "
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
-        f'<p class="soft">{escape(machine.cpu)}, {machine.cores} core(s){gpu}. '
+        f'<p class="soft">{escape(machine.board or machine.cpu)}, {machine.cores} core(s){gpu}. '
         f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC.</p>"
         + (f'\n<p class="warning">{escape(warning)}</p>' if warning else "")
     )
@@ -205,7 +205,8 @@ def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
         sample_chart(series, lambda s: s.device_mb, "Device memory over time", "memory in use, MB",
                      f"Of everything that runs on the device. {note}"),
         sample_chart(series, lambda s: s.power_w, "Power over time", "power, W",
-                     f"Of all that the meter sees, not of this process alone. {note}"),
+                     "Of the module, or of package and GPU together; not of this process alone. "
+                     f"{note}"),
         sample_chart(series, lambda s: s.other_cores, "CPU that everything else used", "cores",
                      f"Work beside the benchmark makes latencies longer. {note}"),
         sample_chart(series, lambda s: s.cpu_mhz, "CPU clock over time", "mean clock, MHz", note),

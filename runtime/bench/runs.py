@@ -19,6 +19,7 @@ from vidtok_edge.runtime.bench.cameras import (
     Released,
     SaturatedCameras,
 )
+from vidtok_edge.runtime.bench.meters import peak_rss_mb
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.slots import Slots
@@ -81,6 +82,8 @@ class Measured:
     """Of that, inside `push` of encoder and decoder."""
     cpu_ns: int = 0
     """CPU time of the whole process, all threads."""
+    peak_rss_mb: float | None = None
+    """Of the process, start-up and warm-up included."""
 
 
 def run_measured(
@@ -197,6 +200,7 @@ class _Run:
     def finished(self, camera: Camera, begin_ns: int, end_ns: int) -> Measured:
         """The result; the streams are left where they are."""
         result = self._result
+        result.peak_rss_mb = peak_rss_mb()  # now: the lists that follow are larger than the arrays
         self._count_unfinished(camera.unfinished)
         result.latency_ns = [list(values) for values in self._latency]
         result.ready_ns = [list(values) for values in self._ready]

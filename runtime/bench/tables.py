@@ -155,24 +155,25 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
 
 def _resources(named: list[tuple[str, Figures]]) -> Table:
     rows = [(
-        "candidate", "runs on", "host peak MB", "host growth", "device MB", "power W", "J/frame",
-        "CPU MHz", "GPU MHz", "hottest °C", "others' cores", "stolen cores",
+        "candidate", "host peak MB", "host growth", "device peak MB", "CPU package W", "GPU W",
+        "module W", "J/frame", "CPU MHz", "GPU MHz", "hottest °C", "others' cores", "stolen cores",
     )]  # fmt: skip
     for name, f in named:
         growth = "-" if f.rss_growth is None else f"{f.rss_growth:+.1%}"
-        note = f" (fell back: {f.fell_back})" if f.fell_back else ""
         rows.append((
-            name, f.backend + note, _plain(f.peak_rss_mb, 1), growth, _plain(f.peak_device_mb, 0),
-            _plain(f.power_w, 1), _plain(f.joules_per_frame, 3), _plain(f.cpu_mhz, 0),
-            _plain(f.gpu_mhz, 0), _plain(f.temperature_c, 1), _plain(f.other_cores, 2),
-            _plain(f.stolen_cores, 2),
+            name, _plain(f.peak_rss_mb, 1), growth, _plain(f.peak_device_mb, 0),
+            _plain(f.package_w, 1), _plain(f.gpu_w, 1), _plain(f.module_w, 1),
+            _plain(f.joules_per_frame, 3), _plain(f.cpu_mhz, 0), _plain(f.gpu_mhz, 0),
+            _plain(f.temperature_c, 1), _plain(f.other_cores, 2), _plain(f.stolen_cores, 2),
         ))  # fmt: skip
+    told = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
     note = (
         "Host: resident memory of the process, Python and the frames included; growth from the "
-        "first to the last tenth of a turn. Others' cores: CPU that everything else here used "
-        "meanwhile; stolen: that the hypervisor gave to other machines. -: not told here."
+        "first to the last tenth of a turn. J/frame: of the module, or of package and GPU "
+        "together. Others' cores: CPU that everything else here used meanwhile; stolen: that the "
+        "hypervisor gave to other machines. What nothing here tells has no column."
     )
-    return Table("The machine meanwhile", note, tuple(rows))
+    return Table("The machine meanwhile", note, tuple(zip(*told, strict=True)))
 
 
 def _ms(value: float | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.bench.candidate import Candidate
 from vidtok_edge.runtime.bench.frames import COUNT, clip_frames, for_graph, moving_frames
-from vidtok_edge.runtime.bench.meters import Sample, Sampler, peak_rss_mb
+from vidtok_edge.runtime.bench.meters import Sample, Sampler
 from vidtok_edge.runtime.bench.runs import Measured, Pace, run_measured
 from vidtok_edge.runtime.bundle import Bundle
 
@@ -87,8 +87,8 @@ class Turn:
     form: str
     start_up: StartUp
     measured: Measured
-    peak_rss_mb: float | None
-    """Of the process, start-up and warm-up included."""
+    peak_device_mb: float | None
+    """The most of all readings, start-up and warm-up included."""
     samples: list[Sample] = field(default_factory=list)
     meters: list[str] = field(default_factory=list)
     """Where the samples came from."""
@@ -106,12 +106,13 @@ def run_turn(
         spawned_ns: monotonic time at which this process was asked for.
         progress: is told the share that is done.
     """
-    started = time.time()
-    ready = time.monotonic_ns()
-    bundle = Bundle.load(candidate.bundle)
-    manifest = bundle.manifest
-    loaded = time.monotonic_ns()
+    started, process_ns = time.time(), time.monotonic_ns() - spawned_ns
     with ExitStack() as stack:
+        sampler = stack.enter_context(Sampler(settings.meters))
+        ready = time.monotonic_ns()
+        bundle = Bundle.load(candidate.bundle)
+        manifest = bundle.manifest
+        loaded = time.monotonic_ns()
         encoder, decoder = candidate.open(bundle, settings.decode)
         stack.enter_context(encoder)
         if decoder is not None:
@@ -121,21 +122,20 @@ def run_turn(
         pictures = moving_frames(*size) if settings.clip is None else clip_frames(
             Path(settings.clip), *size)  # fmt: skip
         frames = for_graph(manifest, pictures)
-        sampler = stack.enter_context(Sampler(settings.meters))
         seconds = settings.seconds / settings.rounds
         measured = run_measured(
             encoder, decoder, frames, settings.pace,
             warmup_s=settings.warmup_s, seconds=seconds, progress=progress,
         )  # fmt: skip
         start_up = StartUp(
-            (ready - spawned_ns) / 1e6,
+            process_ns / 1e6,
             (loaded - ready) / 1e6,
             (opened - loaded) / 1e6,
             measured.first_token_ns / 1e6,
         )
         info, graph = encoder.backend, encoder.graph
     end = measured.begin_ns + measured.elapsed_ns
-    samples = sampler.between(measured.begin_ns, end)
+    device_mb = [sample.device_mb for sample in sampler.samples if sample.device_mb is not None]
     return Turn(
         started,
         f"{info.active} on {info.library}",
@@ -144,7 +144,7 @@ def run_turn(
         graph.form,
         start_up,
         measured,
-        peak_rss_mb(),
-        samples,
+        max(device_mb, default=None),
+        sampler.between(measured.begin_ns, end),
         sampler.sources,
     )

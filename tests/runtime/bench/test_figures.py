@@ -24,10 +24,11 @@ def turn(latency_ms: float = 10, n: int = 10, **options: Any) -> Turn:
     measured = Measured(
         [[round(latency_ms * MS)] * n], [[0] * n], [[]], calls, Calls(), frames=4 * n,
         elapsed_ns=100 * n * MS, busy_ns=round(n * latency_ms * MS), cpu_ns=50 * n * MS,
+        peak_rss_mb=130.0,
     )  # fmt: skip
     for name, value in options.items():
         setattr(measured, name, value)
-    samples = [Sample(0.5 * i, rss_mb=100.0 + i, power_w=8.0, device_mb=500.0) for i in range(20)]
+    samples = [Sample(0.5 * i, rss_mb=100.0 + i, package_w=5.0, gpu_w=3.0) for i in range(20)]
     return Turn(
         0.0,
         "cpu on x 1",
@@ -36,7 +37,7 @@ def turn(latency_ms: float = 10, n: int = 10, **options: Any) -> Turn:
         "conv2d",
         StartUp(1, 2, 3, latency_ms),
         measured,
-        130.0,
+        500.0,
         samples,
     )
 
@@ -55,7 +56,8 @@ def test_figures_of_two_turns() -> None:
     assert figures.real_time_factor == pytest.approx(5)
     assert figures.cpu_cores == pytest.approx(0.5)
     assert figures.start_up == StartUp(1, 2, 3, 20) and figures.start_up.total_ms == 26
-    assert figures.power_w == 8 and figures.peak_device_mb == 500 and figures.peak_rss_mb == 130
+    assert (figures.package_w, figures.gpu_w, figures.module_w) == (5, 3, None)
+    assert figures.peak_device_mb == 500 and figures.peak_rss_mb == 130
     assert figures.joules_per_frame == pytest.approx(8 * 2.0 / 80)
     assert figures.temperature_c is None
     assert figures.encoder is not None and figures.encoder.overhead_share == pytest.approx(0.02)

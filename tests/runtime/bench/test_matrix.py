@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.document import document_of, write_json
 from vidtok_edge.runtime.bench.figures import Figures
 from vidtok_edge.runtime.bench.matrix import order_of, run_matrix
+from vidtok_edge.runtime.bench.meters import Sample, Sampler
 from vidtok_edge.runtime.bench.runs import Pace
 from vidtok_edge.runtime.bench.tables import tables_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
@@ -55,8 +58,23 @@ def test_a_turn_in_a_process_of_its_own(tiny: Path) -> None:
     assert measured.frames == 120 and measured.unfinished == 0
     assert turn.start_up.process_ms > 20, "an interpreter was started"
     assert turn.start_up.total_ms < 60_000 and turn.start_up.first_token_ms > 0
-    assert turn.peak_rss_mb is None or 10 < turn.peak_rss_mb < 1000
+    assert measured.peak_rss_mb is None or 10 < measured.peak_rss_mb < 1000
     assert told == sorted(told)
+
+
+def test_the_peak_of_device_memory_is_of_the_whole_turn(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading an engine takes more than running it, and is over when measuring begins."""
+
+    class EarlyPeak(Sampler):
+        def __enter__(self) -> Sampler:
+            self.samples.append(Sample(time.monotonic(), device_mb=900.0))
+            return super().__enter__()
+
+    monkeypatch.setattr("vidtok_edge.runtime.bench.turn.Sampler", EarlyPeak)
+    turn = run_turn(Candidate(str(tiny), "cpu", "fp32"), replace(QUICK, meters=False), 0)
+    assert turn.peak_device_mb == 900.0 and turn.samples == []
 
 
 def test_several_candidates_in_turn(tiny: Path) -> None:

@@ -58,7 +58,7 @@ def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
             latencies[:] = [1_000_000 + 1000 * i for i in range(len(latencies))]
         if candidate.threads == 2 and settings.rounds == 2:
             turn.measured.latency_ns[0][3] = 50_000_000
-        turn.samples = [Sample(0.01 * i, rss_mb=100.0, power_w=5.0) for i in range(12)]
+        turn.samples = [Sample(0.01 * i, rss_mb=100.0, gpu_w=5.0) for i in range(12)]
         return turn
 
     settings = Settings(Pace(200.0), seconds=0.6, warmup_s=0.0, rounds=2, decode=True)
