@@ -131,17 +131,19 @@ def _cards(benchmark: Benchmark, series: Sequence[Series]) -> str:
 
 
 def _verdict(benchmark: Benchmark, figures: Figures) -> str:
-    latency = figures.latency
+    latency, pictures = figures.latency, figures.pictures
     if benchmark.settings.pace.fps is None:
         return f'<div class="soft">{figures.frames_per_s:.1f} frames/s, all streams</div>'
     if figures.keeps_up:
         return '<div class="good">✓ every deadline met, no frame lost</div>'
     troubles = [
         f"{latency.misses} of {latency.n} deadlines missed" if latency.misses else "",
+        f"{pictures.misses} of {pictures.n} decoded frames late"
+        if pictures is not None and pictures.misses else "",
         f"{figures.dropped} frames dropped" if figures.dropped else "",
         f"{figures.unfinished} frames given up" if figures.unfinished else "",
-        "" if latency.n else "nothing came out",
-    ]
+        "" if latency.n and (pictures is None or pictures.n) else "nothing came out",
+    ]  # fmt: skip
     return f'<div class="bad">✗ {escape(", ".join(filter(None, troubles)))}</div>'
 
 

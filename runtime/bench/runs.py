@@ -76,7 +76,8 @@ class Measured:
     waiting_at_end: int = 0
     unfinished: int = 0
     """Frames that still waited when the run was given up. Their latents are among `latency_ns`,
-    with the time that they had waited: the least that they can have taken."""
+    and all pictures that had not come are among `picture_latency_ns`, with the time that they had
+    waited: the least that they can have taken."""
     elapsed_ns: int = 0
     busy_ns: int = 0
     """Of that, inside `push` of encoder and decoder."""
@@ -217,6 +218,8 @@ class _Run:
 
     def _count_unfinished(self, frames: Sequence[Released]) -> None:
         """Leaving them out would make a run look better, the worse it went."""
+        if not frames:
+            return
         now, framing = self._clock.now_ns(), self._encoder.framing
         for frame in frames:
             self._pushed[frame.slot] += 1
@@ -225,6 +228,10 @@ class _Run:
             if completes and frame.time_ns >= self._begin:
                 self._latency[frame.slot].append(now - frame.time_ns)
                 self._ready[frame.slot].append(now - self._begin)
+            self._undecoded[frame.slot].append(frame.time_ns)
+        if self._decoder is not None:
+            for pictures, stamps in zip(self._pictures, self._undecoded, strict=True):
+                pictures.extend(now - stamp for stamp in stamps if stamp >= self._begin)
 
 
 class _Ledger:

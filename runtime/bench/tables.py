@@ -88,7 +88,8 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
             rows.append((
                 f"{name}, decoded frames", str(pictures.n),
                 *(_ms(v) for v in pictures.percentiles().values()),
-                _ms(pictures.jitter_ms), "", "", "",
+                _ms(pictures.jitter_ms), _ms(pictures.deadline_ms), str(pictures.misses),
+                str(pictures.longest_run),
             ))  # fmt: skip
     needed = ", ".join(f"p{p:g}: {samples_needed(p)}" for p in PERCENTILES)
     since = "its last frame was released by the camera"
@@ -96,6 +97,9 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
         since = "its last frame was handed over"
     note = (f"In ms, from when {since} to its tokens in host memory. A percentile is shown from "
             f"enough samples on ({needed}).")  # fmt: skip
+    if settings.decode:
+        note += (" Decoded frames: from each frame's own release to its pixels; their deadline is "
+                 "later by what a frame waits by design.")  # fmt: skip
     return Table("Latency of a latent", note, tuple(rows))
 
 

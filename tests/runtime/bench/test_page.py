@@ -56,6 +56,7 @@ def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
         turn = run_turn(candidate, settings, 0)
         for latencies in turn.measured.latency_ns:  # whatever this machine is busy with
             latencies[:] = [1_000_000 + 1000 * i for i in range(len(latencies))]
+        turn.measured.picture_latency_ns = [[20_000_000] * 120] * 2
         if candidate.threads == 2 and settings.rounds == 2:
             turn.measured.latency_ns[0][3] = 50_000_000
         turn.samples = [Sample(0.01 * i, rss_mb=100.0, gpu_w=5.0) for i in range(12)]
