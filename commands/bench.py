@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.bench.candidate import Candidate
     from vidtok_edge.runtime.bench.turn import Settings
 
-DEFAULT_ROUNDS = 5
-
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -29,7 +27,8 @@ DEFAULT_ROUNDS = 5
 @click.option("--warmup", type=float, default=2.0, show_default=True, metavar="S",
               help="Before each round; in no figure but start-up.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N",
-              help="Turns of each candidate.  [default: 1 for one, 5 for several]")  # fmt: skip
+              help="Turns of each candidate.  [default: 1 for one; for several what a difference "
+              "needs to be told, 7 for two]")  # fmt: skip
 @click.option("--backend", callback=comma_list, default="auto", show_default=True,
               metavar="A,B", help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
 @click.option("--precision", callback=comma_list, metavar="A,B",
@@ -85,6 +84,7 @@ def bench(
     from vidtok_edge.runtime.bench.candidate import candidates_of
     from vidtok_edge.runtime.bench.document import write_json
     from vidtok_edge.runtime.bench.matrix import run_matrix
+    from vidtok_edge.runtime.bench.ratios import rounds_needed
     from vidtok_edge.runtime.bench.runs import Pace
     from vidtok_edge.runtime.bench.tables import disturbance, tables_of
     from vidtok_edge.runtime.bench.turn import Settings
@@ -98,7 +98,7 @@ def bench(
         Pace(paced, policy, queue),
         seconds,
         warmup,
-        rounds or (1 if len(candidates) == 1 else DEFAULT_ROUNDS),
+        rounds or rounds_needed(len(candidates)),
         decode,
         deadline,
         None if clip is None else str(clip.resolve()),

@@ -44,7 +44,7 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
     other.symlink_to(tiny)
     result = run("bench", tiny, other, "--backend", "cpu,auto", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "saturated" in result.output and "in 5 round(s)" in result.output
+    assert "saturated" in result.output and "in 8 round(s)" in result.output
     assert "1. bundle cpu fp32  (the others are held to it)" in result.output
     assert "4. other auto fp32" in result.output
 

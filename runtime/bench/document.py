@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vidtok_edge.runtime.bench.figures import Figures, ratios_of
+from vidtok_edge.runtime.bench.figures import Figures
 from vidtok_edge.runtime.bench.matrix import Benchmark, Entry
+from vidtok_edge.runtime.bench.ratios import ratios_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn
 from vidtok_edge.runtime.files import write_beside
 
@@ -28,7 +29,9 @@ def document_of(benchmark: Benchmark) -> dict[str, Any]:
         "machine": asdict(benchmark.machine),
         "settings": {**asdict(benchmark.settings), "camera_fps": benchmark.settings.fps},
         "candidates": [_entry(entry, benchmark.settings) for entry in benchmark.entries],
-        "ratios": [{**asdict(r), "verdict": r.verdict} for r in ratios_of(benchmark.entries)],
+        "ratios": [
+            {**asdict(r), "p": r.p, "verdict": r.verdict} for r in ratios_of(benchmark.entries)
+        ],
     }
 
 

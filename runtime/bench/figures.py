@@ -1,4 +1,4 @@
-"""The figures of a candidate over all of its turns, and how two candidates compare."""
+"""The figures of a candidate over all of its turns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from vidtok_edge.runtime.bench.runs import Calls
 from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
 from vidtok_edge.runtime.framing import Framing
 
-__all__ = ["Breakdown", "Figures", "Ratio", "ratios_of", "rss_growth"]
-
-ROUNDS_TO_TELL = 5
-"""With fewer, all rounds fall on one side by luck alone in more than 7 of 100 comparisons."""
+__all__ = ["Breakdown", "Figures", "rss_growth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,60 +153,6 @@ def rss_growth(samples: Sequence[Sample]) -> float | None:
         return None
     part = len(known) // 10
     return median(known[-part:]) / median(known[:part]) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How a candidate compares with the first one, round by round; above 1 is faster."""
-
-    candidate: str
-    against: str
-    metric: str
-    rounds: int
-    median: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """`faster` or `slower` only where every one of enough rounds says so."""
-        if self.rounds < ROUNDS_TO_TELL:
-            return f"not told: {self.rounds} round(s), {ROUNDS_TO_TELL} are needed"
-        if self.low <= 1 <= self.high:
-            return "inside the noise"
-        return "faster" if self.low > 1 else "slower"
-
-    def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g}..{self.high:.3g}), {self.verdict}"
-
-
-def ratios_of(entries: Sequence[Entry]) -> list[Ratio]:
-    """Each candidate against the first, in median latency and in work per frame."""
-    first, found = entries[0], []
-    for entry in entries[1:]:
-        for metric, value_of in (
-            ("median latency", _median_latency),
-            ("busy time per frame", _busy_per_frame),
-        ):
-            pairs = [(value_of(ours), value_of(theirs))
-                     for ours, theirs in zip(first.turns, entry.turns, strict=True)]  # fmt: skip
-            values = [ours / theirs for ours, theirs in pairs if ours and theirs]
-            if values:
-                found.append(
-                    Ratio(str(entry.candidate), str(first.candidate), metric, len(values),
-                          median(values), min(values), max(values))
-                )  # fmt: skip
-    return found
-
-
-def _median_latency(turn: Turn) -> float | None:
-    values = [value for stream in turn.measured.latency_ns for value in stream]
-    return median(values) if values else None
-
-
-def _busy_per_frame(turn: Turn) -> float | None:
-    frames = turn.measured.frames
-    return turn.measured.busy_ns / frames if frames else None
 
 
 def _start_up(turns: Sequence[Turn]) -> StartUp:

@@ -48,8 +48,10 @@ DEFINITIONS = (
     ("real-time factor", "seconds of each stream's video per second that the encoder (and decoder) "
      "was busy."),
     ("runtime overhead", "time inside `push` and not in the step: copying frames in, tokens out."),
-    ("spread", "least and most of the rounds. Each round compares turns that were neighbours; a "
-     "spread that holds 1 is inside the noise, and nothing is called faster or slower by it."),
+    ("spread", "least and most of the rounds. Each round compares turns that were neighbours."),
+    ("verdict", "of an exact two-sided sign test: how many rounds were faster, not by how much, so "
+     "that one disturbed round hides nothing. Faster or slower is said where luck alone would say "
+     "it of any comparison of this run once in 20 runs at most; inside the noise: it may be luck."),
 )  # fmt: skip
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.figures import Breakdown, Figures, ratios_of
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures
 from vidtok_edge.runtime.bench.latency import PERCENTILES, samples_needed
 from vidtok_edge.runtime.bench.matrix import Benchmark
+from vidtok_edge.runtime.bench.ratios import LEVEL, METRICS, ratios_of
 from vidtok_edge.runtime.bench.turn import Settings
 
 __all__ = ["Table", "disturbance", "settings_rows", "tables_of"]
@@ -121,13 +122,16 @@ def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
 
 def _ratios(benchmark: Benchmark) -> Table:
     ratios = ratios_of(benchmark.entries)
-    rows = [("candidate", "metric", "times as fast", "spread", "verdict")]
+    rows = [("candidate", "metric", "times as fast", "spread", "rounds faster", "verdict")]
     rows += [
-        (r.candidate, r.metric, f"{r.median:.3g}", f"{r.low:.3g}..{r.high:.3g}", r.verdict)
+        (r.candidate, r.metric, f"{r.median:.3g}", f"{r.low:.3g}..{r.high:.3g}",
+         f"{r.faster} of {r.rounds}", r.verdict)
         for r in ratios
-    ]
+    ]  # fmt: skip
     first = str(benchmark.entries[0].candidate)
-    note = "Median and extremes of the rounds; a spread that holds 1 is inside the noise."
+    comparisons = len(METRICS) * (len(benchmark.entries) - 1)
+    note = (f"Median and extremes of the rounds. Verdict: a sign test over the rounds, its level "
+            f"of {LEVEL:.0%} divided by {comparisons} comparisons.")  # fmt: skip
     return Table(f"Against {first}", note, tuple(rows))
 
 

@@ -1,15 +1,14 @@
-"""Figures over turns, and when a ratio may be called a difference."""
+"""Figures over turns."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_step import fake_manifest
 
 from vidtok_edge.runtime.bench.candidate import Candidate
-from vidtok_edge.runtime.bench.figures import Breakdown, Figures, Ratio, ratios_of, rss_growth
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures, rss_growth
 from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.runs import Calls, Measured, Pace
@@ -87,26 +86,3 @@ def test_growth_is_of_the_ends_of_a_turn() -> None:
     samples = [Sample(float(i), rss_mb=200.0 if i < 90 else 210.0) for i in range(100)]
     assert rss_growth(samples) == pytest.approx(0.05)
     assert rss_growth(samples[:9]) is None and rss_growth([Sample(0.0)] * 50) is None
-
-
-def ratio(low: float, median: float, high: float, rounds: int = 5) -> Ratio:
-    return Ratio("b", "a", "median latency", rounds, median, low, high)
-
-
-def test_a_spread_that_holds_1_is_inside_the_noise() -> None:
-    assert ratio(0.99, 1.5, 2.0).verdict == "inside the noise"
-    assert ratio(0.5, 0.6, 1.0).verdict == "inside the noise"
-    assert ratio(1.01, 1.5, 2.0).verdict == "faster"
-    assert ratio(0.5, 0.6, 0.99).verdict == "slower"
-    assert ratio(1.4, 1.5, 1.6, rounds=4).verdict == "not told: 4 round(s), 5 are needed"
-
-
-def test_ratios_compare_the_turns_of_one_round() -> None:
-    """The machine gets slower from round to round; in each of them b takes half as long."""
-    times = [10.0, 20.0, 40.0, 80.0, 160.0]
-    first = entry(*(turn(t) for t in times))
-    second = entry(*(turn(t / 2) for t in times), name="b")
-    latency, busy = ratios_of([first, second])
-    assert (latency.median, latency.low, latency.high, latency.verdict) == (2, 2, 2, "faster")
-    assert (busy.metric, busy.median) == ("busy time per frame", 2)
-    assert Path(first.candidate.bundle).name in latency.against
