@@ -185,7 +185,7 @@ def breakdown_chart(rows: Sequence[tuple[str, Breakdown]]) -> Chart | None:
     if not rows:
         return None
     parts = ("upload_ms", "compute_ms", "download_ms", "overhead_ms")
-    totals = [sum(getattr(row, part) for part in parts) for _, row in rows]
+    totals = [row.total_ms for _, row in rows]
     height, most = 26, max([*totals, 1e-9])
     wide = WIDTH - RIGHT
     drawn = []
@@ -193,9 +193,10 @@ def breakdown_chart(rows: Sequence[tuple[str, Breakdown]]) -> Chart | None:
         top, left = number * (height + 26) + 18, 0.0
         drawn.append(f'<text class="name" x="0" y="{top - 5}">{escape(name)}</text>')
         for index, part in enumerate(parts):
-            width = getattr(row, part) / most * (wide - 70)
+            took = getattr(row, part) or 0.0
+            width = took / most * (wide - 70)
             if width > 0:
-                hint = f"{LABELS[index]}: {getattr(row, part):.3f} ms"
+                hint = f"{LABELS[index]}: {took:.3f} ms"
                 drawn.append(
                     f'<rect class="part p{index}" x="{left:.1f}" y="{top}" width="{width:.1f}" '
                     f'height="{height}"><title>{escape(hint)}</title></rect>'

@@ -18,12 +18,16 @@ __all__ = ["Breakdown", "Figures", "rss_growth"]
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Where the time of a call goes: medians in milliseconds."""
+    """Where the time of a call goes: medians in milliseconds.
+
+    A copy is None where the backend makes none (the CPU) or does not tell it from computing (ONNX
+    Runtime's CUDA provider, downloads).
+    """
 
     calls: int
-    upload_ms: float
+    upload_ms: float | None
     compute_ms: float
-    download_ms: float
+    download_ms: float | None
     overhead_ms: float
     overhead_share: float
     """Of the step (the other three): the median over the calls."""
@@ -38,11 +42,16 @@ class Breakdown:
         ]
         if not rows:
             return None
-        upload, compute, download, overhead = (
-            median(column) / 1e6 for column in zip(*rows, strict=True)
-        )
+        columns = list(zip(*rows, strict=True))
+        upload, compute, download, overhead = (median(column) / 1e6 for column in columns)
         shares = [row[3] / max(1, sum(row[:3])) for row in rows]
-        return cls(len(rows), upload, compute, download, overhead, median(shares))
+        return cls(len(rows), upload if any(columns[0]) else None, compute,
+                   download if any(columns[2]) else None, overhead, median(shares))  # fmt: skip
+
+    @property
+    def total_ms(self) -> float:
+        """All four."""
+        return (self.upload_ms or 0) + self.compute_ms + (self.download_ms or 0) + self.overhead_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,12 +223,12 @@ def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
 def _scatter(benchmark: Benchmark, series: Sequence[Series]) -> Chart | None:
     points = []
     for one in series:
-        decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)),
-                                one.entry.turns[0].graph.removeprefix("encoder."))  # fmt: skip
+        graphs = one.entry.turns[0].graphs[0].name.removeprefix("encoder.")
+        decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)), graphs)
         figures = Figures.of(one.entry, benchmark.settings)
         parts = [part for part in (figures.encoder, figures.decoder) if part is not None]
         if decibels is not None and parts:
-            spent = sum(p.upload_ms + p.compute_ms + p.download_ms + p.overhead_ms for p in parts)
+            spent = sum(part.total_ms for part in parts)
             points.append((one.name, one.kind, spent, decibels))
     return scatter_chart(points)
 

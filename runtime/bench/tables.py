@@ -29,7 +29,7 @@ def tables_of(benchmark: Benchmark) -> list[Table]:
     """All tables, the most asked for first."""
     settings = benchmark.settings
     named = [(str(e.candidate), Figures.of(e, settings)) for e in benchmark.entries]
-    tables = [_latency(named, settings), _speed(named, settings)]
+    tables = [_candidates(benchmark), _latency(named, settings), _speed(named, settings)]
     if len(benchmark.entries) > 1:
         tables.append(_ratios(benchmark))
     tables += [_breakdown(named), _start_up(named), _resources(named)]
@@ -70,6 +70,27 @@ def settings_rows(settings: Settings) -> list[tuple[str, str]]:
         ("deadline", deadline),
         ("frames", settings.clip or "a synthetic moving picture"),
     ]
+
+
+def _candidates(benchmark: Benchmark) -> Table:
+    rows: list[tuple[str, ...]] = [(
+        "candidate", "runs on", "variant", "size", "streams", "latents a call", "graph", "form",
+        "weights", "exported by",
+    )]  # fmt: skip
+    for entry in benchmark.entries:
+        m, turn = entry.manifest, entry.turns[0]
+        fell_back = f" (fell back: {turn.fell_back})" if turn.fell_back else ""
+        graph, weights = turn.graphs[0], f"{m.weights.source} {m.weights.sha256[:12]}"
+        rows.append((
+            str(entry.candidate), turn.backend + fell_back, m.model.variant,
+            f"{m.height}x{m.width}", str(m.streams), str(m.chunk), graph.name, graph.form, weights,
+            m.toolkit + ("" if m.verified else ", not verified"),
+        ))  # fmt: skip
+    note = (
+        "From each bundle's manifest, and what really ran. Weights: where they came from, and the "
+        "start of their SHA-256."
+    )
+    return Table("What was measured", note, tuple(rows))
 
 
 def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
@@ -145,7 +166,10 @@ def _breakdown(named: list[tuple[str, Figures]]) -> Table:
                     name, step, str(part.calls), _ms(part.upload_ms), _ms(part.compute_ms),
                     _ms(part.download_ms), _ms(part.overhead_ms), f"{part.overhead_share:.1%}",
                 ))  # fmt: skip
-    note = "Medians over the calls, in ms. On the CPU nothing is copied to a device."
+    note = (
+        "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
+        "from the computing (downloads of ONNX Runtime's CUDA provider)."
+    )
     return Table("Where the time of a call goes", note, tuple(rows))
 
 

@@ -14,8 +14,9 @@ from vidtok_edge.runtime.bench.frames import COUNT, clip_frames, for_graph, movi
 from vidtok_edge.runtime.bench.meters import Sample, Sampler
 from vidtok_edge.runtime.bench.runs import Measured, Pace, run_measured
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.manifest import GraphSpec
 
-__all__ = ["Settings", "StartUp", "Turn", "run_turn"]
+__all__ = ["RanGraph", "Settings", "StartUp", "Turn", "run_turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,24 @@ class StartUp:
         return self.process_ms + self.load_ms + self.open_ms + self.first_token_ms
 
 
+@dataclass(frozen=True, slots=True)
+class RanGraph:
+    """A graph that ran, or that the engine which ran was built of."""
+
+    name: str
+    """As its file is called: `encoder.int8`."""
+    form: str
+    sha256: str
+    """Of the file; empty where PyTorch ran the step."""
+    data_sha256: str
+    """Of its weights."""
+
+    @classmethod
+    def of(cls, spec: GraphSpec) -> RanGraph:
+        """As the manifest has it."""
+        return cls(spec.name, spec.form, spec.sha256, spec.data_sha256)
+
+
 @dataclass(slots=True)
 class Turn:
     """What one turn found."""
@@ -82,9 +101,8 @@ class Turn:
     backend: str
     """What really ran, and on what."""
     fell_back: str
-    graph: str
-    """The encoder's, as its file is called: `encoder.int8`."""
-    form: str
+    graphs: list[RanGraph]
+    """The encoder's, and the decoder's where it ran."""
     start_up: StartUp
     measured: Measured
     peak_device_mb: float | None
@@ -133,15 +151,15 @@ def run_turn(
             (opened - loaded) / 1e6,
             measured.first_token_ns / 1e6,
         )
-        info, graph = encoder.backend, encoder.graph
+        info, streams = encoder.backend, [encoder, *([decoder] if decoder is not None else [])]
+        graphs = [RanGraph.of(stream.graph) for stream in streams]
     end = measured.begin_ns + measured.elapsed_ns
     device_mb = [sample.device_mb for sample in sampler.samples if sample.device_mb is not None]
     return Turn(
         started,
         f"{info.active} on {info.library}",
         info.fell_back,
-        graph.name,
-        graph.form,
+        graphs,
         start_up,
         measured,
         max(device_mb, default=None),

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,7 @@ from vidtok_edge.runtime.bench.runs import Pace
 from vidtok_edge.runtime.bench.tables import tables_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
 from vidtok_edge.runtime.bench.worker import run_in_process
+from vidtok_edge.runtime.bundle import Bundle
 
 QUICK = Settings(Pace(200.0), seconds=0.3, warmup_s=0.05, decode=True)
 
@@ -53,7 +56,9 @@ def test_a_turn_in_a_process_of_its_own(tiny: Path) -> None:
     turn = run_in_process(candidates_of([tiny], ["cpu"])[0], QUICK, told.append)
     measured = turn.measured
     assert turn.backend.startswith("cpu on onnxruntime") and turn.fell_back == ""
-    assert (turn.graph, turn.form) == ("encoder.fp32", "conv2d")
+    assert [(g.name, g.form) for g in turn.graphs] == [
+        ("encoder.fp32", "conv2d"), ("decoder.fp32", "conv2d"),
+    ]  # fmt: skip
     assert [len(slot) for slot in measured.latency_ns] == [15, 15], "60 frames of each slot"
     assert measured.frames == 120 and measured.unfinished == 0
     assert turn.start_up.process_ms > 20, "an interpreter was started"
@@ -75,6 +80,13 @@ def test_the_peak_of_device_memory_is_of_the_whole_turn(
     monkeypatch.setattr("vidtok_edge.runtime.bench.turn.Sampler", EarlyPeak)
     turn = run_turn(Candidate(str(tiny), "cpu", "fp32"), replace(QUICK, meters=False), 0)
     assert turn.peak_device_mb == 900.0 and turn.samples == []
+
+
+def value_of(key: str, turn: dict[str, Any]) -> float:
+    """What a ratio compares, from the raw values of a document."""
+    if key == "busy_us":
+        return float(turn["busy_us"] / turn["frames"])
+    return median(us for slot in turn["latency_us"] for us in slot)
 
 
 def test_several_candidates_in_turn(tiny: Path) -> None:
@@ -100,7 +112,17 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["format"], document["schema"]) == ("vidtok-edge-bench", 1)
     one = document["candidates"][1]
-    assert (one["streams"], one["chunk"], one["form"], one["threads"]) == (2, 1, "conv2d", 2)
+    assert (one["streams"], one["chunk"], one["threads"], one["toolkit"]) == (2, 1, 2, "0")
+    assert one["weights"] == {"source": "random", "location": "", "sha256": ""}
+    graph = Bundle.load(tiny).manifest.graph("encoder")
+    assert one["graphs"] == [
+        {"name": "encoder.fp32", "form": "conv2d", "sha256": graph.sha256,
+         "data_sha256": graph.data_sha256},
+    ]  # fmt: skip
+    for key, ratio in zip(("latency_us", "busy_us"), document["ratios"], strict=True):
+        turns = zip(*(c["turns"] for c in document["candidates"]), strict=True)
+        again = [value_of(key, ours) / value_of(key, theirs) for ours, theirs in turns]
+        assert ratio["median"] == pytest.approx(median(again), rel=0.1), "up to whole microseconds"
     raw = [us for turn in one["turns"] for slot in turn["latency_us"] for us in slot]
     figures = Figures.of(done.entries[1], settings)
     assert len(raw) == figures.latency.n == one["figures"]["latency"]["n"] > 10
@@ -108,10 +130,15 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
     assert [r["verdict"] for r in document["ratios"]] == ["too few rounds (7 needed)"] * 2
 
     tables = {table.title: table for table in tables_of(done)}
-    assert {"Latency of a latent", "Speed and backlog", "Where the time of a call goes", "Start-up",
-            "The machine meanwhile"} <= set(tables)  # fmt: skip
+    assert {"What was measured", "Latency of a latent", "Speed and backlog", "Start-up",
+            "Where the time of a call goes", "The machine meanwhile"} <= set(tables)  # fmt: skip
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.rows[0])}
+    shown = tables["What was measured"].rows[1]
+    assert shown[2:8] == ("tiny", "16x16", "2", "1", "encoder.fp32", "conv2d")
+    assert shown[1].startswith("cpu on onnxruntime") and shown[9] == "0, not verified"
+    [_, _, device, *_] = tables["Where the time of a call goes"].rows[1][2:]
+    assert tables["Where the time of a call goes"].rows[1][3] == "-" != device, "no copies here"
     [_, first, second] = tables["Latency of a latent"].rows
     assert first[0].endswith("cpu fp32 1 thread(s)") and second[1] == str(len(raw))
     if len(raw) < 2995:

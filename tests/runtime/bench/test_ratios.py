@@ -21,7 +21,7 @@ def turns(*times: float) -> list[Turn]:
     """Each with one latent, and as busy as it took."""
     return [
         Turn(
-            0.0, "", "", "", "", StartUp(0, 0, 0, 0),
+            0.0, "", "", [], StartUp(0, 0, 0, 0),
             Measured([[round(t)]], [[0]], [[]], Calls(), Calls(), frames=4, busy_ns=round(t)), None,
         )
         for t in times

@@ -111,7 +111,7 @@ def test_the_deadline_of_pictures_allows_for_what_they_wait_by_design(
             chunk=chunk, version=version,
         )  # type: ignore[misc]  # fmt: skip
         manifest = fake_manifest(chunk=chunk, version=version)  # type: ignore[arg-type]
-        turn = Turn(0.0, "", "", "", "", StartUp(0, 0, 0, 0), measured, None)
+        turn = Turn(0.0, "", "", [], StartUp(0, 0, 0, 0), measured, None)
         entry = Entry(Candidate("/a", "cpu", "fp32"), manifest, [turn])
         figures = Figures.of(entry, Settings(Pace(40.0), decode=True))
         assert figures.pictures is not None
