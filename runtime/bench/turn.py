@@ -19,6 +19,10 @@ from vidtok_edge.runtime.manifest import GraphSpec
 __all__ = ["RanGraph", "Settings", "StartUp", "Turn", "run_turn"]
 
 
+_MOST = 1e6
+"""Of any setting: seconds are eleven days then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How every candidate is measured."""
@@ -39,15 +43,15 @@ class Settings:
     meters: bool = True
 
     def __post_init__(self) -> None:
-        positive = {"seconds": self.seconds, "rounds": self.rounds, "fps": self.fps,
-                    "queue": self.pace.capacity}  # fmt: skip
+        positive = {
+            "seconds": self.seconds, "rounds": self.rounds, "fps": self.camera_fps,
+            "paced": self.pace.fps, "queue": self.pace.capacity, "deadline": self.deadline_ms,
+        }  # fmt: skip
         for name, value in positive.items():
-            if not value > 0:
-                raise UsageError(f"{name} is {value}; use more than 0.")
-        if self.warmup_s < 0:
-            raise UsageError(f"The warm-up is {self.warmup_s} s; use 0 or more.")
-        if self.deadline_ms is not None and not self.deadline_ms > 0:
-            raise UsageError(f"The deadline is {self.deadline_ms} ms; use more than 0.")
+            if value is not None and not 0 < value <= _MOST:  # so that NaN is refused, too
+                raise UsageError(f"{name} is {value}; use more than 0, and at most {_MOST:g}.")
+        if not 0 <= self.warmup_s <= _MOST:
+            raise UsageError(f"warmup is {self.warmup_s}; use 0 to {_MOST:g} seconds.")
 
     @property
     def fps(self) -> float:
