@@ -10,6 +10,7 @@ import click
 
 from vidtok_edge.commands.options import comma_list, force_option
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
+from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export.bench_streams import TorchBackend
@@ -35,8 +36,13 @@ if TYPE_CHECKING:
               help="fp32, fp16, int8.  [default: all that a bundle has]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), metavar="N",
               help="CPU threads of a call.  [default: ONNX Runtime's choice]")  # fmt: skip
-@click.option("--torch", "eager", is_flag=True, help="Also the same steps in PyTorch, eager.")
-@click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile.")
+@click.option("--torch", "eager", is_flag=True,
+              help="Also the float32 steps in PyTorch, eager, on the CPU.")  # fmt: skip
+@click.option(
+    "--torch-compile", "compiled", is_flag=True, help="Also by torch.compile, on the CPU."
+)
+@click.option("--checkpoint", metavar="PATH",
+              help="For PyTorch: the file that the bundle's weights came from.")  # fmt: skip
 @click.option("--decode", is_flag=True, help="Decode what was encoded, too.")
 @click.option("--deadline", type=float, metavar="MS", help="A latent that is later has missed it.  "
               "[default: the period of a chunk]")  # fmt: skip
@@ -65,6 +71,7 @@ def bench(
     threads: int | None,
     eager: bool,
     compiled: bool,
+    checkpoint: str | None,
     decode: bool,
     deadline: float | None,
     camera_fps: float,
@@ -92,8 +99,8 @@ def bench(
 
     for bundle in bundles:
         load_bundle(bundle)
-    candidates = candidates_of(bundles, backend or ("auto",), precision, threads)
-    candidates += _torch_candidates(bundles, eager, compiled, threads)
+    candidates = candidates_of(bundles, backend or ("auto",), precision, threads, _say_left_out)
+    candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
     settings = Settings(
         Pace(paced, policy, queue),
         seconds,
@@ -121,7 +128,7 @@ def bench(
         click.secho(f"\n{table.title}", bold=True)
         print_columns(table.rows)
         click.secho(table.note, dim=True)
-    if warning := disturbance(done):
+    for warning in filter(None, [disturbance(done)]):
         click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
     if json_file is not None:
         write_json(done, json_file, force)
@@ -133,18 +140,31 @@ def bench(
         click.echo(f"\n{html_file}")
 
 
+def _say_left_out(candidate: Candidate) -> None:
+    click.secho(
+        f"{candidate} is left out: the bundle has no {candidate.precision} graph for this backend.",
+        fg="yellow", err=True,
+    )  # fmt: skip
+
+
 def _torch_candidates(
-    bundles: tuple[Path, ...], eager: bool, compiled: bool, threads: int | None
+    bundles: tuple[Path, ...],
+    eager: bool,
+    compiled: bool,
+    threads: int | None,
+    checkpoint: str | None,
 ) -> list[Candidate]:
     wanted: list[TorchBackend] = []
-    wanted += ["torch"] if eager else []
-    wanted += ["torch-compile"] if compiled else []
+    wanted += ["torch-cpu"] if eager else []
+    wanted += ["torch-compile-cpu"] if compiled else []
     if not wanted:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint is for --torch and --torch-compile; leave it out.")
         return []
     need_export()
     from vidtok_edge.export.bench_streams import torch_candidates
 
-    return torch_candidates(bundles, wanted, threads)
+    return torch_candidates(bundles, wanted, threads, checkpoint)
 
 
 def _print_plan(candidates: list[Candidate], settings: Settings) -> None:
