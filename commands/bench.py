@@ -10,7 +10,7 @@ import click
 
 from vidtok_edge.commands.options import comma_list, force_option
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export.bench_streams import TorchBackend
@@ -128,7 +128,7 @@ def bench(
         click.secho(f"\n{table.title}", bold=True)
         print_columns(table.rows)
         click.secho(table.note, dim=True)
-    for warning in filter(None, [disturbance(done)]):
+    for warning in [*done.troubles, *filter(None, [disturbance(done)])]:
         click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
     if json_file is not None:
         write_json(done, json_file, force)
@@ -138,6 +138,10 @@ def bench(
 
         write_page(done, html_file, force)
         click.echo(f"\n{html_file}")
+    if done.interrupted:
+        raise click.Abort
+    if done.troubles:
+        raise CheckFailed("Not everything was measured; the warnings above say what failed.")
 
 
 def _say_left_out(candidate: Candidate) -> None:

@@ -29,6 +29,7 @@ def document_of(benchmark: Benchmark) -> dict[str, Any]:
         "machine": asdict(benchmark.machine),
         "settings": {**asdict(benchmark.settings), "camera_fps": benchmark.settings.fps},
         "candidates": [_entry(entry, benchmark.settings) for entry in benchmark.entries],
+        "troubles": benchmark.troubles,
         "ratios": [
             {**asdict(r), "p": r.p, "verdict": r.verdict} for r in ratios_of(benchmark.entries)
         ],
@@ -40,7 +41,7 @@ def _entry(entry: Entry, settings: Settings) -> dict[str, Any]:
     figures = Figures.of(entry, settings)
     return {
         "name": str(candidate),
-        "bundle": Path(candidate.bundle).name,
+        "bundle": candidate.bundle_name,
         "backend": candidate.backend,
         "precision": candidate.precision,
         "threads": candidate.threads,

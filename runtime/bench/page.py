@@ -101,7 +101,8 @@ def page_of(benchmark: Benchmark) -> str:
 
 def _head(benchmark: Benchmark) -> str:
     started = datetime.fromtimestamp(benchmark.started, timezone.utc)
-    machine, warning = benchmark.machine, disturbance(benchmark)
+    machine = benchmark.machine
+    warnings = [*benchmark.troubles, *filter(None, [disturbance(benchmark)])]
     kind = dict(settings_rows(benchmark.settings))
     gpu = f", {escape(machine.gpu)}" if machine.gpu else ""
     return (
@@ -109,7 +110,7 @@ def _head(benchmark: Benchmark) -> str:
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
         f'<p class="soft">{escape(machine.board or machine.cpu)}, {machine.cores} core(s){gpu}. '
         f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC.</p>"
-        + (f'\n<p class="warning">{escape(warning)}</p>' if warning else "")
+        + "".join(f'\n<p class="warning">{escape(warning)}</p>' for warning in warnings)
     )
 
 

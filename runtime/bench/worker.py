@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 
 import vidtok_edge.errors
@@ -38,10 +39,12 @@ def run_in_process(
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
-            with process.stdin as given:
+            with suppress(BrokenPipeError), process.stdin as given:
                 given.write(json.dumps(order))
             answer = {}
             for line in process.stdout:
+                if not line.endswith("\n"):  # it was killed while it wrote
+                    break
                 answer = json.loads(line)
                 if "progress" in answer:
                     progress(answer["progress"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +28,15 @@ from vidtok_edge.errors import (
 from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.document import document_of, write_json
 from vidtok_edge.runtime.bench.figures import Figures
-from vidtok_edge.runtime.bench.matrix import order_of, run_matrix
+from vidtok_edge.runtime.bench.matrix import Benchmark, order_of, run_matrix
 from vidtok_edge.runtime.bench.meters import Sample, Sampler
+from vidtok_edge.runtime.bench.page import page_of
 from vidtok_edge.runtime.bench.runs import Pace
 from vidtok_edge.runtime.bench.tables import tables_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
 from vidtok_edge.runtime.bench.worker import run_in_process
-from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.bundle import MANIFEST, Bundle
+from vidtok_edge.runtime.gpu import Gpu
 
 QUICK = Settings(Pace(200.0), seconds=0.3, warmup_s=0.05, decode=True)
 
@@ -145,6 +149,52 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
         assert second[6] == "-", "p99.9 of so few is not known"
 
 
+def benchmark_of(
+    tiny: Path, ends: dict[tuple[int, int], BaseException], rounds: int = 3
+) -> Benchmark:
+    """Two candidates, where turn n of the one with t threads ends with `ends[t, n]`."""
+    turns = Counter[int]()
+
+    def run(candidate: Candidate, settings: Settings, progress: Callable[[float], None]) -> Turn:
+        if settings.rounds > 1:  # no trial
+            threads = candidate.threads or 0
+            turns[threads] += 1
+            if (threads, turns[threads]) in ends:
+                raise ends[threads, turns[threads]]
+        return in_this_process(candidate, settings, progress)
+
+    candidates = [Candidate(str(tiny), "cpu", "fp32", threads) for threads in (1, 2)]
+    settings = Settings(Pace(None), seconds=0.03, warmup_s=0.0, rounds=rounds, meters=False)
+    return run_matrix(candidates, settings, run=run)
+
+
+def test_a_candidate_that_fails_is_left_out_and_the_others_go_on(tiny: Path) -> None:
+    done = benchmark_of(tiny, {(2, 2): CheckFailed("out of memory")})
+    assert [len(entry.turns) for entry in done.entries] == [3, 1]
+    assert done.troubles == [
+        "bundle cpu fp32 2 thread(s) is left out from round 2 of 3 on: out of memory"
+    ]
+    document = document_of(done)
+    assert document["troubles"] == done.troubles and document["ratios"][0]["rounds"] == 1
+    assert "out of memory" in page_of(done) and not done.interrupted
+
+
+def test_what_fails_in_the_first_round_is_only_mentioned(tiny: Path) -> None:
+    done = benchmark_of(tiny, {(1, 1): CheckFailed("no luck")})
+    assert [entry.candidate.threads for entry in done.entries] == [2] and len(done.troubles) == 1
+    both: dict[tuple[int, int], BaseException] = {(n, 1): CheckFailed(f"{n}") for n in (1, 2)}
+    with pytest.raises(CheckFailed, match="1"):
+        benchmark_of(tiny, both)
+
+
+def test_after_an_interrupt_complete_rounds_count(tiny: Path) -> None:
+    done = benchmark_of(tiny, {(1, 2): KeyboardInterrupt()})  # in round 2, after the other's turn
+    assert [len(entry.turns) for entry in done.entries] == [1, 1] and done.interrupted
+    assert done.troubles == ["Interrupted after 1 of 3 rounds."]
+    with pytest.raises(KeyboardInterrupt):
+        benchmark_of(tiny, {(2, 1): KeyboardInterrupt()})
+
+
 def test_the_document_is_written_whole(tiny: Path, tmp_path: Path) -> None:
     settings = Settings(Pace(None), seconds=0.02, warmup_s=0, meters=False)
     done = run_matrix(candidates_of([tiny]), settings, run=in_this_process)
@@ -167,6 +217,40 @@ def test_candidates_are_every_combination(tiny: Path) -> None:
         run_matrix([], QUICK)
 
 
+def with_int8_engines(folder: Path) -> Path:
+    """`folder`, whose manifest has INT8 graphs for TensorRT alone."""
+    manifest = Bundle.load(folder).manifest
+    int8 = [replace(g, precision="int8", placement="tensorrt") for g in manifest.graphs]
+    manifest = replace(manifest, graphs=(*manifest.graphs, *int8))
+    (folder / MANIFEST).write_text(manifest.to_json())
+    return folder
+
+
+def test_combinations_that_nobody_named_may_be_absent(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, left_out = with_int8_engines(tiny), list[Candidate]()
+    found = candidates_of([folder], ["cpu", "tensorrt"], left_out=left_out.append)
+    assert [(c.backend, c.precision) for c in found] == [
+        ("cpu", "fp32"), ("tensorrt", "fp32"), ("tensorrt", "int8"),
+    ]  # fmt: skip
+    assert [str(c) for c in left_out] == ["bundle cpu int8"]
+    with pytest.raises(BundleError, match="no encoder graph in int8"):
+        candidates_of([folder], ["cpu", "tensorrt"], ["fp32", "int8"])
+    for gpu, precisions in ((None, ["fp32"]), (Gpu("Orin", "sm87", 1 << 33), ["fp32", "int8"])):
+        monkeypatch.setattr("vidtok_edge.runtime.bench.candidate.present_gpu", lambda gpu=gpu: gpu)
+        assert [c.precision for c in candidates_of([folder])] == precisions
+
+
+def test_forms_are_named_after_their_bundles_too(tiny: Path, tmp_path: Path) -> None:
+    forms = [tmp_path / name / "forms/conv3d" for name in ("x", "y")]
+    for form in forms:
+        shutil.copytree(tiny, form)
+    found = candidates_of([tiny, *forms], ["cpu"])
+    assert [c.bundle_name for c in found] == ["bundle", "x/conv3d", "y/conv3d"]
+    assert str(found[1]) == "x/conv3d cpu fp32"
+
+
 def test_errors_of_ours_come_back_as_themselves(tmp_path: Path, tiny: Path) -> None:
     with pytest.raises(BundleMissing, match=r"gone cpu fp32: .*is not a folder"):
         run_in_process(Candidate(str(tmp_path / "gone"), "cpu", "fp32"), QUICK)
@@ -180,16 +264,30 @@ def test_a_process_that_dies_is_reported(tiny: Path) -> None:
         run_in_process(Candidate(str(tiny), "cpu", "fp32", opener="os:no_such_name"), QUICK)
 
 
+def test_a_process_that_is_killed_while_it_answers_is_reported(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = 'import os; os.write(1, b\'{"turn": {"star\'); os.kill(os.getpid(), 9)'
+    monkeypatch.setattr("vidtok_edge.runtime.bench.worker._CODE", code)
+    with pytest.raises(CheckFailed, match="ended with code -9 and no result"):
+        run_in_process(Candidate(str(tiny), "cpu", "fp32"), QUICK)
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
         ({"seconds": 0.0}, "seconds is 0"),
-        ({"warmup_s": -1.0}, "warm-up is -1"),
+        ({"warmup_s": -1.0}, "warmup is -1"),
         ({"deadline_ms": 0.0}, "deadline is 0"),
-        ({"pace": Pace(0.0)}, "fps is 0"),
+        ({"pace": Pace(0.0)}, "paced is 0"),
         ({"pace": Pace(30.0, "drop-oldest", 0)}, "queue is 0"),
         ({"rounds": 0}, "rounds is 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
+        ({"seconds": float("inf")}, "seconds is inf; use more than 0, and at most"),
+        ({"deadline_ms": float("inf")}, "deadline is inf"),
+        ({"warmup_s": float("nan")}, "warmup is nan; use 0 to"),
+        ({"pace": Pace(float("inf"))}, "paced is inf"),
+        ({"camera_fps": float("inf")}, "fps is inf"),
     ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, object], message: str) -> None:
