@@ -11,11 +11,11 @@ from pathlib import Path
 from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.runtime.bench.candidate import OPEN_BUNDLE
 from vidtok_edge.runtime.bench.charts import (
-    KINDS,
     Chart,
     Series,
     breakdown_chart,
     histogram_chart,
+    kind_of,
     percentile_chart,
     sample_chart,
     scatter_chart,
@@ -25,7 +25,7 @@ from vidtok_edge.runtime.bench.figures import Breakdown, Figures
 from vidtok_edge.runtime.bench.matrix import Benchmark
 from vidtok_edge.runtime.bench.page_style import STYLE
 from vidtok_edge.runtime.bench.reconstructions import png_of, reconstructions_of
-from vidtok_edge.runtime.bench.reports import mean_psnr_db, qualities_of
+from vidtok_edge.runtime.bench.reports import PARITY_REPORT, mean_psnr_db, qualities_of
 from vidtok_edge.runtime.bench.tables import Table, disturbance, settings_rows, tables_of
 from vidtok_edge.runtime.files import write_beside
 
@@ -65,7 +65,7 @@ def write_page(benchmark: Benchmark, path: Path, force: bool = False) -> None:
 def page_of(benchmark: Benchmark) -> str:
     """The page as text. The reconstructions are made now, in this process."""
     series = [
-        Series(str(entry.candidate), f"s{number % KINDS}", entry,
+        Series(str(entry.candidate), kind_of(number), entry,
                Figures.of(entry, benchmark.settings).latency.deadline_ms)
         for number, entry in enumerate(benchmark.entries)
     ]  # fmt: skip
@@ -82,7 +82,8 @@ def page_of(benchmark: Benchmark) -> str:
             tables.pop("Start-up"),
         ]),
         _section("The machine", _resource_charts(series), list(tables.values())),
-        _section("Quality", [_scatter(benchmark, series)], _quality_tables(benchmark)),
+        _section("Quality", [_scatter(benchmark, series)], _quality_tables(benchmark),
+                 _quality_gaps(benchmark)),
         _pictures(benchmark),
         _facts(benchmark),
     ]  # fmt: skip
@@ -150,9 +151,15 @@ def _verdict(benchmark: Benchmark, figures: Figures) -> str:
     return f'<div class="bad">✗ {escape(", ".join(filter(None, troubles)))}</div>'
 
 
-def _section(title: str, charts: Sequence[Chart | None], tables: Sequence[Table]) -> str:
-    drawn = [_figure(chart) for chart in charts if chart is not None]
-    parts = drawn + [_table(table) for table in tables]
+def _section(
+    title: str,
+    charts: Sequence[Chart | None],
+    tables: Sequence[Table],
+    notes: Sequence[str] = (),
+) -> str:
+    parts = [_figure(chart) for chart in charts if chart is not None]
+    parts += [_table(table) for table in tables]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
     return f"<h2>{escape(title)}</h2>\n" + "\n".join(parts) if parts else ""
 
 
@@ -236,7 +243,7 @@ def _scatter(benchmark: Benchmark, series: Sequence[Series]) -> Chart | None:
 
 def _quality_tables(benchmark: Benchmark) -> list[Table]:
     tables = []
-    for bundle in dict.fromkeys(entry.candidate.bundle for entry in benchmark.entries):
+    for name, bundle in _bundles(benchmark).items():
         rows = [("graphs", "clip", "tokens equal to fp32", "PSNR dB", "lost to fp32, dB", "SSIM")]
         rows += [
             (
@@ -244,13 +251,26 @@ def _quality_tables(benchmark: Benchmark) -> list[Table]:
                 "-" if quality.tokens_equal is None else f"{quality.tokens_equal:.1%}",
                 f"{quality.psnr_db:.2f}", f"{quality.loss_db:+.2f}", f"{quality.ssim:.4f}",
             )
-            for quality in qualities_of(Path(bundle))
+            for quality in qualities_of(bundle)
         ]  # fmt: skip
         if len(rows) > 1:
             note = "Of reconstructions against the source, from the report of the bundle's " \
                    "verification: not measured in this run."  # fmt: skip
-            tables.append(Table(f"Quality of {Path(bundle).name}", note, tuple(rows)))
+            tables.append(Table(f"Quality of {name}", note, tuple(rows)))
     return tables
+
+
+def _quality_gaps(benchmark: Benchmark) -> list[str]:
+    return [
+        f"Nothing is known of the quality of {name}: `vidtok-edge export` and `verify` measure it "
+        f"where a bundle has FP16 or INT8 graphs, and write it to its {PARITY_REPORT}."
+        for name, bundle in _bundles(benchmark).items()
+        if not qualities_of(bundle)
+    ]
+
+
+def _bundles(benchmark: Benchmark) -> dict[str, Path]:
+    return {e.candidate.bundle_name: Path(e.candidate.bundle) for e in benchmark.entries}
 
 
 def _pictures(benchmark: Benchmark) -> str:

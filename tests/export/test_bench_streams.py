@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,11 @@ import torch
 
 from vidtok_edge.errors import BackendUnavailable, CheckpointError, UsageError
 from vidtok_edge.export.bench_streams import open_torch, torch_candidates
+from vidtok_edge.export.loss import Loss
+from vidtok_edge.export.parity import ParityReport
 from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.frames import moving_frames
+from vidtok_edge.runtime.bench.reports import PARITY_REPORT, ClipQuality, qualities_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
 from vidtok_edge.vidtok_ref import EMBEDDED, embedded_file
 
@@ -86,3 +90,13 @@ def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Exported) -> None:
         else:
             with pytest.raises(CheckpointError, match="Name the checkpoint"):
                 open_torch(bundle, candidate, False)
+
+
+def test_the_page_reads_what_a_verification_writes(tmp_path: Path) -> None:
+    loss = Loss("int8", "robot", 0.61, 0.3, (1, 2, 3, 4), 31.0, 23.9, 0.71, 0.35, 0.02, 0.4)
+    same = replace(loss, graphs="fp32", tokens_equal=None, psnr_db=math.inf, loss_db=0.0)
+    ParityReport("tiny", "cpu", (), (same, loss)).write(tmp_path / PARITY_REPORT)
+    assert qualities_of(tmp_path) == [
+        ClipQuality("fp32", "robot", None, 23.9, 0.71, 0.0),
+        ClipQuality("int8", "robot", 0.61, 23.9, 0.71, 0.35),
+    ]

@@ -15,6 +15,7 @@ import pytest
 
 from vidtok_edge.errors import OutputExists
 from vidtok_edge.runtime.bench.candidate import Candidate
+from vidtok_edge.runtime.bench.charts import Series, kind_of, percentile_chart, scatter_chart
 from vidtok_edge.runtime.bench.matrix import Benchmark, run_matrix
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.page import page_of, write_page
@@ -189,6 +190,36 @@ def test_a_saturated_run_that_measured_next_to_nothing(done: Benchmark) -> None:
     text = page_of(bare)
     assert "Latency by percentile" not in text and "Host memory over time" not in text
     assert "Latency of a latent" in text
+
+
+def test_a_bundle_whose_quality_nobody_measured_says_so(
+    done: Benchmark, tiny_original: Path
+) -> None:
+    assert "Nothing is known of the quality" not in page_of(done)
+    candidate = Candidate(str(tiny_original), "cpu", "fp32")
+    bare = replace(done, entries=[replace(done.entries[0], candidate=candidate)])
+    text = page_of(bare)
+    assert "Nothing is known of the quality of bundle" in text and "reports/parity.json" in text
+
+
+def test_candidates_of_one_quality_are_told_apart() -> None:
+    """By a legend: names beside dots of the same height lay on each other."""
+    chart = scatter_chart([(f"candidate {n}", kind_of(n), 10.0 + n, 24.0) for n in range(12)])
+    assert chart is not None and '<text class="name"' not in chart.svg
+    kinds, names = zip(*chart.legend, strict=True)
+    assert len(set(kinds)) == 12 and names[11] == "candidate 11"
+    assert re.findall(r'class="mark ([^"]*)"', chart.svg) == list(kinds)
+
+
+def test_a_curve_ends_where_the_table_has_no_figure(done: Benchmark) -> None:
+    """Of 24 latents the table shows no p90: neither may the curve."""
+    entry = done.entries[0]
+    measured = replace(entry.turns[0].measured, latency_ns=[[n * 1_000_000 for n in range(24)]])
+    turns = [replace(entry.turns[0], measured=measured)]
+    chart = percentile_chart([Series("a", "s0", replace(entry, turns=turns), 100.0)])
+    assert chart is not None
+    ticks = re.findall(r">([\d.]+ %)</text>", chart.svg)
+    assert ticks == ["0 %", "50 %"]
 
 
 def test_a_page_that_is_there_is_not_replaced(done: Benchmark, tmp_path: Path) -> None:
