@@ -73,6 +73,7 @@ def page_of(benchmark: Benchmark) -> str:
     sections = [
         _head(benchmark),
         _cards(benchmark, series),
+        _section("Candidates", [], [tables.pop("What was measured")]),
         _section("Latency", [percentile_chart(series), histogram_chart(series)],
                  [tables.pop("Latency of a latent")]),
         _section("Over time", [timeline_chart(one) for one in series], []),

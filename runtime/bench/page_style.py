@@ -51,9 +51,11 @@ svg { display: block; width: 100%; height: auto; }
 .legend span { color: var(--ink); }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums;
   width: 100%; }
-th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--faint);
+th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--faint);
   white-space: nowrap; }
 th.text, td.text { text-align: left; }
+td.text { white-space: normal; min-width: 4.5em; overflow-wrap: anywhere; }
+td.text:first-child { min-width: 9em; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 table.facts td { text-align: left; white-space: normal; }
 table.facts td:first-child { white-space: nowrap; color: var(--soft); width: 1%; }

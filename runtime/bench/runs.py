@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -181,9 +182,13 @@ class _Run:
         if self._decoder is None or self._decoding is None:
             return
         self._undecoded[slot].append(released_ns)
-        for one in latents:
+        # What came of one call of the encoder is decoded in one, too: a slot that began after the
+        # others would else be a latent behind them for good.
+        decoder = self._decoder
+        calls = [partial(decoder.push, one) for one in latents]
+        for call in [*calls, decoder.run_pending] if latents else []:
             began = self._clock.now_ns()
-            pictures = self._decoder.push(one)
+            pictures = call()
             ready = self._clock.now_ns()
             self._account(self._decoding, began, ready)
             for picture in pictures:

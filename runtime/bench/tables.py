@@ -74,16 +74,17 @@ def settings_rows(settings: Settings) -> list[tuple[str, str]]:
 
 def _candidates(benchmark: Benchmark) -> Table:
     rows: list[tuple[str, ...]] = [(
-        "candidate", "runs on", "variant", "size", "streams", "latents a call", "graph", "form",
+        "candidate", "runs on", "variant", "size", "streams", "latents a call", "graphs", "form",
         "weights", "exported by",
     )]  # fmt: skip
     for entry in benchmark.entries:
         m, turn = entry.manifest, entry.turns[0]
         fell_back = f" (fell back: {turn.fell_back})" if turn.fell_back else ""
-        graph, weights = turn.graphs[0], f"{m.weights.source} {m.weights.sha256[:12]}"
+        graph, form = turn.graphs[0].name.removeprefix("encoder."), turn.graphs[0].form
+        weights = f"{m.weights.source} {m.weights.sha256[:12]}"
         rows.append((
             str(entry.candidate), turn.backend + fell_back, m.model.variant,
-            f"{m.height}x{m.width}", str(m.streams), str(m.chunk), graph.name, graph.form, weights,
+            f"{m.height}x{m.width}", str(m.streams), str(m.chunk), graph, form, weights,
             m.toolkit + ("" if m.verified else ", not verified"),
         ))  # fmt: skip
     note = (

@@ -139,7 +139,7 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
     for table in tables.values():
         assert {len(row) for row in table.rows} == {len(table.rows[0])}
     shown = tables["What was measured"].rows[1]
-    assert shown[2:8] == ("tiny", "16x16", "2", "1", "encoder.fp32", "conv2d")
+    assert shown[2:8] == ("tiny", "16x16", "2", "1", "fp32", "conv2d")
     assert shown[1].startswith("cpu on onnxruntime") and shown[9] == "0, not verified"
     [_, _, device, *_] = tables["Where the time of a call goes"].rows[1][2:]
     assert tables["Where the time of a call goes"].rows[1][3] == "-" != device, "no copies here"

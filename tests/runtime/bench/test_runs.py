@@ -148,6 +148,14 @@ def test_slots_step_together_and_keep_their_books() -> None:
     assert measured.frames == 480 and len(measured.encoder.compute_ns) == 40
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_no_slot_is_decoded_a_latent_behind_the_others(version: str) -> None:
+    """Slot 0 comes first, alone; the decoder would wait for its next latent with that of slot 1."""
+    measured, _ = run(Pace(40.0), streams=3, decode_ms=20.0, version=version)
+    assert len({tuple(slot) for slot in measured.picture_latency_ns}) == 1
+    assert len(measured.decoder.compute_ns) == 40, "and one call does for all"
+
+
 @pytest.mark.parametrize("options", [{"chunk": 2}, {"causal": False, "chunk": 4}])
 def test_latents_of_one_call_count_from_their_own_last_frames(options: dict[str, Any]) -> None:
     measured, _ = run(Pace(40.0), **options)
