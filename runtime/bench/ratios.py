@@ -40,7 +40,7 @@ def sign_test(faster: int, slower: int) -> float:
     """
     rounds = faster + slower
     tail = sum(comb(rounds, k) for k in range(min(faster, slower) + 1))
-    return min(1.0, 2 * tail / 2**rounds)
+    return float(min(1.0, 2 * tail / 2**rounds))
 
 
 def rounds_needed(candidates: int) -> int:

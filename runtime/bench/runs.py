@@ -21,7 +21,7 @@ from vidtok_edge.runtime.bench.cameras import (
     SaturatedCameras,
 )
 from vidtok_edge.runtime.bench.meters import peak_rss_mb
-from vidtok_edge.runtime.decoder import StreamDecoder
+from vidtok_edge.runtime.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.slots import Slots
 
@@ -185,8 +185,9 @@ class _Run:
         # What came of one call of the encoder is decoded in one, too: a slot that began after the
         # others would else be a latent behind them for good.
         decoder = self._decoder
-        calls = [partial(decoder.push, one) for one in latents]
-        for call in [*calls, decoder.run_pending] if latents else []:
+        calls: list[Callable[[], list[Picture]]] = [partial(decoder.push, one) for one in latents]
+        calls += [decoder.run_pending] if latents else []
+        for call in calls:
             began = self._clock.now_ns()
             pictures = call()
             ready = self._clock.now_ns()

@@ -155,8 +155,8 @@ def run_turn(
             (opened - loaded) / 1e6,
             measured.first_token_ns / 1e6,
         )
-        info, streams = encoder.backend, [encoder, *([decoder] if decoder is not None else [])]
-        graphs = [RanGraph.of(stream.graph) for stream in streams]
+        info, graphs = encoder.backend, [RanGraph.of(encoder.graph)]
+        graphs += [RanGraph.of(decoder.graph)] if decoder is not None else []
     end = measured.begin_ns + measured.elapsed_ns
     device_mb = [sample.device_mb for sample in sampler.samples if sample.device_mb is not None]
     return Turn(

@@ -90,7 +90,7 @@ def value_of(key: str, turn: dict[str, Any]) -> float:
     """What a ratio compares, from the raw values of a document."""
     if key == "busy_us":
         return float(turn["busy_us"] / turn["frames"])
-    return median(us for slot in turn["latency_us"] for us in slot)
+    return float(median(us for slot in turn["latency_us"] for us in slot))
 
 
 def test_several_candidates_in_turn(tiny: Path) -> None:
@@ -124,8 +124,8 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
          "data_sha256": graph.data_sha256},
     ]  # fmt: skip
     for key, ratio in zip(("latency_us", "busy_us"), document["ratios"], strict=True):
-        turns = zip(*(c["turns"] for c in document["candidates"]), strict=True)
-        again = [value_of(key, ours) / value_of(key, theirs) for ours, theirs in turns]
+        first, second = (c["turns"] for c in document["candidates"])
+        again = [value_of(key, a) / value_of(key, b) for a, b in zip(first, second, strict=True)]
         assert ratio["median"] == pytest.approx(median(again), rel=0.1), "up to whole microseconds"
     raw = [us for turn in one["turns"] for slot in turn["latency_us"] for us in slot]
     figures = Figures.of(done.entries[1], settings)

@@ -226,6 +226,8 @@ def test_a_curve_ends_where_the_table_has_no_figure(done: Benchmark) -> None:
     assert chart is not None
     ticks = re.findall(r">([\d.]+ %)</text>", chart.svg)
     assert ticks == ["0 %", "50 %"]
+    [places] = re.findall(r'class="line s0" points="([^"]*)"', chart.svg)
+    assert len(places.split()) == 21, "the slowest three of 24 are not on it"
 
 
 def test_a_page_that_is_there_is_not_replaced(done: Benchmark, tmp_path: Path) -> None:

@@ -105,11 +105,10 @@ def test_the_deadline_of_pictures_allows_for_what_they_wait_by_design(
 ) -> None:
     """A chunk takes 1 ms less, or 1 ms more, than the camera takes to fill the next."""
     for spare_ms, in_time in ((1.0, True), (-1.0, False)):
-        took = 100.0 * chunk - 20.0 - spare_ms
         measured, _ = run(
-            Pace(40.0), took_ms=lambda call, took=took: took, decode_ms=20.0, seconds=2.0,
-            chunk=chunk, version=version,
-        )  # type: ignore[misc]  # fmt: skip
+            Pace(40.0), took_ms=lambda call: 80.0, decode_ms=100.0 * chunk - 80.0 - spare_ms,
+            seconds=2.0, chunk=chunk, version=version,
+        )  # fmt: skip
         manifest = fake_manifest(chunk=chunk, version=version)  # type: ignore[arg-type]
         turn = Turn(0.0, "", "", [], StartUp(0, 0, 0, 0), measured, None)
         entry = Entry(Candidate("/a", "cpu", "fp32"), manifest, [turn])
