@@ -19,7 +19,11 @@ from vidtok_edge.runtime.plain import from_plain
 
 __all__ = ["main", "run_in_process"]
 
-_CODE = "from vidtok_edge.runtime.bench.worker import main; main()"
+# Ctrl-C is the parent's affair, which kills this process; its own traceback would be in the way.
+_CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from vidtok_edge.runtime.bench.worker import main; main()"
+)
 
 
 def run_in_process(
@@ -83,7 +87,5 @@ def main() -> None:
         )
     except VidTokEdgeError as error:
         tell({"error": type(error).__name__, "message": str(error)})
-    except KeyboardInterrupt:  # the parent got it as well, and says so
-        sys.exit(130)
     else:
         tell({"turn": asdict(turn)})
