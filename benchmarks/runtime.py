@@ -43,6 +43,7 @@ TRIAL_SHARE = 0.1  # of the time: a rate that does not hold for so long is not t
 WARMUP_S = 5.0
 OVERHEAD, RECORDING, MEMORY, SLOTS = 0.03, 0.02, 0.01, 1.0
 RECORDED_CHUNKS = 40
+FEWEST_READINGS = 10  # that say anything of memory over time
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Result:
 @click.option("--batch", type=click.Path(path_type=Path), help="The same with four slots.")
 @click.option("--precision", default="int8", show_default=True)
 @click.option("--minutes", default=10.0, show_default=True, help="Of the paced run.")
-@click.option("--rounds", default=7, show_default=True, help="Of the paired comparisons.")
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True,
+              help="Of the paired comparisons.")  # fmt: skip
 @click.option("--size", default=256, show_default=True, help="Of the bundles that are exported.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(
@@ -125,6 +127,11 @@ def paced_results(candidate: Candidate, seconds: float) -> tuple[list[Result], T
         if kept:
             results.append(described(candidate, turn, fps, seconds, "the highest that holds", kept))
             break
+    else:
+        if not kept:
+            results.append(
+                Result("the highest rate that holds", "any", f"none from {FPS:g} on", False)
+            )
     return results, turn
 
 
@@ -167,11 +174,11 @@ def memory_result(turn: Turn) -> Result:
     """How far apart the readings of the last nine tenths of the paced run lie."""
     known = [sample.rss_mb for sample in turn.samples if sample.rss_mb is not None]
     late = known[len(known) // 10 :]
-    if not late:
-        return Result("memory", f"<= {MEMORY:.0%}", "not told here", False)
+    name = "memory over the last 90 % of the paced run, most over least"
+    if len(late) < FEWEST_READINGS:
+        return Result(name, f"within {MEMORY:.0%}", f"not known from {len(late)} readings", False)
     change = max(late) / min(late) - 1
     measured = f"{min(late):.1f}..{max(late):.1f} MB, {change:.2%}, {len(late)} readings"
-    name = "memory over the last 90 % of the paced run, most over least"
     return Result(name, f"within {MEMORY:.0%}", measured, change <= MEMORY)
 
 
@@ -185,11 +192,11 @@ def overhead_results(candidate: Candidate, paced_turn: Turn, rounds: int) -> lis
     with progress(range(rounds), "overhead: saturated") as numbers:
         for _ in numbers:
             part = Breakdown.of([run_in_process(candidate, settings).measured.encoder])
-            assert part is not None
-            shares.append(part.overhead_share)
-    saturated = Spread.of(shares)
+            shares += [] if part is None else [part.overhead_share]
     part = Breakdown.of([paced_turn.measured.encoder])
-    assert part is not None
+    if not shares or part is None:
+        return [Result("runtime overhead per chunk", f"<= {OVERHEAD:.0%}", "no call ended", False)]
+    saturated = Spread.of(shares)
     return [
         Result(
             "runtime overhead per chunk, saturated, of the step", f"<= {OVERHEAD:.0%}",

@@ -10,14 +10,13 @@ import click
 
 from vidtok_edge.commands.options import comma_list, force_option
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
+from vidtok_edge.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export.bench_streams import TorchBackend
     from vidtok_edge.runtime.bench.cameras import Policy
     from vidtok_edge.runtime.bench.candidate import Candidate
     from vidtok_edge.runtime.bench.turn import Settings
-
-DEFAULT_ROUNDS = 5
 
 
 @click.command()
@@ -29,15 +28,21 @@ DEFAULT_ROUNDS = 5
 @click.option("--warmup", type=float, default=2.0, show_default=True, metavar="S",
               help="Before each round; in no figure but start-up.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N",
-              help="Turns of each candidate.  [default: 1 for one, 5 for several]")  # fmt: skip
+              help="Turns of each candidate.  [default: 1 for one; for several what a difference "
+              "needs to be told, 7 for two]")  # fmt: skip
 @click.option("--backend", callback=comma_list, default="auto", show_default=True,
               metavar="A,B", help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
 @click.option("--precision", callback=comma_list, metavar="A,B",
               help="fp32, fp16, int8.  [default: all that a bundle has]")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), metavar="N",
               help="CPU threads of a call.  [default: ONNX Runtime's choice]")  # fmt: skip
-@click.option("--torch", "eager", is_flag=True, help="Also the same steps in PyTorch, eager.")
-@click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile.")
+@click.option("--torch", "eager", is_flag=True,
+              help="Also the float32 steps in PyTorch, eager, on the CPU.")  # fmt: skip
+@click.option(
+    "--torch-compile", "compiled", is_flag=True, help="Also by torch.compile, on the CPU."
+)
+@click.option("--checkpoint", metavar="PATH",
+              help="For PyTorch: the file that the bundle's weights came from.")  # fmt: skip
 @click.option("--decode", is_flag=True, help="Decode what was encoded, too.")
 @click.option("--deadline", type=float, metavar="MS", help="A latent that is later has missed it.  "
               "[default: the period of a chunk]")  # fmt: skip
@@ -66,6 +71,7 @@ def bench(
     threads: int | None,
     eager: bool,
     compiled: bool,
+    checkpoint: str | None,
     decode: bool,
     deadline: float | None,
     camera_fps: float,
@@ -85,6 +91,7 @@ def bench(
     from vidtok_edge.runtime.bench.candidate import candidates_of
     from vidtok_edge.runtime.bench.document import write_json
     from vidtok_edge.runtime.bench.matrix import run_matrix
+    from vidtok_edge.runtime.bench.ratios import rounds_needed
     from vidtok_edge.runtime.bench.runs import Pace
     from vidtok_edge.runtime.bench.tables import disturbance, tables_of
     from vidtok_edge.runtime.bench.turn import Settings
@@ -92,13 +99,13 @@ def bench(
 
     for bundle in bundles:
         load_bundle(bundle)
-    candidates = candidates_of(bundles, backend or ("auto",), precision, threads)
-    candidates += _torch_candidates(bundles, eager, compiled, threads)
+    candidates = candidates_of(bundles, backend or ("auto",), precision, threads, _say_left_out)
+    candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
     settings = Settings(
         Pace(paced, policy, queue),
         seconds,
         warmup,
-        rounds or (1 if len(candidates) == 1 else DEFAULT_ROUNDS),
+        rounds or rounds_needed(len(candidates)),
         decode,
         deadline,
         None if clip is None else str(clip.resolve()),
@@ -121,7 +128,7 @@ def bench(
         click.secho(f"\n{table.title}", bold=True)
         print_columns(table.rows)
         click.secho(table.note, dim=True)
-    if warning := disturbance(done):
+    for warning in [*done.troubles, *filter(None, [disturbance(done)])]:
         click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
     if json_file is not None:
         write_json(done, json_file, force)
@@ -131,20 +138,37 @@ def bench(
 
         write_page(done, html_file, force)
         click.echo(f"\n{html_file}")
+    if done.interrupted:
+        raise click.Abort
+    if done.troubles:
+        raise CheckFailed("Not everything was measured; the warnings above say what failed.")
+
+
+def _say_left_out(candidate: Candidate) -> None:
+    click.secho(
+        f"{candidate} is left out: the bundle has no {candidate.precision} graph for this backend.",
+        fg="yellow", err=True,
+    )  # fmt: skip
 
 
 def _torch_candidates(
-    bundles: tuple[Path, ...], eager: bool, compiled: bool, threads: int | None
+    bundles: tuple[Path, ...],
+    eager: bool,
+    compiled: bool,
+    threads: int | None,
+    checkpoint: str | None,
 ) -> list[Candidate]:
     wanted: list[TorchBackend] = []
-    wanted += ["torch"] if eager else []
-    wanted += ["torch-compile"] if compiled else []
+    wanted += ["torch-cpu"] if eager else []
+    wanted += ["torch-compile-cpu"] if compiled else []
     if not wanted:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint is for --torch and --torch-compile; leave it out.")
         return []
     need_export()
     from vidtok_edge.export.bench_streams import torch_candidates
 
-    return torch_candidates(bundles, wanted, threads)
+    return torch_candidates(bundles, wanted, threads, checkpoint)
 
 
 def _print_plan(candidates: list[Candidate], settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,28 +20,44 @@ from vidtok_edge.runtime.bench.candidate import Candidate
 
 __all__ = ["TorchBackend", "open_torch", "torch_candidates"]
 
-TorchBackend = Literal["torch", "torch-compile"]
+TorchBackend = Literal["torch-cpu", "torch-compile-cpu"]
 
 
 def torch_candidates(
-    bundles: Sequence[Path], backends: Sequence[TorchBackend], threads: int | None = None
+    bundles: Sequence[Path],
+    backends: Sequence[TorchBackend],
+    threads: int | None = None,
+    checkpoint: str | None = None,
 ) -> list[Candidate]:
-    """Each bundle's float32 steps in PyTorch, eager or compiled.
+    """Each bundle's float32 steps in PyTorch on the CPU, eager or compiled.
 
-    Raises UsageError for a bundle whose weights came from a file: the bundle does not hold them.
+    Args:
+        bundles: folders.
+        backends: eager, compiled or both.
+        threads: CPU threads of a call; PyTorch's choice where None.
+        checkpoint: the file that weights came from, for the bundles whose weights did.
+
+    Raises:
+        UsageError: the weights came from a file, and none is named; or the reverse.
     """
+    found, needed = [], False
     for path in bundles:
         weights = Bundle.load(path).manifest.weights
-        if weights.source == "file":
+        from_file = weights.source == "file"
+        if from_file and checkpoint is None:
             raise UsageError(
-                f"The weights of {path} came from the file {weights.location}, and PyTorch cannot "
-                "be given them here. Leave --torch and --torch-compile out."
+                f"The weights of {path} came from the file {weights.location}. Name it with "
+                "--checkpoint, or leave --torch and --torch-compile out."
             )
-    return [
-        Candidate(os.path.abspath(path), backend, "fp32", threads, f"{__name__}:open_torch")
-        for path in bundles
-        for backend in backends
-    ]
+        needed |= from_file
+        found += [
+            Candidate(os.path.abspath(path), backend, "fp32", threads, f"{__name__}:open_torch",
+                      checkpoint if from_file else None)
+            for backend in backends
+        ]  # fmt: skip
+    if checkpoint is not None and not needed:
+        raise UsageError("No bundle has weights that came from a file; leave --checkpoint out.")
+    return found
 
 
 def open_torch(
@@ -48,12 +65,18 @@ def open_torch(
 ) -> tuple[StreamEncoder, StreamDecoder | None]:
     """The `Opener` of these candidates. Compiling is part of it.
 
-    Raises BackendUnavailable where torch.compile does not work here.
+    Raises BackendUnavailable where torch.compile does not work here, CheckpointError where the
+    weights are not those of the bundle.
     """
     if candidate.threads is not None:
         torch.set_num_threads(candidate.threads)
-    streams = TorchStreams(reference_of(bundle, None), options_of(bundle.manifest), BOTH_FP32)
-    if candidate.backend == "torch-compile":
+    model = reference_of(bundle, candidate.checkpoint)
+    streams = TorchStreams(model, options_of(bundle.manifest), BOTH_FP32)
+    compiled = candidate.backend == "torch-compile-cpu"
+    for step in streams.steps.values():
+        how = "torch.compile" if compiled else "torch eager"
+        step.info = replace(step.info, asked=candidate.backend, active=f"{how}, CPU, fp32")
+    if compiled:
         for kind in KINDS if decode else KINDS[:1]:
             _compile(streams.steps[kind])
     return streams.encoder(), streams.decoder() if decode else None
@@ -61,7 +84,6 @@ def open_torch(
 
 def _compile(step: TorchStep) -> None:
     """Now, not in the first call that is measured; a stream's `start` hides what this one left."""
-    step.info = type(step.info)("torch-compile", "torch-compile", step.info.library, "")
     step.module.compile()
     try:
         step.run()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
+from vidtok_edge.errors import CheckFailed
+from vidtok_edge.runtime.bench import matrix
+from vidtok_edge.runtime.bench.candidate import Candidate
+from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bundle import MANIFEST
 
 QUICK = ["--seconds", "0.3", "--warmup", "0", "--backend", "cpu"]
 
@@ -44,7 +50,7 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
     other.symlink_to(tiny)
     result = run("bench", tiny, other, "--backend", "cpu,auto", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "saturated" in result.output and "in 5 round(s)" in result.output
+    assert "saturated" in result.output and "in 8 round(s)" in result.output
     assert "1. bundle cpu fp32  (the others are held to it)" in result.output
     assert "4. other auto fp32" in result.output
 
@@ -55,7 +61,10 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
         (["--precision", "int8"], 3, "has no encoder graph in int8"),
         (["--backend", "gpu"], 2, "no backend 'gpu'"),
         (["--seconds", "0"], 2, "seconds is 0"),
-        (["--paced", "-3"], 2, "fps is -3"),
+        (["--paced", "-3"], 2, "paced is -3"),
+        (["--seconds", "inf"], 2, "seconds is inf"),
+        (["--paced", "30", "--fps", "inf"], 2, "fps is inf"),
+        (["--checkpoint", "a.ckpt"], 2, "--checkpoint is for --torch"),
         (["--clip", "gone.mp4"], 3, "gone.mp4"),
         (["--json", "no/such/folder/a.json"], 4, "does not exist"),
     ],
@@ -64,6 +73,48 @@ def test_what_cannot_be_measured(tiny: Path, options: list[str], code: int, mess
     result = run("bench", tiny, *options)
     assert (result.exit_code, message in result.output) == (code, True), result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "end, says",
+    [
+        (CheckFailed("out of memory"), "left out from round 2 of 2 on: out of memory"),
+        (KeyboardInterrupt(), "Interrupted after 1 of 2 rounds."),
+    ],
+)
+def test_what_was_measured_before_a_failure_is_shown_and_written(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException, says: str
+) -> None:
+    turns: list[Candidate] = []
+
+    def run_two(candidate: Candidate, settings: Settings, tell: Any) -> Turn:
+        turns.append(candidate)
+        if len(turns) == 3:  # a trial, a turn, and this
+            raise end
+        return run_turn(candidate, settings, 0, tell)
+
+    real = matrix.run_matrix
+    monkeypatch.setattr(matrix, "run_matrix", lambda *a, **o: real(*a, run=run_two, **o))
+    files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
+    result = run("bench", tiny, *QUICK, "--rounds", 2, *files)
+    assert result.exit_code == 1 and says in result.output
+    assert "Latency of a latent" in result.output, "of the round that was complete"
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert len(document["candidates"][0]["turns"]) == 1 and says in document["troubles"][0]
+    assert says in (tmp_path / "a.html").read_text()
+    last = result.output.strip().splitlines()[-1]
+    assert last == "Aborted!" or last.startswith("error: Not everything was measured")
+
+
+def test_a_default_that_a_bundle_lacks_is_said(tiny: Path) -> None:
+    manifest = json.loads((tiny / MANIFEST).read_text())
+    int8 = [{**g, "precision": "int8", "placement": "tensorrt"} for g in manifest["graphs"]]
+    manifest["graphs"] += int8
+    (tiny / MANIFEST).write_text(json.dumps(manifest))
+    result = run("bench", tiny, "--backend", "cpu", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "bundle cpu int8 is left out: the bundle has no int8 graph" in result.output
+    assert "1. bundle cpu fp32" in result.output and "2." not in result.output
 
 
 def test_no_bundle(tmp_path: Path) -> None:

@@ -119,6 +119,8 @@ class PacedCameras:
         self._release(now)
         if now >= self._give_up_ns:
             self.unfinished = tuple(self._queue)
+            if not self._ended:  # one call lasted from before the end until now
+                self.waiting_at_end = len(self._queue)
             return None
         frame = self._queue.popleft()
         self._waiting[frame.slot] -= 1

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import BundleError, UsageError
 from vidtok_edge.runtime.backend import BACKENDS
-from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.bundle import FORMS, Bundle
 from vidtok_edge.runtime.decoder import StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
+from vidtok_edge.runtime.gpu import present_gpu
 from vidtok_edge.runtime.manifest import GraphSpec, Manifest
 
 __all__ = ["OPEN_BUNDLE", "Candidate", "Opener", "candidates_of", "open_bundle"]
@@ -42,10 +43,19 @@ class Candidate:
     precision: str
     threads: int | None = None
     opener: str = OPEN_BUNDLE
+    checkpoint: str | None = None
+    """The file that the bundle's weights came from, where the opener needs it."""
 
     def __str__(self) -> str:
         threads = f" {self.threads} thread(s)" if self.threads else ""
-        return f"{Path(self.bundle).name} {self.backend} {self.precision}{threads}"
+        return f"{self.bundle_name} {self.backend} {self.precision}{threads}"
+
+    @property
+    def bundle_name(self) -> str:
+        """Of its folder; another form inside a bundle is called after both: `vidtok-fsq/conv3d`."""
+        folder = Path(self.bundle)
+        inside = folder.parent.name == FORMS
+        return f"{folder.parent.parent.name}/{folder.name}" if inside else folder.name
 
     def open(
         self, bundle: Bundle, decode: bool = False
@@ -60,10 +70,21 @@ class Candidate:
 
         `auto` may take TensorRT's own where there is an engine.
         """
-        placement: Literal["onnxruntime", "tensorrt"] = (
-            "tensorrt" if self.backend.startswith("tensorrt") else "onnxruntime"
-        )
-        return manifest.graph("encoder", self.precision, placement)
+        if self.backend.startswith("tensorrt"):
+            return manifest.graph("encoder", self.precision, "tensorrt")
+        try:
+            return manifest.graph("encoder", self.precision)
+        except BundleError:
+            if self.backend != "auto" or present_gpu() is None:
+                raise
+            return manifest.graph("encoder", self.precision, "tensorrt")
+
+    def has_graph(self, manifest: Manifest) -> bool:
+        """Whether there is such an encoder."""
+        try:
+            return bool(self.graph(manifest))
+        except BundleError:
+            return False
 
 
 def open_bundle(
@@ -86,13 +107,15 @@ def candidates_of(
     backends: Sequence[str] = ("auto",),
     precisions: Sequence[str] = (),
     threads: int | None = None,
+    left_out: Callable[[Candidate], None] = lambda candidate: None,
 ) -> list[Candidate]:
     """Every bundle on every backend in every precision, the first being what others are held to.
 
     Args:
         bundles: folders.
         backends: of `vidtok_edge.runtime.backend.BACKENDS`, or `auto`.
-        precisions: all that a bundle has where there are none.
+        precisions: where there are none, all that a bundle has for a backend.
+        left_out: is told which of those a bundle has, but not for this backend.
 
     Raises:
         UsageError: no backend of that name, or two folders of one name.
@@ -103,7 +126,7 @@ def candidates_of(
             f"There is no backend {sorted(unknown)[0]!r}; use auto, {', '.join(BACKENDS)}."
         )
     folders = [Path(os.path.abspath(path)) for path in bundles]  # a link keeps its own name
-    names = [folder.name for folder in folders]
+    names = [Candidate(str(folder), "", "").bundle_name for folder in folders]
     if len(set(names)) < len(names):
         raise UsageError(
             f"Two bundles are called {max(names, key=names.count)}: they could not be told apart "
@@ -113,8 +136,15 @@ def candidates_of(
     for folder in folders:
         manifest = Bundle.load(folder).manifest
         for backend in backends:
-            for precision in precisions or manifest.precisions:
-                candidate = Candidate(str(folder), backend, precision, threads)
-                candidate.graph(manifest)
-                found.append(candidate)
+            wanted = [
+                Candidate(str(folder), backend, precision, threads)
+                for precision in precisions or manifest.precisions
+            ]
+            there = [candidate for candidate in wanted if candidate.has_graph(manifest)]
+            missing = [candidate for candidate in wanted if candidate not in there]
+            for candidate in missing:
+                if precisions or not there:
+                    candidate.graph(manifest)  # which says what there is instead
+                left_out(candidate)
+            found += there
     return found

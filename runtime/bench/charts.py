@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.bench.figures import Breakdown
+from vidtok_edge.runtime.bench.latency import samples_needed, share_told
 from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.svg import RIGHT, WIDTH, Axis, Plot
@@ -20,16 +21,21 @@ __all__ = [
     "Series",
     "breakdown_chart",
     "histogram_chart",
+    "kind_of",
     "percentile_chart",
     "sample_chart",
     "scatter_chart",
     "timeline_chart",
 ]
 
-KINDS = 6
-"""Colours that are told apart; the seventh candidate has that of the first."""
+_COLOURS = 6
 _MOST_DOTS = 6000
 _BINS = 60
+
+
+def kind_of(number: int) -> str:
+    """The CSS classes of a candidate: a colour; from the seventh on dashed or hollow as well."""
+    return f"s{number % _COLOURS}" + (" again" if number // _COLOURS % 2 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Series:
 
     name: str
     kind: str
-    """CSS class, `s0` and so on."""
+    """As `kind_of`."""
     entry: Entry
     deadline_ms: float
 
@@ -80,30 +86,33 @@ def _latency_axis(values: NDArray[np.float64], deadlines: Sequence[float], title
 
 def percentile_chart(series: Sequence[Series]) -> Chart | None:
     """Latency by percentile, the tail stretched: equal steps to the right are ten times as rare."""
-    known = [one for one in series if len(one.latencies_ms) > 1]
+    known = [one for one in series if len(one.latencies_ms) >= samples_needed(50)]
     if not known:
         return None
-    most = max(len(one.latencies_ms) for one in known)
-    values = np.concatenate([one.latencies_ms for one in known])
+    numbers = [len(one.latencies_ms) for one in known]
+    shown = [
+        one.latencies_ms[: int(n * share_told(n))] for one, n in zip(known, numbers, strict=True)
+    ]
+    most = max(1 / (1 - share_told(n)) for n in numbers)
+    values = np.concatenate(shown)
     shares = (0, 0.5, 0.9, 0.99, 0.999, 0.9999)
     ticks = [(1 / (1 - s), f"{100 * s:g} %") for s in shares if 1 / (1 - s) <= most * 1.01]
     plot = Plot(
-        Axis("share of latents that were at least as fast", 1, max(most, 2), True, tuple(ticks)),
+        Axis("share of latents that were at least as fast", 1, most, True, tuple(ticks)),
         _latency_axis(values, _deadlines(series), "latency, ms"),
         "Latency by percentile of each candidate",
     )
-    for one in known:
-        sorted_ms = one.latencies_ms
-        n = len(sorted_ms)
+    for one, part, n in zip(known, shown, numbers, strict=True):
         # Of thousands of points, those that differ on a picture of this width.
         ranks = np.unique(np.concatenate([
             np.linspace(0, n - 1, 300).astype(int), n - np.geomspace(1, n, 300).astype(int),
         ]))  # fmt: skip
-        plot.line([(n / (n - int(r)), float(sorted_ms[r])) for r in ranks], one.kind)
+        points = [(n / (n - int(r)), float(part[r])) for r in ranks if r < len(part)]
+        plot.line(points, one.kind)
     _draw_deadlines(plot, series)
     return Chart("Latency by percentile", plot.svg(), "The further right, the rarer: 99 % is where "
-                 "one in 100 is slower, 99.9 % one in 1000. A curve ends at its slowest latent.",
-                 _legend(known))  # fmt: skip
+                 "one in 100 is slower, 99.9 % one in 1000. A curve ends where its latents are too "
+                 "few to say more.", _legend(known))  # fmt: skip
 
 
 def _draw_deadlines(plot: Plot, series: Sequence[Series]) -> None:
@@ -185,7 +194,7 @@ def breakdown_chart(rows: Sequence[tuple[str, Breakdown]]) -> Chart | None:
     if not rows:
         return None
     parts = ("upload_ms", "compute_ms", "download_ms", "overhead_ms")
-    totals = [sum(getattr(row, part) for part in parts) for _, row in rows]
+    totals = [row.total_ms for _, row in rows]
     height, most = 26, max([*totals, 1e-9])
     wide = WIDTH - RIGHT
     drawn = []
@@ -193,9 +202,10 @@ def breakdown_chart(rows: Sequence[tuple[str, Breakdown]]) -> Chart | None:
         top, left = number * (height + 26) + 18, 0.0
         drawn.append(f'<text class="name" x="0" y="{top - 5}">{escape(name)}</text>')
         for index, part in enumerate(parts):
-            width = getattr(row, part) / most * (wide - 70)
+            took = getattr(row, part) or 0.0
+            width = took / most * (wide - 70)
             if width > 0:
-                hint = f"{LABELS[index]}: {getattr(row, part):.3f} ms"
+                hint = f"{LABELS[index]}: {took:.3f} ms"
                 drawn.append(
                     f'<rect class="part p{index}" x="{left:.1f}" y="{top}" width="{width:.1f}" '
                     f'height="{height}"><title>{escape(hint)}</title></rect>'
@@ -253,10 +263,9 @@ def scatter_chart(points: Sequence[tuple[str, str, float, float]]) -> Chart | No
         Axis("PSNR, dB (more is better)", middle - around, middle + around),
         "Quality against speed",
     )
-    in_order = sorted(points, key=lambda point: point[2])
-    for number, (name, kind, ms, db) in enumerate(in_order):  # neighbours' names keep apart
-        plot.mark(ms, db, name, kind, f"{name}: {ms:.2f} ms, {db:.2f} dB", number % 2 == 1)
+    for name, kind, ms, db in points:
+        plot.mark(ms, db, kind, f"{name}: {ms:.2f} ms, {db:.2f} dB")
     return Chart("Quality against speed", plot.svg(), "PSNR of the reconstruction against the "
                  "source, mean of the clips that the bundle was verified on; the axis does not "
                  "begin at 0. Time: median of the encoder's calls, and the decoder's where it "
-                 "ran.")  # fmt: skip
+                 "ran.", tuple((kind, name) for name, kind, _, _ in points))  # fmt: skip

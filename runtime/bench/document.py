@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vidtok_edge.runtime.bench.figures import Figures, ratios_of
+from vidtok_edge.runtime.bench.figures import Figures
 from vidtok_edge.runtime.bench.matrix import Benchmark, Entry
+from vidtok_edge.runtime.bench.ratios import ratios_of
 from vidtok_edge.runtime.bench.turn import Settings, Turn
 from vidtok_edge.runtime.files import write_beside
 
@@ -28,7 +29,10 @@ def document_of(benchmark: Benchmark) -> dict[str, Any]:
         "machine": asdict(benchmark.machine),
         "settings": {**asdict(benchmark.settings), "camera_fps": benchmark.settings.fps},
         "candidates": [_entry(entry, benchmark.settings) for entry in benchmark.entries],
-        "ratios": [{**asdict(r), "verdict": r.verdict} for r in ratios_of(benchmark.entries)],
+        "troubles": benchmark.troubles,
+        "ratios": [
+            {**asdict(r), "p": r.p, "verdict": r.verdict} for r in ratios_of(benchmark.entries)
+        ],
     }
 
 
@@ -37,12 +41,17 @@ def _entry(entry: Entry, settings: Settings) -> dict[str, Any]:
     figures = Figures.of(entry, settings)
     return {
         "name": str(candidate),
-        "bundle": Path(candidate.bundle).name,
+        "bundle": candidate.bundle_name,
         "backend": candidate.backend,
         "precision": candidate.precision,
         "threads": candidate.threads,
         "variant": manifest.model.variant,
-        "form": entry.turns[0].form,
+        "weights": asdict(manifest.weights),
+        "toolkit": manifest.toolkit,
+        "verified": manifest.verified,
+        "runs_on": figures.backend,
+        "graphs": [asdict(graph) for graph in entry.turns[0].graphs],
+        "io": manifest.io,
         "height": manifest.height,
         "width": manifest.width,
         "streams": manifest.streams,
@@ -67,9 +76,18 @@ def _turn(turn: Turn) -> dict[str, Any]:
     return {
         "started": turn.started,
         "backend": turn.backend,
-        "graph": turn.graph,
+        "graphs": [graph.name for graph in turn.graphs],
         "meters": turn.meters,
-        "peak_rss_mb": turn.peak_rss_mb,
+        "frames": measured.frames,
+        "dropped": measured.dropped,
+        "most_waiting": measured.most_waiting,
+        "waiting_at_end": measured.waiting_at_end,
+        "unfinished": measured.unfinished,
+        "elapsed_us": round(measured.elapsed_ns / 1000),
+        "busy_us": round(measured.busy_ns / 1000),
+        "cpu_us": round(measured.cpu_ns / 1000),
+        "peak_rss_mb": measured.peak_rss_mb,
+        "peak_device_mb": turn.peak_device_mb,
         "start_up": asdict(turn.start_up),
         "latency_us": [microseconds(stream) for stream in measured.latency_ns],
         "ready_us": [microseconds(stream) for stream in measured.ready_ns],

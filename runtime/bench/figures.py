@@ -1,4 +1,4 @@
-"""The figures of a candidate over all of its turns, and how two candidates compare."""
+"""The figures of a candidate over all of its turns."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from statistics import fmean, median
 
 from vidtok_edge.runtime.bench.latency import Latency
 from vidtok_edge.runtime.bench.matrix import Entry
-from vidtok_edge.runtime.bench.meters import Sample, energy_j
+from vidtok_edge.runtime.bench.meters import Sample, metered_w
 from vidtok_edge.runtime.bench.runs import Calls
 from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
+from vidtok_edge.runtime.framing import Framing
 
-__all__ = ["Breakdown", "Figures", "Ratio", "ratios_of", "rss_growth"]
-
-ROUNDS_TO_TELL = 5
-"""With fewer, all rounds fall on one side by luck alone in more than 7 of 100 comparisons."""
+__all__ = ["Breakdown", "Figures", "rss_growth"]
 
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Where the time of a call goes: medians in milliseconds."""
+    """Where the time of a call goes: medians in milliseconds.
+
+    A copy is None where the backend makes none (the CPU) or does not tell it from computing (ONNX
+    Runtime's CUDA provider, downloads).
+    """
 
     calls: int
-    upload_ms: float
+    upload_ms: float | None
     compute_ms: float
-    download_ms: float
+    download_ms: float | None
     overhead_ms: float
     overhead_share: float
     """Of the step (the other three): the median over the calls."""
@@ -40,11 +42,16 @@ class Breakdown:
         ]
         if not rows:
             return None
-        upload, compute, download, overhead = (
-            median(column) / 1e6 for column in zip(*rows, strict=True)
-        )
+        columns = list(zip(*rows, strict=True))
+        upload, compute, download, overhead = (median(column) / 1e6 for column in columns)
         shares = [row[3] / max(1, sum(row[:3])) for row in rows]
-        return cls(len(rows), upload, compute, download, overhead, median(shares))
+        return cls(len(rows), upload if any(columns[0]) else None, compute,
+                   download if any(columns[2]) else None, overhead, median(shares))  # fmt: skip
+
+    @property
+    def total_ms(self) -> float:
+        """All four."""
+        return (self.upload_ms or 0) + self.compute_ms + (self.download_ms or 0) + self.overhead_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,8 @@ class Figures:
     fell_back: str
     latency: Latency
     pictures: Latency | None
-    """Of decoded frames, with `decode`."""
+    """Of decoded frames, with `decode`. Their deadline is later by the longest that a frame waits
+    by design: for the rest of its chunk, and for f - 1 frames where the decoder is delayed."""
     encoder: Breakdown | None
     decoder: Breakdown | None
     frames_per_s: float
@@ -76,8 +84,11 @@ class Figures:
     rss_growth: float | None
     """Of resident memory, from the first to the last tenth of a turn, as a share; the largest."""
     peak_device_mb: float | None
-    power_w: float | None
+    package_w: float | None
+    gpu_w: float | None
+    module_w: float | None
     joules_per_frame: float | None
+    """Of all that is metered: the module, or package and GPU together."""
     cpu_mhz: float | None
     gpu_mhz: float | None
     temperature_c: float | None
@@ -89,8 +100,10 @@ class Figures:
 
     @property
     def keeps_up(self) -> bool:
-        """Every latent in time and no frame lost."""
-        return not (self.latency.misses or self.dropped or self.unfinished or not self.latency.n)
+        """Every latent and every picture in time, and no frame lost."""
+        parts = [self.latency, *([self.pictures] if self.pictures is not None else [])]
+        in_time = all(part.n and not part.misses for part in parts)
+        return in_time and not self.dropped and not self.unfinished
 
     @classmethod
     def of(cls, entry: Entry, settings: Settings) -> Figures:
@@ -101,14 +114,21 @@ class Figures:
         deadline_ms = period_ms if settings.deadline_ms is None else settings.deadline_ms
         frames, elapsed_s = sum(m.frames for m in measured), _sum_s(m.elapsed_ns for m in measured)
         busy_s = _sum_s(m.busy_ns for m in measured)
+        framing = Framing.of(manifest.model)
+        waits = manifest.chunk_frames - 1 + (framing.time_factor - 1 if framing.delayed else 0)
+        waits_ms = 1e3 * waits / settings.fps
         pictures = [stream for m in measured for stream in m.picture_latency_ns]
         samples = [sample for turn in turns for sample in turn.samples]
-        joules = energy_j(samples, elapsed_s)
+        package_w, gpu_w, module_w = (
+            _over(fmean, samples, part)
+            for part in (lambda s: s.package_w, lambda s: s.gpu_w, lambda s: s.module_w)
+        )
+        watts = metered_w(package_w, gpu_w, module_w)
         return cls(
             turns[0].backend,
             turns[0].fell_back,
             Latency.of([stream for m in measured for stream in m.latency_ns], deadline_ms),
-            Latency.of(pictures, deadline_ms) if settings.decode else None,
+            Latency.of(pictures, deadline_ms + waits_ms) if settings.decode else None,
             Breakdown.of([m.encoder for m in measured]),
             Breakdown.of([m.decoder for m in measured]),
             frames / elapsed_s,
@@ -120,11 +140,13 @@ class Figures:
             max(m.most_waiting for m in measured),
             max(m.waiting_at_end for m in measured),
             sum(m.unfinished for m in measured),
-            max((t.peak_rss_mb for t in turns if t.peak_rss_mb is not None), default=None),
-            max((g for t in turns if (g := rss_growth(t.samples)) is not None), default=None),
-            _over(max, samples, lambda s: s.device_mb),
-            _over(fmean, samples, lambda s: s.power_w),
-            joules / frames if joules is not None and frames else None,
+            _most(m.peak_rss_mb for m in measured),
+            _most(rss_growth(turn.samples) for turn in turns),
+            _most(turn.peak_device_mb for turn in turns),
+            package_w,
+            gpu_w,
+            module_w,
+            watts * elapsed_s / frames if watts is not None and frames else None,
             _over(fmean, samples, lambda s: s.cpu_mhz),
             _over(fmean, samples, lambda s: s.gpu_mhz),
             _over(max, samples, lambda s: s.temperature_c),
@@ -142,60 +164,6 @@ def rss_growth(samples: Sequence[Sample]) -> float | None:
     return median(known[-part:]) / median(known[:part]) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How a candidate compares with the first one, round by round; above 1 is faster."""
-
-    candidate: str
-    against: str
-    metric: str
-    rounds: int
-    median: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """`faster` or `slower` only where every one of enough rounds says so."""
-        if self.rounds < ROUNDS_TO_TELL:
-            return f"not told: {self.rounds} round(s), {ROUNDS_TO_TELL} are needed"
-        if self.low <= 1 <= self.high:
-            return "inside the noise"
-        return "faster" if self.low > 1 else "slower"
-
-    def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g}..{self.high:.3g}), {self.verdict}"
-
-
-def ratios_of(entries: Sequence[Entry]) -> list[Ratio]:
-    """Each candidate against the first, in median latency and in work per frame."""
-    first, found = entries[0], []
-    for entry in entries[1:]:
-        for metric, value_of in (
-            ("median latency", _median_latency),
-            ("busy time per frame", _busy_per_frame),
-        ):
-            pairs = [(value_of(ours), value_of(theirs))
-                     for ours, theirs in zip(first.turns, entry.turns, strict=True)]  # fmt: skip
-            values = [ours / theirs for ours, theirs in pairs if ours and theirs]
-            if values:
-                found.append(
-                    Ratio(str(entry.candidate), str(first.candidate), metric, len(values),
-                          median(values), min(values), max(values))
-                )  # fmt: skip
-    return found
-
-
-def _median_latency(turn: Turn) -> float | None:
-    values = [value for stream in turn.measured.latency_ns for value in stream]
-    return median(values) if values else None
-
-
-def _busy_per_frame(turn: Turn) -> float | None:
-    frames = turn.measured.frames
-    return turn.measured.busy_ns / frames if frames else None
-
-
 def _start_up(turns: Sequence[Turn]) -> StartUp:
     def middle(part: Callable[[StartUp], float]) -> float:
         return median(part(turn.start_up) for turn in turns)
@@ -206,6 +174,10 @@ def _start_up(turns: Sequence[Turn]) -> StartUp:
         middle(lambda s: s.open_ms),
         middle(lambda s: s.first_token_ms),
     )
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _over(

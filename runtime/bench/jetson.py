@@ -14,8 +14,8 @@ from typing import Any
 
 __all__ = ["Jtop", "Tegrastats", "readings_of"]
 
-_TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
-"""What a module draws in all; AGX modules have no such rail, but those that make it up."""
+_TOTAL_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
+"""What is drawn in all, VIN by a Thor; other AGX modules have rails that make it up instead."""
 _RAIL_NAMES = ("VDD", "POM", "VIN", "CV", "GPU", "CPU", "SOC", "SYS5V")
 
 
@@ -24,7 +24,7 @@ def readings_of(line: str) -> dict[str, float]:
 
     >>> line = "RAM 2448/7620MB (lfb 4x4MB) CPU [1%@729,off] cpu@44.1C VDD_IN 4123mW/4100mW"
     >>> readings_of(line)
-    {'device_mb': 2567.0, 'cpu_mhz': 729.0, 'temperature_c': 44.1, 'power_w': 4.123}
+    {'device_mb': 2567.0, 'cpu_mhz': 729.0, 'temperature_c': 44.1, 'module_w': 4.123}
     """
     found: dict[str, float] = {}
     if match := re.search(r"\bRAM (\d+)/\d+MB", line):
@@ -47,7 +47,7 @@ def readings_of(line: str) -> dict[str, float]:
     }
     total = next((rails[name] for name in _TOTAL_RAILS if name in rails), sum(rails.values()))
     if rails:
-        found["power_w"] = total / 1e3
+        found["module_w"] = total / 1e3
     return found
 
 
@@ -81,7 +81,11 @@ class Tegrastats:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(5)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._thread.join(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -102,7 +106,7 @@ class Jtop:
             raise RuntimeError("jtop has stopped")
         found = {
             "device_mb": jtop.memory["RAM"]["used"] * 1024 / 1e6,  # in KiB
-            "power_w": jtop.power["tot"]["power"] / 1e3,
+            "module_w": jtop.power["tot"]["power"] / 1e3,
         }
         clocks = [core["freq"]["cur"] / 1e3 for core in jtop.cpu["cpu"] if core.get("online")]
         if clocks:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PERCENTILES", "Latency", "longest_run", "percentile_ms", "samples_needed"]
+__all__ = ["PERCENTILES", "Latency", "longest_run", "percentile_ms", "samples_needed",
+           "share_told"]  # fmt: skip
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -23,6 +24,15 @@ def samples_needed(percentile: float) -> int:
     [5, 29, 59, 299, 2995]
     """
     return math.ceil(math.log(0.05) / math.log(percentile / 100))
+
+
+def share_told(samples: int) -> float:
+    """The highest percentile, as a share, that so many samples can tell, as `samples_needed`.
+
+    >>> [round(share_told(n), 3) for n in (5, 29, 299)]
+    [0.549, 0.902, 0.99]
+    """
+    return float(0.05 ** (1 / samples))
 
 
 def percentile_ms(sorted_ns: NDArray[np.int64], percentile: float) -> float | None:

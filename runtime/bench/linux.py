@@ -125,7 +125,7 @@ class Rapl:
         for before, after, wrap in zip(self._before, counters, self._ranges, strict=True):
             joules += ((after - before) if after >= before else after + wrap - before) / 1e6
         seconds, self._before, self._time = now - self._time, counters, now
-        return {"power_w": joules / seconds} if seconds > 0.01 else {}
+        return {"package_w": joules / seconds} if seconds > 0.01 else {}
 
     def _counters(self) -> list[int]:
         return [int((zone / "energy_uj").read_text(encoding="ascii")) for zone in self._zones]

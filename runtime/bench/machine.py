@@ -23,6 +23,10 @@ _PACKAGES = ("vidtok-edge", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt
 class Machine:
     """Facts of the machine; empty or None where it does not tell."""
 
+    board: str
+    """As the device tree names it; a PC has none."""
+    l4t: str
+    """A Jetson's release of Linux, NVIDIA's line about it."""
     cpu: str
     cores: int
     """That this process may use."""
@@ -55,13 +59,15 @@ class Machine:
                 "" if self.load_average is None else f"{self.load_average:.2f}",
             ),
         ]
+        boards = [("board", self.board), ("L4T", self.l4t)]
+        rows = [row for row in boards if row[1]] + rows
         return [(name, value or "not told") for name, value in rows]
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
     """This machine, from `root` on (for tests), its libraries and its driver."""
     info = _text(root / "proc/cpuinfo")
-    cpu = _model_of(info) or _text(root / "proc/device-tree/model").strip("\0\n ")
+    board = _text(root / "proc/device-tree/model").strip("\0\n ")
     memory = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
     gpu = present_gpu()
     packages = {}
@@ -71,7 +77,9 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         except importlib.metadata.PackageNotFoundError:
             continue
     return Machine(
-        cpu or platform.processor() or platform.machine(),
+        board,
+        _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# "),
+        _model_of(info) or platform.processor() or platform.machine(),
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         int(memory[1]) * 1024 / 1e9 if memory else None,
         f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import UsageError, VidTokEdgeError
 from vidtok_edge.runtime.bench.candidate import Candidate
 from vidtok_edge.runtime.bench.machine import Machine, describe_machine
 from vidtok_edge.runtime.bench.turn import Settings, Turn
@@ -39,6 +39,10 @@ class Benchmark:
     machine: Machine
     settings: Settings
     entries: list[Entry]
+    """Those of which a round is complete."""
+    troubles: list[str] = field(default_factory=list)
+    """What of the plan was not measured, and why."""
+    interrupted: bool = False
 
 
 def order_of(count: int, round_number: int) -> list[int]:
@@ -62,7 +66,8 @@ def run_matrix(
     """Measure every candidate.
 
     A short trial of each comes first: it finds what cannot run before hours are spent, and leaves
-    every file in the system's cache, so that start-up times compare.
+    every file in the system's cache, so that start-up times compare. A candidate that fails later
+    is left out from there on. After Ctrl-C there are the rounds that were complete.
 
     Args:
         candidates: at least one.
@@ -72,7 +77,7 @@ def run_matrix(
 
     Raises:
         UsageError: no candidates.
-        Whatever a turn raises.
+        Whatever a trial raises, or a turn or Ctrl-C before anything was measured.
     """
     if not candidates:
         raise UsageError("There is nothing to measure; name a bundle.")
@@ -82,16 +87,45 @@ def run_matrix(
     for entry in entries:
         progress(0.0, f"trying {entry.candidate}")
         run(entry.candidate, trial, lambda share: None)
-    done, total = 0, len(entries) * settings.rounds
-    for number in range(settings.rounds):
-        for index in order_of(len(entries), number):
-            what = f"{entries[index].candidate}, round {number + 1} of {settings.rounds}"
+    benchmark = Benchmark(started, machine, settings, entries)
+    number, failed = 0, dict[int, VidTokEdgeError]()
+    try:
+        for number in range(settings.rounds):
+            _run_round(benchmark, number, failed, run, progress)
+        progress(1.0, "")
+    except KeyboardInterrupt:
+        for entry in entries:
+            del entry.turns[number:]
+        benchmark.interrupted = True
+        benchmark.troubles.append(f"Interrupted after {number} of {settings.rounds} rounds.")
+    benchmark.entries = [entry for entry in entries if entry.turns]
+    if not benchmark.entries:
+        raise KeyboardInterrupt if benchmark.interrupted else next(iter(failed.values()))
+    return benchmark
 
-            def tell(share: float, done: int = done, what: str = what) -> None:
-                progress((done + share) / total, what)
 
-            tell(0.0)
-            entries[index].turns.append(run(entries[index].candidate, settings, tell))
-            done += 1
-    progress(1.0, "")
-    return Benchmark(started, machine, settings, entries)
+def _run_round(
+    benchmark: Benchmark,
+    number: int,
+    failed: dict[int, VidTokEdgeError],
+    run: RunTurn,
+    progress: Callable[[float, str], None],
+) -> None:
+    """A turn of each candidate that has not `failed`, where those that fail in it are added."""
+    entries, settings = benchmark.entries, benchmark.settings
+    for place, index in enumerate(order_of(len(entries), number)):
+        entry = entries[index]
+        done = number * len(entries) + place
+        what = f"round {number + 1} of {settings.rounds}"
+
+        def tell(share: float, done: int = done, what: str = f"{entry.candidate}, {what}") -> None:
+            progress((done + share) / (len(entries) * settings.rounds), what)
+
+        tell(0.0)
+        if index in failed:
+            continue
+        try:
+            entry.turns.append(run(entry.candidate, settings, tell))
+        except VidTokEdgeError as error:
+            failed[index] = error
+            benchmark.troubles.append(f"{entry.candidate} is left out from {what} on: {error}")

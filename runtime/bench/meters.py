@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from vidtok_edge.runtime.bench.jetson import Jtop, Tegrastats
 from vidtok_edge.runtime.bench.linux import CpuClock, OtherWork, Rapl, ResidentMemory, ThermalZones
 from vidtok_edge.runtime.bench.nvml import Nvml
 
-__all__ = ["Meter", "Sample", "Sampler", "energy_j", "open_meters", "peak_rss_mb"]
+__all__ = ["Meter", "Sample", "Sampler", "metered_w", "open_meters", "peak_rss_mb"]
 
 INTERVAL_S = 0.5
 
@@ -31,7 +32,12 @@ class Sample:
     """Resident memory of the process, MB of 1e6 bytes."""
     device_mb: float | None = None
     """Memory in use on the device, by every process; on a Jetson all of its one memory."""
-    power_w: float | None = None
+    package_w: float | None = None
+    """Power of the CPU packages."""
+    gpu_w: float | None = None
+    """Power of the GPU's board."""
+    module_w: float | None = None
+    """Power of a Jetson's module, CPU and GPU among it."""
     cpu_mhz: float | None = None
     gpu_mhz: float | None = None
     temperature_c: float | None = None
@@ -40,6 +46,17 @@ class Sample:
     """CPU time over time of everything but this process."""
     stolen_cores: float | None = None
     """CPU time over time that the hypervisor gave to other machines."""
+
+    @property
+    def power_w(self) -> float | None:
+        """All that is metered."""
+        return metered_w(self.package_w, self.gpu_w, self.module_w)
+
+
+def metered_w(package_w: float | None, gpu_w: float | None, module_w: float | None) -> float | None:
+    """The power of all that is metered; a module's is that of everything on it."""
+    parts = [watts for watts in (package_w, gpu_w) if watts is not None]
+    return module_w if module_w is not None else sum(parts) if parts else None
 
 
 class Meter(Protocol):
@@ -64,8 +81,7 @@ METERS: tuple[Callable[[], Meter], ...] = (
     Jtop,
     Tegrastats,
 )
-"""In the order in which they are asked; where two know the same, the later one's word is taken.
-jtop comes before tegrastats, and tegrastats is not started beside it."""
+"""In the order in which they are asked; tegrastats is not started beside jtop."""
 
 
 def open_meters(kinds: Sequence[Callable[[], Meter]] = METERS) -> list[Meter]:
@@ -81,10 +97,22 @@ def open_meters(kinds: Sequence[Callable[[], Meter]] = METERS) -> list[Meter]:
         try:
             meter.read()
         except Exception:
-            meter.close()
+            _close(meter)
         else:
             meters.append(meter)
     return meters
+
+
+def _close(meter: Meter) -> None:
+    with suppress(Exception):  # a program that does not end must not cost the turn it metered
+        meter.close()
+
+
+def _merged(readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What all meters say: of several temperatures the highest, else the later one's word."""
+    found = {name: value for reading in readings for name, value in reading.items()}
+    degrees = [reading["temperature_c"] for reading in readings if "temperature_c" in reading]
+    return found | ({"temperature_c": max(degrees)} if degrees else {})
 
 
 class Sampler:
@@ -93,7 +121,8 @@ class Sampler:
     def __init__(self, enabled: bool = True, open_all: Callable[[], list[Meter]] = open_meters):
         self._meters = open_all() if enabled else []
         self.sources = [meter.name for meter in self._meters]
-        self._samples: list[Sample] = []
+        self.samples: list[Sample] = []
+        """All of them; times are of the monotonic clock."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="meters", daemon=True)
 
@@ -107,32 +136,26 @@ class Sampler:
         if self._meters:
             self._thread.join(5)
         for meter in self._meters:
-            meter.close()
+            _close(meter)
 
     def between(self, begin_ns: int, end_ns: int) -> list[Sample]:
         """The samples of that time of the monotonic clock; theirs counts from its begin."""
         return [
             replace(sample, time_s=sample.time_s - begin_ns / 1e9)
-            for sample in self._samples
+            for sample in self.samples
             if begin_ns / 1e9 <= sample.time_s <= end_ns / 1e9
         ]
 
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            found: dict[str, float] = {}
+            readings = []
             for meter in list(self._meters):
                 try:
-                    found |= meter.read()
+                    readings.append(meter.read())
                 except Exception:
-                    meter.close()
                     self._meters.remove(meter)
-            self._samples.append(Sample(time.monotonic(), **found))
-
-
-def energy_j(samples: Sequence[Sample], seconds: float) -> float | None:
-    """Mean power times `seconds`; None where power is not known."""
-    known = [sample.power_w for sample in samples if sample.power_w is not None]
-    return sum(known) / len(known) * seconds if known else None
+                    _close(meter)
+            self.samples.append(Sample(time.monotonic(), **_merged(readings)))
 
 
 def peak_rss_mb() -> float | None:

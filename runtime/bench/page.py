@@ -11,11 +11,11 @@ from pathlib import Path
 from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.runtime.bench.candidate import OPEN_BUNDLE
 from vidtok_edge.runtime.bench.charts import (
-    KINDS,
     Chart,
     Series,
     breakdown_chart,
     histogram_chart,
+    kind_of,
     percentile_chart,
     sample_chart,
     scatter_chart,
@@ -25,7 +25,7 @@ from vidtok_edge.runtime.bench.figures import Breakdown, Figures
 from vidtok_edge.runtime.bench.matrix import Benchmark
 from vidtok_edge.runtime.bench.page_style import STYLE
 from vidtok_edge.runtime.bench.reconstructions import png_of, reconstructions_of
-from vidtok_edge.runtime.bench.reports import mean_psnr_db, qualities_of
+from vidtok_edge.runtime.bench.reports import PARITY_REPORT, mean_psnr_db, qualities_of
 from vidtok_edge.runtime.bench.tables import Table, disturbance, settings_rows, tables_of
 from vidtok_edge.runtime.files import write_beside
 
@@ -48,8 +48,10 @@ DEFINITIONS = (
     ("real-time factor", "seconds of each stream's video per second that the encoder (and decoder) "
      "was busy."),
     ("runtime overhead", "time inside `push` and not in the step: copying frames in, tokens out."),
-    ("spread", "least and most of the rounds. Each round compares turns that were neighbours; a "
-     "spread that holds 1 is inside the noise, and nothing is called faster or slower by it."),
+    ("spread", "least and most of the rounds. Each round compares turns that were neighbours."),
+    ("verdict", "of an exact two-sided sign test: how many rounds were faster, not by how much, so "
+     "that one disturbed round hides nothing. Faster or slower is said where luck alone would say "
+     "it of any comparison of this run once in 20 runs at most; inside the noise: it may be luck."),
 )  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def write_page(benchmark: Benchmark, path: Path, force: bool = False) -> None:
 def page_of(benchmark: Benchmark) -> str:
     """The page as text. The reconstructions are made now, in this process."""
     series = [
-        Series(str(entry.candidate), f"s{number % KINDS}", entry,
+        Series(str(entry.candidate), kind_of(number), entry,
                Figures.of(entry, benchmark.settings).latency.deadline_ms)
         for number, entry in enumerate(benchmark.entries)
     ]  # fmt: skip
@@ -71,6 +73,7 @@ def page_of(benchmark: Benchmark) -> str:
     sections = [
         _head(benchmark),
         _cards(benchmark, series),
+        _section("Candidates", [], [tables.pop("What was measured")]),
         _section("Latency", [percentile_chart(series), histogram_chart(series)],
                  [tables.pop("Latency of a latent")]),
         _section("Over time", [timeline_chart(one) for one in series], []),
@@ -80,7 +83,8 @@ def page_of(benchmark: Benchmark) -> str:
             tables.pop("Start-up"),
         ]),
         _section("The machine", _resource_charts(series), list(tables.values())),
-        _section("Quality", [_scatter(benchmark, series)], _quality_tables(benchmark)),
+        _section("Quality", [_scatter(benchmark, series)], _quality_tables(benchmark),
+                 _quality_gaps(benchmark)),
         _pictures(benchmark),
         _facts(benchmark),
     ]  # fmt: skip
@@ -99,15 +103,16 @@ def page_of(benchmark: Benchmark) -> str:
 
 def _head(benchmark: Benchmark) -> str:
     started = datetime.fromtimestamp(benchmark.started, timezone.utc)
-    machine, warning = benchmark.machine, disturbance(benchmark)
+    machine = benchmark.machine
+    warnings = [*benchmark.troubles, *filter(None, [disturbance(benchmark)])]
     kind = dict(settings_rows(benchmark.settings))
     gpu = f", {escape(machine.gpu)}" if machine.gpu else ""
     return (
         f"<h1>How fast, how evenly</h1>\n<p>{escape(kind['work'].capitalize())}, "
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
-        f'<p class="soft">{escape(machine.cpu)}, {machine.cores} core(s){gpu}. '
+        f'<p class="soft">{escape(machine.board or machine.cpu)}, {machine.cores} core(s){gpu}. '
         f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC.</p>"
-        + (f'\n<p class="warning">{escape(warning)}</p>' if warning else "")
+        + "".join(f'\n<p class="warning">{escape(warning)}</p>' for warning in warnings)
     )
 
 
@@ -131,23 +136,31 @@ def _cards(benchmark: Benchmark, series: Sequence[Series]) -> str:
 
 
 def _verdict(benchmark: Benchmark, figures: Figures) -> str:
-    latency = figures.latency
+    latency, pictures = figures.latency, figures.pictures
     if benchmark.settings.pace.fps is None:
         return f'<div class="soft">{figures.frames_per_s:.1f} frames/s, all streams</div>'
     if figures.keeps_up:
         return '<div class="good">✓ every deadline met, no frame lost</div>'
     troubles = [
         f"{latency.misses} of {latency.n} deadlines missed" if latency.misses else "",
+        f"{pictures.misses} of {pictures.n} decoded frames late"
+        if pictures is not None and pictures.misses else "",
         f"{figures.dropped} frames dropped" if figures.dropped else "",
         f"{figures.unfinished} frames given up" if figures.unfinished else "",
-        "" if latency.n else "nothing came out",
-    ]
+        "" if latency.n and (pictures is None or pictures.n) else "nothing came out",
+    ]  # fmt: skip
     return f'<div class="bad">✗ {escape(", ".join(filter(None, troubles)))}</div>'
 
 
-def _section(title: str, charts: Sequence[Chart | None], tables: Sequence[Table]) -> str:
-    drawn = [_figure(chart) for chart in charts if chart is not None]
-    parts = drawn + [_table(table) for table in tables]
+def _section(
+    title: str,
+    charts: Sequence[Chart | None],
+    tables: Sequence[Table],
+    notes: Sequence[str] = (),
+) -> str:
+    parts = [_figure(chart) for chart in charts if chart is not None]
+    parts += [_table(table) for table in tables]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
     return f"<h2>{escape(title)}</h2>\n" + "\n".join(parts) if parts else ""
 
 
@@ -205,7 +218,8 @@ def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
         sample_chart(series, lambda s: s.device_mb, "Device memory over time", "memory in use, MB",
                      f"Of everything that runs on the device. {note}"),
         sample_chart(series, lambda s: s.power_w, "Power over time", "power, W",
-                     f"Of all that the meter sees, not of this process alone. {note}"),
+                     "Of the module, or of package and GPU together; not of this process alone. "
+                     f"{note}"),
         sample_chart(series, lambda s: s.other_cores, "CPU that everything else used", "cores",
                      f"Work beside the benchmark makes latencies longer. {note}"),
         sample_chart(series, lambda s: s.cpu_mhz, "CPU clock over time", "mean clock, MHz", note),
@@ -218,19 +232,19 @@ def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
 def _scatter(benchmark: Benchmark, series: Sequence[Series]) -> Chart | None:
     points = []
     for one in series:
-        decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)),
-                                one.entry.turns[0].graph.removeprefix("encoder."))  # fmt: skip
+        graphs = one.entry.turns[0].graphs[0].name.removeprefix("encoder.")
+        decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)), graphs)
         figures = Figures.of(one.entry, benchmark.settings)
         parts = [part for part in (figures.encoder, figures.decoder) if part is not None]
         if decibels is not None and parts:
-            spent = sum(p.upload_ms + p.compute_ms + p.download_ms + p.overhead_ms for p in parts)
+            spent = sum(part.total_ms for part in parts)
             points.append((one.name, one.kind, spent, decibels))
     return scatter_chart(points)
 
 
 def _quality_tables(benchmark: Benchmark) -> list[Table]:
     tables = []
-    for bundle in dict.fromkeys(entry.candidate.bundle for entry in benchmark.entries):
+    for name, bundle in _bundles(benchmark).items():
         rows = [("graphs", "clip", "tokens equal to fp32", "PSNR dB", "lost to fp32, dB", "SSIM")]
         rows += [
             (
@@ -238,13 +252,26 @@ def _quality_tables(benchmark: Benchmark) -> list[Table]:
                 "-" if quality.tokens_equal is None else f"{quality.tokens_equal:.1%}",
                 f"{quality.psnr_db:.2f}", f"{quality.loss_db:+.2f}", f"{quality.ssim:.4f}",
             )
-            for quality in qualities_of(Path(bundle))
+            for quality in qualities_of(bundle)
         ]  # fmt: skip
         if len(rows) > 1:
             note = "Of reconstructions against the source, from the report of the bundle's " \
                    "verification: not measured in this run."  # fmt: skip
-            tables.append(Table(f"Quality of {Path(bundle).name}", note, tuple(rows)))
+            tables.append(Table(f"Quality of {name}", note, tuple(rows)))
     return tables
+
+
+def _quality_gaps(benchmark: Benchmark) -> list[str]:
+    return [
+        f"Nothing is known of the quality of {name}: `vidtok-edge export` and `verify` measure it "
+        f"where a bundle has FP16 or INT8 graphs, and write it to its {PARITY_REPORT}."
+        for name, bundle in _bundles(benchmark).items()
+        if not qualities_of(bundle)
+    ]
+
+
+def _bundles(benchmark: Benchmark) -> dict[str, Path]:
+    return {e.candidate.bundle_name: Path(e.candidate.bundle) for e in benchmark.entries}
 
 
 def _pictures(benchmark: Benchmark) -> str:

@@ -51,9 +51,11 @@ svg { display: block; width: 100%; height: auto; }
 .legend span { color: var(--ink); }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums;
   width: 100%; }
-th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--faint);
+th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--faint);
   white-space: nowrap; }
 th.text, td.text { text-align: left; }
+td.text { white-space: normal; min-width: 4.5em; overflow-wrap: anywhere; }
+td.text:first-child { min-width: 9em; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 table.facts td { text-align: left; white-space: normal; }
 table.facts td:first-child { white-space: nowrap; color: var(--soft); width: 1%; }
@@ -81,9 +83,13 @@ text.levelname, text.name { paint-order: stroke; stroke: var(--card); stroke-wid
 .missed { color: var(--bad); }
 .s0 { color: var(--s0); } .s1 { color: var(--s1); } .s2 { color: var(--s2); }
 .s3 { color: var(--s3); } .s4 { color: var(--s4); } .s5 { color: var(--s5); }
+.card.again { border-left-style: dashed; } .line.again { stroke-dasharray: 7 4; }
+.mark.again { fill: none; stroke: currentColor; stroke-width: 2.5; }
+.legend .again { background: linear-gradient(90deg,
+  currentColor 40%, transparent 40% 60%, currentColor 60%); }
 .p0 { color: var(--p0); } .p1 { color: var(--p1); } .p2 { color: var(--p2); }
 .p3 { color: var(--p3); }
-.card.s0, .card.s1, .card.s2, .card.s3, .card.s4, .card.s5 { border-left-color: currentColor; }
+.cards > .card { border-left-color: currentColor; }
 .card > * { color: var(--ink); } .card > .soft { color: var(--soft); }
 .card > .warning { border: 1px solid var(--limit); border-radius: 8px; padding: 8px 14px;
   color: var(--limit); margin-top: 16px; max-width: none; }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-__all__ = ["ClipQuality", "mean_psnr_db", "qualities_of"]
+__all__ = ["PARITY_REPORT", "ClipQuality", "mean_psnr_db", "qualities_of"]
 
 PARITY_REPORT = "reports/parity.json"
 

@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from vidtok_edge.runtime.bench.cameras import (
     Released,
     SaturatedCameras,
 )
-from vidtok_edge.runtime.decoder import StreamDecoder
+from vidtok_edge.runtime.bench.meters import peak_rss_mb
+from vidtok_edge.runtime.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.encoder import StreamEncoder
 from vidtok_edge.runtime.slots import Slots
 
@@ -75,12 +77,15 @@ class Measured:
     waiting_at_end: int = 0
     unfinished: int = 0
     """Frames that still waited when the run was given up. Their latents are among `latency_ns`,
-    with the time that they had waited: the least that they can have taken."""
+    and all pictures that had not come are among `picture_latency_ns`, with the time that they had
+    waited: the least that they can have taken."""
     elapsed_ns: int = 0
     busy_ns: int = 0
     """Of that, inside `push` of encoder and decoder."""
     cpu_ns: int = 0
     """CPU time of the whole process, all threads."""
+    peak_rss_mb: float | None = None
+    """Of the process, start-up and warm-up included."""
 
 
 def run_measured(
@@ -177,9 +182,14 @@ class _Run:
         if self._decoder is None or self._decoding is None:
             return
         self._undecoded[slot].append(released_ns)
-        for one in latents:
+        # What came of one call of the encoder is decoded in one, too: a slot that began after the
+        # others would else be a latent behind them for good.
+        decoder = self._decoder
+        calls: list[Callable[[], list[Picture]]] = [partial(decoder.push, one) for one in latents]
+        calls += [decoder.run_pending] if latents else []
+        for call in calls:
             began = self._clock.now_ns()
-            pictures = self._decoder.push(one)
+            pictures = call()
             ready = self._clock.now_ns()
             self._account(self._decoding, began, ready)
             for picture in pictures:
@@ -197,6 +207,7 @@ class _Run:
     def finished(self, camera: Camera, begin_ns: int, end_ns: int) -> Measured:
         """The result; the streams are left where they are."""
         result = self._result
+        result.peak_rss_mb = peak_rss_mb()  # now: the lists that follow are larger than the arrays
         self._count_unfinished(camera.unfinished)
         result.latency_ns = [list(values) for values in self._latency]
         result.ready_ns = [list(values) for values in self._ready]
@@ -213,6 +224,8 @@ class _Run:
 
     def _count_unfinished(self, frames: Sequence[Released]) -> None:
         """Leaving them out would make a run look better, the worse it went."""
+        if not frames:
+            return
         now, framing = self._clock.now_ns(), self._encoder.framing
         for frame in frames:
             self._pushed[frame.slot] += 1
@@ -221,6 +234,10 @@ class _Run:
             if completes and frame.time_ns >= self._begin:
                 self._latency[frame.slot].append(now - frame.time_ns)
                 self._ready[frame.slot].append(now - self._begin)
+            self._undecoded[frame.slot].append(frame.time_ns)
+        if self._decoder is not None:
+            for pictures, stamps in zip(self._pictures, self._undecoded, strict=True):
+                pictures.extend(now - stamp for stamp in stamps if stamp >= self._begin)
 
 
 class _Ledger:

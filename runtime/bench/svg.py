@@ -119,15 +119,12 @@ class Plot:
             f'text-anchor="{end}">{escape(text)}</text>'
         )
 
-    def mark(self, x: float, y: float, text: str, kind: str, hint: str, below: bool) -> None:
-        """One large dot with its name above or below it."""
+    def mark(self, x: float, y: float, kind: str, hint: str) -> None:
+        """One large dot; what it is shows where the pointer is."""
         a, b = self.at(x, y)
-        anchor = ("start", "middle", "end")[min(2, int(3 * self.x.share(x)))]
         self._parts.append(
             f"<g><title>{escape(hint)}</title>"
-            f'<circle class="mark {kind}" cx="{a:g}" cy="{b:g}" r="6"/>'
-            f'<text class="name" x="{a:g}" y="{b + (22 if below else -13):g}" '
-            f'text-anchor="{anchor}">{escape(text)}</text></g>'
+            f'<circle class="mark {kind}" cx="{a:g}" cy="{b:g}" r="6"/></g>'
         )
 
     def svg(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.figures import Breakdown, Figures, ratios_of
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures
 from vidtok_edge.runtime.bench.latency import PERCENTILES, samples_needed
 from vidtok_edge.runtime.bench.matrix import Benchmark
+from vidtok_edge.runtime.bench.ratios import LEVEL, METRICS, ratios_of
 from vidtok_edge.runtime.bench.turn import Settings
 
 __all__ = ["Table", "disturbance", "settings_rows", "tables_of"]
@@ -28,7 +29,7 @@ def tables_of(benchmark: Benchmark) -> list[Table]:
     """All tables, the most asked for first."""
     settings = benchmark.settings
     named = [(str(e.candidate), Figures.of(e, settings)) for e in benchmark.entries]
-    tables = [_latency(named, settings), _speed(named, settings)]
+    tables = [_candidates(benchmark), _latency(named, settings), _speed(named, settings)]
     if len(benchmark.entries) > 1:
         tables.append(_ratios(benchmark))
     tables += [_breakdown(named), _start_up(named), _resources(named)]
@@ -71,6 +72,28 @@ def settings_rows(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
+def _candidates(benchmark: Benchmark) -> Table:
+    rows: list[tuple[str, ...]] = [(
+        "candidate", "runs on", "variant", "size", "streams", "latents a call", "graphs", "form",
+        "weights", "exported by",
+    )]  # fmt: skip
+    for entry in benchmark.entries:
+        m, turn = entry.manifest, entry.turns[0]
+        fell_back = f" (fell back: {turn.fell_back})" if turn.fell_back else ""
+        graph, form = turn.graphs[0].name.removeprefix("encoder."), turn.graphs[0].form
+        weights = f"{m.weights.source} {m.weights.sha256[:12]}"
+        rows.append((
+            str(entry.candidate), turn.backend + fell_back, m.model.variant,
+            f"{m.height}x{m.width}", str(m.streams), str(m.chunk), graph, form, weights,
+            m.toolkit + ("" if m.verified else ", not verified"),
+        ))  # fmt: skip
+    note = (
+        "From each bundle's manifest, and what really ran. Weights: where they came from, and the "
+        "start of their SHA-256."
+    )
+    return Table("What was measured", note, tuple(rows))
+
+
 def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
     rows: list[tuple[str, ...]] = [(
         "candidate", "n", "p50", "p90", "p95", "p99", "p99.9", "max", "jitter", "deadline",
@@ -88,7 +111,8 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
             rows.append((
                 f"{name}, decoded frames", str(pictures.n),
                 *(_ms(v) for v in pictures.percentiles().values()),
-                _ms(pictures.jitter_ms), "", "", "",
+                _ms(pictures.jitter_ms), _ms(pictures.deadline_ms), str(pictures.misses),
+                str(pictures.longest_run),
             ))  # fmt: skip
     needed = ", ".join(f"p{p:g}: {samples_needed(p)}" for p in PERCENTILES)
     since = "its last frame was released by the camera"
@@ -96,6 +120,9 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
         since = "its last frame was handed over"
     note = (f"In ms, from when {since} to its tokens in host memory. A percentile is shown from "
             f"enough samples on ({needed}).")  # fmt: skip
+    if settings.decode:
+        note += (" Decoded frames: from each frame's own release to its pixels; their deadline is "
+                 "later by what a frame waits by design.")  # fmt: skip
     return Table("Latency of a latent", note, tuple(rows))
 
 
@@ -117,13 +144,16 @@ def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
 
 def _ratios(benchmark: Benchmark) -> Table:
     ratios = ratios_of(benchmark.entries)
-    rows = [("candidate", "metric", "times as fast", "spread", "verdict")]
+    rows = [("candidate", "metric", "times as fast", "spread", "rounds faster", "verdict")]
     rows += [
-        (r.candidate, r.metric, f"{r.median:.3g}", f"{r.low:.3g}..{r.high:.3g}", r.verdict)
+        (r.candidate, r.metric, f"{r.median:.3g}", f"{r.low:.3g}..{r.high:.3g}",
+         f"{r.faster} of {r.rounds}", r.verdict)
         for r in ratios
-    ]
+    ]  # fmt: skip
     first = str(benchmark.entries[0].candidate)
-    note = "Median and extremes of the rounds; a spread that holds 1 is inside the noise."
+    comparisons = len(METRICS) * (len(benchmark.entries) - 1)
+    note = (f"Median and extremes of the rounds. Verdict: a sign test over the rounds, its level "
+            f"of {LEVEL:.0%} divided by {comparisons} comparisons.")  # fmt: skip
     return Table(f"Against {first}", note, tuple(rows))
 
 
@@ -137,7 +167,10 @@ def _breakdown(named: list[tuple[str, Figures]]) -> Table:
                     name, step, str(part.calls), _ms(part.upload_ms), _ms(part.compute_ms),
                     _ms(part.download_ms), _ms(part.overhead_ms), f"{part.overhead_share:.1%}",
                 ))  # fmt: skip
-    note = "Medians over the calls, in ms. On the CPU nothing is copied to a device."
+    note = (
+        "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
+        "from the computing (downloads of ONNX Runtime's CUDA provider)."
+    )
     return Table("Where the time of a call goes", note, tuple(rows))
 
 
@@ -155,24 +188,25 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
 
 def _resources(named: list[tuple[str, Figures]]) -> Table:
     rows = [(
-        "candidate", "runs on", "host peak MB", "host growth", "device MB", "power W", "J/frame",
-        "CPU MHz", "GPU MHz", "hottest °C", "others' cores", "stolen cores",
+        "candidate", "host peak MB", "host growth", "device peak MB", "CPU package W", "GPU W",
+        "module W", "J/frame", "CPU MHz", "GPU MHz", "hottest °C", "others' cores", "stolen cores",
     )]  # fmt: skip
     for name, f in named:
         growth = "-" if f.rss_growth is None else f"{f.rss_growth:+.1%}"
-        note = f" (fell back: {f.fell_back})" if f.fell_back else ""
         rows.append((
-            name, f.backend + note, _plain(f.peak_rss_mb, 1), growth, _plain(f.peak_device_mb, 0),
-            _plain(f.power_w, 1), _plain(f.joules_per_frame, 3), _plain(f.cpu_mhz, 0),
-            _plain(f.gpu_mhz, 0), _plain(f.temperature_c, 1), _plain(f.other_cores, 2),
-            _plain(f.stolen_cores, 2),
+            name, _plain(f.peak_rss_mb, 1), growth, _plain(f.peak_device_mb, 0),
+            _plain(f.package_w, 1), _plain(f.gpu_w, 1), _plain(f.module_w, 1),
+            _plain(f.joules_per_frame, 3), _plain(f.cpu_mhz, 0), _plain(f.gpu_mhz, 0),
+            _plain(f.temperature_c, 1), _plain(f.other_cores, 2), _plain(f.stolen_cores, 2),
         ))  # fmt: skip
+    told = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
     note = (
         "Host: resident memory of the process, Python and the frames included; growth from the "
-        "first to the last tenth of a turn. Others' cores: CPU that everything else here used "
-        "meanwhile; stolen: that the hypervisor gave to other machines. -: not told here."
+        "first to the last tenth of a turn. J/frame: of the module, or of package and GPU "
+        "together. Others' cores: CPU that everything else here used meanwhile; stolen: that the "
+        "hypervisor gave to other machines. What nothing here tells has no column."
     )
-    return Table("The machine meanwhile", note, tuple(rows))
+    return Table("The machine meanwhile", note, tuple(zip(*told, strict=True)))
 
 
 def _ms(value: float | None) -> str:

@@ -11,11 +11,16 @@ from pathlib import Path
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.bench.candidate import Candidate
 from vidtok_edge.runtime.bench.frames import COUNT, clip_frames, for_graph, moving_frames
-from vidtok_edge.runtime.bench.meters import Sample, Sampler, peak_rss_mb
+from vidtok_edge.runtime.bench.meters import Sample, Sampler
 from vidtok_edge.runtime.bench.runs import Measured, Pace, run_measured
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.manifest import GraphSpec
 
-__all__ = ["Settings", "StartUp", "Turn", "run_turn"]
+__all__ = ["RanGraph", "Settings", "StartUp", "Turn", "run_turn"]
+
+
+_MOST = 1e6
+"""Of any setting: seconds are eleven days then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,15 @@ class Settings:
     meters: bool = True
 
     def __post_init__(self) -> None:
-        positive = {"seconds": self.seconds, "rounds": self.rounds, "fps": self.fps,
-                    "queue": self.pace.capacity}  # fmt: skip
+        positive = {
+            "seconds": self.seconds, "rounds": self.rounds, "fps": self.camera_fps,
+            "paced": self.pace.fps, "queue": self.pace.capacity, "deadline": self.deadline_ms,
+        }  # fmt: skip
         for name, value in positive.items():
-            if not value > 0:
-                raise UsageError(f"{name} is {value}; use more than 0.")
-        if self.warmup_s < 0:
-            raise UsageError(f"The warm-up is {self.warmup_s} s; use 0 or more.")
-        if self.deadline_ms is not None and not self.deadline_ms > 0:
-            raise UsageError(f"The deadline is {self.deadline_ms} ms; use more than 0.")
+            if value is not None and not 0 < value <= _MOST:  # so that NaN is refused, too
+                raise UsageError(f"{name} is {value}; use more than 0, and at most {_MOST:g}.")
+        if not 0 <= self.warmup_s <= _MOST:
+            raise UsageError(f"warmup is {self.warmup_s}; use 0 to {_MOST:g} seconds.")
 
     @property
     def fps(self) -> float:
@@ -73,6 +78,24 @@ class StartUp:
         return self.process_ms + self.load_ms + self.open_ms + self.first_token_ms
 
 
+@dataclass(frozen=True, slots=True)
+class RanGraph:
+    """A graph that ran, or that the engine which ran was built of."""
+
+    name: str
+    """As its file is called: `encoder.int8`."""
+    form: str
+    sha256: str
+    """Of the file; empty where PyTorch ran the step."""
+    data_sha256: str
+    """Of its weights."""
+
+    @classmethod
+    def of(cls, spec: GraphSpec) -> RanGraph:
+        """As the manifest has it."""
+        return cls(spec.name, spec.form, spec.sha256, spec.data_sha256)
+
+
 @dataclass(slots=True)
 class Turn:
     """What one turn found."""
@@ -82,13 +105,12 @@ class Turn:
     backend: str
     """What really ran, and on what."""
     fell_back: str
-    graph: str
-    """The encoder's, as its file is called: `encoder.int8`."""
-    form: str
+    graphs: list[RanGraph]
+    """The encoder's, and the decoder's where it ran."""
     start_up: StartUp
     measured: Measured
-    peak_rss_mb: float | None
-    """Of the process, start-up and warm-up included."""
+    peak_device_mb: float | None
+    """The most of all readings, start-up and warm-up included."""
     samples: list[Sample] = field(default_factory=list)
     meters: list[str] = field(default_factory=list)
     """Where the samples came from."""
@@ -106,12 +128,13 @@ def run_turn(
         spawned_ns: monotonic time at which this process was asked for.
         progress: is told the share that is done.
     """
-    started = time.time()
-    ready = time.monotonic_ns()
-    bundle = Bundle.load(candidate.bundle)
-    manifest = bundle.manifest
-    loaded = time.monotonic_ns()
+    started, process_ns = time.time(), time.monotonic_ns() - spawned_ns
     with ExitStack() as stack:
+        sampler = stack.enter_context(Sampler(settings.meters))
+        ready = time.monotonic_ns()
+        bundle = Bundle.load(candidate.bundle)
+        manifest = bundle.manifest
+        loaded = time.monotonic_ns()
         encoder, decoder = candidate.open(bundle, settings.decode)
         stack.enter_context(encoder)
         if decoder is not None:
@@ -121,30 +144,29 @@ def run_turn(
         pictures = moving_frames(*size) if settings.clip is None else clip_frames(
             Path(settings.clip), *size)  # fmt: skip
         frames = for_graph(manifest, pictures)
-        sampler = stack.enter_context(Sampler(settings.meters))
         seconds = settings.seconds / settings.rounds
         measured = run_measured(
             encoder, decoder, frames, settings.pace,
             warmup_s=settings.warmup_s, seconds=seconds, progress=progress,
         )  # fmt: skip
         start_up = StartUp(
-            (ready - spawned_ns) / 1e6,
+            process_ns / 1e6,
             (loaded - ready) / 1e6,
             (opened - loaded) / 1e6,
             measured.first_token_ns / 1e6,
         )
-        info, graph = encoder.backend, encoder.graph
+        info, graphs = encoder.backend, [RanGraph.of(encoder.graph)]
+        graphs += [RanGraph.of(decoder.graph)] if decoder is not None else []
     end = measured.begin_ns + measured.elapsed_ns
-    samples = sampler.between(measured.begin_ns, end)
+    device_mb = [sample.device_mb for sample in sampler.samples if sample.device_mb is not None]
     return Turn(
         started,
         f"{info.active} on {info.library}",
         info.fell_back,
-        graph.name,
-        graph.form,
+        graphs,
         start_up,
         measured,
-        peak_rss_mb(),
-        samples,
+        max(device_mb, default=None),
+        sampler.between(measured.begin_ns, end),
         sampler.sources,
     )

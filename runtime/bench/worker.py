@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 
 import vidtok_edge.errors
@@ -18,7 +19,11 @@ from vidtok_edge.runtime.plain import from_plain
 
 __all__ = ["main", "run_in_process"]
 
-_CODE = "from vidtok_edge.runtime.bench.worker import main; main()"
+# Ctrl-C is the parent's affair, which kills this process; its own traceback would be in the way.
+_CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from vidtok_edge.runtime.bench.worker import main; main()"
+)
 
 
 def run_in_process(
@@ -38,10 +43,12 @@ def run_in_process(
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
-            with process.stdin as given:
+            with suppress(BrokenPipeError), process.stdin as given:
                 given.write(json.dumps(order))
             answer = {}
             for line in process.stdout:
+                if not line.endswith("\n"):  # it was killed while it wrote
+                    break
                 answer = json.loads(line)
                 if "progress" in answer:
                     progress(answer["progress"])
@@ -80,7 +87,5 @@ def main() -> None:
         )
     except VidTokEdgeError as error:
         tell({"error": type(error).__name__, "message": str(error)})
-    except KeyboardInterrupt:  # the parent got it as well, and says so
-        sys.exit(130)
     else:
         tell({"turn": asdict(turn)})

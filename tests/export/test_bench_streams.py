@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from vidtok_edge.errors import BackendUnavailable, UsageError
+from vidtok_edge.errors import BackendUnavailable, CheckpointError, UsageError
 from vidtok_edge.export.bench_streams import open_torch, torch_candidates
+from vidtok_edge.export.loss import Loss
+from vidtok_edge.export.parity import ParityReport
 from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.frames import moving_frames
+from vidtok_edge.runtime.bench.reports import PARITY_REPORT, ClipQuality, qualities_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
+from vidtok_edge.vidtok_ref import EMBEDDED, embedded_file
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported
@@ -37,8 +43,8 @@ def tokens_of(candidate: Candidate, bundle: Bundle) -> np.ndarray:
 
 def test_the_same_tokens(embedded: Exported) -> None:
     [ours] = candidates_of([embedded.bundle.path], ["cpu"])
-    [eager] = torch_candidates([embedded.bundle.path], ["torch"], 1)
-    assert str(eager).endswith("torch fp32 1 thread(s)")
+    [eager] = torch_candidates([embedded.bundle.path], ["torch-cpu"], 1)
+    assert str(eager).endswith("torch-cpu fp32 1 thread(s)")
     same = tokens_of(ours, embedded.bundle) == tokens_of(eager, embedded.bundle)
     assert same.mean() > 0.999, "but for what lies on a boundary"
 
@@ -53,14 +59,44 @@ def test_compiling_that_does_not_work_is_said_when_opening(
         module.forward = forward
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile_badly)
-    [candidate] = torch_candidates([embedded.bundle.path], ["torch-compile"])
+    [candidate] = torch_candidates([embedded.bundle.path], ["torch-compile-cpu"])
     with pytest.raises(BackendUnavailable, match=r"no C\+\+ compiler\. It needs"):
         open_torch(embedded.bundle, candidate, False)
 
 
-def test_weights_from_a_file_are_refused_at_once(tiny: Path) -> None:
+def test_weights_from_a_file_are_named(embedded: Exported, tiny: Path) -> None:
     manifest = json.loads((tiny / MANIFEST).read_text())
     manifest["weights"]["source"] = "file"
     (tiny / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match=r"came from the file .* Leave --torch"):
-        torch_candidates([tiny], ["torch"])
+    with pytest.raises(UsageError, match=r"came from the file .* Name it with --checkpoint"):
+        torch_candidates([tiny], ["torch-cpu"])
+    path = str(embedded_file(f"{EMBEDDED.name}.safetensors"))
+    both = torch_candidates([embedded.bundle.path, tiny], ["torch-cpu"], checkpoint=path)
+    assert [one.checkpoint for one in both] == [None, path]
+    with pytest.raises(UsageError, match="leave --checkpoint out"):
+        torch_candidates([embedded.bundle.path], ["torch-cpu"], checkpoint=path)
+
+
+def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Exported) -> None:
+    found = embedded.bundle.manifest
+    path = str(embedded_file(f"{EMBEDDED.name}.safetensors"))
+    candidate = Candidate(str(embedded.bundle.path), "torch-cpu", "fp32", 1, checkpoint=path)
+    for sha256, fits in ((found.weights.sha256, True), ("0" * 64, False)):
+        weights = replace(found.weights, source="file", sha256=sha256)
+        bundle = Bundle(embedded.bundle.path, replace(found, weights=weights))
+        if fits:
+            encoder, _ = open_torch(bundle, candidate, False)
+            assert str(encoder.backend).startswith("torch eager, CPU, fp32 on torch 2")
+        else:
+            with pytest.raises(CheckpointError, match="Name the checkpoint"):
+                open_torch(bundle, candidate, False)
+
+
+def test_the_page_reads_what_a_verification_writes(tmp_path: Path) -> None:
+    loss = Loss("int8", "robot", 0.61, 0.3, (1, 2, 3, 4), 31.0, 23.9, 0.71, 0.35, 0.02, 0.4)
+    same = replace(loss, graphs="fp32", tokens_equal=None, psnr_db=math.inf, loss_db=0.0)
+    ParityReport("tiny", "cpu", (), (same, loss)).write(tmp_path / PARITY_REPORT)
+    assert qualities_of(tmp_path) == [
+        ClipQuality("fp32", "robot", None, 23.9, 0.71, 0.0),
+        ClipQuality("int8", "robot", 0.61, 23.9, 0.71, 0.35),
+    ]

@@ -133,6 +133,15 @@ def test_what_is_hopeless_is_given_up() -> None:
     assert [f.number for f in cameras.unfinished] == [4, 5, 6, 7, 8, 9]
 
 
+def test_what_waits_at_the_end_is_counted_where_one_call_lasts_until_all_is_given_up() -> None:
+    clock = FakeClock()
+    cameras = camera(clock, give_up_ns=clock.time_ns + 2 * SECOND)
+    cameras.next()
+    clock.time_ns += 3 * SECOND
+    assert cameras.next() is None
+    assert cameras.waiting_at_end == len(cameras.unfinished) == 9
+
+
 def test_saturated_gives_each_slot_its_turn() -> None:
     clock = FakeClock()
     cameras = SaturatedCameras(2, clock.time_ns + 35 * MS, clock)

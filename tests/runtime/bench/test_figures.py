@@ -1,15 +1,14 @@
-"""Figures over turns, and when a ratio may be called a difference."""
+"""Figures over turns."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_step import fake_manifest
 
 from vidtok_edge.runtime.bench.candidate import Candidate
-from vidtok_edge.runtime.bench.figures import Breakdown, Figures, Ratio, ratios_of, rss_growth
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures, rss_growth
 from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.runs import Calls, Measured, Pace
@@ -24,19 +23,19 @@ def turn(latency_ms: float = 10, n: int = 10, **options: Any) -> Turn:
     measured = Measured(
         [[round(latency_ms * MS)] * n], [[0] * n], [[]], calls, Calls(), frames=4 * n,
         elapsed_ns=100 * n * MS, busy_ns=round(n * latency_ms * MS), cpu_ns=50 * n * MS,
+        peak_rss_mb=130.0,
     )  # fmt: skip
     for name, value in options.items():
         setattr(measured, name, value)
-    samples = [Sample(0.5 * i, rss_mb=100.0 + i, power_w=8.0, device_mb=500.0) for i in range(20)]
+    samples = [Sample(0.5 * i, rss_mb=100.0 + i, package_w=5.0, gpu_w=3.0) for i in range(20)]
     return Turn(
         0.0,
         "cpu on x 1",
         "",
-        "encoder.fp32",
-        "conv2d",
+        [],
         StartUp(1, 2, 3, latency_ms),
         measured,
-        130.0,
+        500.0,
         samples,
     )
 
@@ -55,7 +54,8 @@ def test_figures_of_two_turns() -> None:
     assert figures.real_time_factor == pytest.approx(5)
     assert figures.cpu_cores == pytest.approx(0.5)
     assert figures.start_up == StartUp(1, 2, 3, 20) and figures.start_up.total_ms == 26
-    assert figures.power_w == 8 and figures.peak_device_mb == 500 and figures.peak_rss_mb == 130
+    assert (figures.package_w, figures.gpu_w, figures.module_w) == (5, 3, None)
+    assert figures.peak_device_mb == 500 and figures.peak_rss_mb == 130
     assert figures.joules_per_frame == pytest.approx(8 * 2.0 / 80)
     assert figures.temperature_c is None
     assert figures.encoder is not None and figures.encoder.overhead_share == pytest.approx(0.02)
@@ -77,7 +77,8 @@ def test_a_deadline_of_the_user() -> None:
 def test_a_breakdown_is_of_medians() -> None:
     found = Breakdown.of([Calls([1 * MS], [4 * MS], [0], [1 * MS]),
                           Calls([1 * MS] * 2, [9 * MS] * 2, [0] * 2, [1 * MS] * 2)])  # fmt: skip
-    assert found == Breakdown(3, 1.0, 9.0, 0.0, 1.0, 0.1)
+    assert found == Breakdown(3, 1.0, 9.0, None, 1.0, 0.1), "no download is not one of 0 ms"
+    assert found.total_ms == 11.0
     assert Breakdown.of([Calls()]) is None
 
 
@@ -85,26 +86,3 @@ def test_growth_is_of_the_ends_of_a_turn() -> None:
     samples = [Sample(float(i), rss_mb=200.0 if i < 90 else 210.0) for i in range(100)]
     assert rss_growth(samples) == pytest.approx(0.05)
     assert rss_growth(samples[:9]) is None and rss_growth([Sample(0.0)] * 50) is None
-
-
-def ratio(low: float, median: float, high: float, rounds: int = 5) -> Ratio:
-    return Ratio("b", "a", "median latency", rounds, median, low, high)
-
-
-def test_a_spread_that_holds_1_is_inside_the_noise() -> None:
-    assert ratio(0.99, 1.5, 2.0).verdict == "inside the noise"
-    assert ratio(0.5, 0.6, 1.0).verdict == "inside the noise"
-    assert ratio(1.01, 1.5, 2.0).verdict == "faster"
-    assert ratio(0.5, 0.6, 0.99).verdict == "slower"
-    assert ratio(1.4, 1.5, 1.6, rounds=4).verdict == "not told: 4 round(s), 5 are needed"
-
-
-def test_ratios_compare_the_turns_of_one_round() -> None:
-    """The machine gets slower from round to round; in each of them b takes half as long."""
-    times = [10.0, 20.0, 40.0, 80.0, 160.0]
-    first = entry(*(turn(t) for t in times))
-    second = entry(*(turn(t / 2) for t in times), name="b")
-    latency, busy = ratios_of([first, second])
-    assert (latency.median, latency.low, latency.high, latency.verdict) == (2, 2, 2, "faster")
-    assert (busy.metric, busy.median) == ("busy time per frame", 2)
-    assert Path(first.candidate.bundle).name in latency.against

@@ -14,7 +14,7 @@ import pytest
 from vidtok_edge.runtime.bench.jetson import Jtop, Tegrastats, readings_of
 from vidtok_edge.runtime.bench.linux import CpuClock, OtherWork, Rapl, ResidentMemory, ThermalZones
 from vidtok_edge.runtime.bench.machine import describe_machine
-from vidtok_edge.runtime.bench.meters import Sample, Sampler, energy_j, open_meters, peak_rss_mb
+from vidtok_edge.runtime.bench.meters import Sample, Sampler, open_meters, peak_rss_mb
 from vidtok_edge.runtime.bench.nvml import Nvml
 
 # Lines as posted by users: NVIDIA's forums and documentation of each generation.
@@ -34,6 +34,11 @@ NANO = (
     "EMC_FREQ 4%@204 GR3D_FREQ 0%@76 APE 25 PLL@26.5C CPU@29C iwlwifi@32C PMIC@100C GPU@27.5C "
     "AO@35C thermal@28.25C POM_5V_IN 1532/1532 POM_5V_GPU 40/40 POM_5V_CPU 161/161"
 )
+AGX_THOR = (
+    "08-27-2025 10:01:12 RAM 4321/125772MB (lfb 5x256MB) CPU [2%@972,0%@972] EMC_FREQ 0%@4266 "
+    "GR3D_FREQ 0%@[315,315,315] cpu@41.5C tj@43C gpu@40.1C VDD_GPU 2000mW/2000mW "
+    "VDD_CPU_SOC_MSS 4344mW/4344mW VIN_SYS_5V0 4837mW/4837mW VIN 18962mW/18962mW"
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,7 @@ NANO = (
     [
         (ORIN_NANO, 5.024, 624, 49.2, (4 * 1510 + 2 * 729) / 6, 2448 * 1.048576),
         (AGX_ORIN, 3.205 + 0.801 + 3.829, None, 49.1, 729, 3425 * 1.048576),
+        (AGX_THOR, 18.962, 315, 43, 972, 4321 * 1.048576),
         (NANO, 1.532, 76, 35, 102, 1042 * 1.048576),
     ],
 )
@@ -49,7 +55,7 @@ def test_lines_of_tegrastats(
     memory_mb: float,
 ) -> None:  # fmt: skip
     found = readings_of(line)
-    assert found["power_w"] == pytest.approx(power_w)
+    assert found["module_w"] == pytest.approx(power_w)
     assert found.get("gpu_mhz") == gpu_mhz
     assert found["temperature_c"] == temperature_c
     assert found["cpu_mhz"] == pytest.approx(cpu_mhz)
@@ -67,7 +73,7 @@ def test_the_program_tegrastats(tmp_path: Path) -> None:
     program.chmod(0o755)
     meter = Tegrastats(str(program))
     try:
-        assert meter.read()["power_w"] == 5.024
+        assert meter.read()["module_w"] == 5.024
     finally:
         meter.close()
     with pytest.raises(RuntimeError, match="says nothing"):
@@ -91,7 +97,7 @@ def test_rapl_counts_energy_and_wraps(tmp_path: Path, monkeypatch: pytest.Monkey
     for seconds, energy, watts in ((2.0, 9_500_000, 0.25), (0.5, 500_000, 2.0)):
         now[0] += seconds
         (tmp_path / place / "energy_uj").write_text(str(energy))
-        assert meter.read() == {"power_w": pytest.approx(watts)}
+        assert meter.read() == {"package_w": pytest.approx(watts)}
     assert meter.read() == {}, "no time has passed"
 
 
@@ -135,8 +141,8 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def __init__(self) -> None:
-        self.open = 0
+    def __init__(self, gpus: int = 1) -> None:
+        self.open, self.gpus = 0, gpus
 
     def nvmlInit(self) -> None:
         self.open += 1
@@ -153,6 +159,12 @@ class FakeNvml:
     def nvmlDeviceGetPowerUsage(self, gpu: str) -> int:
         raise self.NVMLError("not supported")
 
+    def nvmlDeviceGetCount(self) -> int:
+        return self.gpus
+
+    def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:
+        return f"gpu at {address.decode()}"
+
     def nvmlDeviceGetClockInfo(self, gpu: str, which: int) -> int:
         return 1755
 
@@ -167,6 +179,36 @@ def test_nvml_leaves_out_what_it_is_not_told(monkeypatch: pytest.MonkeyPatch) ->
     assert meter.read() == {"device_mb": 3000, "gpu_mhz": 1755, "temperature_c": 61}
     meter.close()
     assert library.open == 0
+
+
+class Cuda:
+    """A libcuda that shows the second GPU alone, as with `CUDA_VISIBLE_DEVICES=1`."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+
+    def cuInit(self, flags: int) -> int:
+        return self.status
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:
+        return 0
+
+    def cuDeviceGetPCIBusId(self, address: Any, size: int, device: Any) -> int:
+        address.value = b"0000:41:00.0"
+        return 0
+
+
+def test_nvml_meters_the_gpu_that_cuda_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise OSError(name)
+
+    asked = []
+    for gpus, load in (
+        (2, lambda name: Cuda()), (2, lambda name: Cuda(100)), (2, absent), (1, absent),
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(gpus))
+        asked.append(Nvml(load)._gpu)
+    assert asked == ["gpu at 0000:41:00.0", "gpu 0", "gpu 0", "gpu 0"]
 
 
 def test_jtop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +234,7 @@ def test_jtop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jtop", SimpleNamespace(jtop=FakeJtop))
     meter = Jtop()
     assert meter.read() == {
-        "device_mb": 2048.0, "power_w": 7.25, "cpu_mhz": 1510.4, "gpu_mhz": 624.75,
+        "device_mb": 2048.0, "module_w": 7.25, "cpu_mhz": 1510.4, "gpu_mhz": 624.75,
         "temperature_c": 51.5,
     }  # fmt: skip
     meter.close()
@@ -207,7 +249,7 @@ class Steady:
         self.closed = 0
 
     def read(self) -> dict[str, float]:
-        return {"power_w": 4.0}
+        return {"package_w": 4.0, "temperature_c": 70.0}
 
     def close(self) -> None:
         self.closed += 1
@@ -224,6 +266,28 @@ class Fails(Steady):
         if self.reads > 1:
             raise OSError("gone")
         return {"gpu_mhz": 1.0}
+
+
+class Stubborn(Fails):
+    """Does not even close."""
+
+    name = "stubborn"
+
+    def close(self) -> None:
+        super().close()
+        raise TimeoutError("does not end")
+
+
+class Unreadable(Stubborn):
+    def read(self) -> dict[str, float]:
+        raise OSError("not for you")
+
+
+class Graphics(Steady):
+    name = "graphics"
+
+    def read(self) -> dict[str, float]:
+        return {"gpu_w": 30.0, "temperature_c": 60.0}
 
 
 class Absent(Steady):
@@ -244,15 +308,43 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(
             time.sleep(0.005)
     ended = time.monotonic_ns()
     samples = sampler.between(began, ended)
-    assert all(s.power_w == 4.0 and s.gpu_mhz is None for s in samples)
+    assert all(s.package_w == 4.0 and s.gpu_mhz is None for s in samples)
     times = [s.time_s for s in samples]
     assert times == sorted(times) and 0 <= times[0] < times[-1] <= (ended - began) / 1e9
     assert (steady.closed, fails.closed) == (1, 1)
     later = sampler.between(began + round(1e9 * (times[1] + times[2]) / 2), ended)
     assert len(later) == len(samples) - 2 and later[0].time_s < times[2]
     assert sampler.between(ended, ended) == []
-    assert energy_j(samples, 2.5) == pytest.approx(10)
-    assert energy_j([Sample(0.0)], 2.5) is None
+
+
+def sampled(*meters: Steady) -> list[Sample]:
+    """A few readings of meters that open."""
+    with Sampler(open_all=lambda: open_meters([lambda m=m: m for m in meters])) as sampler:  # type: ignore[misc]
+        until = time.monotonic() + 5
+        while len(sampler.samples) < 3 and time.monotonic() < until:
+            time.sleep(0.005)
+    return sampler.samples
+
+
+def test_a_meter_that_does_not_close_is_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidtok_edge.runtime.bench.meters.INTERVAL_S", 0.005)
+    stubborn, unreadable, steady = Stubborn(), Unreadable(), Steady()
+    assert len(sampled(stubborn, unreadable, steady)) >= 3, "nor are the others silent from then on"
+    assert (stubborn.closed, unreadable.closed, steady.closed) == (1, 1, 1)
+    last = Stubborn()
+    last.reads = -1_000_000  # reads to the end, and is closed by the exit
+    sampled(last)
+    assert last.closed == 1
+
+
+def test_package_and_gpu_are_metered_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an idle GPU's watts would stand for a CPU at work, and the reverse."""
+    monkeypatch.setattr("vidtok_edge.runtime.bench.meters.INTERVAL_S", 0.005)
+    sample = sampled(Steady(), Graphics())[-1]
+    assert (sample.package_w, sample.gpu_w, sample.power_w) == (4.0, 30.0, 34.0)
+    assert sample.temperature_c == 70.0, "of the hotter place, not of the later meter"
+    assert Sample(0.0, gpu_w=30.0, module_w=45.0).power_w == 45.0, "a module's holds its GPU's"
+    assert Sample(0.0).power_w is None
 
 
 def test_no_meters_when_none_are_wanted() -> None:
@@ -277,5 +369,18 @@ def test_a_machine_describes_itself(tmp_path: Path) -> None:
     assert (
         machine.power_mode.endswith(("performance", "nvpmodel")) or "nvpmodel" in machine.power_mode
     )
+    assert machine.board == machine.l4t == "" and "board" not in dict(machine.rows())
     assert machine.packages["numpy"] and 1 <= machine.cores <= (os.cpu_count() or 1)
     assert "not told" in dict(describe_machine(tmp_path / "nothing").rows())["memory"]
+
+
+def test_a_jetson_names_its_board_beside_its_cpu(tmp_path: Path) -> None:
+    zone(tmp_path, "proc", cpuinfo="processor\t: 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)")
+    zone(tmp_path, "proc/device-tree", model="NVIDIA Jetson Orin Nano Developer Kit\0")
+    release = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64"
+    zone(tmp_path, "etc", nv_tegra_release=release + "\n# KERNEL_VARIANT: oot")
+    machine = describe_machine(tmp_path)
+    rows = dict(machine.rows())
+    assert rows["board"] == "NVIDIA Jetson Orin Nano Developer Kit"
+    assert rows["L4T"] == release[2:]
+    assert rows["CPU"] == "ARMv8 Processor rev 1 (v8l)"

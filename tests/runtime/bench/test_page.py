@@ -15,6 +15,7 @@ import pytest
 
 from vidtok_edge.errors import OutputExists
 from vidtok_edge.runtime.bench.candidate import Candidate
+from vidtok_edge.runtime.bench.charts import Series, kind_of, percentile_chart, scatter_chart
 from vidtok_edge.runtime.bench.matrix import Benchmark, run_matrix
 from vidtok_edge.runtime.bench.meters import Sample
 from vidtok_edge.runtime.bench.page import page_of, write_page
@@ -56,9 +57,10 @@ def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
         turn = run_turn(candidate, settings, 0)
         for latencies in turn.measured.latency_ns:  # whatever this machine is busy with
             latencies[:] = [1_000_000 + 1000 * i for i in range(len(latencies))]
+        turn.measured.picture_latency_ns = [[20_000_000] * 120] * 2
         if candidate.threads == 2 and settings.rounds == 2:
             turn.measured.latency_ns[0][3] = 50_000_000
-        turn.samples = [Sample(0.01 * i, rss_mb=100.0, power_w=5.0) for i in range(12)]
+        turn.samples = [Sample(0.01 * i, rss_mb=100.0, gpu_w=5.0) for i in range(12)]
         return turn
 
     settings = Settings(Pace(200.0), seconds=0.6, warmup_s=0.0, rounds=2, decode=True)
@@ -135,9 +137,15 @@ def test_a_browser_shows_every_table_and_says_nothing(done: Benchmark, tmp_path:
     shown = {tuple(map(tuple, table)) for table in reader.tables}
     for table in tables_of(done):
         assert table.rows in shown and table.title in reader.titles
-    assert {"Latency", "Over time", "Speed", "The machine", "Quality", "Pictures"} <= set(
-        reader.titles
-    )
+    assert {
+        "Candidates",
+        "Latency",
+        "Over time",
+        "Speed",
+        "The machine",
+        "Quality",
+        "Pictures",
+    } <= set(reader.titles)
     name = f"{NASTY} cpu fp32 2 thread(s)"
     assert f"Latency over time: {name}" in reader.titles, "as text, not as an element"
     assert "script" not in reader.tags
@@ -188,6 +196,38 @@ def test_a_saturated_run_that_measured_next_to_nothing(done: Benchmark) -> None:
     text = page_of(bare)
     assert "Latency by percentile" not in text and "Host memory over time" not in text
     assert "Latency of a latent" in text
+
+
+def test_a_bundle_whose_quality_nobody_measured_says_so(
+    done: Benchmark, tiny_original: Path
+) -> None:
+    assert "Nothing is known of the quality" not in page_of(done)
+    candidate = Candidate(str(tiny_original), "cpu", "fp32")
+    bare = replace(done, entries=[replace(done.entries[0], candidate=candidate)])
+    text = page_of(bare)
+    assert "Nothing is known of the quality of bundle" in text and "reports/parity.json" in text
+
+
+def test_candidates_of_one_quality_are_told_apart() -> None:
+    """By a legend: names beside dots of the same height lay on each other."""
+    chart = scatter_chart([(f"candidate {n}", kind_of(n), 10.0 + n, 24.0) for n in range(12)])
+    assert chart is not None and '<text class="name"' not in chart.svg
+    kinds, names = zip(*chart.legend, strict=True)
+    assert len(set(kinds)) == 12 and names[11] == "candidate 11"
+    assert re.findall(r'class="mark ([^"]*)"', chart.svg) == list(kinds)
+
+
+def test_a_curve_ends_where_the_table_has_no_figure(done: Benchmark) -> None:
+    """Of 24 latents the table shows no p90: neither may the curve."""
+    entry = done.entries[0]
+    measured = replace(entry.turns[0].measured, latency_ns=[[n * 1_000_000 for n in range(24)]])
+    turns = [replace(entry.turns[0], measured=measured)]
+    chart = percentile_chart([Series("a", "s0", replace(entry, turns=turns), 100.0)])
+    assert chart is not None
+    ticks = re.findall(r">([\d.]+ %)</text>", chart.svg)
+    assert ticks == ["0 %", "50 %"]
+    [places] = re.findall(r'class="line s0" points="([^"]*)"', chart.svg)
+    assert len(places.split()) == 21, "the slowest three of 24 are not on it"
 
 
 def test_a_page_that_is_there_is_not_replaced(done: Benchmark, tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ from fake_step import fake_manifest, frame_of
 from slow_step import MS, FakeClock, SlowStep
 
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
+from vidtok_edge.runtime.bench.candidate import Candidate
+from vidtok_edge.runtime.bench.figures import Figures
 from vidtok_edge.runtime.bench.latency import Latency
+from vidtok_edge.runtime.bench.matrix import Entry
 from vidtok_edge.runtime.bench.runs import FIRST_CALLS, Measured, Pace, run_measured
+from vidtok_edge.runtime.bench.turn import Settings, StartUp, Turn
 
 FRAMES = [frame_of(value) for value in range(16)]
 
@@ -84,6 +88,36 @@ def test_what_was_given_up_counts_as_late_as_it_was() -> None:
     assert Latency.of(measured.latency_ns, 100.0).misses == 40
 
 
+def test_pictures_that_were_given_up_count_too() -> None:
+    """Else the table of decoded frames would be of those that survived."""
+    measured, _ = run(Pace(40.0), took_ms=lambda call: 600.0, decode_ms=400.0)
+    assert measured.unfinished > 0
+    assert len(measured.picture_latency_ns[0]) == 160, "each frame of the measured part"
+    assert Latency.of(measured.picture_latency_ns, 100.0).misses == 160
+    kept, _ = run(Pace(40.0), decode_ms=10.0)
+    assert len(kept.picture_latency_ns[0]) < 160, "those that a stream in time still holds back"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_the_deadline_of_pictures_allows_for_what_they_wait_by_design(
+    chunk: int, version: str
+) -> None:
+    """A chunk takes 1 ms less, or 1 ms more, than the camera takes to fill the next."""
+    for spare_ms, in_time in ((1.0, True), (-1.0, False)):
+        measured, _ = run(
+            Pace(40.0), took_ms=lambda call: 80.0, decode_ms=100.0 * chunk - 80.0 - spare_ms,
+            seconds=2.0, chunk=chunk, version=version,
+        )  # fmt: skip
+        manifest = fake_manifest(chunk=chunk, version=version)  # type: ignore[arg-type]
+        turn = Turn(0.0, "", "", [], StartUp(0, 0, 0, 0), measured, None)
+        entry = Entry(Candidate("/a", "cpu", "fp32"), manifest, [turn])
+        figures = Figures.of(entry, Settings(Pace(40.0), decode=True))
+        assert figures.pictures is not None
+        assert (figures.pictures.misses == 0) == in_time
+        assert chunk > 1 or figures.keeps_up == in_time
+
+
 def test_too_slow_with_dropping_stays_bounded() -> None:
     measured, _ = run(Pace(40.0, "drop-oldest", 4), took_ms=lambda call: 120.0)
     assert max(measured.latency_ns[0]) < 300 * MS and measured.dropped > 0
@@ -111,6 +145,14 @@ def test_slots_step_together_and_keep_their_books() -> None:
     assert step.runs[:2] == [[0], [1, 2]], "slot 0 came first, and knew of no other"
     assert all(runs == [0, 1, 2] for runs in step.runs[2:])
     assert measured.frames == 480 and len(measured.encoder.compute_ns) == 40
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_no_slot_is_decoded_a_latent_behind_the_others(version: str) -> None:
+    """Slot 0 comes first, alone; the decoder would wait for its next latent with that of slot 1."""
+    measured, _ = run(Pace(40.0), streams=3, decode_ms=20.0, version=version)
+    assert len({tuple(slot) for slot in measured.picture_latency_ns}) == 1
+    assert len(measured.decoder.compute_ns) == 40, "and one call does for all"
 
 
 @pytest.mark.parametrize("options", [{"chunk": 2}, {"causal": False, "chunk": 4}])
