@@ -7,9 +7,11 @@ the process that records, that would be the end of real time.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -57,10 +59,11 @@ class LiveView:
         self._process.start()
         reader.close()  # so that writing fails when the process is gone
         self._queue: queue.Queue[Shown | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._feed, name="view", daemon=True)
-        self._thread.start()
+        self._counting = threading.Lock()
         self.left_out = 0
         """Things that were not shown, because the viewer was too slow or gone."""
+        self._thread = threading.Thread(target=self._feed, name="view", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> LiveView:
         return self
@@ -73,18 +76,23 @@ class LiveView:
         try:
             self._queue.put_nowait(what)
         except queue.Full:
-            self.left_out += 1
+            self._leave_out()
 
     def close(self) -> None:
         """Wait a while for what is not shown yet, then end the process. Idempotent."""
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=_PATIENCE_S)
-        self._process.join(_PATIENCE_S)
-        if self._process.is_alive():
+        try:
+            self._end_queue()
+            self._process.join(_PATIENCE_S)
+        finally:  # also at a second Ctrl-C: it ignores the SIGTERM that Python sends at exit
             self._process.kill()
             self._process.join()
-        self._thread.join(_PATIENCE_S)  # nobody reads any more: it ends at once
+        self._end_queue()  # nobody reads any more, so there is room now if there was none
+        self._thread.join(_PATIENCE_S)
         self._writer.close()
+
+    def _end_queue(self) -> None:
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=_PATIENCE_S)
 
     def _feed(self) -> None:
         gone = False
@@ -94,15 +102,21 @@ class LiveView:
                     self._writer.send(what)
             except OSError:  # it was closed, or it failed and said why
                 gone = True
-            self.left_out += gone
+            if gone:
+                self._leave_out()
         with suppress(OSError):
             self._writer.send(None)
+
+    def _leave_out(self) -> None:
+        with self._counting:  # the threads of all sources come here
+            self.left_out += 1
 
 
 def _show_all(plan: ViewPlan, reader: Connection) -> None:
     """The process: show what comes until None, or until the one that records is gone."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # meant for the one that records
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the one that records
+        signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by Rerun's window
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from vidtok_edge.runtime.viewing.rerun_log import RerunLog  # Rerun is for this process only
 
     bundle = Bundle.load(plan.bundle)
@@ -123,8 +137,17 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
                 _show_decoded(log, decoder.finish(source))
 
 
+def _end_with_parent() -> None:
+    """Where the viewer does not read, what shows never learns that nothing more comes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    time.sleep(_PATIENCE_S)
+    os._exit(1)
+
+
 def _received(reader: Connection) -> Iterator[Shown]:
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):  # OSError: it died while it sent
         while (what := reader.recv()) is not None:
             yield what
 
