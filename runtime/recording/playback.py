@@ -172,6 +172,7 @@ def replay(
     Raises:
         RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
             lies between the times.
+        UsageError: also where the viewer takes nothing any more.
     """
     if bundle.manifest.io != "uint8":
         raise UsageError(
@@ -187,7 +188,7 @@ def replay(
         length_s = min(end_s or whole_s, whole_s) - min(start_s or 0, whole_s)
         with (
             bundle.decoder(backend, precision=precision) as decoder,
-            _shown(recording, source, view, force) as show,
+            _shown(recording, source, bundle.path, view, force) as show,
         ):
             seen = partial(_show_entry, show)
             playback = Playback(recording, decoder, source, rate, start_s, end_s, seen)
@@ -200,16 +201,23 @@ def replay(
 
 @contextmanager
 def _shown(
-    recording: Recording, source: int, view: ViewTarget | None, force: bool
+    recording: Recording, source: int, bundle: Path, view: ViewTarget | None, force: bool
 ) -> Iterator[Callable[[Shown], None]]:
     if view is None:
         yield lambda what: None
         return
     view.check(force)
-    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
-
     facts = recording.source(source)
     pictures = ("reconstruction", "tokens")
+    if view.kind != "file":  # a viewer may not read, for ever
+        from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
+
+        with LiveView(ViewPlan(view, (facts.name,), bundle, pictures=pictures)) as live:
+            yield live.show_all
+            live.finish()
+        return
+    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
+
     with RerunLog.open(view, [facts.name], facts.tokenizer.levels, pictures, force) as log:
         yield log.show
 

@@ -1,7 +1,7 @@
-"""A view of a session that must not wait for it: a process of its own behind a short queue.
+"""A view that is not waited for, or not for long: a process of its own behind a short queue.
 
 Rerun's own calls wait, also in their clean-up, when the viewer or the network does not read; in
-the process that records, that would be the end of real time.
+the process that records, that would be the end of real time, and replay would never end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent
@@ -45,14 +46,17 @@ class ViewPlan:
     decode: bool = False
     """Also show what the decoder makes of the latents; it runs in the view's process."""
     force: bool = False
+    pictures: tuple[str, ...] = ("frame", "tokens")
+    """What is laid out for each source; `decode` adds its own."""
 
 
 class LiveView:
-    """Shows what it is given, as long as that needs no waiting. A context manager."""
+    """Shows what it is given, in a process that can be given up. A context manager."""
 
     def __init__(self, plan: ViewPlan) -> None:
         """Raises as `ViewTarget.check`."""
         plan.target.check(plan.force)
+        self._target = plan.target
         context = multiprocessing.get_context("spawn")
         reader, self._writer = context.Pipe(duplex=False)
         self._process = context.Process(target=_show_all, args=(plan, reader), daemon=True)
@@ -68,7 +72,9 @@ class LiveView:
     def __enter__(self) -> LiveView:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is KeyboardInterrupt and self._target.kind != "file":  # that would be lost
+            self._process.kill()
         self.close()
 
     def show(self, what: Shown) -> None:
@@ -77,6 +83,30 @@ class LiveView:
             self._queue.put_nowait(what)
         except queue.Full:
             self._leave_out()
+
+    def show_all(self, what: Shown) -> None:
+        """Show it, after a while of waiting if need be. Then `finish`.
+
+        Raises:
+            UsageError: the viewer takes nothing any more.
+        """
+        try:
+            self._queue.put(what, timeout=_PATIENCE_S)
+        except queue.Full:
+            self._process.kill()
+            raise self._not_shown() from None
+
+    def finish(self) -> None:
+        """Close it. Raises UsageError where something was not shown."""
+        self.close()
+        if self.left_out or self._process.exitcode:
+            raise self._not_shown()
+
+    def _not_shown(self) -> UsageError:
+        return UsageError(
+            f"Not everything was shown: the view to {self._target.place or 'a window'} failed, or "
+            f"took nothing for {_PATIENCE_S:g} s. Start the viewer again, or view to a file.rrd."
+        )
 
     def close(self) -> None:
         """Wait a while for what is not shown yet, then end the process. Idempotent."""
@@ -120,7 +150,7 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
     from vidtok_edge.runtime.viewing.rerun_log import RerunLog  # Rerun is for this process only
 
     bundle = Bundle.load(plan.bundle)
-    pictures = ("frame", "reconstruction", "tokens") if plan.decode else ("frame", "tokens")
+    pictures = (*plan.pictures, "reconstruction") if plan.decode else plan.pictures
     levels = bundle.manifest.model.levels
     with (
         RerunLog.open(plan.target, plan.names, levels, pictures, plan.force) as log,

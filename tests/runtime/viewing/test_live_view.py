@@ -158,6 +158,81 @@ def test_no_process_is_left_when_waiting_for_it_is_interrupted(
     assert not view._process.is_alive()
 
 
+def test_showing_all_waits_and_gives_up(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
+    with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
+        assert view._process.pid is not None
+        os.kill(view._process.pid, signal.SIGSTOP)
+        with pytest.raises(UsageError, match=r"a\.rrd failed, or took nothing for 0\.2 s"):
+            for _ in range(300):
+                view.show_all(ShownFrame(0, 1, PICTURE))
+        assert not view.left_out, "what was given up was said"
+
+
+def test_showing_all_leaves_nothing_out(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.rrd"
+    with LiveView(plan_of(tiny, ViewTarget("file", str(path)))) as view:
+        for at in range(200):  # more than wait
+            view.show_all(ShownFrame(0, at, PICTURE[:8, :8]))
+        view.finish()
+    assert [at for at, _ in rows_of(path)["/camera0/frame"]] == list(range(200))
+
+
+def test_a_process_that_died_did_not_show_all(tiny: Path, tmp_path: Path) -> None:
+    with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
+        view.show_all(ShownNote(0, 1, "start"))
+        view._process.kill()
+        with pytest.raises(UsageError, match="Not everything was shown"):
+            view.finish()
+
+
+REPLAY = """
+import sys
+
+from vidtok_edge.cli import main
+from vidtok_edge.runtime.viewing import live_view
+
+live_view._PATIENCE_S = float(sys.argv.pop(1))
+main()
+"""
+
+
+@contextmanager
+def replaying(
+    bundle: Path, folder: Path, patience_s: float
+) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+    """A replay to the viewer that the socket stands for."""
+    path = folder / "a.mcap"
+    record(RecordRequest(Bundle.load(bundle), ("synthetic:400",), path,
+                         options=RecordOptions(duration_s=0.2)))  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as viewer:
+        viewer.settimeout(20)
+        command = [sys.executable, "-c", REPLAY, str(patience_s), "replay", str(path)]
+        command += ["-b", str(bundle), "--view", f"127.0.0.1:{viewer.getsockname()[1]}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process, viewer
+            finally:
+                process.kill()
+
+
+def test_replay_gives_up_a_viewer_that_does_not_read(tiny: Path, tmp_path: Path) -> None:
+    with replaying(tiny, tmp_path, 0.3) as (process, _):
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 2 and "took nothing for 0.3 s" in said, said
+
+
+def test_ctrl_c_ends_a_replay_though_the_viewer_does_not_read(tiny: Path, tmp_path: Path) -> None:
+    with replaying(tiny, tmp_path, 60) as (process, viewer):
+        viewer.accept()[0].close()  # the check, before there is a process
+        with viewer.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 1 and "Aborted!" in said, said
+
+
 def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
     tiny: Path, tmp_path: Path
 ) -> None:
