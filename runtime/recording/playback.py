@@ -172,7 +172,6 @@ def replay(
     Raises:
         RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
             lies between the times.
-        UsageError: also where the viewer takes nothing any more.
     """
     if bundle.manifest.io != "uint8":
         raise UsageError(
