@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,12 @@ def size_list(
     return tuple(
         Size().convert(part, option, context) for part in value.replace(" ", "").split(",")
     )
+
+
+def finite(context: click.Context, option: click.Parameter, value: float) -> float:
+    if not isfinite(value):  # a range of click's lets nan through
+        raise click.BadParameter(f"{value} is no number to count with")
+    return value
 
 
 def comma_list(

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vidtok_edge.commands.options import precision_list, size_list
+from vidtok_edge.commands.options import finite, force_option, precision_list, size_list
 from vidtok_edge.commands.printing import need_export, print_columns
 
 if TYPE_CHECKING:
-    from vidtok_edge.export.cost import GraphCost, Rates
-    from vidtok_edge.export.step import StepOptions
+    from vidtok_edge.export.cost import Bound, GraphCost, Rates
+    from vidtok_edge.export.devices import Device
+    from vidtok_edge.export.step import Kind, StepOptions
     from vidtok_edge.runtime.manifest import Precision
     from vidtok_edge.vidtok_ref import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Of one size."""
+
+    options: StepOptions
+    rates: Rates
+    costs: dict[Precision, list[GraphCost]]
+    bounds: dict[Precision, dict[Device, Bound]]
+
+    @property
+    def size(self) -> str:
+        return f"{self.options.height}x{self.options.width}"
 
 
 @click.command(context_settings={"show_default": True})
@@ -32,14 +48,17 @@ if TYPE_CHECKING:
 @click.option("--streams", default=1, metavar="B", help="Cameras in one batch.")
 @click.option("--chunk", type=int, metavar="N", help="Latents per call.  [default: 1]")
 @click.option("--precision", callback=precision_list, default="fp32,fp16,int8")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=30.0, metavar="N")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), callback=finite, default=30.0,
+              metavar="N")  # fmt: skip
 @click.option(
     "--graphs",
     type=click.Choice(["encoder", "decoder", "both"]),
     default="encoder",
     help="What the device is to run.",
 )
+@click.option("--sources", is_flag=True, help="Also say where each device's numbers are from.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="The same as a file.")
+@force_option
 def plan(
     variant: str,
     sizes: tuple[tuple[int, int], ...],
@@ -48,104 +67,181 @@ def plan(
     precision: tuple[Precision, ...],
     fps: float,
     graphs: Literal["encoder", "decoder", "both"],
+    sources: bool,
     json_path: Path | None,
+    force: bool,
 ) -> None:
     """Memory, work, rates, and the least time per call on known devices; builds nothing."""
     need_export()
-    from vidtok_edge.calib.placement import planned_numerics
-    from vidtok_edge.export.cost import bound, cost_of, rates_of
-    from vidtok_edge.export.devices import DEVICES
     from vidtok_edge.export.interface import KINDS
     from vidtok_edge.export.step import StepOptions
-    from vidtok_edge.runtime.files import write_beside
+    from vidtok_edge.runtime.files import require_writable, write_beside
     from vidtok_edge.vidtok_ref import variant_by_name
 
+    if json_path is not None:
+        require_writable(json_path, force)
     model = variant_by_name(variant)
     latents = StepOptions.chunk_for(model) if chunk is None else chunk
     kinds = KINDS if graphs == "both" else (graphs,)
-    facts: list[dict[str, Any]] = []
-    for height, width in sizes:
-        options = StepOptions(height, width, streams, latents)
-        rates = rates_of(model, options, fps)
-        costs = {
-            name: [
-                cost_of(model, options, k, planned_numerics(model, options, k, name)) for k in kinds
-            ]
-            for name in precision
-        }
-        bounds = {d: {p: bound(costs[p], d) for p in precision} for d in DEVICES}
-        _print_costs(model, options, fps, rates, costs)
-        rows = [("device", *(f"{p} ms" for p in precision), "waits for", "memory")]
-        for device, found in bounds.items():
-            times = [
-                _milliseconds(b.ms) + (" late" if b.ms > rates.period_ms else "")
-                for b in found.values()
-            ]
-            limits = "/".join(dict.fromkeys(b.limit for b in found.values()))
-            short = [p for p, b in found.items() if not b.fits]
-            rows.append(
-                (device.name, *times, limits, f"too small: {', '.join(short)}" if short else "ok")
-            )
-        print_columns(rows)
-        click.echo()
-        facts.append(
-            {
-                "variant": model.name,
-                "options": asdict(options),
-                "fps": fps,
-                "rates": asdict(rates),
-                "costs": {p: [asdict(c) for c in costs[p]] for p in precision},
-                "bounds": {
-                    d.name: {
-                        p: asdict(b)
-                        | {"ms": b.ms, "limit": b.limit, "late": b.ms > rates.period_ms}
-                        for p, b in found.items()
-                    }
-                    for d, found in bounds.items()
-                },
-                "sources": {d.name: d.source for d in DEVICES},
-            }
-        )
+    plans = [
+        _plan(model, StepOptions(*size, streams, latents), fps, kinds, precision) for size in sizes
+    ]
+    _print_subject(variant, model, plans[0].options, fps)
+    _print_rates(plans)
+    _print_costs(plans)
+    _print_bounds(plans)
     click.echo(
         "Bounds, no forecasts: both peaks of the data sheet reached, activations free. A real\n"
-        "call takes longer, often several times. late: cannot keep up even so. Measure an engine."
+        "call takes longer, often several times. late: cannot keep up even so. Memory is the\n"
+        "least that is needed; a backend takes more. Measure an engine."
     )
-    if json_path:
-        with write_beside(json_path, force=True) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if sources:
+        _print_sources()
+    if json_path is not None:
+        text = json.dumps([_facts(model, fps, p) for p in plans], indent=1, allow_nan=False)
+        with write_beside(json_path, force) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plan(
+    model: Variant, options: StepOptions, fps: float, kinds: tuple[Kind, ...],
+    precision: tuple[Precision, ...],
+) -> _Plan:  # fmt: skip
+    from vidtok_edge.calib.placement import planned_numerics
+    from vidtok_edge.export.cost import bound, cost_of, rates_of, require_countable
+    from vidtok_edge.export.devices import DEVICES
+
+    require_countable(options)
+    rates = rates_of(model, options, fps)
+    costs = {
+        p: [cost_of(model, options, k, planned_numerics(model, options, k, p)) for k in kinds]
+        for p in precision
+    }
+    bounds = {p: {d: bound(costs[p], d) for d in DEVICES} for p in precision}
+    return _Plan(options, rates, costs, bounds)
+
+
+def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float) -> None:
+    from vidtok_edge.vidtok_ref import EMBEDDED
+
+    click.echo(
+        f"{model.name}, form {options.form}\n{options.streams} stream(s), {options.chunk} "
+        f"latent(s) per call, {fps:g} frames per second"
+    )
+    if asked == "fsq":
+        click.echo(
+            "note: that is the published model. `export --variant fsq` without a checkpoint writes "
+            f"the\nsmall one that ships with the package: --variant {EMBEDDED.name}"
+        )
+
+
+def _print_rates(plans: list[_Plan]) -> None:
+    rows = [("size", "ms between calls", "positions/s", "kbit/s of a stream", "of the raw frames")]
+    rows += [
+        (
+            plan.size,
+            f"{plan.rates.period_ms:.1f}",
+            f"{plan.rates.tokens_per_second:.0f}",
+            f"{plan.rates.bits_per_second / 1e3:.1f}",
+            f"1/{plan.rates.raw_bits_per_second / plan.rates.bits_per_second:.0f}",
+        )
+        for plan in plans
+    ]
+    print_columns(rows)
+    click.echo()
+
+
+def _print_costs(plans: list[_Plan]) -> None:
+    rows = [("size", "graph", "weights", "2x caches", "activations", "memory", "moved",
+             "multiply-adds", "in INT8")]  # fmt: skip
+    rows += [
+        (
+            plan.size,
+            f"{cost.kind}.{cost.precision}",
+            _megabytes(cost.weights),
+            _megabytes(2 * cost.caches),
+            _megabytes(cost.activations),
+            _megabytes(cost.memory),
+            _megabytes(cost.moved),
+            f"{cost.multiply_adds / 1e9:.2f} G",
+            f"{cost.int8_share:.1%}" if cost.precision == "int8" else "-",
+        )
+        for plan in plans
+        for found in plan.costs.values()
+        for cost in found
+    ]
+    print_columns(rows)
+    click.echo("MB; activations and memory at least; moved: to and from memory per call\n")
+
+
+def _print_bounds(plans: list[_Plan]) -> None:
+    """Columns are precisions; of several sizes, sizes, in a table for each precision."""
+    if len(plans) == 1:
+        _print_table("ms at least", plans[0].bounds, plans[0].rates)
+        return
+    for precision in plans[0].bounds:
+        columns = {plan.size: plan.bounds[precision] for plan in plans}
+        _print_table(f"{precision}, ms at least", columns, plans[0].rates)
+
+
+def _print_table(title: str, columns: Mapping[Any, dict[Device, Bound]], rates: Rates) -> None:
+    rows = [(title, *columns, "waits for", "memory")]
+    for device in next(iter(columns.values())):
+        found = {name: bounds[device] for name, bounds in columns.items()}
+        times = [
+            _milliseconds(b.ms) + (" late" if b.ms > rates.period_ms else "")
+            for b in found.values()
+        ]
+        limits = "/".join(dict.fromkeys(b.limit for b in found.values()))
+        short = [name for name, b in found.items() if not b.fits]
+        memory = f"too small: {', '.join(short)}" if short else "may suffice"
+        rows.append((device.name, *times, limits, memory))
+    print_columns(rows)
+    click.echo()
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f}"
 
 
 def _milliseconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
-def _print_costs(
-    variant: Variant, options: StepOptions, fps: float, rates: Rates,
-    costs: dict[Precision, list[GraphCost]],
-) -> None:  # fmt: skip
-    size = f"{options.height}x{options.width}"
-    click.echo(
-        f"{variant.name}, {size}, {options.streams} stream(s), {options.chunk} latent(s) per call, "
-        f"{fps:g} frames per second"
-    )
-    ratio = rates.raw_bits_per_second / rates.bits_per_second
-    click.echo(
-        f"a call every {rates.period_ms:.1f} ms; each stream {rates.tokens_per_second:.0f} "
-        f"positions/s, {rates.bits_per_second / 1e3:.1f} kbit/s, 1/{ratio:.0f} of the raw frames"
-    )
-    rows = [("graph", "weights MB", "caches MB, two sets", "moved per call MB", "multiply-adds",
-             "in INT8")]  # fmt: skip
-    rows += [
-        (
-            f"{cost.kind}.{cost.precision}",
-            f"{cost.weights / 1e6:.1f}",
-            f"{2 * cost.caches / 1e6:.1f}",
-            f"{cost.moved / 1e6:.1f}",
-            f"{cost.multiply_adds / 1e9:.2f} G",
-            f"{cost.int8_share:.1%}" if cost.precision == "int8" else "-",
+def _print_sources() -> None:
+    from vidtok_edge.export.devices import DEVICES
+
+    for device in DEVICES:
+        click.echo(
+            f"\n{device.name}: {device.memory_gb:g} GB, {device.bandwidth_gbs:g} GB/s, "
+            f"{device.fp32_tflops:g} fp32 and {device.fp16_tflops:g} fp16 TFLOPS, "
+            f"{device.int8_tops:g} int8 TOPS\n    {device.source}"
         )
-        for found in costs.values()
-        for cost in found
-    ]
-    print_columns(rows)
-    click.echo()
+
+
+def _facts(model: Variant, fps: float, plan: _Plan) -> dict[str, Any]:
+    period_ms = plan.rates.period_ms
+    devices = next(iter(plan.bounds.values()))
+    return {
+        "variant": model.name,
+        "options": asdict(plan.options),
+        "fps": fps,
+        "rates": asdict(plan.rates),
+        "costs": {
+            precision: [asdict(cost) | {"memory": cost.memory} for cost in costs]
+            for precision, costs in plan.costs.items()
+        },
+        "bounds": {
+            device.name: {
+                precision: asdict(bounds[device])
+                | {
+                    "ms": bounds[device].ms,
+                    "limit": bounds[device].limit,
+                    "late": bounds[device].ms > period_ms,
+                }
+                for precision, bounds in plan.bounds.items()
+            }
+            for device in devices
+        },
+        "sources": {device.name: device.source for device in devices},
+    }

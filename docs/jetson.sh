@@ -4,6 +4,7 @@
 #   bash jetson.sh BUNDLE [options of `vidtok-edge build`]
 #
 # WHEEL   the wheel to install; default: vidtok_edge-*.whl beside this script
+# EXTRAS  what of it is installed too; default: [record,video]; empty for none
 # VENV    the virtual environment; default: ~/.venvs/vidtok-edge
 # POWER   a mode of `nvpmodel -p --verbose`: set it and fix the clocks first (sudo)
 set -euo pipefail
@@ -45,7 +46,7 @@ case $(readlink -f /usr/local/cuda) in
     *cuda-12*) bindings='cuda-bindings>=12.6,<13' ;;
     *) bindings='cuda-bindings>=13,<14' ;;
 esac
-"$venv/bin/python" -m pip install --quiet --upgrade "$wheel" "$bindings"
+"$venv/bin/python" -m pip install --quiet --upgrade "$wheel${EXTRAS-[record,video]}" "$bindings"
 
 if [[ -n ${POWER:-} ]]; then
     say "power mode $POWER, fixed clocks"

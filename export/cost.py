@@ -10,15 +10,20 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidtok_edge.errors import UnsupportedSize
 from vidtok_edge.export.devices import Device
 from vidtok_edge.export.interface import interface_of, traced_without_data
 from vidtok_edge.export.numerics import FP32, Numerics, convolutions
 from vidtok_edge.export.step import Kind, StepOptions, lower
-from vidtok_edge.export.work import share
+from vidtok_edge.export.work import work_by_layer
 from vidtok_edge.runtime.manifest import CACHE_PREFIX, Precision
 from vidtok_edge.vidtok_ref import Variant, VidTok
 
-__all__ = ["Bound", "GraphCost", "Rates", "bound", "cost_of", "rates_of"]
+__all__ = ["Bound", "GraphCost", "Rates", "bound", "cost_of", "rates_of", "require_countable"]
+
+_MOST_PIXELS = 2**32  # of a call: far below where PyTorch's sizes of tensors overflow
+
+_SYSTEM_GB = 1.5  # of a board without a desktop
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,9 @@ class GraphCost:
         weights: as the graph stores them.
         caches: one set, all slots; a running graph holds two.
         host: inputs and outputs that are no caches.
+        activations: what the convolution that holds most reads and writes.
         multiply_adds: of convolutions and attention.
-        int8_share: of them, 0 to 1, what runs in INT8.
+        int8_multiply_adds: of them, what runs in INT8: convolutions, never attention.
     """
 
     kind: Kind
@@ -38,13 +44,22 @@ class GraphCost:
     weights: int
     caches: int
     host: int
+    activations: int
     multiply_adds: int
-    int8_share: float
+    int8_multiply_adds: int
+
+    @property
+    def int8_share(self) -> float:
+        """Of all multiply-adds, 0 to 1, what runs in INT8."""
+        return self.int8_multiply_adds / self.multiply_adds
 
     @property
     def memory(self) -> int:
-        """Weights, both sets of caches, inputs and outputs; activations come on top."""
-        return self.weights + 2 * self.caches + self.host
+        """At least: weights, both sets of caches, inputs, outputs, the largest activations.
+
+        A backend holds more of them at once, copies, and its own code.
+        """
+        return self.weights + 2 * self.caches + self.host + self.activations
 
     @property
     def moved(self) -> int:
@@ -79,7 +94,7 @@ class Bound:
     compute_ms: float
     memory_ms: float
     fits: bool
-    """Whether the memory suffices; a board's system is left 1.5 GB."""
+    """False: the memory does not suffice. A board's system is left 1.5 GB."""
 
     @property
     def ms(self) -> float:
@@ -89,6 +104,17 @@ class Bound:
     def limit(self) -> str:
         """What the device waits for."""
         return "compute" if self.compute_ms >= self.memory_ms else "memory"
+
+
+def require_countable(options: StepOptions) -> None:
+    """Raise UnsupportedSize where a call is too large for its work to be counted."""
+    pixels = options.height * options.width * options.streams * options.chunk
+    if pixels > _MOST_PIXELS:
+        raise UnsupportedSize(
+            f"{options.height}x{options.width} pixels with {options.streams} stream(s) and "
+            f"{options.chunk} latent(s) per call are {pixels:.3g} pixels; at most {_MOST_PIXELS} "
+            "can be planned. Name a smaller size."
+        )
 
 
 @cache
@@ -115,14 +141,16 @@ def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numeri
         for spec in (*interface.inputs, *interface.outputs)
         if CACHE_PREFIX not in spec.name
     )
+    layers = work_by_layer(variant, options, kind)
     return GraphCost(
         kind,
         numerics.precision,
         _weight_bytes(variant, options, kind, numerics),
         sum(spec.nbytes for spec in caches),
         host,
+        _activation_bytes(variant, options, kind, numerics),
         _multiply_adds(variant, options, kind),
-        share(variant, options, kind, numerics.int8_layers),
+        sum(layers[name].multiply_adds for name in numerics.int8_layers),
     )
 
 
@@ -134,12 +162,29 @@ def _weight_bytes(variant: Variant, options: StepOptions, kind: Kind, numerics: 
     in_layers: dict[int, str] = {
         id(weight): name for name, layer in layers.items() for weight in layer.kernels.weights
     }
-    width = torch.finfo(numerics.dtype).bits // 8
+    width = _width(numerics)
     total = 0
     tensors: list[torch.Tensor | nn.Parameter] = [*step.parameters(), *step.buffers()]
     for tensor in tensors:
         total += tensor.numel() * (1 if in_layers.get(id(tensor)) in int8 else width)
     return total
+
+
+def _activation_bytes(
+    variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics
+) -> int:
+    """Of the convolution with most; while it runs, at least these are there."""
+    int8 = set(numerics.int8_layers)
+    width = _width(numerics)
+    return max(
+        layer.values_in * (1 if name in int8 else width) + layer.values_out * width
+        for name, layer in work_by_layer(variant, options, kind).items()
+    )
+
+
+def _width(numerics: Numerics) -> int:
+    """Bytes of a value that is no integer."""
+    return torch.finfo(numerics.dtype).bits // 8
 
 
 def rates_of(variant: Variant, options: StepOptions, fps: float) -> Rates:
@@ -158,16 +203,18 @@ def rates_of(variant: Variant, options: StepOptions, fps: float) -> Rates:
 def bound(costs: list[GraphCost], device: Device) -> Bound:
     """The least time for one call of each graph in `costs`, one after the other.
 
-    Work in INT8 at the INT8 rate, the rest of an INT8 graph at the FP16 rate.
+    Work in INT8 at the INT8 rate, the rest of an INT8 graph at the FP16 rate. What is moved is
+    taken to go through the device's memory: an L2 cache that keeps weights or streaming caches
+    from one call to the next can beat that bound.
     """
     compute = 0.0
     for cost in costs:
         rest: Precision = "fp16" if cost.precision == "int8" else cost.precision
-        operations = 2.0 * cost.multiply_adds
-        compute += operations * cost.int8_share / device.operations_per_second("int8")
-        compute += operations * (1 - cost.int8_share) / device.operations_per_second(rest)
+        others = cost.multiply_adds - cost.int8_multiply_adds
+        compute += 2.0 * cost.int8_multiply_adds / device.operations_per_second("int8")
+        compute += 2.0 * others / device.operations_per_second(rest)
     moved = sum(cost.moved for cost in costs)
-    free = device.memory_gb - (1.5 if device.shared else 0)
+    free = device.memory_gb - (_SYSTEM_GB if device.shared else 0)
     return Bound(
         1000 * compute,
         moved / device.bandwidth_gbs / 1e6,

@@ -40,6 +40,7 @@ _PACKAGES = (
     (("onnx",), "export", "export"),
     (("onnxscript",), "export", "export"),
     (("safetensors",), "weights", "export"),
+    (("matplotlib",), "the plot of calibrate", "export"),
     (("huggingface-hub",), "official weights", "hub"),
     (("mcap",), "recordings", "record"),
     (("pyarrow",), "recordings as LeRobot datasets", "datasets"),
@@ -53,6 +54,14 @@ _PACKAGES = (
     ),
     (("cuda-bindings",), "calls of CUDA, to run engines", "tensorrt"),
 )
+
+
+_JETSON = Path("/etc/nv_tegra_release")
+_ON_JETSON = {  # no wheel of TensorRT fits, which the extras ask for
+    "tensorrt": "sudo apt install python3-libnvinfer",
+    "tensorrt-rtx": "there is none for a Jetson",
+    "cuda-bindings": 'pip install "cuda-bindings<13"  (<14 where CUDA is 13)',
+}
 
 
 def examine() -> list[Finding]:
@@ -94,6 +103,8 @@ def _packages() -> list[Finding]:
     for names, purpose, extra in _PACKAGES:
         found = next((text for name in names if (text := _version(name))), "")
         install = f'pip install "vidtok-edge[{extra}]"' if extra else ""
+        if _JETSON.is_file():
+            install = _ON_JETSON.get(names[0], install)
         findings.append(Finding(names[0], found, purpose, install))
     return findings
 
@@ -107,8 +118,7 @@ def _version(distribution: str) -> str:
 
 def _machine() -> list[Finding]:
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    jetson = Path("/etc/nv_tegra_release")
-    release = jetson.read_text(encoding="utf-8").splitlines()[0] if jetson.is_file() else ""
+    release = _JETSON.read_text(encoding="utf-8").splitlines()[0] if _JETSON.is_file() else ""
     return [
         Finding("machine", system, ""),
         Finding("NVIDIA GPU", _gpu(), "engines and CUDA", "install the NVIDIA driver"),
@@ -118,10 +128,16 @@ def _machine() -> list[Finding]:
 
 def _gpu() -> str:
     """Names, driver and memory as `nvidia-smi` tells, else what CUDA says, or nothing."""
+    if told := _nvidia_smi():
+        return told
+    gpu = present_gpu()  # some Jetsons have no nvidia-smi, or one that fails
+    return "" if gpu is None else f"{gpu.name}, {gpu.architecture}"
+
+
+def _nvidia_smi() -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
-        gpu = present_gpu()  # some Jetsons have no nvidia-smi
-        return "" if gpu is None else f"{gpu.name}, {gpu.architecture}"
+        return ""
     query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         result = subprocess.run(

@@ -264,7 +264,8 @@ def decode_file(
     )
     values = file.tokens if file.tokens is not None else file.mean
     assert values is not None
-    rate = fps or (file.meta.fps if file.meta is not None else 0) or 30.0
+    recorded = file.meta.fps if file.meta is not None else 0
+    rate = fps if fps is not None else recorded or 30.0
     watch = _Stopwatch()
     size = (manifest.height, manifest.width)
     with (

@@ -231,7 +231,7 @@ def replay(
         length_s = min(end_s or whole_s, whole_s) - min(start_s or 0, whole_s)
         with (
             bundle.decoder(backend, precision=precision) as decoder,
-            _shown(recording, source, view, force) as show,
+            _shown(recording, source, bundle.path, view, force) as show,
         ):
             seen = partial(_show_entry, show)
             playback = Playback(recording, decoder, source, recorded_fps, start_s, end_s, seen)
@@ -260,16 +260,23 @@ def _require_sensible(start_s: float | None, end_s: float | None, fps: float | N
 
 @contextmanager
 def _shown(
-    recording: Recording, source: int, view: ViewTarget | None, force: bool
+    recording: Recording, source: int, bundle: Path, view: ViewTarget | None, force: bool
 ) -> Iterator[Callable[[Shown], None]]:
     if view is None:
         yield lambda what: None
         return
     view.check(force)
-    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
-
     facts = recording.source(source)
     pictures = ("reconstruction", "tokens")
+    if view.kind != "file":  # a viewer may not read, for ever
+        from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
+
+        with LiveView(ViewPlan(view, (facts.name,), bundle, pictures=pictures)) as live:
+            yield live.show_all
+            live.finish()
+        return
+    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
+
     with RerunLog.open(view, [facts.name], facts.tokenizer.levels, pictures, force) as log:
         yield log.show
 

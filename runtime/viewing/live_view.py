@@ -1,15 +1,17 @@
-"""A view of a session that must not wait for it: a process of its own behind a short queue.
+"""A view that is not waited for, or not for long: a process of its own behind a short queue.
 
 Rerun's own calls wait, also in their clean-up, when the viewer or the network does not read; in
-the process that records, that would be the end of real time.
+the process that records, that would be the end of real time, and replay would never end.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent
@@ -43,29 +46,35 @@ class ViewPlan:
     decode: bool = False
     """Also show what the decoder makes of the latents; it runs in the view's process."""
     force: bool = False
+    pictures: tuple[str, ...] = ("frame", "tokens")
+    """What is laid out for each source; `decode` adds its own."""
 
 
 class LiveView:
-    """Shows what it is given, as long as that needs no waiting. A context manager."""
+    """Shows what it is given, in a process that can be given up. A context manager."""
 
     def __init__(self, plan: ViewPlan) -> None:
         """Raises as `ViewTarget.check`."""
         plan.target.check(plan.force)
+        self._target = plan.target
         context = multiprocessing.get_context("spawn")
         reader, self._writer = context.Pipe(duplex=False)
         self._process = context.Process(target=_show_all, args=(plan, reader), daemon=True)
         self._process.start()
         reader.close()  # so that writing fails when the process is gone
         self._queue: queue.Queue[Shown | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._feed, name="view", daemon=True)
-        self._thread.start()
+        self._counting = threading.Lock()
         self.left_out = 0
         """Things that were not shown, because the viewer was too slow or gone."""
+        self._thread = threading.Thread(target=self._feed, name="view", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> LiveView:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is KeyboardInterrupt and self._target.kind != "file":  # that would be lost
+            self._process.kill()
         self.close()
 
     def show(self, what: Shown) -> None:
@@ -73,18 +82,47 @@ class LiveView:
         try:
             self._queue.put_nowait(what)
         except queue.Full:
-            self.left_out += 1
+            self._leave_out()
+
+    def show_all(self, what: Shown) -> None:
+        """Show it, after a while of waiting if need be. Then `finish`.
+
+        Raises:
+            UsageError: the viewer takes nothing any more.
+        """
+        try:
+            self._queue.put(what, timeout=_PATIENCE_S)
+        except queue.Full:
+            self._process.kill()
+            raise self._not_shown() from None
+
+    def finish(self) -> None:
+        """Close it. Raises UsageError where something was not shown."""
+        self.close()
+        if self.left_out or self._process.exitcode:
+            raise self._not_shown()
+
+    def _not_shown(self) -> UsageError:
+        return UsageError(
+            f"Not everything was shown: the view to {self._target.place or 'a window'} failed, or "
+            f"took nothing for {_PATIENCE_S:g} s. Start the viewer again, or view to a file.rrd."
+        )
 
     def close(self) -> None:
         """Wait a while for what is not shown yet, then end the process. Idempotent."""
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=_PATIENCE_S)
-        self._process.join(_PATIENCE_S)
-        if self._process.is_alive():
+        try:
+            self._end_queue()
+            self._process.join(_PATIENCE_S)
+        finally:  # also at a second Ctrl-C: it ignores the SIGTERM that Python sends at exit
             self._process.kill()
             self._process.join()
-        self._thread.join(_PATIENCE_S)  # nobody reads any more: it ends at once
+        self._end_queue()  # nobody reads any more, so there is room now if there was none
+        self._thread.join(_PATIENCE_S)
         self._writer.close()
+
+    def _end_queue(self) -> None:
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=_PATIENCE_S)
 
     def _feed(self) -> None:
         gone = False
@@ -94,19 +132,25 @@ class LiveView:
                     self._writer.send(what)
             except OSError:  # it was closed, or it failed and said why
                 gone = True
-            self.left_out += gone
+            if gone:
+                self._leave_out()
         with suppress(OSError):
             self._writer.send(None)
+
+    def _leave_out(self) -> None:
+        with self._counting:  # the threads of all sources come here
+            self.left_out += 1
 
 
 def _show_all(plan: ViewPlan, reader: Connection) -> None:
     """The process: show what comes until None, or until the one that records is gone."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # meant for the one that records
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the one that records
+        signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by Rerun's window
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     from vidtok_edge.runtime.viewing.rerun_log import RerunLog  # Rerun is for this process only
 
     bundle = Bundle.load(plan.bundle)
-    pictures = ("frame", "reconstruction", "tokens") if plan.decode else ("frame", "tokens")
+    pictures = (*plan.pictures, "reconstruction") if plan.decode else plan.pictures
     levels = bundle.manifest.model.levels
     with (
         RerunLog.open(plan.target, plan.names, levels, pictures, plan.force) as log,
@@ -123,8 +167,17 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
                 _show_decoded(log, decoder.finish(source))
 
 
+def _end_with_parent() -> None:
+    """Where the viewer does not read, what shows never learns that nothing more comes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    time.sleep(_PATIENCE_S)
+    os._exit(1)
+
+
 def _received(reader: Connection) -> Iterator[Shown]:
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):  # OSError: it died while it sent
         while (what := reader.recv()) is not None:
             yield what
 

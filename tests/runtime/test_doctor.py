@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,43 @@ def test_an_absent_tensorrt_comes_with_the_line_that_installs_it(
     found = findings()
     assert found["tensorrt"].install == 'pip install "vidtok-edge[tensorrt]"'
     assert found["tensorrt-rtx"].install == 'pip install "vidtok-edge[tensorrt-rtx]"'
+
+
+def test_a_jetson_gets_its_tensorrt_from_apt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def version(distribution: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(distribution)
+
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36 (release), REVISION: 4.3\n")
+    monkeypatch.setattr(doctor, "_JETSON", release)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = findings()
+    assert found["Jetson"].found == "# R36 (release), REVISION: 4.3"
+    assert found["tensorrt"].install == "sudo apt install python3-libnvinfer"
+    for name in ("tensorrt", "tensorrt-rtx", "cuda-bindings"):
+        assert "vidtok-edge[" not in found[name].install, "an extra that cannot be installed there"
+    assert "vidtok-edge[video]" in found["av"].install
+
+
+def test_a_gpu_is_seen_where_nvidia_smi_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexit 9\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(doctor, "present_gpu", lambda: Gpu("Orin", "sm87", 1 << 33))
+    assert findings()["NVIDIA GPU"].found == "Orin, sm87"
+
+
+def test_every_package_of_an_extra_is_looked_for() -> None:
+    required = importlib.metadata.requires("vidtok-edge")
+    assert required is not None
+    wanted = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" in line}
+    looked_for = {name for names, _, _ in doctor._PACKAGES for name in names}
+    assert wanted - looked_for - {"onnxruntime", "onnxruntime-gpu"} == set()
 
 
 @pytest.mark.parametrize("gpu", [None, Gpu("Orin", "sm87", 1 << 33)])

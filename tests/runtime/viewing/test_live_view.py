@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,13 @@ def plan_of(bundle: Path, target: ViewTarget, **options: Any) -> ViewPlan:
     return ViewPlan(target, ("cam",), bundle, **options)
 
 
+def wait_for(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_a_recording_with_reconstructions(tiny: Path, tmp_path: Path) -> None:
     """Frames of two sources, of which one is 11 and the other 14 frames long."""
     rng = np.random.default_rng(0)
@@ -45,7 +55,7 @@ def test_a_recording_with_reconstructions(tiny: Path, tmp_path: Path) -> None:
     ]
     view = ViewTarget("file", str(tmp_path / "a.rrd"))
     done = record(RecordRequest(Bundle.load(tiny), tuple(clips), tmp_path / "a.mcap", view=view,
-                                view_decoded=True))  # fmt: skip
+                                view_decoded=True, realtime=True))  # fmt: skip
     assert done.not_shown == 0
     rows = rows_of(tmp_path / "a.rrd")
     for source, frames in enumerate((11, 14)):
@@ -55,7 +65,7 @@ def test_a_recording_with_reconstructions(tiny: Path, tmp_path: Path) -> None:
                     "latency_ms": latents, "events": 2}  # fmt: skip
         assert {what: len(rows[f"{place}/{what}"]) for what in expected} == expected
         pairs = zip(rows[f"{place}/frame"], rows[f"{place}/reconstruction"], strict=True)
-        assert all(abs(a[0] - b[0]) < 1e9 for a, b in pairs)
+        assert all(abs(a[0] - b[0]) < 2e6 for a, b in pairs), "a frame is 33 ms"
 
 
 def test_a_viewer_that_does_not_read_is_not_waited_for(
@@ -82,6 +92,8 @@ def test_showing_returns_at_once_and_counts_what_it_leaves_out(
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
         assert view._process.pid is not None
         os.kill(view._process.pid, signal.SIGSTOP)
+        view.show(ShownFrame(0, 1, PICTURE))
+        wait_for(view._queue.empty)  # it is being sent, to no one
 
         def show_300() -> None:
             for _ in range(300):
@@ -91,8 +103,9 @@ def test_showing_returns_at_once_and_counts_what_it_leaves_out(
         shows.start()
         shows.join(5)
         assert not shows.is_alive()
-        assert 300 - live_view._WAITING - 5 <= view.left_out <= 300
+        assert view.left_out == 300 - live_view._WAITING
     assert not view._process.is_alive()
+    assert not view._thread.is_alive(), "it was told to end, not waited for in vain"
 
 
 def test_a_process_that_died_is_left_out_too(tiny: Path, tmp_path: Path) -> None:
@@ -102,6 +115,122 @@ def test_a_process_that_died_is_left_out_too(tiny: Path, tmp_path: Path) -> None
         for _ in range(3):
             view.show(ShownNote(0, 1, "start"))
     assert view.left_out == 3
+
+
+def test_a_message_that_was_cut_off_is_the_end(tmp_path: Path) -> None:
+    """As kill -9 in the middle of sending leaves it; the file of what came before is finished."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    writer.send(ShownNote(0, 1, "start"))
+    os.write(writer.fileno(), (1000).to_bytes(4, "big") + b"the first of a thousand bytes")
+    writer.close()
+    with reader:
+        assert list(live_view._received(reader)) == [ShownNote(0, 1, "start")]
+
+
+def test_a_signal_to_all_processes_is_for_the_one_that_records(tiny: Path, tmp_path: Path) -> None:
+    """As service managers send SIGTERM."""
+    path = tmp_path / "a.rrd"
+    with LiveView(plan_of(tiny, ViewTarget("file", str(path)))) as view:
+        wait_for(lambda: any(tmp_path.glob(".a.rrd*.part")))
+        assert view._process.pid is not None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(view._process.pid, number)
+        view.show(ShownNote(0, 1, "start"))
+    assert view.left_out == 0
+    assert len(rows_of(path)["/camera0/events"]) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_no_process_is_left_when_waiting_for_it_is_interrupted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd"))))
+    join = view._process.join
+
+    def interrupted(timeout: float | None = None) -> None:
+        if timeout is not None:
+            raise KeyboardInterrupt
+        join()
+
+    monkeypatch.setattr(view._process, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        view.close()
+    assert not view._process.is_alive()
+
+
+def test_showing_all_waits_and_gives_up(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
+    with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
+        assert view._process.pid is not None
+        os.kill(view._process.pid, signal.SIGSTOP)
+        with pytest.raises(UsageError, match=r"a\.rrd failed, or took nothing for 0\.2 s"):
+            for _ in range(300):
+                view.show_all(ShownFrame(0, 1, PICTURE))
+        assert not view.left_out, "what was given up was said"
+
+
+def test_showing_all_leaves_nothing_out(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.rrd"
+    with LiveView(plan_of(tiny, ViewTarget("file", str(path)))) as view:
+        for at in range(200):  # more than wait
+            view.show_all(ShownFrame(0, at, PICTURE[:8, :8]))
+        view.finish()
+    assert [at for at, _ in rows_of(path)["/camera0/frame"]] == list(range(200))
+
+
+def test_a_process_that_died_did_not_show_all(tiny: Path, tmp_path: Path) -> None:
+    with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
+        view.show_all(ShownNote(0, 1, "start"))
+        view._process.kill()
+        with pytest.raises(UsageError, match="Not everything was shown"):
+            view.finish()
+
+
+REPLAY = """
+import sys
+
+from vidtok_edge.cli import main
+from vidtok_edge.runtime.viewing import live_view
+
+live_view._PATIENCE_S = float(sys.argv.pop(1))
+main()
+"""
+
+
+@contextmanager
+def replaying(
+    bundle: Path, folder: Path, patience_s: float
+) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+    """A replay to the viewer that the socket stands for."""
+    path = folder / "a.mcap"
+    record(RecordRequest(Bundle.load(bundle), ("synthetic:400",), path,
+                         options=RecordOptions(duration_s=0.2)))  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as viewer:
+        viewer.settimeout(20)
+        command = [sys.executable, "-c", REPLAY, str(patience_s), "replay", str(path)]
+        command += ["-b", str(bundle), "--view", f"127.0.0.1:{viewer.getsockname()[1]}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process, viewer
+            finally:
+                process.kill()
+
+
+def test_replay_gives_up_a_viewer_that_does_not_read(tiny: Path, tmp_path: Path) -> None:
+    with replaying(tiny, tmp_path, 0.3) as (process, _):
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 2 and "took nothing for 0.3 s" in said, said
+
+
+def test_ctrl_c_ends_a_replay_though_the_viewer_does_not_read(tiny: Path, tmp_path: Path) -> None:
+    with replaying(tiny, tmp_path, 60) as (process, viewer):
+        viewer.accept()[0].close()  # the check, before there is a process
+        with viewer.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 1 and "Aborted!" in said, said
 
 
 def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
@@ -116,26 +245,56 @@ def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_nothing_is_left_when_the_one_that_records_is_killed(tiny: Path, tmp_path: Path) -> None:
-    code = f"""
-from pathlib import Path
-from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
-from vidtok_edge.runtime.viewing.target import ViewTarget
+SESSION = """
+import sys
 import time
+from pathlib import Path
+
+from vidtok_edge.runtime.viewing import live_view
+from vidtok_edge.runtime.viewing.shown import ShownNote
+from vidtok_edge.runtime.viewing.target import ViewTarget
+
+live_view._PATIENCE_S = 0.2
 if __name__ == "__main__":
-    view = LiveView(ViewPlan(ViewTarget("file", {str(tmp_path / "a.rrd")!r}), ("cam",),
-                             Path({str(tiny)!r})))
+    bundle, view = Path(sys.argv[1]), ViewTarget.parse(sys.argv[2])
+    view = live_view.LiveView(live_view.ViewPlan(view, ("cam",), bundle))
     print(view._process.pid, flush=True)
-    time.sleep(60)
+    while True:
+        view.show(ShownNote(0, time.time_ns(), "start"))
+        time.sleep(0.01)
 """
+
+
+@contextmanager
+def session(tmp_path: Path, bundle: Path, view: object) -> Iterator[int]:
+    """Another process that shows things until it is killed, at the end; the view's process id."""
     script = tmp_path / "session.py"
-    script.write_text(code)
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+    script.write_text(SESSION)
+    command = [sys.executable, str(script), str(bundle), str(view)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        child = int(process.stdout.readline())
+        yield int(process.stdout.readline())
         process.kill()
-    end = time.monotonic() + 20
-    while Path(f"/proc/{child}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_file_is_finished_when_the_one_that_records_is_killed(
+    tiny: Path, tmp_path: Path
+) -> None:
+    with session(tmp_path, tiny, tmp_path / "a.rrd") as child:
+        wait_for(lambda: any(tmp_path.glob(".a.rrd*.part")))
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+    assert rows_of(tmp_path / "a.rrd")
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_is_left_when_the_viewer_does_not_read_either(tiny: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
+        deaf.settimeout(20)
+        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}") as child:
+            deaf.accept()[0].close()  # the check, before there is a process
+            viewer = deaf.accept()[0]
+            time.sleep(0.2)  # to show something
+        with viewer:
+            wait_for(lambda: not Path(f"/proc/{child}").exists())
