@@ -1,7 +1,4 @@
-"""Bundles that several tests look at, and a switch for machines with a GPU.
-
-VIDTOK_EDGE_REQUIRE_GPU=1: a `gpu` test that is skipped has failed.
-"""
+"""Bundles that several tests look at, and a switch for machines with a GPU: `gpu_required`."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from gpu_required import REQUIRE, must_run, required_backends
 
 if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
     from export_helpers import Exports
@@ -24,11 +22,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    required = os.environ.get("VIDTOK_EDGE_REQUIRE_GPU") == "1"
-    if required and report.skipped and item.get_closest_marker("gpu"):
+    value = os.environ.get(REQUIRE, "")
+    if report.skipped and must_run(item, required_backends(value)):
         report.outcome = "failed"
-        report.longrepr = f"skipped, but VIDTOK_EDGE_REQUIRE_GPU=1: {call.excinfo}"
+        report.longrepr = f"skipped, but {REQUIRE}={value}: {call.excinfo}"
     return report
+
+
+def pytest_configure() -> None:
+    required_backends(os.environ.get(REQUIRE, ""))  # refuses a wrong name before anything runs
 
 
 @pytest.fixture(scope="session")

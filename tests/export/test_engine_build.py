@@ -366,7 +366,7 @@ def test_an_engine_that_may_allocate_while_it_runs_is_built_again(bundle: Path) 
 def test_tensorrt_rtx_is_told_what_the_sidecar_says(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = load_tensorrt("tensorrt-rtx")
+    library: Any = load_tensorrt("tensorrt-rtx")
     told: list[Any] = []
 
     def config(*arguments: Any) -> Any:

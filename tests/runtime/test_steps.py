@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_gpu import FakeApi, fake_engine
+from gpu_required import BACKENDS
 from tiny_calls import run_flat
 
 from vidtok_edge.errors import BackendUnavailable, MissingDependency, StreamError
@@ -20,9 +21,7 @@ from vidtok_edge.runtime.gpu import present_gpu
 STEPS = [
     "cpu",
     "engine on a fake GPU",
-    pytest.param("cuda", marks=pytest.mark.gpu),
-    pytest.param("tensorrt", marks=pytest.mark.gpu),
-    pytest.param("tensorrt-rtx", marks=pytest.mark.gpu),
+    *BACKENDS,
 ]
 
 
