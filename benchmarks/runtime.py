@@ -224,9 +224,9 @@ class TimedWriter(RecordingWriter):
         super().write(*args, **options)
         self.spent_ns += time.perf_counter_ns() - start
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         start = time.perf_counter_ns()
-        super().tick(now_ns)
+        super().tick(now_ns, busy_ns)
         self.spent_ns += time.perf_counter_ns() - start
 
 

@@ -162,7 +162,12 @@ def test_the_writer_is_told_how_long_a_step_takes() -> None:
     recorder, writer = session(FakeCaptures(*events), clock=time_.clock)
     step: Any = recorder._batching.encoder._step
     run = step.run
-    step.run = lambda: (time_.pass_s(0.4), run())
+
+    def slow() -> None:
+        time_.pass_s(0.4)
+        run()
+
+    step.run = slow
     recorder.run()
     assert writer.busy_ns == {0, 400 * MS}
 
