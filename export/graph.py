@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 from torch import nn
 
 from vidtok_edge.export.affine import ONNX_TRANSLATIONS
@@ -44,6 +44,7 @@ def write_graph(
         GraphRuleBroken: the exporter made something that a step graph must not be.
     """
     model = _export(step, interface)
+    _part_weight_zeros(model)
     _clean(model)
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=f"vidtok_edge.{key}", value=value)
@@ -89,6 +90,26 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _part_weight_zeros(model: ModelProto) -> None:
+    """Give each INT8 weight a zero point of its own; the exporter lets equal ones be one.
+
+    On processors without VNNI, ONNX Runtime rewrites weights and zero points as unsigned, where it
+    is asked not to saturate, and fails at one that it has rewritten already.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        weight = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if weight is None or weight.data_type != TensorProto.INT8:
+            continue
+        zero = node.input[2]
+        if zero in taken:
+            own = model.graph.initializer.add()
+            own.CopyFrom(constants[zero])
+            own.name = node.input[2] = f"{weight.name}.zero"
+        taken.add(zero)
 
 
 def _clean(model: ModelProto) -> None:

@@ -168,6 +168,20 @@ def test_onnxruntime_makes_qlinearconv_of_every_int8_layer(
         assert sum(n.op_type in ("Conv", "FusedConv") for n in nodes) == 4
 
 
+def test_each_int8_weight_has_a_zero_point_of_its_own(precisions: Exported) -> None:
+    """ONNX Runtime cannot make shared ones unsigned, which it must without VNNI."""
+    for name in ("encoder.int8", "decoder.int8", "encoder.int8-tensorrt"):
+        _, model = loaded(precisions.bundle, name)
+        dtypes = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        zeros = [
+            node.input[2]
+            for node in model.graph.node
+            if node.op_type == "DequantizeLinear"
+            and dtypes.get(node.input[0]) == onnx.TensorProto.INT8
+        ]
+        assert len(zeros) > 10 and len(set(zeros)) == len(zeros)
+
+
 @pytest.fixture
 def copy(precisions: Exported, tmp_path: Path) -> Bundle:
     folder = shutil.copytree(precisions.bundle.path, tmp_path / "bundle")

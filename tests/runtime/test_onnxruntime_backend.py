@@ -12,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tiny_calls import run_flat as run
 
 from vidtok_edge.errors import (
@@ -24,7 +26,7 @@ from vidtok_edge.errors import (
 )
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backend import Step
-from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS
+from vidtok_edge.runtime.onnxruntime_backend import PROVIDERS, open_session
 
 
 def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
@@ -55,6 +57,39 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     first, second = dict(bound[:tensors]), dict(bound[tensors:])
     assert first["cache_000"] == second["new_cache_000"]
     assert second["cache_000"] == first["new_cache_000"]
+
+
+def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
+    """What a 1x1 convolution of 64 equal pixels with equal weights comes to, on the CPU."""
+    of = numpy_helper.from_array
+    constants = [
+        of(np.float32(1), "one"), of(np.uint8(0), "none"), of(np.int8(0), "no_weight"),
+        of(np.full((1, 64, 1, 1), weight, np.int8), "w"), of(np.float32(16384), "coarse"),
+    ]  # fmt: skip
+    node = helper.make_node
+    nodes = [
+        node("DequantizeLinear", ["x", "one", "none"], ["pixels"]),
+        node("DequantizeLinear", ["w", "one", "no_weight"], ["weights"]),
+        node("Conv", ["pixels", "weights"], ["sum"]),
+        node("QuantizeLinear", ["sum", "coarse", "none"], ["levels"]),
+        node("DequantizeLinear", ["levels", "coarse", "none"], ["y"]),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, dtype, [1, channels, 4, 4])
+        for name, dtype, channels in (("x", TensorProto.UINT8, 64), ("y", TensorProto.FLOAT, 1))
+    )
+    graph = helper.make_graph(nodes, "sums", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), path)
+    session, _ = open_session(path, "cpu", None)
+    [result] = session.run(None, {"x": np.full((1, 64, 4, 4), pixel, np.uint8)})
+    return float(result[0, 0, 0, 0])
+
+
+def test_int8_sums_do_not_saturate(tmp_path: Path) -> None:
+    """They do by default on processors without VNNI: 255 x 127 x 2 is more than 16 bits hold."""
+    expected = 64 * 255 * 127
+    found = quantized_convolution(tmp_path / "sums.onnx", 255, 127)
+    assert abs(found - expected) <= 8192, "half a level"
 
 
 # -- CUDA, of host memory
