@@ -61,11 +61,12 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
 def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
     """What a 1x1 convolution of 64 equal pixels with equal weights comes to, on the CPU."""
-    of = numpy_helper.from_array
-    constants = [
-        of(np.float32(1), "one"), of(np.uint8(0), "none"), of(np.int8(0), "no_weight"),
-        of(np.full((1, 64, 1, 1), weight, np.int8), "w"), of(np.float32(16384), "coarse"),
-    ]  # fmt: skip
+    values = {
+        "one": np.array(1, np.float32), "coarse": np.array(16384, np.float32),
+        "none": np.array(0, np.uint8), "no_weight": np.array(0, np.int8),
+        "w": np.full((1, 64, 1, 1), weight, np.int8),
+    }  # fmt: skip
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
     node = helper.make_node
     nodes = [
         node("DequantizeLinear", ["x", "one", "none"], ["pixels"]),
