@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tiny_calls import run_flat as run
 
@@ -61,7 +62,7 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
 def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
     """What a 1x1 convolution of 64 equal pixels with equal weights comes to, on the CPU."""
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "one": np.array(1, np.float32), "coarse": np.array(16384, np.float32),
         "none": np.array(0, np.uint8), "no_weight": np.array(0, np.int8),
         "w": np.full((1, 64, 1, 1), weight, np.int8),
