@@ -18,9 +18,11 @@ class Terminal:
         self.texts: list[str] = []
         self.runs = threading.Event()
         self.runs.set()
+        self.busy = threading.Event()
         self.gone = False
 
     def write(self, text: str) -> None:
+        self.busy.set()
         assert self.runs.wait(10)
         if self.gone:
             raise OSError(errno.EIO, "gone")
@@ -56,6 +58,8 @@ def test_a_stopped_terminal_holds_up_nobody_and_then_gets_the_newest() -> None:
     terminal = Terminal()
     line = StatusLine(terminal.write, terminal=True)
     terminal.runs.clear()
+    line.note("the one that hangs")
+    assert terminal.busy.wait(5)
     began = time.monotonic()
     for second in range(5000):
         line.show(f"{second} s")
