@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+import onnx_ir
 import torch
 from onnx import ModelProto, NodeProto, TensorProto
 from torch import nn
@@ -20,6 +21,7 @@ from vidtok_edge.export.affine import ONNX_TRANSLATIONS
 from vidtok_edge.export.graph_rules import OPSET, check_graph
 from vidtok_edge.export.interface import Interface, zeros
 from vidtok_edge.export.numerics import FP32, Numerics
+from vidtok_edge.export.simplify import simplify
 
 __all__ = ["write_graph"]
 
@@ -67,13 +69,18 @@ def _export(step: nn.Module, interface: Interface) -> ModelProto:
             dynamo=True,
             custom_translation_table=ONNX_TRANSLATIONS,
             opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
-            input_names=[spec.name for spec in interface.inputs],
-            output_names=[spec.name for spec in interface.outputs],
+            optimize=False,
             verbose=False,
         )
-    assert program is not None
-    model: ModelProto = program.model_proto
-    return model
+        assert program is not None
+        model = simplify(program.model)
+    for specs, values in (
+        (interface.inputs, model.graph.inputs),
+        (interface.outputs, model.graph.outputs),
+    ):
+        for spec, value in zip(specs, values, strict=True):
+            value.name = spec.name
+    return onnx_ir.to_proto(model)
 
 
 @contextmanager
