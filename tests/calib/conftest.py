@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from clips import make_clip
 from narrow import narrow
 
@@ -46,9 +45,5 @@ def ranges(
     model: VidTok, options: StepOptions, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Ranges:
     """Of the model, all that occurs on both clips."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as `one_thread`, which is of a module
     request = CalibrationRequest(data, method="minmax")
-    found = calibrate(model, options, SHA256, tmp_path_factory.mktemp("ranges"), request).ranges
-    torch.set_num_threads(before)
-    return found
+    return calibrate(model, options, SHA256, tmp_path_factory.mktemp("ranges"), request).ranges

@@ -28,7 +28,6 @@ from vidtok_edge.export.torch_step import TorchStreams
 from vidtok_edge.vidtok_ref import VidTok
 
 SHA256 = "0" * 64
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def extremes(

@@ -35,7 +35,7 @@ from vidtok_edge.runtime import Bundle
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported
 
-pytestmark = [pytest.mark.xdist_group("precisions"), pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.xdist_group("precisions")
 
 
 def run(*arguments: object) -> Result:

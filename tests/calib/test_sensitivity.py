@@ -26,7 +26,6 @@ from vidtok_edge.runtime.quality import psnr
 from vidtok_edge.vidtok_ref import VidTok
 
 Pixels = NDArray[np.uint8]
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

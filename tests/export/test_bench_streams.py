@@ -25,10 +25,7 @@ from vidtok_edge.vidtok_ref import EMBEDDED, embedded_file
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.xdist_group("embedded"),
-]
+pytestmark = pytest.mark.xdist_group("embedded")
 
 
 def tokens_of(candidate: Candidate, bundle: Bundle) -> np.ndarray:

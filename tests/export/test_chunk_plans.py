@@ -26,8 +26,6 @@ from torch import Tensor
 from vidtok_edge.export.forms import FORMS, FormName
 from vidtok_edge.vidtok_ref import VARIANTS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ONE_OF_EACH_KIND = [
     "vidtok_fsq_causal_488_4096",
     "vidtok_fsq_causal_488_32768_v1_1",

@@ -19,8 +19,6 @@ from vidtok_edge.export.engine_build import EnginePlan
 from vidtok_edge.runtime.manifest import Precision
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FLOAT32 = [
     golden_bundle("vidtok_fsq_causal_488_32768_v1_1"),
     golden_bundle("vidtok_kl_causal_288_8chn", "conv3d"),

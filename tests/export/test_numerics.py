@@ -27,8 +27,6 @@ from vidtok_edge.export.kernels import Grids
 from vidtok_edge.export.numerics import FP16, Numerics, convolutions
 from vidtok_edge.export.step import Kind, StepDecoder, StepEncoder, StepOptions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = [
     "vidtok_fsq_causal_488_4096",
     "vidtok_kl_causal_288_8chn_v1_1",

@@ -31,8 +31,6 @@ from vidtok_edge.runtime.backend import open_step
 from vidtok_edge.vidtok_ref import VARIANTS
 from vidtok_edge.vidtok_ref.regularizer import fsq_bound
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Array = NDArray[Any]
 Record = Callable[[str, object], None]
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from vidtok_edge.export.forms import FORMS, FormName
 from vidtok_edge.export.step import StepEncoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 KINDS = ("encoder", "decoder")
 VARIANTS_WITH_FORMS = [
     ("vidtok_fsq_causal_488_4096", "conv2d"),
