@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from vidtok_edge.export.bundle_files import options_of, write_graphs
+from vidtok_edge.export.bundle_files import BOTH_FP32, options_of
 from vidtok_edge.export.comparison import Comparison
-from vidtok_edge.export.step_pair import StepPair, open_pair, poison
+from vidtok_edge.export.step_pair import StepPair, poison
+from vidtok_edge.export.torch_step import TorchStreams
 from vidtok_edge.export.whole_clip import Array, WholeClip, noise, whole_clip
-from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backend import Step
 from vidtok_edge.runtime.framing import Framing
+from vidtok_edge.runtime.manifest import Manifest
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["compare_plans"]
 
 
-def compare_plans(bundle: Bundle, model: VidTok, backend: str, steps: StepPair) -> list[Comparison]:
-    """Streams that mix calls of N and 2N latents, caches handed over, against the whole clip."""
-    manifest = bundle.manifest
+def compare_plans(manifest: Manifest, model: VidTok, steps: StepPair) -> list[Comparison]:
+    """Streams that mix calls of N and 2N latents, caches handed over, against the whole clip.
+
+    Calls of N are those of `steps`; those of 2N, for which there are no graphs, run in PyTorch.
+    """
     n = manifest.chunk
     framing = Framing.of(manifest.model)
     clip = whole_clip(model, manifest, noise(manifest, framing.first_frame(4 * n), seed=1))
-    with tempfile.TemporaryDirectory(prefix="vidtok-edge-") as folder:
-        options = replace(options_of(manifest), chunk=2 * n)
-        twice = write_graphs(model, options, Path(folder))
-        with open_pair(twice, backend) as steps_of_twice:
-            runners = {n: steps, 2 * n: steps_of_twice}
-            plans = [[2 * n, 2 * n], [n, 2 * n, n], [2 * n, n, n]]
-            return [c for plan in plans for c in _compare_plan(runners, framing, clip, plan)]
+    twice = TorchStreams(model, replace(options_of(manifest), chunk=2 * n), BOTH_FP32)
+    runners = {n: steps, 2 * n: StepPair(*twice.steps.values())}
+    plans = [[n, 2 * n, n], [2 * n, n, n]]
+    return [c for plan in plans for c in _compare_plan(runners, framing, clip, plan)]
 
 
 def _compare_plan(
-    runners: dict[int, StepPair], framing: Framing, clip: WholeClip, plan: list[int]
+    runners: Mapping[int, StepPair], framing: Framing, clip: WholeClip, plan: list[int]
 ) -> list[Comparison]:
     name = "chunks of " + "+".join(map(str, plan)) + " latents"
     frames = np.concatenate([np.repeat(clip.frames[:1], framing.lead_in - 1, 0), clip.frames])

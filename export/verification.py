@@ -46,8 +46,7 @@ def verify_bundle(
         model: the reference, float32, which must have the bundle's weights.
         backend: as `Bundle.encoder`, but `auto` is ONNX Runtime. INT8 placed for TensorRT also runs
             on others, slowly.
-        chunk_plans: also lower graphs of twice the chunk, for a while, and mix both in one stream;
-            not on engines, which would have to be built.
+        chunk_plans: also mix calls of twice the chunk into a stream; those run in PyTorch.
         limits: what precisions may cost.
 
     Raises:
@@ -61,8 +60,7 @@ def verify_bundle(
     lossy = [pair for pair in _pairs(manifest, on_engines) if pair[0] != "fp32"]
     with ExitStack() as stack:
         if floats := _open_floats(bundle, backend, stack):
-            plans = chunk_plans and not on_engines
-            comparisons += _compare_float(bundle, model, backend, floats, plans)
+            comparisons += _compare_float(bundle, model, floats, chunk_plans)
         else:
             floats = StepPair(*TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values())
         ran_on = str(floats.encoder.info)
@@ -104,7 +102,7 @@ def _pairs(
 
 
 def _compare_float(
-    bundle: Bundle, model: VidTok, backend: str, steps: StepPair, chunk_plans: bool
+    bundle: Bundle, model: VidTok, steps: StepPair, chunk_plans: bool
 ) -> list[Comparison]:
     """The float32 graphs against the whole-clip model."""
     manifest = bundle.manifest
@@ -124,7 +122,7 @@ def _compare_float(
     if manifest.streams > 1:
         comparisons.append(_compare_slots(encoder, step_encoder, streamed))
     if chunk_plans and manifest.model.causal:
-        comparisons += compare_plans(bundle, model, backend, steps)
+        comparisons += compare_plans(manifest, model, steps)
     return comparisons
 
 

@@ -65,7 +65,7 @@ def test_an_export_is_verified_with_every_comparison(embedded: Exported) -> None
         *(
             f"{kind}, chunks of {plan} latents"
             for kind in ("encode", "decode")
-            for plan in ("2+2", "1+2+1", "2+1+1")
+            for plan in ("1+2+1", "2+1+1")
         ),
     }
     assert "cpu on onnxruntime" in report.backend
@@ -124,6 +124,21 @@ def test_a_graph_that_forgets_its_caches_fails(
 
     monkeypatch.setattr(OnnxRuntimeStep, "run", run_with_start)
     assert failing(embedded.bundle, model) >= {"encode", "decode"}
+
+
+def test_caches_that_are_lost_between_chunk_plans_fail(
+    embedded: Exported, model: VidTok, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = OnnxRuntimeStep.caches
+    monkeypatch.setattr(
+        OnnxRuntimeStep,
+        "caches",
+        lambda step: {name: np.zeros_like(value) for name, value in caches(step).items()},
+    )
+    report = verify_bundle(embedded.bundle, model)
+    plans = {f"{kind}, chunks of {plan} latents"
+             for kind in ("encode", "decode") for plan in ("1+2+1", "2+1+1")}  # fmt: skip
+    assert {c.name for c in report.failures} == plans
 
 
 @pytest.mark.parametrize("dropped", [-1, 3])
