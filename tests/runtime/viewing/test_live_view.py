@@ -254,7 +254,7 @@ from vidtok_edge.runtime.viewing import live_view
 from vidtok_edge.runtime.viewing.shown import ShownNote
 from vidtok_edge.runtime.viewing.target import ViewTarget
 
-live_view._PATIENCE_S = 0.2
+live_view._PATIENCE_S = float(sys.argv[3])  # in the process that shows, too
 if __name__ == "__main__":
     bundle, view = Path(sys.argv[1]), ViewTarget.parse(sys.argv[2])
     view = live_view.LiveView(live_view.ViewPlan(view, ("cam",), bundle))
@@ -266,11 +266,11 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def session(tmp_path: Path, bundle: Path, view: object) -> Iterator[int]:
+def session(tmp_path: Path, bundle: Path, view: object, patience_s: float) -> Iterator[int]:
     """Another process that shows things until it is killed, at the end; the view's process id."""
     script = tmp_path / "session.py"
     script.write_text(SESSION)
-    command = [sys.executable, str(script), str(bundle), str(view)]
+    command = [sys.executable, str(script), str(bundle), str(view), str(patience_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
@@ -281,7 +281,7 @@ def session(tmp_path: Path, bundle: Path, view: object) -> Iterator[int]:
 def test_the_file_is_finished_when_the_one_that_records_is_killed(
     tiny: Path, tmp_path: Path
 ) -> None:
-    with session(tmp_path, tiny, tmp_path / "a.rrd") as child:
+    with session(tmp_path, tiny, tmp_path / "a.rrd", 10) as child:
         wait_for(lambda: any(tmp_path.glob(".a.rrd*.part")))
     wait_for(lambda: not Path(f"/proc/{child}").exists())
     assert rows_of(tmp_path / "a.rrd")
@@ -292,7 +292,7 @@ def test_the_file_is_finished_when_the_one_that_records_is_killed(
 def test_nothing_is_left_when_the_viewer_does_not_read_either(tiny: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
         deaf.settimeout(20)
-        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}") as child:
+        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}", 0.2) as child:
             deaf.accept()[0].close()  # the check, before there is a process
             viewer = deaf.accept()[0]
             time.sleep(0.2)  # to show something
