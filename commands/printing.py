@@ -50,7 +50,7 @@ def need(purpose: str, extra: str, packages: tuple[str, ...]) -> None:
 
 
 def need_export() -> None:
-    packages = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "av")
+    packages = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "av")
     need("This command", "export", packages)
 
 

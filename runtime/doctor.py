@@ -39,6 +39,7 @@ _PACKAGES = (
     (("torch",), "the reference model and export", "export"),
     (("onnx",), "export", "export"),
     (("onnxscript",), "export", "export"),
+    (("onnx-ir",), "export", "export"),
     (("safetensors",), "weights", "export"),
     (("matplotlib",), "the plot of calibrate", "export"),
     (("huggingface-hub",), "official weights", "hub"),

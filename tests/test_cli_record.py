@@ -26,7 +26,7 @@ from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
 
 FRAME = 16 * 16 * 3
-NO_EXTRAS = ["torch", "onnx", "onnxscript", "av", "PIL", "safetensors"]
+NO_EXTRAS = ["torch", "onnx", "onnx_ir", "onnxscript", "av", "PIL", "safetensors"]
 COMMAND = (
     f"import sys; sys.modules.update(dict.fromkeys({NO_EXTRAS!r}));"
     "from vidtok_edge.cli import main; main(sys.argv[1:])"

@@ -23,7 +23,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_what_builds_engines_imports_without_torch_onnx_and_tensorrt() -> None:
-    absent = ["torch", "onnx", "onnxruntime", "onnxscript", "av", "PIL", "safetensors"]
+    absent = ["torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "av", "PIL", "safetensors"]
     absent += ["tensorrt", "tensorrt_rtx", "vidtok_edge.vidtok_ref"]
     imports = ", ".join(f"vidtok_edge.export.{name}" for name in MODULES)
     code = f"import sys; sys.modules.update(dict.fromkeys({absent}));import {imports}"
