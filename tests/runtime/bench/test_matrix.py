@@ -299,16 +299,8 @@ def test_synthetic_frames_need_neither_torch_nor_onnx_nor_av(tiny: Path, tmp_pat
     """In the process of the turn too, which an empty `sys.modules` would not reach."""
     absent = tmp_path / "absent"
     absent.mkdir()
-    for name in (
-        "torch",
-        "onnx",
-        "onnx_ir",
-        "onnxscript",
-        "av",
-        "PIL",
-        "safetensors",
-        "matplotlib",
-    ):
+    hidden = "torch onnx onnx_ir onnxscript av PIL safetensors matplotlib"
+    for name in hidden.split():
         (absent / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "vidtok_edge.cli", "bench", str(tiny), "--paced", "200"]
