@@ -1,7 +1,7 @@
 """What torch.onnx.export writes, made simple: constants folded, what cancels out removed.
 
 This is the exporter's own optimiser with the rules that have something to do in step graphs. All of
-its rules take half the time of an export: each is tried on every node, and one (`slice_split_rule`)
+its rules took up to half of an export: each is tried on every node, and one (`slice_split_rule`)
 on every pair of nodes.
 """
 
