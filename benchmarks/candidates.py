@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from paired import KINDS, Candidate, Kind, Table, compare, measure, progress
 
 from vidtok_edge.export.bundle_files import write_graphs
-from vidtok_edge.export.forms import FormName
-from vidtok_edge.export.step import StepOptions
+from vidtok_edge.lowering.forms import FormName
+from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.backend import Step, open_step
+from vidtok_edge.runtime.backends.choosing import open_step
+from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 from vidtok_edge.vidtok_ref.regularizer import codes_from_tokens
 

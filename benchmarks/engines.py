@@ -23,17 +23,19 @@ from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.int8 import int8_graphs
 from vidtok_edge.calib.policy import DEFAULT_POLICY
 from vidtok_edge.errors import CheckFailed, EngineRefused
-from vidtok_edge.export.bundle_files import BOTH_FP16, BOTH_FP32, write_graphs
-from vidtok_edge.export.engine_build import (
+from vidtok_edge.export.bundle_files import write_graphs
+from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime.backends.engines.building.build import (
     BuildRequest,
     EnginePlan,
     PlannedEngine,
     build_engines,
     plan_engines,
 )
-from vidtok_edge.export.step import StepOptions
-from vidtok_edge.runtime.manifest import Precision
-from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS, VidTok, load_weights
+from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.variants import EMBEDDED, VARIANTS
+from vidtok_edge.vidtok_ref import VidTok, load_weights
 from vidtok_edge.vidtok_ref.weights import model_from_state, random_state
 
 PARTS = ("narrow", "embedded", "full")

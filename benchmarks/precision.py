@@ -29,12 +29,13 @@ from targets import Target, doubt, verdict
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.int8 import int8_graphs
 from vidtok_edge.calib.policy import DEFAULT_POLICY
-from vidtok_edge.export.bundle_files import BOTH_FP16, BOTH_FP32, write_graphs
-from vidtok_edge.export.loss import DEFAULT_LIMITS, Loss
-from vidtok_edge.export.step import StepOptions
-from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.export.bundle_files import write_graphs
+from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Loss
+from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
+from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.backend import open_step
+from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.vidtok_ref import VidTok, embedded_file, load_weights
 
 SPEED = ("embedded-256", "full-128")
@@ -164,8 +165,10 @@ def run_quality() -> list[Loss]:
 
 def run_memory() -> dict[int, float]:
     """Fresh processes that calibrate on one clip and on several, peak memory in MB."""
-    return {count: in_fresh_process(f"import precision; precision.calibrating({count})")
-            for count in CLIPS}  # fmt: skip
+    return {
+        count: in_fresh_process(f"import precision; precision.calibrating({count})")
+        for count in CLIPS
+    }
 
 
 def calibrating(count: int) -> None:
@@ -189,57 +192,109 @@ def targets_of(measured: Measured) -> list[Target]:
     targets = []
     for speed in measured.speed:
         ratio, what = speed.ratio["wall"], f"{speed.kind}, {speed.case}"
-        targets.append(Target(
-            f"int8 over fp32, {what}, wall", f">= {SPEEDUP:g}", ratio.ratio_text(),
-            verdict(ratio.median >= SPEEDUP), doubt(ratio, SPEEDUP),
-        ))  # fmt: skip
-        targets.append(Target(
-            f"caches of int8 / fp32, {what}", f"<= {CACHE}", f"{speed.cache_ratio:.3f}",
-            verdict(speed.cache_ratio <= CACHE),
-        ))  # fmt: skip
+        targets.append(
+            Target(
+                f"int8 over fp32, {what}, wall",
+                f">= {SPEEDUP:g}",
+                ratio.ratio_text(),
+                verdict(ratio.median >= SPEEDUP),
+                doubt(ratio, SPEEDUP),
+            )
+        )
+        targets.append(
+            Target(
+                f"caches of int8 / fp32, {what}",
+                f"<= {CACHE}",
+                f"{speed.cache_ratio:.3f}",
+                verdict(speed.cache_ratio <= CACHE),
+            )
+        )
     for loss in measured.losses:
         if loss.graphs == "fp16" and loss.tokens_equal is not None:
             least = DEFAULT_LIMITS["fp16"].tokens_equal or TOKENS
-            targets.append(Target(
-                f"equal tokens, fp16, {loss.clip}", f">= {least:.0%}", f"{loss.tokens_equal:.2%}",
-                verdict(loss.tokens_equal >= least),
-            ))  # fmt: skip
+            targets.append(
+                Target(
+                    f"equal tokens, fp16, {loss.clip}",
+                    f">= {least:.0%}",
+                    f"{loss.tokens_equal:.2%}",
+                    verdict(loss.tokens_equal >= least),
+                )
+            )
         if loss.graphs == "int8":
-            targets.append(Target(
-                f"PSNR lost, int8, {loss.clip}", f"<= {LOSS_DB} dB", f"{loss.loss_db:.3f} dB",
-                verdict(loss.loss_db <= LOSS_DB),
-            ))  # fmt: skip
+            targets.append(
+                Target(
+                    f"PSNR lost, int8, {loss.clip}",
+                    f"<= {LOSS_DB} dB",
+                    f"{loss.loss_db:.3f} dB",
+                    verdict(loss.loss_db <= LOSS_DB),
+                )
+            )
     if measured.calibration_mb:
         few, many = (measured.calibration_mb[count] for count in CLIPS)
-        targets.append(Target(
-            f"peak memory of calibrating, {CLIPS[1]} clips / {CLIPS[0]}", f"<= {MEMORY_GROWTH}",
-            f"{many:.0f} / {few:.0f} MB = {many / few:.3f}",
-            verdict(many / few <= MEMORY_GROWTH),
-        ))  # fmt: skip
+        targets.append(
+            Target(
+                f"peak memory of calibrating, {CLIPS[1]} clips / {CLIPS[0]}",
+                f"<= {MEMORY_GROWTH}",
+                f"{many:.0f} / {few:.0f} MB = {many / few:.3f}",
+                verdict(many / few <= MEMORY_GROWTH),
+            )
+        )
     return targets
 
 
 def report_of(measured: Measured, targets: Sequence[Target]) -> str:
     parts = [", ".join(f"{name} {value}" for name, value in measured.machine.items())]
     if measured.speed:
-        parts.append(markdown(
-            ["graph", "fp32 ms", "int8 ms", "wall", "CPU time", "caches", "work in INT8"],
-            [[f"{s.case}, {s.kind}", ms(s.fp32_ms), ms(s.int8_ms), s.ratio["wall"].ratio_text(),
-              s.ratio["cpu"].ratio_text(), f"{s.cache_ratio:.3f}", f"{s.int8_work:.0%}"]
-             for s in measured.speed],
-        ))  # fmt: skip
+        parts.append(
+            markdown(
+                ["graph", "fp32 ms", "int8 ms", "wall", "CPU time", "caches", "work in INT8"],
+                [
+                    [
+                        f"{s.case}, {s.kind}",
+                        ms(s.fp32_ms),
+                        ms(s.int8_ms),
+                        s.ratio["wall"].ratio_text(),
+                        s.ratio["cpu"].ratio_text(),
+                        f"{s.cache_ratio:.3f}",
+                        f"{s.int8_work:.0%}",
+                    ]
+                    for s in measured.speed
+                ],
+            )
+        )
     if measured.losses:
-        parts.append(markdown(
-            ["graphs, clip", "equal tokens", "off by one level", "dB to fp32", "PSNR dB", "SSIM"],
-            [[f"{x.graphs}, {x.clip}", share(x.tokens_equal), share(x.off_by_one),
-              f"{x.psnr_db:.1f}", f"{x.source_psnr_db:.2f} ({-x.loss_db:+.3f})",
-              f"{x.source_ssim:.4f}"] for x in measured.losses],
-        ))  # fmt: skip
-    parts.append(markdown(
-        ["target", "limit", "measured", ""],
-        [[t.name, t.limit, t.measured, f"{t.verdict}{'; ' + t.doubt if t.doubt else ''}"]
-         for t in targets],
-    ))  # fmt: skip
+        parts.append(
+            markdown(
+                [
+                    "graphs, clip",
+                    "equal tokens",
+                    "off by one level",
+                    "dB to fp32",
+                    "PSNR dB",
+                    "SSIM",
+                ],
+                [
+                    [
+                        f"{x.graphs}, {x.clip}",
+                        share(x.tokens_equal),
+                        share(x.off_by_one),
+                        f"{x.psnr_db:.1f}",
+                        f"{x.source_psnr_db:.2f} ({-x.loss_db:+.3f})",
+                        f"{x.source_ssim:.4f}",
+                    ]
+                    for x in measured.losses
+                ],
+            )
+        )
+    parts.append(
+        markdown(
+            ["target", "limit", "measured", ""],
+            [
+                [t.name, t.limit, t.measured, f"{t.verdict}{'; ' + t.doubt if t.doubt else ''}"]
+                for t in targets
+            ],
+        )
+    )
     return "\n\n".join(parts)
 
 

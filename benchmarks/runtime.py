@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from paired import SETTLE_S, Sample, Spread, measure, progress, ratios
 
 from vidtok_edge.runtime import Bundle, StreamEncoder
-from vidtok_edge.runtime.bench.candidate import Candidate
-from vidtok_edge.runtime.bench.figures import Breakdown, Figures
-from vidtok_edge.runtime.bench.frames import for_graph, moving_frames
-from vidtok_edge.runtime.bench.machine import describe_machine
-from vidtok_edge.runtime.bench.matrix import Entry
-from vidtok_edge.runtime.bench.runs import Pace
-from vidtok_edge.runtime.bench.turn import Settings, Turn
-from vidtok_edge.runtime.bench.worker import run_in_process
-from vidtok_edge.runtime.recorder import Recorder
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.figures import Breakdown, Figures
+from vidtok_edge.runtime.bench.measuring.frames import for_graph, moving_frames
+from vidtok_edge.runtime.bench.measuring.matrix import Entry
+from vidtok_edge.runtime.bench.measuring.runs import Pace
+from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn
+from vidtok_edge.runtime.bench.measuring.worker import run_in_process
+from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.session.recorder import Recorder
 from vidtok_edge.runtime.sources import Captures
 from vidtok_edge.runtime.sources.arrays import ArraySource
 
@@ -68,8 +68,13 @@ class Result:
 @click.option("--batch", type=click.Path(path_type=Path), help="The same with four slots.")
 @click.option("--precision", default="int8", show_default=True)
 @click.option("--minutes", default=10.0, show_default=True, help="Of the paced run.")
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True,
-              help="Of the paired comparisons.")  # fmt: skip
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=7,
+    show_default=True,
+    help="Of the paired comparisons.",
+)
 @click.option("--size", default=256, show_default=True, help="Of the bundles that are exported.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(
@@ -104,7 +109,8 @@ def main(
 def exported(folder: Path, streams: int, precision: str, size: int) -> Path:
     """The embedded model, as a user gets it."""
     from vidtok_edge.calib import default_int8
-    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle
+    from vidtok_edge.export import ExportRequest, export_bundle
+    from vidtok_edge.lowering.step import StepOptions
 
     click.echo(f"exporting {folder.name}: {streams} slot(s), {size}x{size}, {precision}", err=True)
     options = StepOptions(size, size, streams)
@@ -199,16 +205,19 @@ def overhead_results(candidate: Candidate, paced_turn: Turn, rounds: int) -> lis
     saturated = Spread.of(shares)
     return [
         Result(
-            "runtime overhead per chunk, saturated, of the step", f"<= {OVERHEAD:.0%}",
-            saturated.percent_text(), saturated.median <= OVERHEAD,
+            "runtime overhead per chunk, saturated, of the step",
+            f"<= {OVERHEAD:.0%}",
+            saturated.percent_text(),
+            saturated.median <= OVERHEAD,
             "spread crosses the limit" if saturated.low < OVERHEAD < saturated.high else "",
         ),
         Result(
-            "runtime overhead per chunk, paced, of the step", f"<= {OVERHEAD:.0%}",
+            "runtime overhead per chunk, paced, of the step",
+            f"<= {OVERHEAD:.0%}",
             f"{part.overhead_share:.2%}, {part.overhead_ms:.2f} of {part.compute_ms:.1f} ms",
             part.overhead_share <= OVERHEAD,
         ),
-    ]  # fmt: skip
+    ]
 
 
 # --- recording --------------------------------------------------------------------------------
@@ -253,11 +262,12 @@ def recording_result(bundle: Bundle, precision: str, rounds: int) -> Result:
             sessions.append(done.seconds * 1e9 / steps_ns - 1)
     spread = Spread.of(shares)
     return Result(
-        "what recording adds to the steps", f"<= {RECORDING:.0%}",
+        "what recording adds to the steps",
+        f"<= {RECORDING:.0%}",
         f"{spread.percent_text()} for writing; all of a session but its steps, with the queue "
         f"between two threads: {Spread.of(sessions).percent_text()}",
         spread.median <= RECORDING,
-    )  # fmt: skip
+    )
 
 
 # --- slots ------------------------------------------------------------------------------------

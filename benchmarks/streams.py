@@ -13,7 +13,7 @@ from paired import CLOCKS, Kind, Sample, Spread, measure, progress, ratios
 from processes import in_fresh_process, memory_mb, random_frames
 
 from vidtok_edge.runtime import Bundle, StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.backend import Step
+from vidtok_edge.runtime.backends.step import Step
 
 FLAT_SHARE = 0.1  # the last 10 % are compared with the first
 OVERHEAD_ROUNDS = 4  # for each round of the cases: a share of 1 % takes more of them to see

@@ -22,12 +22,13 @@ from vidtok_edge.calib.methods import Method, range_of
 from vidtok_edge.calib.ranges import SCHEMA, DataFacts, LayerRanges, Ranges, TensorRanges
 from vidtok_edge.calib.resume import Progress, TensorKey
 from vidtok_edge.errors import CalibrationError
-from vidtok_edge.export.bundle_files import BOTH_FP32
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.numerics import convolutions
-from vidtok_edge.export.step import Kind, StepOptions
-from vidtok_edge.export.torch_step import TorchStreams
-from vidtok_edge.vidtok_ref import Variant, VidTok
+from vidtok_edge.lowering.facts import BOTH_FP32
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.numerics import convolutions
+from vidtok_edge.lowering.step import Kind, StepOptions
+from vidtok_edge.lowering.torch_step import TorchStreams
+from vidtok_edge.variants import Variant
+from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = [
     "Calibration",

@@ -16,18 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import CalibrationError, ClipError, UsageError
-from vidtok_edge.runtime.bundle import sha256_of
-from vidtok_edge.runtime.clip import ClipReader
+from vidtok_edge.runtime.clips.reading import ClipReader
+from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.vidtok_ref import embedded_file
 
 __all__ = ["SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
 
-# fmt: off
 SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
-    ".ogv", ".ts", ".webm", ".wmv",
+    ".3gp",
+    ".avi",
+    ".flv",
+    ".m2ts",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".mts",
+    ".ogv",
+    ".ts",
+    ".webm",
+    ".wmv",
 )
-# fmt: on
 """What is taken for a clip inside a folder; a clip named by itself may have any other."""
 
 _LONGEST_LIST = 1 << 20  # bytes

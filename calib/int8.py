@@ -16,9 +16,9 @@ from vidtok_edge.calib.calibration import (
 from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Level, Policy
 from vidtok_edge.calib.ranges import Ranges
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.numerics import Numerics
-from vidtok_edge.export.step import Kind, StepOptions
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["PLACEMENTS", "calibration_options", "default_int8", "int8_graphs", "levels_of"]

@@ -20,18 +20,19 @@ from vidtok_edge.calib.int8 import PLACEMENTS
 from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import Level, Policy, Rule
 from vidtok_edge.calib.ranges import Ranges
-from vidtok_edge.export.bundle_files import graph_spec, manifest_of
-from vidtok_edge.export.interface import KINDS, interface_of
-from vidtok_edge.export.kernels import Grids, QuantizedKernels
-from vidtok_edge.export.numerics import FP32, convolutions
-from vidtok_edge.export.step import Kind, StepDecoder, StepEncoder, StepOptions, lower
-from vidtok_edge.export.timeline import CausalTimeline
-from vidtok_edge.export.torch_step import TorchStep
-from vidtok_edge.export.work import multiply_adds
+from vidtok_edge.lowering.facts import graph_spec, manifest_of
+from vidtok_edge.lowering.interface import KINDS, interface_of
+from vidtok_edge.lowering.kernels import Grids, QuantizedKernels
+from vidtok_edge.lowering.numerics import FP32, convolutions
+from vidtok_edge.lowering.step import Kind, StepDecoder, StepEncoder, StepOptions, lower
+from vidtok_edge.lowering.timeline import CausalTimeline
+from vidtok_edge.lowering.torch_step import TorchStep
+from vidtok_edge.lowering.work import multiply_adds
 from vidtok_edge.runtime import Latents, StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.manifest import GraphSpec
-from vidtok_edge.runtime.quality import psnr
-from vidtok_edge.vidtok_ref import Variant, VidTok
+from vidtok_edge.runtime.clips.quality import psnr
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.variants import Variant
+from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["Damage", "MixMeter", "MixedStep", "Work"]
 

@@ -6,13 +6,13 @@ from typing import Literal
 
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Level, Policy
 from vidtok_edge.calib.ranges import LayerRanges, Ranges, TensorRanges
-from vidtok_edge.export.affine import Affine
-from vidtok_edge.export.kernels import Grids
-from vidtok_edge.export.numerics import FP16, FP32, Numerics
-from vidtok_edge.export.step import Kind, StepOptions
-from vidtok_edge.export.work import multiply_adds
-from vidtok_edge.runtime.manifest import Precision
-from vidtok_edge.vidtok_ref import Variant
+from vidtok_edge.lowering.affine import Affine
+from vidtok_edge.lowering.kernels import Grids
+from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
+from vidtok_edge.lowering.step import Kind, StepOptions
+from vidtok_edge.lowering.work import multiply_adds
+from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.variants import Variant
 
 __all__ = ["int8_numerics", "planned_numerics"]
 

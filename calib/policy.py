@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from vidtok_edge.calib.ranges import make_folder
 from vidtok_edge.errors import CalibrationError, UsageError
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.plain import from_plain
+from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
 

@@ -14,7 +14,7 @@ from vidtok_edge.calib.clips import SkippedClip, UsedClip
 from vidtok_edge.calib.methods import Method, Range
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.plain import from_plain
+from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["RANGES", "SCHEMA", "DataFacts", "LayerRanges", "Ranges", "TensorRanges", "make_folder"]
 

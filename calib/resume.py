@@ -19,7 +19,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.histogram import BINS, Histogram
 from vidtok_edge.calib.ranges import DataFacts, make_folder
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.plain import from_plain
+from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["PROGRESS", "Progress", "TensorKey"]
 

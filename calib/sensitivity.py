@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from vidtok_edge.calib.calibration import FrameProgress, no_progress
 from vidtok_edge.calib.mix import MixMeter, Work
 from vidtok_edge.calib.policy import Level
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.step import Kind
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.step import Kind
 
 __all__ = ["LATENTS", "LayerDamage", "damages"]
 

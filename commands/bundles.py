@@ -20,9 +20,10 @@ from vidtok_edge.commands.printing import (
 )
 
 if TYPE_CHECKING:
-    from vidtok_edge.export import Exported, ExportPlan, StepOptions
-    from vidtok_edge.export.forms import FormName
-    from vidtok_edge.runtime.manifest import Precision
+    from vidtok_edge.export import Exported, ExportPlan
+    from vidtok_edge.lowering.forms import FormName
+    from vidtok_edge.lowering.step import StepOptions
+    from vidtok_edge.runtime.manifest.graphs import Precision
     from vidtok_edge.vidtok_ref import VidTok
 
 OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
@@ -88,13 +89,19 @@ def export(
 ) -> None:
     """Write a verified streaming bundle: step graphs, manifest, parity report."""
     need_export()
-    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle, plan_export
-    from vidtok_edge.vidtok_ref import EMBEDDED
+    from vidtok_edge.export import ExportRequest, export_bundle, plan_export
+    from vidtok_edge.lowering.step import StepOptions
+    from vidtok_edge.variants import EMBEDDED
 
     request = ExportRequest(
-        variant, output or Path(f"vidtok-{variant}"), checkpoint, other_forms=form[1:],
-        precisions=precision, force=force, seed=seed,
-    )  # fmt: skip
+        variant,
+        output or Path(f"vidtok-{variant}"),
+        checkpoint,
+        other_forms=form[1:],
+        precisions=precision,
+        force=force,
+        seed=seed,
+    )
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
     request = request.with_options(StepOptions(*size, streams, latents, form[0], io))
@@ -126,20 +133,36 @@ def export(
 @click.option(
     "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
 )
-@click.option("--min-tokens", type=float, metavar="SHARE", help="FP16, INT8: least share of equal "
-              "tokens.  [default: fp16 0.99, int8 none]")  # fmt: skip
-@click.option("--min-psnr", type=float, metavar="DB", help="FP16, INT8: least PSNR against fp32.  "
-              "[default: fp16 40, int8 none]")  # fmt: skip
-@click.option("--max-loss-db", type=float, metavar="DB", help="FP16, INT8: most PSNR lost against "
-              "the source.  [default: fp16 none, int8 0.5]")  # fmt: skip
+@click.option(
+    "--min-tokens",
+    type=float,
+    metavar="SHARE",
+    help="FP16, INT8: least share of equal tokens.  [default: fp16 0.99, int8 none]",
+)
+@click.option(
+    "--min-psnr",
+    type=float,
+    metavar="DB",
+    help="FP16, INT8: least PSNR against fp32.  [default: fp16 40, int8 none]",
+)
+@click.option(
+    "--max-loss-db",
+    type=float,
+    metavar="DB",
+    help="FP16, INT8: most PSNR lost against the source.  [default: fp16 none, int8 0.5]",
+)
 def verify(
-    bundle: Path, checkpoint: str | None, backend: str, min_tokens: float | None,
-    min_psnr: float | None, max_loss_db: float | None,
-) -> None:  # fmt: skip
+    bundle: Path,
+    checkpoint: str | None,
+    backend: str,
+    min_tokens: float | None,
+    min_psnr: float | None,
+    max_loss_db: float | None,
+) -> None:
     """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
     need_export()
     from vidtok_edge.export import verify_written
-    from vidtok_edge.export.loss import limits_with
+    from vidtok_edge.export.verifying.loss import limits_with
     from vidtok_edge.runtime import Bundle
 
     loaded = Bundle.load(bundle, check_hashes=True)
@@ -156,7 +179,7 @@ def verify(
 @click.command()
 def variants() -> None:
     """List the published models and the one that ships with the package."""
-    from vidtok_edge.vidtok_ref import EMBEDDED, SHORT_NAMES, VARIANTS
+    from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
 
     short = {name: key for key, name in SHORT_NAMES.items()}
     rows = [("variant", "version", "latent", "T x H x W", "streaming", "")]
@@ -168,14 +191,16 @@ def variants() -> None:
             else f"KL {variant.z_channels}"
         )
         note = "ships with the package" if variant is EMBEDDED else short.get(variant.name, "")
-        rows.append((
-            variant.name,
-            variant.version,
-            latent,
-            f"{variant.time_factor} x {space} x {space}",
-            variant.promise.partition(":")[0],
-            note,
-        ))  # fmt: skip
+        rows.append(
+            (
+                variant.name,
+                variant.version,
+                latent,
+                f"{variant.time_factor} x {space} x {space}",
+                variant.promise.partition(":")[0],
+                note,
+            )
+        )
     print_columns(rows)
 
 
@@ -195,12 +220,14 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
         for kind, interface in (("encoder", plan.encoder), ("decoder", plan.decoder)):
             caches = [spec for spec in interface.inputs if spec.name.startswith("cache_")]
             size = sum(spec.nbytes for spec in caches) / 1e6
-            rows.append((
-                f"  {kind}.{precision}.onnx",
-                f"about {part * plan.weight_bytes[kind] / 1e6:.0f} MB",
-                f"{len(caches)} caches, {'' if part == 1 else 'about '}{part * size:.1f} MB",
-                ", ".join(map(str, interface.inputs[:1])),
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"  {kind}.{precision}.onnx",
+                    f"about {part * plan.weight_bytes[kind] / 1e6:.0f} MB",
+                    f"{len(caches)} caches, {'' if part == 1 else 'about '}{part * size:.1f} MB",
+                    ", ".join(map(str, interface.inputs[:1])),
+                )
+            )
     if "int8" in plan.precisions:
         rows.append(("  and the same for TensorRT", "*.int8-tensorrt.onnx", "", ""))
     print_columns(rows)
@@ -210,14 +237,20 @@ def print_precisions(exported: Exported) -> None:
     """The precisions side by side, where there is more than one."""
     if len(exported.bundle.manifest.precisions) < 2:
         return
-    from vidtok_edge.export.precision_table import precision_rows
+    from vidtok_edge.export.verifying.precision_table import precision_rows
 
     rows = precision_rows(exported.bundle, exported.report)
     clips = [loss.clip for loss in rows[0].losses]
-    table = [(
-        "graphs", "files MB", "caches MB", "encode ms", "decode ms",
-        *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
-    )]  # fmt: skip
+    table = [
+        (
+            "graphs",
+            "files MB",
+            "caches MB",
+            "encode ms",
+            "decode ms",
+            *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
+        )
+    ]
     for row in rows:
         quality = [
             (
@@ -227,10 +260,14 @@ def print_precisions(exported: Exported) -> None:
             )
             for loss in row.losses
         ]
-        table.append((
-            row.graphs, f"{row.file_bytes / 1e6:.1f}", f"{row.cache_bytes / 1e6:.1f}",
-            *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
-            *(cell for cells in quality for cell in cells),
-        ))  # fmt: skip
+        table.append(
+            (
+                row.graphs,
+                f"{row.file_bytes / 1e6:.1f}",
+                f"{row.cache_bytes / 1e6:.1f}",
+                *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
+                *(cell for cells in quality for cell in cells),
+            )
+        )
     click.echo("\nprecisions side by side; a step is one call; int8-tensorrt is for engines")
     print_columns(table)

@@ -21,7 +21,7 @@ from vidtok_edge.commands.printing import (
 if TYPE_CHECKING:
     from vidtok_edge.calib.clips import ClipList
     from vidtok_edge.calib.policy import Level
-    from vidtok_edge.calib.recalibration import (
+    from vidtok_edge.export.recalibration import (
         Recalibrated,
         RecalibrationPlan,
         RecalibrationRequest,
@@ -61,10 +61,18 @@ _LAYERS_SHOWN = 15
     metavar="PATTERN=LEVEL",
     help="Layers at float, cache or int8, as decoder.mid.*=float; the last that fits decides.",
 )
-@click.option("--budget-db", type=float, metavar="D", help="Take layers back to float until the "
-              "PSNR lost against the source is at most D.")  # fmt: skip
-@click.option("--budget-tokens", type=float, metavar="S", help="The same until a share of S of the "
-              "tokens equals those of fp32.")  # fmt: skip
+@click.option(
+    "--budget-db",
+    type=float,
+    metavar="D",
+    help="Take layers back to float until the PSNR lost against the source is at most D.",
+)
+@click.option(
+    "--budget-tokens",
+    type=float,
+    metavar="S",
+    help="The same until a share of S of the tokens equals those of fp32.",
+)
 @click.option("--sensitivity", is_flag=True, help="Measure every layer also without a budget.")
 @click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
@@ -87,7 +95,7 @@ def calibrate(
     from vidtok_edge.calib.budget import Budget
     from vidtok_edge.calib.calibration import CalibrationRequest
     from vidtok_edge.calib.policy import Rule
-    from vidtok_edge.calib.recalibration import (
+    from vidtok_edge.export.recalibration import (
         RecalibrationRequest,
         plan_recalibration,
         recalibrate,
@@ -154,10 +162,16 @@ def _print_sensitivity(found: Sensitivity) -> None:
     table = [("layer", "level", "work", "tokens equal", "PSNR dB to fp32", "loss dB")]
     for damage in found.damages[:_LAYERS_SHOWN]:
         equal = "-" if damage.tokens_equal is None else f"{damage.tokens_equal:.1%}"
-        table.append((
-            damage.layer, damage.level, f"{damage.work_share:.2%}", equal, f"{damage.psnr_db:.2f}",
-            f"{damage.loss_db:+.3f}",
-        ))  # fmt: skip
+        table.append(
+            (
+                damage.layer,
+                damage.level,
+                f"{damage.work_share:.2%}",
+                equal,
+                f"{damage.psnr_db:.2f}",
+                f"{damage.loss_db:+.3f}",
+            )
+        )
     print_columns(table)
     rest = len(found.damages) - _LAYERS_SHOWN
     click.echo(f"{f'and {rest} more, ' if rest > 0 else ''}all in {found.report}\n")

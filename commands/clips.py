@@ -36,12 +36,18 @@ from vidtok_edge.commands.printing import (
 @precision_option
 @force_option
 def encode(
-    clip: Path, bundle: Path, output: Path, fit: Literal["crop", "letterbox"], fps: str | None,
-    backend: str, precision: str | None, force: bool,
-) -> None:  # fmt: skip
+    clip: Path,
+    bundle: Path,
+    output: Path,
+    fit: Literal["crop", "letterbox"],
+    fps: str | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
+) -> None:
     """A clip to tokens (.npz)."""
     need_video()
-    from vidtok_edge.runtime.transcode import ClipSource, encode_clip
+    from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
 
     loaded = load_bundle(bundle)
     source = ClipSource(clip, fit, rate_of(fps))
@@ -83,7 +89,7 @@ def decode(
 ) -> None:
     """Tokens to a clip (.mp4, .mkv)."""
     need_video()
-    from vidtok_edge.runtime.transcode import decode_file
+    from vidtok_edge.runtime.clips.transcoding import decode_file
 
     with frame_bar("decoding") as progress:
         done = decode_file(
@@ -114,12 +120,19 @@ def decode(
 @precision_option
 @force_option
 def reconstruct(
-    clip: Path, bundle: Path, output: Path, picture: Path | None, fit: Literal["crop", "letterbox"],
-    fps: str | None, backend: str, precision: str | None, force: bool,
-) -> None:  # fmt: skip
+    clip: Path,
+    bundle: Path,
+    output: Path,
+    picture: Path | None,
+    fit: Literal["crop", "letterbox"],
+    fps: str | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
+) -> None:
     """A clip through the tokenizer and back: side by side, a picture, and figures."""
     need_video()
-    from vidtok_edge.runtime.transcode import ClipSource, reconstruct_clip
+    from vidtok_edge.runtime.clips.transcoding import ClipSource, reconstruct_clip
 
     loaded = load_bundle(bundle)
     source = ClipSource(clip, fit, rate_of(fps))
@@ -137,16 +150,18 @@ def reconstruct(
         )
     worst = f"{done.worst_psnr_db:.2f} dB in frame {done.worst_frame}"
     kilobits = done.bits_per_second / 1000
-    print_columns([
-        ("frames", f"{done.frames} at {done.fps:g} fps"),
-        ("PSNR", f"{done.psnr_db:.2f} dB, worst {worst}"),
-        ("SSIM", f"{done.ssim:.4f}"),
-        ("token rate", f"{done.tokens_per_second:.0f} positions/s, {kilobits:.1f} kbit/s"),
-        ("bits per pixel", f"{done.bits_per_pixel:.4f}"),
-        ("encode", f"{done.encode_fps:.1f} frames/s"),
-        ("decode", f"{done.decode_fps:.1f} frames/s"),
-        ("backend", done.backend),
-        ("clip", str(output)),
-        ("picture", str(sheet)),
-    ])  # fmt: skip
+    print_columns(
+        [
+            ("frames", f"{done.frames} at {done.fps:g} fps"),
+            ("PSNR", f"{done.psnr_db:.2f} dB, worst {worst}"),
+            ("SSIM", f"{done.ssim:.4f}"),
+            ("token rate", f"{done.tokens_per_second:.0f} positions/s, {kilobits:.1f} kbit/s"),
+            ("bits per pixel", f"{done.bits_per_pixel:.4f}"),
+            ("encode", f"{done.encode_fps:.1f} frames/s"),
+            ("decode", f"{done.decode_fps:.1f} frames/s"),
+            ("backend", done.backend),
+            ("clip", str(output)),
+            ("picture", str(sheet)),
+        ]
+    )
     report_loss(done.lost)

@@ -56,13 +56,13 @@ def build(
     dry_run: bool,
 ) -> None:
     """Compile the step graphs of a bundle with TensorRT, into its folder engines/."""
-    from vidtok_edge.export.engine_build import (
+    from vidtok_edge.runtime.backends.engines.building.build import (
         BuilderOptions,
         BuildRequest,
         build_engines,
         plan_engines,
     )
-    from vidtok_edge.export.engine_choice import build_fastest, plan_forms
+    from vidtok_edge.runtime.backends.engines.building.choice import build_fastest, plan_forms
 
     request = BuildRequest(
         bundle, target, precision, gpu, BuilderOptions(workspace, optimization), rebuild

@@ -65,23 +65,40 @@ def rate_of(text: str | None) -> float | Literal["every-frame"] | None:
         raise click.BadParameter(f"{text!r} is neither a number nor every-frame") from None
 
 
-bundle_option = click.option("--bundle", "-b", required=True, type=click.Path(path_type=Path),
-                             help="Folder that `export` wrote.")  # fmt: skip
+bundle_option = click.option(
+    "--bundle",
+    "-b",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder that `export` wrote.",
+)
 output_option = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
-backend_option = click.option("--backend", default="auto", show_default=True,
-                              help="auto, cpu, cuda, tensorrt, tensorrt-rtx.")  # fmt: skip
-precision_option = click.option("--precision", help="fp32, fp16 or int8.  "
-                                "[default: the bundle's first]")  # fmt: skip
+backend_option = click.option(
+    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
+)
+precision_option = click.option(
+    "--precision", help="fp32, fp16 or int8.  [default: the bundle's first]"
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
-fit_option = click.option("--fit", type=click.Choice(["crop", "letterbox"]), default="crop",
-                          show_default=True,
-                          help="How the clip is brought to the bundle's size.")  # fmt: skip
-fps_option = click.option("--fps", metavar="N|every-frame",
-                          help="Sample the clip at about N frames per second, or take each frame "
-                          "of a variable rate as it comes.")  # fmt: skip
+fit_option = click.option(
+    "--fit",
+    type=click.Choice(["crop", "letterbox"]),
+    default="crop",
+    show_default=True,
+    help="How the clip is brought to the bundle's size.",
+)
+fps_option = click.option(
+    "--fps",
+    metavar="N|every-frame",
+    help="Sample the clip at about N frames per second, or take each frame "
+    "of a variable rate as it comes.",
+)
 
 
 view_option = click.option(
-    "--view", metavar="[window|HOST:PORT|FILE.rrd]", is_flag=False, flag_value="window",
+    "--view",
+    metavar="[window|HOST:PORT|FILE.rrd]",
+    is_flag=False,
+    flag_value="window",
     help="Show it in the Rerun viewer: a window here, a viewer elsewhere, or written to a file.",
-)  # fmt: skip
+)

@@ -14,11 +14,11 @@ from vidtok_edge.commands.options import finite, force_option, precision_list, s
 from vidtok_edge.commands.printing import need_export, print_columns
 
 if TYPE_CHECKING:
-    from vidtok_edge.export.cost import Bound, GraphCost, Rates
-    from vidtok_edge.export.devices import Device
-    from vidtok_edge.export.step import Kind, StepOptions
-    from vidtok_edge.runtime.manifest import Precision
-    from vidtok_edge.vidtok_ref import Variant
+    from vidtok_edge.export.planning.cost import Bound, GraphCost, Rates
+    from vidtok_edge.export.planning.devices import Device
+    from vidtok_edge.lowering.step import Kind, StepOptions
+    from vidtok_edge.runtime.manifest.graphs import Precision
+    from vidtok_edge.variants import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ class _Plan:
 @click.option("--streams", default=1, metavar="B", help="Cameras in one batch.")
 @click.option("--chunk", type=int, metavar="N", help="Latents per call.  [default: 1]")
 @click.option("--precision", callback=precision_list, default="fp32,fp16,int8")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), callback=finite, default=30.0,
-              metavar="N")  # fmt: skip
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), callback=finite, default=30.0, metavar="N"
+)
 @click.option(
     "--graphs",
     type=click.Choice(["encoder", "decoder", "both"]),
@@ -73,10 +74,10 @@ def plan(
 ) -> None:
     """Memory, work, rates, and the least time per call on known devices; builds nothing."""
     need_export()
-    from vidtok_edge.export.interface import KINDS
-    from vidtok_edge.export.step import StepOptions
+    from vidtok_edge.lowering.interface import KINDS
+    from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.runtime.files import require_writable, write_beside
-    from vidtok_edge.vidtok_ref import variant_by_name
+    from vidtok_edge.variants import variant_by_name
 
     if json_path is not None:
         require_writable(json_path, force)
@@ -104,12 +105,15 @@ def plan(
 
 
 def _plan(
-    model: Variant, options: StepOptions, fps: float, kinds: tuple[Kind, ...],
+    model: Variant,
+    options: StepOptions,
+    fps: float,
+    kinds: tuple[Kind, ...],
     precision: tuple[Precision, ...],
-) -> _Plan:  # fmt: skip
+) -> _Plan:
     from vidtok_edge.calib.placement import planned_numerics
-    from vidtok_edge.export.cost import bound, cost_of, rates_of, require_countable
-    from vidtok_edge.export.devices import DEVICES
+    from vidtok_edge.export.planning.cost import bound, cost_of, rates_of, require_countable
+    from vidtok_edge.export.planning.devices import DEVICES
 
     require_countable(options)
     rates = rates_of(model, options, fps)
@@ -122,7 +126,7 @@ def _plan(
 
 
 def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float) -> None:
-    from vidtok_edge.vidtok_ref import EMBEDDED
+    from vidtok_edge.variants import EMBEDDED
 
     click.echo(
         f"{model.name}, form {options.form}\n{options.streams} stream(s), {options.chunk} "
@@ -152,8 +156,19 @@ def _print_rates(plans: list[_Plan]) -> None:
 
 
 def _print_costs(plans: list[_Plan]) -> None:
-    rows = [("size", "graph", "weights", "2x caches", "activations", "memory", "moved",
-             "multiply-adds", "in INT8")]  # fmt: skip
+    rows = [
+        (
+            "size",
+            "graph",
+            "weights",
+            "2x caches",
+            "activations",
+            "memory",
+            "moved",
+            "multiply-adds",
+            "in INT8",
+        )
+    ]
     rows += [
         (
             plan.size,
@@ -209,7 +224,7 @@ def _milliseconds(value: float) -> str:
 
 
 def _print_sources() -> None:
-    from vidtok_edge.export.devices import DEVICES
+    from vidtok_edge.export.planning.devices import DEVICES
 
     for device in DEVICES:
         click.echo(

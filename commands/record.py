@@ -25,60 +25,107 @@ from vidtok_edge.commands.printing import load_bundle, need, print_columns
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.record import RecordRequest
-    from vidtok_edge.runtime.record_summary import RecordSummary
+    from vidtok_edge.runtime.session.record import RecordRequest
+    from vidtok_edge.runtime.session.summary import RecordSummary
 
 
-# fmt: off
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @bundle_option
 @output_option
 @backend_option
 @precision_option
-@click.option("--queue", type=click.Choice(["block", "drop-oldest", "drop-newest"]),
-              help="What a full queue does.  [default: drop-oldest for cameras, else block]")
-@click.option("--capacity", type=click.IntRange(1),
-              help="Frames in the queue of a source.  [default: two chunks, at least 8]")
-@click.option("--on-drop", type=click.Choice(["continue", "restart"]), default="continue",
-              show_default=True, help="Whether a stream goes on behind a gap, or a new one begins.")
+@click.option(
+    "--queue",
+    type=click.Choice(["block", "drop-oldest", "drop-newest"]),
+    help="What a full queue does.  [default: drop-oldest for cameras, else block]",
+)
+@click.option(
+    "--capacity",
+    type=click.IntRange(1),
+    help="Frames in the queue of a source.  [default: two chunks, at least 8]",
+)
+@click.option(
+    "--on-drop",
+    type=click.Choice(["continue", "restart"]),
+    default="continue",
+    show_default=True,
+    help="Whether a stream goes on behind a gap, or a new one begins.",
+)
 @click.option("--realtime", is_flag=True, help="Hold files and pipes back to their own rate.")
-@click.option("--deadline", type=click.FloatRange(0), metavar="MS",
-              help="How long a source waits for the others of its batch.  "
-                   "[default: until its own next frame]")
-@click.option("--key-interval", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Begin a new stream that often, so that replay can start there.")
-@click.option("--flush-interval", type=click.FloatRange(0, 3600, min_open=True), default=1.0,
-              show_default=True, metavar="SECONDS", help="What a killed process may lose.")
-@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Stop after that time.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True),
-              help="Rate of images and raw frames; of video files: sample them at about that rate.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0),
+    metavar="MS",
+    help="How long a source waits for the others of its batch.  "
+    "[default: until its own next frame]",
+)
+@click.option(
+    "--key-interval",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Begin a new stream that often, so that replay can start there.",
+)
+@click.option(
+    "--flush-interval",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="What a killed process may lose.",
+)
+@click.option(
+    "--duration",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after that time.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, min_open=True),
+    help="Rate of images and raw frames; of video files: sample them at about that rate.",
+)
 @click.option("--raw", type=Size(), help="Size of the frames in pipes.  [default: the bundle's]")
 @fit_option
 @view_option
-@click.option("--view-decoded", is_flag=True,
-              help="Show reconstructions too; decoding takes time from the encoder.")
+@click.option(
+    "--view-decoded",
+    is_flag=True,
+    help="Show reconstructions too; decoding takes time from the encoder.",
+)
 @force_option
 @click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
 def record(
-    sources: tuple[str, ...], bundle: Path, output: Path, backend: str, precision: str | None,
-    queue: Literal["block", "drop-oldest", "drop-newest"] | None, capacity: int | None,
-    on_drop: Literal["continue", "restart"], realtime: bool, deadline: float | None,
-    key_interval: float | None, flush_interval: float, duration: float | None, fps: float | None,
-    raw: tuple[int, int] | None, fit: Literal["crop", "letterbox"], view: str | None,
-    view_decoded: bool, force: bool, dry_run: bool,
+    sources: tuple[str, ...],
+    bundle: Path,
+    output: Path,
+    backend: str,
+    precision: str | None,
+    queue: Literal["block", "drop-oldest", "drop-newest"] | None,
+    capacity: int | None,
+    on_drop: Literal["continue", "restart"],
+    realtime: bool,
+    deadline: float | None,
+    key_interval: float | None,
+    flush_interval: float,
+    duration: float | None,
+    fps: float | None,
+    raw: tuple[int, int] | None,
+    fit: Literal["crop", "letterbox"],
+    view: str | None,
+    view_decoded: bool,
+    force: bool,
+    dry_run: bool,
 ) -> None:
-    # fmt: on
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
     A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw RGB frames on
     standard input, or synthetic:30. Several are encoded in one batch.
     """
     need("This command", "record", ("mcap",))
-    from vidtok_edge.runtime.record import RecordRequest, stop_on_signals
-    from vidtok_edge.runtime.record import record as record_sources
-    from vidtok_edge.runtime.record_options import RecordOptions
+    from vidtok_edge.runtime.session.options import RecordOptions
+    from vidtok_edge.runtime.session.record import RecordRequest, stop_on_signals
+    from vidtok_edge.runtime.session.record import record as record_sources
     from vidtok_edge.runtime.sources.frame import RawFormat
     from vidtok_edge.runtime.viewing.target import ViewTarget
 
@@ -87,11 +134,27 @@ def record(
     status = StatusLine(to_stderr, sys.stderr.isatty())
     with stop_on_signals() as stop, status:
         request = RecordRequest(
-            load_bundle(bundle), sources, output, backend, precision, queue, capacity, fit,
-            realtime, RawFormat(*raw) if raw else None, fps, force,
-            RecordOptions(on_drop, None if deadline is None else deadline / 1000, key_interval,
-                          duration, flush_interval),
-            ViewTarget.parse(view) if view else None, view_decoded,
+            load_bundle(bundle),
+            sources,
+            output,
+            backend,
+            precision,
+            queue,
+            capacity,
+            fit,
+            realtime,
+            RawFormat(*raw) if raw else None,
+            fps,
+            force,
+            RecordOptions(
+                on_drop,
+                None if deadline is None else deadline / 1000,
+                key_interval,
+                duration,
+                flush_interval,
+            ),
+            ViewTarget.parse(view) if view else None,
+            view_decoded,
         )
         if dry_run:
             return _show_plan(request)
@@ -129,8 +192,10 @@ def _status(done: RecordSummary) -> str:
     latents = sum(s.latents for s in done.sources)
     drops = sum(s.frames_dropped for s in done.sources)
     away = "".join(f"  {s.name} is away" for s in done.sources if s.away)
-    return (f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
-            f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms{away}")
+    return (
+        f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
+        f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms{away}"
+    )
 
 
 @contextmanager
@@ -148,12 +213,27 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         click.echo("stopped before all sources were open: nothing was recorded")
         return
     rows: list[tuple[str, ...]] = [
-        ("source", "captured", "encoded", "dropped", "latents", "streams", "reconnects", "seconds",
-         "ended")
+        (
+            "source",
+            "captured",
+            "encoded",
+            "dropped",
+            "latents",
+            "streams",
+            "reconnects",
+            "seconds",
+            "ended",
+        )
     ]
     for s in done.sources:
-        counts = (s.frames_captured, s.frames_encoded, s.frames_dropped, s.latents, s.streams,
-                  s.reconnects)
+        counts = (
+            s.frames_captured,
+            s.frames_encoded,
+            s.frames_dropped,
+            s.latents,
+            s.streams,
+            s.reconnects,
+        )
         why = s.ended if s.error is None else "error"
         rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
     print_columns(rows)
@@ -165,5 +245,7 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
     if done.not_shown:
         click.secho(
             f"warning: {done.not_shown} frames and latents were not shown, because the viewer was "
-            "too slow or gone; the recording has them", fg="yellow", err=True,
-        )  # fmt: skip
+            "too slow or gone; the recording has them",
+            fg="yellow",
+            err=True,
+        )

@@ -43,8 +43,12 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
 @bundle_option
-@click.option("--output", "-o", metavar="PATH|-",
-              help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.")  # fmt: skip
+@click.option(
+    "--output",
+    "-o",
+    metavar="PATH|-",
+    help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.",
+)
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
 @click.option("--end", type=float, help="Seconds from the beginning of the recording.")
@@ -54,17 +58,25 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 @view_option
 @force_option
 def replay(
-    recording: Path, bundle: Path, output: str | None, source: int, start: float | None,
-    end: float | None, fps: float | None, backend: str, precision: str | None, view: str | None,
+    recording: Path,
+    bundle: Path,
+    output: str | None,
+    source: int,
+    start: float | None,
+    end: float | None,
+    fps: float | None,
+    backend: str,
+    precision: str | None,
+    view: str | None,
     force: bool,
-) -> None:  # fmt: skip
+) -> None:
     """A recording, or a part of it, back to frames."""
     need("This command", "record", ("mcap",))
     if output is None and view is None:
         raise click.UsageError("Say where the frames go: --output PATH, or --view to look at them.")
     if output not in ("-", None):
         need_video()
-    from vidtok_edge.runtime.recording.playback import replay as replay_recording
+    from vidtok_edge.runtime.session.replay import replay as replay_recording
     from vidtok_edge.runtime.viewing.target import ViewTarget
 
     with frame_bar("decoding") as progress:
@@ -87,8 +99,12 @@ def replay(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )
-    _warn_of_missing(done.broken, done.damaged_bytes, done.unreadable,
-                     "the frames after each are near to what was encoded, not equal")  # fmt: skip
+    _warn_of_missing(
+        done.broken,
+        done.damaged_bytes,
+        done.unreadable,
+        "the frames after each are near to what was encoded, not equal",
+    )
     if done.cut_off:
         _warn("the end of the source is missing: the recording was cut off, or still goes on")
 
@@ -108,22 +124,39 @@ def _warn(text: str) -> None:
 @click.command("export-recording")
 @click.argument("recording", type=click.Path(path_type=Path))
 @output_option
-@click.option("--format", "format_", required=True,
-              type=click.Choice(["npz", "webdataset", "lerobot"]))  # fmt: skip
-@click.option("--task", default="recorded", show_default=True,
-              help="lerobot: what the robot was doing.")  # fmt: skip
-@click.option("--sample-latents", type=click.IntRange(1), default=64, show_default=True,
-              help="webdataset: latents in one sample.")  # fmt: skip
-@click.option("--shard-mb", type=click.IntRange(1), default=256, show_default=True,
-              help="webdataset: a shard is closed at this size.")  # fmt: skip
+@click.option(
+    "--format", "format_", required=True, type=click.Choice(["npz", "webdataset", "lerobot"])
+)
+@click.option(
+    "--task", default="recorded", show_default=True, help="lerobot: what the robot was doing."
+)
+@click.option(
+    "--sample-latents",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="webdataset: latents in one sample.",
+)
+@click.option(
+    "--shard-mb",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="webdataset: a shard is closed at this size.",
+)
 @force_option
 def export_recording(
-    recording: Path, output: Path, format_: Literal["npz", "webdataset", "lerobot"], task: str,
-    sample_latents: int, shard_mb: int, force: bool,
-) -> None:  # fmt: skip
+    recording: Path,
+    output: Path,
+    format_: Literal["npz", "webdataset", "lerobot"],
+    task: str,
+    sample_latents: int,
+    shard_mb: int,
+    force: bool,
+) -> None:
     """A recording as training data: a folder of token files, of shards, or a LeRobot dataset."""
     need("This command", "record", ("mcap",))
-    from vidtok_edge.runtime.recording.exporting import export_recording as export
+    from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
 
     with frame_bar("exporting, latents") as progress:
         done = export(
@@ -137,5 +170,6 @@ def export_recording(
             progress=progress,
         )
     click.echo(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
-    _warn_of_missing(done.broken, done.damaged_bytes, done.unreadable,
-                     "behind each, another episode begins")  # fmt: skip
+    _warn_of_missing(
+        done.broken, done.damaged_bytes, done.unreadable, "behind each, another episode begins"
+    )

@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 
 from vidtok_edge.errors import BackendUnavailable, UsageError
-from vidtok_edge.export.bundle_files import BOTH_FP32, options_of
 from vidtok_edge.export.bundle_verify import reference_of
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.torch_step import TorchStep, TorchStreams
+from vidtok_edge.lowering.facts import BOTH_FP32, options_of
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.torch_step import TorchStep, TorchStreams
 from vidtok_edge.runtime import Bundle, StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.bench.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 
 __all__ = ["TorchBackend", "open_torch", "torch_candidates"]
 
@@ -51,10 +51,16 @@ def torch_candidates(
             )
         needed |= from_file
         found += [
-            Candidate(os.path.abspath(path), backend, "fp32", threads, f"{__name__}:open_torch",
-                      checkpoint if from_file else None)
+            Candidate(
+                os.path.abspath(path),
+                backend,
+                "fp32",
+                threads,
+                f"{__name__}:open_torch",
+                checkpoint if from_file else None,
+            )
             for backend in backends
-        ]  # fmt: skip
+        ]
     if checkpoint is not None and not needed:
         raise UsageError("No bundle has weights that came from a file; leave --checkpoint out.")
     return found

@@ -12,19 +12,22 @@ import onnxruntime
 import torch
 
 from vidtok_edge import __version__
-from vidtok_edge.export.bundle_files import BOTH_FP16, BOTH_FP32, write_graphs, write_manifest
-from vidtok_edge.export.forms import FormName
-from vidtok_edge.export.interface import KINDS, Interface, interface_of
-from vidtok_edge.export.numerics import Numerics
-from vidtok_edge.export.parity import ParityReport
-from vidtok_edge.export.stage import Stage, no_stage
-from vidtok_edge.export.step import Kind, StepOptions
-from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.export.bundle_files import write_graphs, write_manifest
+from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
+from vidtok_edge.lowering.forms import FormName
+from vidtok_edge.lowering.interface import KINDS, Interface, interface_of
+from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import FORMS
 from vidtok_edge.runtime.files import write_folder_beside
-from vidtok_edge.runtime.manifest import Precision, WeightsFacts
-from vidtok_edge.vidtok_ref import EMBEDDED, Variant, VidTok, load_weights, variant_by_name
+from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.model import WeightsFacts
+from vidtok_edge.runtime.progress import Stage, no_stage
+from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
+from vidtok_edge.vidtok_ref import VidTok, load_weights
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]

@@ -7,99 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vidtok_edge import __version__
-from vidtok_edge.export.graph import write_graph
-from vidtok_edge.export.graph_rules import OPSET
-from vidtok_edge.export.interface import KINDS, Interface, interface_of
-from vidtok_edge.export.numerics import FP16, FP32, Numerics
-from vidtok_edge.export.stage import Stage, no_stage
-from vidtok_edge.export.step import Kind, StepOptions, lower
-from vidtok_edge.export.work import share
+from vidtok_edge.export.graphs.graph import write_graph
+from vidtok_edge.lowering.facts import BOTH_FP32, UNKNOWN_WEIGHTS, graph_spec, manifest_of
+from vidtok_edge.lowering.interface import KINDS, interface_of
+from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.lowering.step import Kind, StepOptions, lower
+from vidtok_edge.lowering.work import share
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
-from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest import (
-    SCHEMA,
-    GraphSpec,
-    Manifest,
-    ModelFacts,
-    WeightsFacts,
-    graph_name,
-)
-from vidtok_edge.vidtok_ref import Variant, VidTok
+from vidtok_edge.runtime.bundle import MANIFEST
+from vidtok_edge.runtime.files import sha256_of, write_beside
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.model import WeightsFacts
+from vidtok_edge.runtime.progress import Stage, no_stage
+from vidtok_edge.vidtok_ref import VidTok
 
-__all__ = [
-    "BOTH_FP16",
-    "BOTH_FP32",
-    "facts_of",
-    "graph_spec",
-    "manifest_of",
-    "options_of",
-    "write_graphs",
-    "write_manifest",
-]
-
-BOTH_FP32: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP32)
-BOTH_FP16: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP16)
-
-_UNKNOWN = WeightsFacts("file", "in memory", "")
-
-
-def facts_of(variant: Variant) -> ModelFacts:
-    """What a runtime needs to know of `variant`."""
-    return ModelFacts(
-        variant.name,
-        variant.version,
-        variant.causal,
-        variant.latent,
-        variant.levels,
-        variant.z_channels,
-        variant.time_factor,
-        variant.space_factor,
-    )
-
-
-def options_of(manifest: Manifest) -> StepOptions:
-    """How the graphs of a bundle were lowered; those that chose their form themselves aside."""
-    forms = [graph.form for graph in manifest.graphs if graph.form != "channels_last"]
-    return StepOptions(
-        manifest.height,
-        manifest.width,
-        manifest.streams,
-        manifest.chunk,
-        forms[0] if forms else "conv2d",
-        manifest.io,
-    )
-
-
-def manifest_of(
-    variant: Variant,
-    options: StepOptions,
-    weights: WeightsFacts = _UNKNOWN,
-    graphs: tuple[GraphSpec, ...] = (),
-) -> Manifest:
-    """What a bundle says of itself, not verified."""
-    return Manifest(
-        schema=SCHEMA,
-        toolkit=__version__,
-        model=facts_of(variant),
-        promise=variant.promise,
-        height=options.height,
-        width=options.width,
-        streams=options.streams,
-        chunk=options.chunk,
-        io=options.io,
-        weights=weights,
-        verified=False,
-        graphs=graphs,
-    )
+__all__ = ["write_graphs", "write_manifest"]
 
 
 def write_graphs(
     model: VidTok,
     options: StepOptions,
     folder: Path,
-    weights: WeightsFacts = _UNKNOWN,
+    weights: WeightsFacts = UNKNOWN_WEIGHTS,
     stage: Stage = no_stage,
     numerics: Sequence[Mapping[Kind, Numerics]] = (BOTH_FP32,),
 ) -> Bundle:
@@ -130,32 +60,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Bundle:
     with write_beside(folder / MANIFEST, force=True) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
     return Bundle.load(folder)
-
-
-def graph_spec(
-    kind: Kind,
-    options: StepOptions,
-    numerics: Numerics,
-    interface: Interface,
-    int8_work: float = 0.0,
-) -> GraphSpec:
-    """What the manifest says of a graph, but for its hashes; `options.form` is the graph's own."""
-    file = graph_name(kind, numerics.precision, numerics.placement) + ".onnx"
-    return GraphSpec(
-        kind,
-        numerics.precision,
-        numerics.placement,
-        options.form,
-        OPSET,
-        file,
-        "",
-        file + ".data",
-        "",
-        interface.inputs,
-        interface.outputs,
-        numerics.int8_layers,
-        round(1000 * int8_work),
-    )
 
 
 def _write_graph(

@@ -8,11 +8,11 @@ from dataclasses import replace
 from vidtok_edge.errors import CheckpointError, UsageError
 from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
 from vidtok_edge.export.bundle_files import write_manifest
-from vidtok_edge.export.loss import DEFAULT_LIMITS, Limits
-from vidtok_edge.export.parity import ParityReport
-from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
+from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.manifest import Precision
+from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
 __all__ = ["reference_of", "verify_written"]

@@ -1,7 +1,8 @@
 """The torch-free runtime: a bundle, a streaming encoder and a streaming decoder."""
 
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.decoder import Picture, StreamDecoder
-from vidtok_edge.runtime.encoder import Latents, StreamEncoder
+from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.streaming.latents import Latents
 
 __all__ = ["Bundle", "Latents", "Picture", "StreamDecoder", "StreamEncoder"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,27 +15,21 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
     EngineMissing,
 )
-from vidtok_edge.runtime.backend import Step, open_fastest, open_step
-from vidtok_edge.runtime.decoder import StreamDecoder
-from vidtok_edge.runtime.encoder import StreamEncoder
-from vidtok_edge.runtime.gpu import present_gpu
-from vidtok_edge.runtime.manifest import GraphSpec, Manifest
+from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
+from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.streaming.decoder import StreamDecoder
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
-__all__ = ["FORMS", "MANIFEST", "Bundle", "sha256_of"]
+__all__ = ["FORMS", "MANIFEST", "Bundle"]
 
 MANIFEST = "manifest.json"
 FORMS = "forms"
 """Folder of a bundle with the same graphs in other forms, each a bundle of its own; for engines."""
 _LARGEST_MANIFEST = 1 << 24  # bytes; a real one has about 20,000
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +78,7 @@ class Bundle:
         """A streaming encoder.
 
         Args:
-            backend: one of `vidtok_edge.runtime.backend.BACKENDS`, or `auto`.
+            backend: one of `vidtok_edge.runtime.backends.step.BACKENDS`, or `auto`.
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
         """

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidtok_edge.runtime.gpu import present_gpu
+from vidtok_edge.runtime.backends.gpu import present_gpu
 
 __all__ = ["Finding", "examine"]
 

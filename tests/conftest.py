@@ -64,7 +64,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for uint8 frames of 64x96, as the command exports it."""
-    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle
+    from vidtok_edge.export import ExportRequest, export_bundle
+    from vidtok_edge.lowering.step import StepOptions
 
     output = tmp_path_factory.mktemp("embedded") / "bundle"
     return export_bundle(ExportRequest("fsq", output, options=StepOptions(64, 96)))
@@ -74,7 +75,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for frames of 32x48 in every precision, as the command exports it."""
     from vidtok_edge.calib import default_int8
-    from vidtok_edge.export import ExportRequest, StepOptions, export_bundle
+    from vidtok_edge.export import ExportRequest, export_bundle
+    from vidtok_edge.lowering.step import StepOptions
 
     output = tmp_path_factory.mktemp("precisions") / "bundle"
     options = StepOptions(32, 48)

@@ -15,8 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
-from vidtok_edge.runtime.manifest import GraphSpec, Manifest, Precision, graph_name
+from vidtok_edge.runtime.bundle import MANIFEST
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision, graph_name
+from vidtok_edge.runtime.manifest.manifest import Manifest
 
 __all__ = ["CONV_WORK", "LAYER", "MATMUL_WORK", "small_graph", "write_engine_bundle"]
 
@@ -96,12 +98,17 @@ def _quantised() -> list[Any]:
         helper.make_node("Concat", ["cd", "xd"], ["all"], axis=2, name="layer/Concat"),
         helper.make_node("QuantizeLinear", ["all", "scale", "zero"], ["aq"], name="layer/Q.1"),
         helper.make_node("DequantizeLinear", ["aq", "scale", "zero"], ["ad"], name="layer/DQ.1"),
-        helper.make_node("DequantizeLinear", ["weight", "scales", "zeros"], ["wd"], axis=0,
-                         name="layer.weight/DQ"),
+        helper.make_node(
+            "DequantizeLinear",
+            ["weight", "scales", "zeros"],
+            ["wd"],
+            axis=0,
+            name="layer.weight/DQ",
+        ),
         helper.make_node("Conv", ["ad", "wd", "bias"], ["z"], pads=[0, 1, 0, 1], name=LAYER),
         helper.make_node("Slice", ["xd", "-2", "end", "rows"], ["n"], name="layer/Slice"),
         helper.make_node("QuantizeLinear", ["n", "scale", "zero"], ["new_cache_000"], name="n/Q"),
-    ]  # fmt: skip
+    ]
 
 
 def _tail() -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from vidtok_edge.runtime.engines.sidecar import (
+from vidtok_edge.runtime.backends.engines.sidecar import (
     FLAGS,
     SIDECAR_SCHEMA,
     EngineHost,
@@ -14,7 +14,7 @@ from vidtok_edge.runtime.engines.sidecar import (
     SlowerEngine,
     layers_sha256,
 )
-from vidtok_edge.runtime.manifest import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["PROOF", "sidecar_of"]
 

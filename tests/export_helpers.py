@@ -16,13 +16,15 @@ from _pytest.mark import ParameterSet
 from narrow import narrow
 from torch import Tensor
 
-from vidtok_edge.export.bundle_files import facts_of, write_graphs
-from vidtok_edge.export.forms import FormName
-from vidtok_edge.export.step import StepDecoder, StepEncoder, StepOptions
-from vidtok_edge.export.timeline import CausalTimeline
+from vidtok_edge.export.bundle_files import write_graphs
+from vidtok_edge.lowering.facts import facts_of
+from vidtok_edge.lowering.forms import FormName
+from vidtok_edge.lowering.step import StepDecoder, StepEncoder, StepOptions
+from vidtok_edge.lowering.timeline import CausalTimeline
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS, VidTok
+from vidtok_edge.runtime.streaming.framing import Framing
+from vidtok_edge.variants import EMBEDDED, VARIANTS
+from vidtok_edge.vidtok_ref import VidTok
 
 LIMIT = 2e-5
 """Max abs difference of float32 outputs (design, "Numbers that must hold")."""

@@ -19,11 +19,11 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime as ort
 
-from vidtok_edge.runtime.engines.api import TensorRT
-from vidtok_edge.runtime.engines.cuda import Cuda
-from vidtok_edge.runtime.engines.sidecar import EngineHost
-from vidtok_edge.runtime.engines.step import EngineStep
-from vidtok_edge.runtime.manifest import GraphSpec
+from vidtok_edge.runtime.backends.engines.api import TensorRT
+from vidtok_edge.runtime.backends.engines.cuda import Cuda
+from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
+from vidtok_edge.runtime.backends.engines.step import EngineStep
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["HERE", "FakeApi", "FakeTensorRT", "fake_engine"]
 

@@ -13,16 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.backend import BackendInfo, StepTimes
-from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.runtime.manifest import (
-    SCHEMA,
-    GraphSpec,
-    Manifest,
-    ModelFacts,
-    TensorSpec,
-    WeightsFacts,
-)
+from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
+from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
+from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
+from vidtok_edge.runtime.streaming.framing import Framing
 
 __all__ = [
     "CODEBOOK",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidtok_edge.errors import OutputNotWritable
-from vidtok_edge.runtime.encoder import Latents
+from vidtok_edge.runtime.streaming.latents import Latents
 
 __all__ = ["MS", "FakeWriter"]
 
@@ -36,18 +36,29 @@ class FakeWriter:
         self._note(source, reason, time_ns // MS)
 
     def write(
-        self, source: int, latents: Latents, *, wall_time_ns: Any, encode_start_ns: int,
+        self,
+        source: int,
+        latents: Latents,
+        *,
+        wall_time_ns: Any,
+        encode_start_ns: int,
         encode_end_ns: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         assert encode_start_ns <= encode_end_ns
         assert latents.slot == source and latents.tokens is not None
         self.latents.append((latents, list(wall_time_ns)))
         self._note(source, "latents", latents.tokens.ravel().tolist())
 
     def drop(
-        self, source: int, frames: int, then: str, time_ns: int, wall_time_ns: int, *,
+        self,
+        source: int,
+        frames: int,
+        then: str,
+        time_ns: int,
+        wall_time_ns: int,
+        *,
         index: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._note(source, "drop", frames, then)
         self.drops.append(index)
 

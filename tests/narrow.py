@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vidtok_edge.vidtok_ref import VARIANTS, VidTok
+from vidtok_edge.variants import VARIANTS
+from vidtok_edge.vidtok_ref import VidTok
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 from vidtok_edge.vidtok_ref.weights import model_from_state
 

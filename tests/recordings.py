@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.encoder import Latents
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.streaming.latents import Latents
 
 __all__ = ["FSQ", "KL", "SECOND", "WALL", "latents", "record", "values_of", "write"]
 
@@ -29,9 +29,14 @@ def values_of(source: int, index: int, tokenizer: Tokenizer = FSQ) -> NDArray[An
 
 
 def latents(
-    source: int, index: int, *, count: int = 1, last: int = 4, at: int | None = None,
+    source: int,
+    index: int,
+    *,
+    count: int = 1,
+    last: int = 4,
+    at: int | None = None,
     tokenizer: Tokenizer = FSQ,
-) -> Latents:  # fmt: skip
+) -> Latents:
     """Latents `index` on; `last`: real frames of the last one; `at`: its place in time."""
     values = np.stack([values_of(source, index + i, tokenizer) for i in range(count)])
     framing = tokenizer.framing
@@ -41,9 +46,15 @@ def latents(
     fsq = tokenizer.latent == "fsq"
     stamps = (np.arange(count) + (index if at is None else at)) * PER_LATENT
     return Latents(
-        0, index, values if fsq else None, None if fsq else values, None if fsq else values,
-        first, real - max(0, share - last), stamps,
-    )  # fmt: skip
+        0,
+        index,
+        values if fsq else None,
+        None if fsq else values,
+        None if fsq else values,
+        first,
+        real - max(0, share - last),
+        stamps,
+    )
 
 
 def write(writer: RecordingWriter, source: int, given: Latents, *, wall_jump_ns: int = 0) -> None:
@@ -54,9 +65,17 @@ def write(writer: RecordingWriter, source: int, given: Latents, *, wall_jump_ns:
 
 
 def record(
-    path: Path, count: int = 30, *, sources: int = 2, tokenizer: Tokenizer = FSQ,
-    chunk: int = 5, key: int | None = None, end: bool = True, force: bool = False, fps: float = 40,
-) -> Path:  # fmt: skip
+    path: Path,
+    count: int = 30,
+    *,
+    sources: int = 2,
+    tokenizer: Tokenizer = FSQ,
+    chunk: int = 5,
+    key: int | None = None,
+    end: bool = True,
+    force: bool = False,
+    fps: float = 40,
+) -> Path:
     """A recording of `count` latents per source, a chunk of the file every `chunk` latents.
 
     `key`: a new stream every so many latents. `end` False: without end markers.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from fake_step import FakeStep
 
-from vidtok_edge.runtime.backend import StepTimes
-from vidtok_edge.runtime.bench.cameras import Clock
+from vidtok_edge.runtime.backends.step import StepTimes
+from vidtok_edge.runtime.bench.measuring.cameras import Clock
 
 __all__ = ["MS", "FakeClock", "SlowStep"]
 

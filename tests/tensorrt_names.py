@@ -1,8 +1,8 @@
 """Every TensorRT name that a source file uses, and which TensorRT versions lack it.
 
 A small type inference over the syntax tree: `trt.X`, parameters annotated with the protocols of
-`runtime/engines/api.py`, and what their methods return. A name may be absent where the same
-function asks for it with `hasattr`.
+`runtime/backends/engines/api.py`, and what their methods return. A name may be absent where the
+same function asks for it with `hasattr`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from vidtok_edge.runtime.engines import api
+from vidtok_edge.runtime.backends.engines import api
 
 __all__ = ["VERSIONS", "Use", "names_of", "protocol_names", "uses", "wanting"]
 
-_NAMES = json.loads((Path(__file__).parent / "export" / "tensorrt_names.json").read_text())
+_NAMES = json.loads(
+    (Path(__file__).parent / "runtime" / "backends" / "engines" / "tensorrt_names.json").read_text()
+)
 VERSIONS: tuple[str, ...] = tuple(_NAMES["beside"])
 MODULE = "TensorRT"
 """The protocol of the module itself."""
@@ -72,7 +74,7 @@ def _has(version: str, use: Use) -> bool:
 
 
 def protocol_names() -> list[Use]:
-    """Every name that `runtime/engines/api.py` declares."""
+    """Every name that `runtime/backends/engines/api.py` declares."""
     found = []
     for kind, members in _protocols().items():
         owner = "" if kind == MODULE else kind

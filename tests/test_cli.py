@@ -19,9 +19,25 @@ from vidtok_edge.cli import export_main, main
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker, so that the bundle is exported once
 
-HIDDEN_MODULES = ["torch", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "av", "PIL",
-                  "safetensors", "mcap", "rerun", "pyarrow", "matplotlib", "tensorrt",
-                  "tensorrt_rtx", "cuda", "pynvml", "huggingface_hub"]  # fmt: skip
+HIDDEN_MODULES = [
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnx_ir",
+    "onnxscript",
+    "av",
+    "PIL",
+    "safetensors",
+    "mcap",
+    "rerun",
+    "pyarrow",
+    "matplotlib",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
+    "pynvml",
+    "huggingface_hub",
+]
 
 
 def run(*arguments: object) -> Result:

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
 from vidtok_edge.errors import CheckFailed
-from vidtok_edge.runtime.bench import matrix
-from vidtok_edge.runtime.bench.candidate import Candidate
-from vidtok_edge.runtime.bench.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bench.measuring import matrix
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
 from vidtok_edge.runtime.bundle import MANIFEST
 
 QUICK = ["--seconds", "0.3", "--warmup", "0", "--backend", "cpu"]

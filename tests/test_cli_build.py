@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from engine_graphs import write_engine_bundle
 
 from vidtok_edge.cli import main
-from vidtok_edge.export import engine_targets
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.engines.building import targets as engine_targets
 
 
 def run(*arguments: object) -> Result:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.recording import Recording
-from vidtok_edge.runtime.recording.messages import RecordedLatent
+from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 
 INTERVAL_S = 0.2
 LATENT_S = 4 / 50  # of the slower camera: what its last frames waited for
@@ -44,8 +44,19 @@ def killed(path: Path, process: subprocess.Popen[bytes], after_s: float) -> int:
 
 def test_two_cameras_killed_at_some_moments(tiny: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.mcap" for n in range(3)]
-    command = [sys.executable, "-m", "vidtok_edge.cli", "record", "synthetic:100", "synthetic:50",
-               "--bundle", str(tiny), "--flush-interval", str(INTERVAL_S), "-o"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "vidtok_edge.cli",
+        "record",
+        "synthetic:100",
+        "synthetic:50",
+        "--bundle",
+        str(tiny),
+        "--flush-interval",
+        str(INTERVAL_S),
+        "-o",
+    ]
     quiet = subprocess.DEVNULL
     processes = [
         subprocess.Popen([*command, str(path)], stdout=quiet, stderr=quiet) for path in paths

@@ -25,8 +25,9 @@ def rows_of(result: Result, device: str) -> list[str]:
 
 def test_several_sizes_in_one_table_and_as_a_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    result = run("--variant", "fsq", "--size", "64x64,720x1280", "--precision", "fp32,int8",
-                 "--json", file)  # fmt: skip
+    result = run(
+        "--variant", "fsq", "--size", "64x64,720x1280", "--precision", "fp32,int8", "--json", file
+    )
     assert result.exit_code == 0, result.output
     assert "Bounds, no forecasts" in result.output
     assert max(map(len, result.output.splitlines())) <= 100
@@ -34,8 +35,9 @@ def test_several_sizes_in_one_table_and_as_a_file(tmp_path: Path) -> None:
     assert "late" in fp32 and "too small: 720x1280" in fp32
     titles = [line.split() for line in result.output.splitlines() if "ms at least" in line]
     assert [(t[0], t[4:6]) for t in titles] == [
-        ("fp32,", ["64x64", "720x1280"]), ("int8,", ["64x64", "720x1280"])
-    ]  # fmt: skip
+        ("fp32,", ["64x64", "720x1280"]),
+        ("int8,", ["64x64", "720x1280"]),
+    ]
     small, large = json.loads(file.read_text())
     [cost] = small["costs"]["fp32"]
     assert cost["memory"] == sum(
@@ -47,8 +49,9 @@ def test_several_sizes_in_one_table_and_as_a_file(tmp_path: Path) -> None:
 
 
 def test_precisions_of_one_size_in_one_table() -> None:
-    result = run("--variant", "vidtok_fsq_causal_488_32768_tiny", "--size", "64x64", "--graphs",
-                 "both")  # fmt: skip
+    result = run(
+        "--variant", "vidtok_fsq_causal_488_32768_tiny", "--size", "64x64", "--graphs", "both"
+    )
     assert result.exit_code == 0, result.output
     assert max(map(len, result.output.splitlines())) <= 100
     assert "form conv2d" in result.output and "note:" not in result.output

@@ -12,7 +12,7 @@ from clips import make_clip
 from vidtok_edge.cli import main
 from vidtok_edge.commands.bundles import print_precisions
 from vidtok_edge.export import Exported
-from vidtok_edge.runtime.token_file import TokenFile
+from vidtok_edge.runtime.clips.token_files import TokenFile
 
 pytestmark = pytest.mark.xdist_group("precisions")
 
@@ -55,16 +55,25 @@ def test_a_clip_is_encoded_in_the_precision_asked_for(precisions: Exported, tmp_
     assert result.exit_code == 0, result.output
     meta = TokenFile.load(out).meta
     assert meta is not None and meta.precision == "int8"
-    back = run("decode", out, "-b", precisions.bundle.path, "-o", tmp_path / "back.mp4",
-               "--precision", "fp16")  # fmt: skip
+    back = run(
+        "decode",
+        out,
+        "-b",
+        precisions.bundle.path,
+        "-o",
+        tmp_path / "back.mp4",
+        "--precision",
+        "fp16",
+    )
     assert back.exit_code == 0 and "6 frames" in back.output
 
 
 def test_a_precision_that_the_bundle_lacks_is_refused(precisions: Exported, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     make_clip(clip, 6, size=(32, 48))
-    result = run("encode", clip, "-b", precisions.bundle.path, "-o", tmp_path / "t.npz",
-                 "--precision", "fp8")  # fmt: skip
+    result = run(
+        "encode", clip, "-b", precisions.bundle.path, "-o", tmp_path / "t.npz", "--precision", "fp8"
+    )
     assert result.exit_code == 3
     assert "no encoder graph in fp8" in result.output and "encoder.int8" in result.output
 

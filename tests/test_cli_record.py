@@ -21,9 +21,9 @@ from clips import make_clip
 
 from vidtok_edge.cli import main
 from vidtok_edge.commands.record import _status
-from vidtok_edge.runtime.record_summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.recording import Recording
-from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 
 FRAME = 16 * 16 * 3
 NO_EXTRAS = ["torch", "onnx", "onnx_ir", "onnxscript", "av", "PIL", "safetensors"]
@@ -92,11 +92,30 @@ def test_a_pipe_that_ends_in_a_frame_is_an_error_and_all_before_is_kept(
 def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", 30)
     done = run(
-        clip, *arguments(tiny, tmp_path / "out.mcap"), "--queue", "block", "--capacity", 2,
-        "--on-drop", "restart", "--realtime", "--deadline", 5, "--key-interval", 0.3,
-        "--duration", 30, "--fps", 15, "--fit", "letterbox", "--backend", "cpu",
-        "--precision", "fp32",
-    )  # fmt: skip
+        clip,
+        *arguments(tiny, tmp_path / "out.mcap"),
+        "--queue",
+        "block",
+        "--capacity",
+        2,
+        "--on-drop",
+        "restart",
+        "--realtime",
+        "--deadline",
+        5,
+        "--key-interval",
+        0.3,
+        "--duration",
+        30,
+        "--fps",
+        15,
+        "--fit",
+        "letterbox",
+        "--backend",
+        "cpu",
+        "--precision",
+        "fp32",
+    )
     assert done.exit_code == 0, done.output
     with Recording.open(tmp_path / "out.mcap") as recording:
         kinds = [entry.kind for entry in recording.entries() if isinstance(entry, Marker)]
@@ -134,10 +153,13 @@ def on_terminal(tiny: Path, tmp_path: Path, *, output: bool) -> Iterator[OnTermi
     path = tmp_path / "out.mcap"
     command = [sys.executable, "-c", COMMAND, "record", "synthetic:100", "--flush-interval", "0.05"]
     with subprocess.Popen(
-        [*command, *arguments(tiny, path)], stdin=slave, stderr=slave,
-        stdout=slave if output else subprocess.DEVNULL, start_new_session=True,
+        [*command, *arguments(tiny, path)],
+        stdin=slave,
+        stderr=slave,
+        stdout=slave if output else subprocess.DEVNULL,
+        start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    ) as process:  # fmt: skip
+    ) as process:
         os.close(slave)
         running = OnTerminal(process, master, path)
         try:

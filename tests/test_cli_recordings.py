@@ -11,9 +11,9 @@ from recordings import FSQ, record
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.encoder import Latents
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.reader import Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.streaming.latents import Latents
 
 
 def run(*arguments: object) -> Result:
@@ -61,9 +61,11 @@ def test_replay_to_look_at(tiny: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0 and "17 frames at 30 fps" in done.output, done.output
     rows = rows_of(tmp_path / "a.rrd")
     assert {place: len(found) for place, found in rows.items()} == {
-        "/camera0/reconstruction": 17, "/camera0/tokens": 5, "/camera0/latency_ms": 5,
+        "/camera0/reconstruction": 17,
+        "/camera0/tokens": 5,
+        "/camera0/latency_ms": 5,
         "/camera0/events": 1,
-    }  # fmt: skip
+    }
     again = run("replay", path, "--bundle", tiny, "--view", tmp_path / "a.rrd")
     assert again.exit_code == 2 and "--force" in again.output
     neither = run("replay", path, "--bundle", tiny)

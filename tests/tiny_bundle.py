@@ -15,15 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from vidtok_edge.runtime.bundle import MANIFEST, sha256_of
-from vidtok_edge.runtime.manifest import (
-    SCHEMA,
-    GraphSpec,
-    Manifest,
-    ModelFacts,
-    TensorSpec,
-    WeightsFacts,
-)
+from vidtok_edge.runtime.bundle import MANIFEST
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
+from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
+from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
 
 __all__ = ["tiny_manifest", "write_tiny_bundle"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vidtok_edge.runtime.backend import Step
+from vidtok_edge.runtime.backends.step import Step
 
 __all__ = ["run_flat"]
 

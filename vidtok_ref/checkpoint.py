@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vidtok_edge.errors import CheckpointError
+from vidtok_edge.variants import VARIANTS, Variant
 from vidtok_edge.vidtok_ref.model import VidTok
-from vidtok_edge.vidtok_ref.variant import VARIANTS, Variant
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint", "shapes_of"]
 

@@ -11,7 +11,7 @@ from vidtok_edge.errors import (
     OutputNotWritable,
     UsageError,
 )
-from vidtok_edge.vidtok_ref.variant import EMBEDDED, Variant
+from vidtok_edge.variants import EMBEDDED, Variant
 
 __all__ = ["REPOSITORY", "download"]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidtok_edge.errors import UnsupportedSize, UsageError
+from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref.layers import (
     Attention,
     LayerNorm,
@@ -22,7 +23,6 @@ from vidtok_edge.vidtok_ref.layers import (
     per_pixel,
 )
 from vidtok_edge.vidtok_ref.regularizer import Latents, codes_from_tokens, regularize
-from vidtok_edge.vidtok_ref.variant import Variant
 
 __all__ = ["Decoder", "Encoder", "Level", "Middle", "VidTok", "paired"]
 

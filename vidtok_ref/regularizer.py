@@ -8,7 +8,7 @@ from math import atanh
 import torch
 from torch import Tensor
 
-from vidtok_edge.vidtok_ref.variant import Variant
+from vidtok_edge.variants import Variant
 
 __all__ = ["Latents", "codes_from_tokens", "fsq", "fsq_bound", "kl"]
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from vidtok_edge.errors import UsageError
+from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
 from vidtok_edge.vidtok_ref.checkpoint import load_checkpoint, shapes_of
 from vidtok_edge.vidtok_ref.hub import download
 from vidtok_edge.vidtok_ref.model import VidTok
-from vidtok_edge.vidtok_ref.variant import EMBEDDED, Variant, variant_by_name
 
 __all__ = [
     "WeightsOrigin",

@@ -8,10 +8,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vidtok_edge.runtime.bench.figures import Figures
-from vidtok_edge.runtime.bench.matrix import Benchmark, Entry
-from vidtok_edge.runtime.bench.ratios import ratios_of
-from vidtok_edge.runtime.bench.turn import Settings, Turn
+from vidtok_edge.runtime.bench.measuring.figures import Figures
+from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, Entry
+from vidtok_edge.runtime.bench.measuring.ratios import ratios_of
+from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = ["SCHEMA", "document_of", "write_json"]

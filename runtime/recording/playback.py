@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, islice, pairwise
-from pathlib import Path
+from itertools import islice, pairwise
 from statistics import median
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import RecordingError, UsageError
-from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.decoder import StreamDecoder
-from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
-from vidtok_edge.runtime.recording.messages import RecordedLatent
-from vidtok_edge.runtime.recording.reader import Entry, Recording
-from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
-from vidtok_edge.runtime.viewing.target import ViewTarget
+from vidtok_edge.runtime.recording.format.messages import RecordedLatent
+from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.streaming.decoder import StreamDecoder
+from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
 
-__all__ = ["Playback", "PlayedFrame", "Replayed", "frame_rate", "replay"]
+__all__ = ["RATES", "Playback", "PlayedFrame", "frame_rate"]
 
 _RATE_LATENTS = 2000  # that the frame rate is taken from
-_RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
-_LONGEST_S = 1e9
+RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,24 +29,6 @@ class PlayedFrame:
     """uint8 [H, W, 3] RGB."""
     time_s: float
     """When it was captured, since the recording began."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What `replay` did."""
-
-    frames: int
-    fps: float
-    streams: int
-    """How often the decoder began anew."""
-    broken: int
-    """How many of these times in the middle of a stream, where latents were missing: the frames
-    that follow are near to what was encoded, not equal."""
-    damaged_bytes: int
-    unreadable: int
-    """Messages that made no sense."""
-    cut_off: bool
-    """It was played to its end, and that is no `end` marker."""
 
 
 @dataclass(slots=True)
@@ -173,7 +145,7 @@ def frame_rate(recording: Recording, source: int) -> float:
     measured = 1 / median(steps) if steps else None
     if announced and (measured is None or measured > 0.97 * announced[0]):
         return announced[0]
-    return min(_RATES[1], max(_RATES[0], measured if measured is not None else 30.0))
+    return min(RATES[1], max(RATES[0], measured if measured is not None else 30.0))
 
 
 def _seconds_per_frame(before: Entry, after: Entry) -> float | None:
@@ -182,159 +154,3 @@ def _seconds_per_frame(before: Entry, after: Entry) -> float | None:
     seconds = (after.capture_time_ns - before.capture_time_ns) / 1e9
     follows = (after.stream, after.index) == (before.stream, before.index + 1)
     return seconds / after.frames_real if follows and after.frames_real and seconds > 0 else None
-
-
-def replay(
-    path: str | os.PathLike[str],
-    bundle: Bundle,
-    output: str | os.PathLike[str] | IO[bytes] | None,
-    *,
-    source: int = 0,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    fps: float | None = None,
-    backend: str = "auto",
-    precision: str | None = None,
-    force: bool = False,
-    view: ViewTarget | None = None,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
-) -> Replayed:
-    """Decode a recording, or a part of it, to a clip, to raw frames, or to look at.
-
-    A frame of the clip for each frame that was encoded: nothing is put in where frames were
-    dropped or a camera was away.
-
-    Args:
-        output: `.mp4` or `.mkv`; or an open binary file, which gets RGB frames one after another,
-            uint8 [H, W, 3] each; or None, where there is a `view`.
-        source: its number.
-        start_s, end_s: from the beginning of the recording.
-        fps: of the clip, 0.01 to 1000; None: as `frame_rate` says. It changes no frame's time.
-        view: where to show frames, latents, latency and markers.
-
-    Raises:
-        UsageError: times or a rate that mean nothing, a part that is empty, a bundle for floats.
-        RecordingError: not a recording, or of another tokenizer than the bundle's; or no frame
-            lies between the times.
-    """
-    if bundle.manifest.io != "uint8":
-        raise UsageError(
-            "The bundle was exported with --io float, for comparing numbers; clips are uint8. "
-            "Export it with --io uint8."
-        )
-    _require_sensible(start_s, end_s, fps)
-    with Recording.open(path) as recording:
-        recording.source(source).tokenizer.require_decodable_by(bundle)
-        recorded_fps = frame_rate(recording, source)
-        clip_fps = recorded_fps if fps is None else fps
-        whole_s = (recording.end_ns - recording.start_ns) / 1e9
-        length_s = min(end_s or whole_s, whole_s) - min(start_s or 0, whole_s)
-        with (
-            bundle.decoder(backend, precision=precision) as decoder,
-            _shown(recording, source, bundle.path, view, force) as show,
-        ):
-            seen = partial(_show_entry, show)
-            playback = Playback(recording, decoder, source, recorded_fps, start_s, end_s, seen)
-            frames = _counted(playback, progress, round(length_s * recorded_fps))
-            frames = _show_frames(frames, show, recording.start_ns)
-            written = _write(frames, output, clip_fps, recording, force)
-        damaged = sum(damage.length for damage in recording.damage)
-        return Replayed(
-            written, clip_fps, playback.streams, playback.broken, damaged, recording.unreadable,
-            playback.cut_off,
-        )  # fmt: skip
-
-
-def _require_sensible(start_s: float | None, end_s: float | None, fps: float | None) -> None:
-    for name, seconds in (("start", start_s), ("end", end_s)):
-        if seconds is not None and not abs(seconds) < _LONGEST_S:
-            raise UsageError(
-                f"The {name} of the part is {seconds} s; allowed: a number of seconds."
-            )
-    if start_s is not None and end_s is not None and not start_s < end_s:
-        raise UsageError(f"The part from {start_s} s to {end_s} s is empty. Let it end later.")
-    low, high = _RATES
-    if fps is not None and not low <= fps <= high:
-        raise UsageError(f"{fps} frames per second; allowed: {low} to {high:g}.")
-
-
-@contextmanager
-def _shown(
-    recording: Recording, source: int, bundle: Path, view: ViewTarget | None, force: bool
-) -> Iterator[Callable[[Shown], None]]:
-    if view is None:
-        yield lambda what: None
-        return
-    view.check(force)
-    facts = recording.source(source)
-    pictures = ("reconstruction", "tokens")
-    if view.kind != "file":  # a viewer may not read, for ever
-        from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
-
-        with LiveView(ViewPlan(view, (facts.name,), bundle, pictures=pictures)) as live:
-            yield live.show_all
-            live.finish()
-        return
-    from vidtok_edge.runtime.viewing.rerun_log import RerunLog
-
-    with RerunLog.open(view, [facts.name], facts.tokenizer.levels, pictures, force) as log:
-        yield log.show
-
-
-def _show_entry(show: Callable[[Shown], None], entry: Entry) -> None:
-    if isinstance(entry, RecordedLatent):
-        latency_ms = (entry.encode_end_ns - entry.capture_time_ns) / 1e6
-        show(ShownLatent(0, entry.log_time_ns, entry.stream, entry.index, entry.values, (),
-                         latency_ms))  # fmt: skip
-    else:
-        detail = f"{entry.frames} frames, {entry.detail}" if entry.frames else entry.detail
-        show(ShownNote(0, entry.log_time_ns, entry.kind, detail))
-
-
-def _show_frames(
-    frames: Iterator[PlayedFrame], show: Callable[[Shown], None], start_ns: int
-) -> Iterator[PlayedFrame]:
-    for frame in frames:
-        at_ns = start_ns + round(frame.time_s * 1e9)
-        show(ShownFrame(0, at_ns, frame.pixels, "reconstruction"))
-        yield frame
-
-
-def _counted(
-    frames: Playback, progress: Callable[[int, int | None], None], total: int
-) -> Iterator[PlayedFrame]:
-    for number, frame in enumerate(frames, 1):
-        yield frame
-        progress(number, total)
-
-
-def _write(
-    frames: Iterator[PlayedFrame],
-    output: str | os.PathLike[str] | IO[bytes] | None,
-    fps: float,
-    recording: Recording,
-    force: bool,
-) -> int:
-    first = next(frames, None)
-    if first is None:
-        length = (recording.end_ns - recording.start_ns) / 1e9
-        raise RecordingError(
-            f"{recording.path} has no frame of that source in that time; it is {length:.1f} s long."
-        )
-    written = 0
-    if output is None:
-        return 1 + sum(1 for _ in frames)
-    if not isinstance(output, str | os.PathLike):
-        for frame in chain([first], frames):
-            output.write(np.ascontiguousarray(frame.pixels).tobytes())
-            written += 1
-        output.flush()
-        return written
-    from vidtok_edge.runtime.clip_writer import ClipWriter
-
-    height, width = first.pixels.shape[:2]
-    with ClipWriter(Path(output), fps=fps, size=(height, width), force=force) as clip:
-        for frame in chain([first], frames):
-            clip.write(frame.pixels)
-            written += 1
-    return written

@@ -12,10 +12,10 @@ from mcap.records import Message
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.recording.growing_file import require_unlocked
-from vidtok_edge.runtime.recording.mcap_file import ChannelKind, McapFile
-from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.recording.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
+from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
+from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.recording.format.reader import Entry, Recording
 
 __all__ = ["Gap", "Recovered", "RecoveredSource", "recover"]
 
@@ -214,9 +214,13 @@ def recover(
             tally.add(message, entry)
             kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
             mcap.add(
-                entry.source, kind, message.data, log_time_ns=message.log_time,
-                wall_time_ns=message.publish_time, sequence=message.sequence,
-            )  # fmt: skip
+                entry.source,
+                kind,
+                message.data,
+                log_time_ns=message.log_time,
+                wall_time_ns=message.publish_time,
+                sequence=message.sequence,
+            )
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -256,9 +260,22 @@ def _end_open_sources(mcap: McapFile, tally: _Tally) -> None:
         at = newest if last is None else last
         at_ns = at.capture_time_ns if isinstance(at, RecordedLatent) else at.time_ns
         latents = max(tally.latents[number].end, tally.latents[number].claimed)
-        end = Marker(number, "end", stream, index, 0, "cut off; found by recover", at_ns,
-                     at.wall_time_ns, latents=latents)  # fmt: skip
+        end = Marker(
+            number,
+            "end",
+            stream,
+            index,
+            0,
+            "cut off; found by recover",
+            at_ns,
+            at.wall_time_ns,
+            latents=latents,
+        )
         mcap.add(
-            number, "markers", end.to_bytes(), log_time_ns=at.log_time_ns,
-            wall_time_ns=at.wall_time_ns, sequence=tally.markers[number].end,
-        )  # fmt: skip
+            number,
+            "markers",
+            end.to_bytes(),
+            log_time_ns=at.log_time_ns,
+            wall_time_ns=at.wall_time_ns,
+            sequence=tally.markers[number].end,
+        )

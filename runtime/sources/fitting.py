@@ -13,13 +13,13 @@ from vidtok_edge.runtime.sources.frame import Fit
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from vidtok_edge.runtime.clip_fit import ClipFitting
+    from vidtok_edge.runtime.clips.fitting import ClipFitting
 
 __all__ = ["FrameFitting"]
 
 
 class FrameFitting:
-    """Scales as clips are scaled (`runtime/clip_fit.py`). Where sizes agree it needs no PyAV.
+    """Scales as clips are scaled (`runtime/clips/fitting.py`). Where sizes agree it needs no PyAV.
 
     Args:
         shown: name of the source, for messages.
@@ -46,14 +46,15 @@ class FrameFitting:
             from av.video.frame import VideoFrame
         except ImportError:
             raise MissingDependency(
-                "av", "video",
+                "av",
+                "video",
                 f"{self._shown} has frames of {height}x{width}, the bundle takes "
                 f"{self._size[0]}x{self._size[1]}. Scaling them",
-            ) from None  # fmt: skip
+            ) from None
         return self._scaled(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
 
     def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        from vidtok_edge.runtime.clip_fit import ClipFitting
+        from vidtok_edge.runtime.clips.fitting import ClipFitting
 
         try:
             if self._fitting is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import ClipError, SourceError
-from vidtok_edge.runtime.clip import ClipReader
+from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.frame import Fit, Frame
 from vidtok_edge.runtime.sources.reading import Reading, timed_frames

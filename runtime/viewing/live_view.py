@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.gap_decoder import GapDecoder, TimedPicture
+from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent
 from vidtok_edge.runtime.viewing.target import ViewTarget
 
@@ -159,9 +159,12 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
         for what in _received(reader):
             log.show(what)
             if decoder is not None and isinstance(what, ShownLatent):
-                _show_decoded(log, decoder.push(
-                    what.source, what.stream, what.index, what.values, what.frame_times_ns
-                ))  # fmt: skip
+                _show_decoded(
+                    log,
+                    decoder.push(
+                        what.source, what.stream, what.index, what.values, what.frame_times_ns
+                    ),
+                )
         if decoder is not None:
             for source in range(len(plan.names)):
                 _show_decoded(log, decoder.finish(source))

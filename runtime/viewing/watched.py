@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from vidtok_edge.runtime.encoder import Latents
-from vidtok_edge.runtime.framing import Framing
-from vidtok_edge.runtime.record_writer import StartReason, Writer
+from vidtok_edge.runtime.session.sinks import StartReason, Writer
 from vidtok_edge.runtime.sources.clock import CLOCK
 from vidtok_edge.runtime.sources.frame import Frame, Source
+from vidtok_edge.runtime.streaming.framing import Framing
+from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
 
 __all__ = ["WatchedSource", "WatchedWriter", "Watching"]
@@ -89,9 +89,12 @@ class WatchedWriter:
     ) -> None:
         """The latents of one call."""
         self._writer.write(
-            source, latents, wall_time_ns=wall_time_ns,
-            encode_start_ns=encode_start_ns, encode_end_ns=encode_end_ns,
-        )  # fmt: skip
+            source,
+            latents,
+            wall_time_ns=wall_time_ns,
+            encode_start_ns=encode_start_ns,
+            encode_end_ns=encode_end_ns,
+        )
         left = latents.frames_real
         for offset, value in enumerate(latents.values):
             index, captured_ns = latents.index + offset, int(latents.capture_time_ns[offset])
@@ -99,10 +102,14 @@ class WatchedWriter:
             real = min(left, self._framing.first_frame(index + 1) - first)
             left -= real
             shown = ShownLatent(
-                source, self._watching.time_ns(captured_ns), self._streams[source], index, value,
+                source,
+                self._watching.time_ns(captured_ns),
+                self._streams[source],
+                index,
+                value,
                 self._frame_times(source, first, real, captured_ns),
                 (encode_end_ns - captured_ns) / 1e6,
-            )  # fmt: skip
+            )
             self._watching.show(shown)
 
     def drop(

@@ -11,7 +11,7 @@ from narrow import narrow
 
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.ranges import Ranges
-from vidtok_edge.export.step import StepOptions
+from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.vidtok_ref import VidTok
 
 SIZE = (16, 24)

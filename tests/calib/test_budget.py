@@ -16,9 +16,14 @@ from vidtok_edge.errors import CheckFailed, UsageError
 
 FLOAT_ERROR = 0.01  # of float32 against the source
 ERRORS = {
-    "encoder.a": 1e-3, "encoder.b": 4e-4, "encoder.c": 1e-6,
-    "decoder.a": 2e-3, "decoder.b": 1e-6, "decoder.c": 5e-5, "decoder.d": 1e-5,
-}  # fmt: skip
+    "encoder.a": 1e-3,
+    "encoder.b": 4e-4,
+    "encoder.c": 1e-6,
+    "decoder.a": 2e-3,
+    "decoder.b": 1e-6,
+    "decoder.c": 5e-5,
+    "decoder.d": 1e-5,
+}
 TOKENS = {"encoder.a": 0.05, "encoder.b": 0.2, "encoder.c": 0.01}
 WORK = dict(zip(ERRORS, (0.1, 0.05, 0.2, 0.02, 0.4, 0.13, 0.1), strict=True))
 POLICY = Policy((Rule("*", "int8"), Rule("decoder.d", "cache")))
@@ -92,8 +97,10 @@ def test_both_limits_hold() -> None:
     done = within_budget(mixes_of(Meter()), alone(Meter()), budget)
     assert budget.holds(done.point)
     assert {rule.pattern for rule in done.policy.rules[2:]} == {
-        "encoder.a", "encoder.b", "decoder.a",
-    }  # fmt: skip
+        "encoder.a",
+        "encoder.b",
+        "decoder.a",
+    }
 
 
 def test_a_budget_that_cannot_be_reached() -> None:

@@ -20,11 +20,11 @@ from vidtok_edge.calib.clips import find_clips
 from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.calib.resume import PROGRESS, Progress
 from vidtok_edge.errors import CalibrationError
-from vidtok_edge.export.bundle_files import BOTH_FP32
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.numerics import convolutions
-from vidtok_edge.export.step import StepOptions
-from vidtok_edge.export.torch_step import TorchStreams
+from vidtok_edge.lowering.facts import BOTH_FP32
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.numerics import convolutions
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.lowering.torch_step import TorchStreams
 from vidtok_edge.vidtok_ref import VidTok
 
 SHA256 = "0" * 64

@@ -9,7 +9,7 @@ from vidtok_edge.calib.int8 import PLACEMENTS, int8_graphs, levels_of
 from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Policy, Rule
 from vidtok_edge.calib.ranges import Ranges
-from vidtok_edge.export.interface import KINDS
+from vidtok_edge.lowering.interface import KINDS
 
 
 def test_onnxruntime_has_unsigned_inputs_and_outputs(ranges: Ranges) -> None:

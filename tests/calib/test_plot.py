@@ -26,9 +26,13 @@ DAMAGES = (LayerDamage("encoder", "b", "int8", 0.4, 0.9, 39.0, 0.5),)
 
 @pytest.mark.parametrize("tokens", [True, False])
 def test_the_picture_is_there_and_shows_something(tokens: bool, tmp_path: Path) -> None:
-    points = POINTS if tokens else tuple(
-        MixPoint(p.work_int8_share, None, p.loss_db, p.psnr_db, p.layers) for p in POINTS
-    )  # fmt: skip
+    points = (
+        POINTS
+        if tokens
+        else tuple(
+            MixPoint(p.work_int8_share, None, p.loss_db, p.psnr_db, p.layers) for p in POINTS
+        )
+    )
     budget = Budget(0.5, 0.9 if tokens else None)
     path = plot_mixes(tmp_path, "a model", points, points[1], budget)
     assert path == tmp_path / PICTURE

@@ -27,7 +27,7 @@ from vidtok_edge.calib.ranges import (
     TensorRanges,
 )
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
-from vidtok_edge.runtime.plain import from_plain
+from vidtok_edge.runtime.manifest.plain import from_plain
 
 CLIPS = (UsedClip("a.mp4", "a" * 64, 32), UsedClip("b/c.mp4", "b" * 64, 8))
 DATA = DataFacts("vidtok_kl", "0" * 64, 64, 96, 32, CLIPS)

@@ -18,11 +18,11 @@ from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Policy, Rule
 from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.calib.sensitivity import damages
-from vidtok_edge.export.interface import KINDS
-from vidtok_edge.export.numerics import Numerics
-from vidtok_edge.export.step import StepOptions
-from vidtok_edge.export.torch_step import TorchStreams
-from vidtok_edge.runtime.quality import psnr
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.lowering.torch_step import TorchStreams
+from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.vidtok_ref import VidTok
 
 Pixels = NDArray[np.uint8]

@@ -14,13 +14,14 @@ import torch
 
 from vidtok_edge.errors import BackendUnavailable, CheckpointError, UsageError
 from vidtok_edge.export.bench_streams import open_torch, torch_candidates
-from vidtok_edge.export.loss import Loss
-from vidtok_edge.export.parity import ParityReport
-from vidtok_edge.runtime.bench.candidate import Candidate, candidates_of
-from vidtok_edge.runtime.bench.frames import moving_frames
-from vidtok_edge.runtime.bench.reports import PARITY_REPORT, ClipQuality, qualities_of
+from vidtok_edge.export.verifying.loss import Loss
+from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate, candidates_of
+from vidtok_edge.runtime.bench.measuring.frames import moving_frames
+from vidtok_edge.runtime.bench.showing.reports import PARITY_REPORT, ClipQuality, qualities_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
-from vidtok_edge.vidtok_ref import EMBEDDED, embedded_file
+from vidtok_edge.variants import EMBEDDED
+from vidtok_edge.vidtok_ref import embedded_file
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported

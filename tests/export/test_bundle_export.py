@@ -23,15 +23,16 @@ from vidtok_edge.export import (
     Exported,
     ExportRequest,
     ParityReport,
-    StepOptions,
     bundle_export,
     bundle_files,
     export_bundle,
     plan_export,
 )
-from vidtok_edge.export.interface import interface_of
+from vidtok_edge.lowering.interface import interface_of
+from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.vidtok_ref import EMBEDDED, SHORT_NAMES, VARIANTS, load_weights
+from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
+from vidtok_edge.vidtok_ref import load_weights
 
 SMALL = StepOptions(64, 64)
 

@@ -24,11 +24,12 @@ from export_helpers import (
 from narrow import GOLDENS, golden_arrays, golden_video
 from numpy.typing import NDArray
 
-from vidtok_edge.export import Exported, StepOptions
-from vidtok_edge.export.forms import FORMS, FormName
+from vidtok_edge.export import Exported
+from vidtok_edge.lowering.forms import FORMS, FormName
+from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle, Latents, StreamEncoder
-from vidtok_edge.runtime.backend import open_step
-from vidtok_edge.vidtok_ref import VARIANTS
+from vidtok_edge.runtime.backends.choosing import open_step
+from vidtok_edge.variants import VARIANTS
 from vidtok_edge.vidtok_ref.regularizer import fsq_bound
 
 Array = NDArray[Any]

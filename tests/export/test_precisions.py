@@ -17,15 +17,16 @@ from vidtok_edge.calib.int8 import int8_graphs
 from vidtok_edge.calib.policy import DEFAULT_POLICY
 from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.export import Exported
-from vidtok_edge.export.bundle_files import options_of, write_manifest
-from vidtok_edge.export.dtype_rules import broken_dtype_rules
-from vidtok_edge.export.loss import DEFAULT_LIMITS, Limits, limits_with
-from vidtok_edge.export.numerics import FP16, FP32, Numerics
-from vidtok_edge.export.precision_table import precision_rows
-from vidtok_edge.export.verification import verify_bundle
+from vidtok_edge.export.bundle_files import write_manifest
+from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
+from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits, limits_with
+from vidtok_edge.export.verifying.precision_table import precision_rows
+from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import options_of
+from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.bundle import sha256_of
-from vidtok_edge.runtime.manifest import GraphSpec
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
 pytestmark = pytest.mark.xdist_group("precisions")
@@ -113,8 +114,11 @@ def with_a_zero_point(model: ModelProto) -> None:
 
 def with_integers_on_the_move(model: ModelProto) -> None:
     """An Identity between Q and DQ."""
-    node = next(n for n in model.graph.node if n.op_type == "DequantizeLinear"
-                and n.input[0].startswith("cache"))  # fmt: skip
+    node = next(
+        n
+        for n in model.graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0].startswith("cache")
+    )
     moved = helper.make_node("Identity", [node.input[0]], ["moved"], name="moved")
     node.input[0] = "moved"
     model.graph.node.insert(0, moved)

@@ -23,9 +23,10 @@ from vidtok_edge.errors import (
 )
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime import bundle as bundle_module
-from vidtok_edge.runtime.bundle import FORMS, MANIFEST, sha256_of
-from vidtok_edge.runtime.gpu import Gpu
-from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.bundle import FORMS, MANIFEST
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.manifest import Manifest
 
 GRAPH = "encoder.fp32.onnx"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidtok_edge.runtime import doctor
-from vidtok_edge.runtime.gpu import Gpu
+from vidtok_edge.runtime.backends.gpu import Gpu
 
 
 def findings() -> dict[str, doctor.Finding]:

@@ -15,8 +15,22 @@ import pytest
 from vidtok_edge import errors, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "av", "PIL", "safetensors",
-         "tensorrt", "tensorrt_rtx", "cuda", "mcap", "rerun", "pyarrow")  # fmt: skip
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnx_ir",
+    "onnxscript",
+    "av",
+    "PIL",
+    "safetensors",
+    "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
+    "mcap",
+    "rerun",
+    "pyarrow",
+)
 FORBIDDEN = {
     "runtime": ("vidtok_ref", "export", "calib", "commands", "cli"),
     "vidtok_ref": ("runtime", "export", "calib", "commands", "cli"),

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vidtok_edge.errors import CheckpointError
-from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS, Variant, embedded_file, load_checkpoint
+from vidtok_edge.variants import EMBEDDED, VARIANTS, Variant
+from vidtok_edge.vidtok_ref import embedded_file, load_checkpoint
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 NAME = "vidtok_kl_causal_488_4chn"

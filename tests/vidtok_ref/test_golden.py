@@ -7,7 +7,8 @@ import torch
 from narrow import GOLDENS, Golden, golden_arrays, golden_shapes, golden_video, narrow
 from torch import Tensor
 
-from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS, Latents, load_weights
+from vidtok_edge.variants import EMBEDDED, VARIANTS
+from vidtok_edge.vidtok_ref import Latents, load_weights
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 from vidtok_edge.vidtok_ref.regularizer import codes_from_tokens, fsq, fsq_bound, kl
 

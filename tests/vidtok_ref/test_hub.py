@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from vidtok_edge.errors import HubUnreachable, MissingDependency, OutputNotWritable, UsageError
-from vidtok_edge.vidtok_ref import EMBEDDED, VARIANTS
+from vidtok_edge.variants import EMBEDDED, VARIANTS
 from vidtok_edge.vidtok_ref.hub import REPOSITORY, download
 
 V1_0 = VARIANTS["vidtok_kl_causal_488_4chn"]

@@ -10,15 +10,8 @@ from narrow import golden_video, narrow
 from safetensors.torch import save_file
 
 from vidtok_edge.errors import CheckpointError, UnknownVariant, UsageError
-from vidtok_edge.vidtok_ref import (
-    EMBEDDED,
-    SHORT_NAMES,
-    VARIANTS,
-    embedded_file,
-    load_checkpoint,
-    load_weights,
-    state_sha256,
-)
+from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
+from vidtok_edge.vidtok_ref import embedded_file, load_checkpoint, load_weights, state_sha256
 from vidtok_edge.vidtok_ref import weights as weights_module
 from vidtok_edge.vidtok_ref.weights import model_from_state, random_state
 

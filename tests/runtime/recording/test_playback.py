@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.decoder import StreamDecoder
-from vidtok_edge.runtime.encoder import StreamEncoder
-from vidtok_edge.runtime.manifest import Manifest
+from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_rate, replay
-from vidtok_edge.runtime.recording.reader import Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_rate
+from vidtok_edge.runtime.session.replay import replay
+from vidtok_edge.runtime.streaming.decoder import StreamDecoder
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
 FRAME = 25_000_000  # ns: 40 frames per second
 WALL = 1_700_000_000_000_000_000
@@ -87,9 +88,12 @@ def record_streams(
 
 
 def played(
-    path: Path, manifest: Manifest, start: float | None = None, end: float | None = None,
+    path: Path,
+    manifest: Manifest,
+    start: float | None = None,
+    end: float | None = None,
     fps: float = 40,
-) -> tuple[list[PlayedFrame], Playback]:  # fmt: skip
+) -> tuple[list[PlayedFrame], Playback]:
     with Recording.open(path) as recording, bundle_of(manifest).decoder() as decoder:
         playback = Playback(recording, decoder, 0, fps, start, end)
         return list(playback), playback
@@ -107,8 +111,12 @@ def contents(frames: Sequence[PlayedFrame]) -> list[tuple[int, int]]:
     return [picture_content(frame.pixels) for frame in frames]
 
 
-KINDS: list[dict[str, Any]] = [{}, {"version": "1.0"}, {"f": 8, "chunk": 2},
-                               {"causal": False, "chunk": 4}]  # fmt: skip
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"version": "1.0"},
+    {"f": 8, "chunk": 2},
+    {"causal": False, "chunk": 4},
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,8 +131,9 @@ def test_every_frame_of_every_stream_comes_back(tmp_path: Path, kind: dict[str, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.3), (0.5, 0.9), (0.625, 10), (0.4, None),
-                                            (None, 0.025)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.0, 0.3), (0.5, 0.9), (0.625, 10), (0.4, None), (None, 0.025)]
+)
 def test_a_part_is_what_the_whole_has_there(
     tmp_path: Path, kind: dict[str, Any], start: float | None, end: float | None
 ) -> None:
@@ -141,16 +150,22 @@ def flat(frames: Sequence[PlayedFrame]) -> list[tuple[float, tuple[int, int]]]:
     return [(frame.time_s, picture_content(frame.pixels)) for frame in frames]
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_part_is_a_run_of_the_whole_whenever_frames_were_captured(
     tmp_path: Path, data: st.DataObject
 ) -> None:
     """At once, as from a file that is read as fast as it goes, or with pauses."""
     lengths = data.draw(st.lists(st.integers(1, 36), min_size=1, max_size=3))
-    steps = data.draw(st.lists(st.sampled_from([0, 1, 1000, 1_000_000, FRAME, 10 * FRAME]),
-                               min_size=sum(lengths), max_size=sum(lengths)))  # fmt: skip
+    steps = data.draw(
+        st.lists(
+            st.sampled_from([0, 1, 1000, 1_000_000, FRAME, 10 * FRAME]),
+            min_size=sum(lengths),
+            max_size=sum(lengths),
+        )
+    )
     times_ns = [0, *accumulate(steps)]
     manifest, path = fake_manifest(**data.draw(st.sampled_from(KINDS))), tmp_path / "a.mcap"
     path.unlink(missing_ok=True)
@@ -198,10 +213,15 @@ def test_half_a_window_is_not_decoded(tmp_path: Path) -> None:
     assert playback.broken == 1
 
 
-@pytest.mark.parametrize(("announced", "frame_ns", "fps"), [
-    (None, 25_000_000, 40), (30.0, 33_366_700, 30.0), (30.0, 66_666_667, 15),
-    (30.0, 1_000_000, 30.0),  # a file, read as fast as it goes
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("announced", "frame_ns", "fps"),
+    [
+        (None, 25_000_000, 40),
+        (30.0, 33_366_700, 30.0),
+        (30.0, 66_666_667, 15),
+        (30.0, 1_000_000, 30.0),  # a file, read as fast as it goes
+    ],
+)
 def test_the_rate_is_what_timestamps_and_source_say(
     tmp_path: Path, announced: float | None, frame_ns: int, fps: float
 ) -> None:
@@ -215,8 +235,9 @@ def test_replay_to_standard_output_is_raw_rgb(tmp_path: Path) -> None:
     manifest = fake_manifest()
     streams = record_streams(tmp_path / "a.mcap", manifest, [10])
     output, ticks = io.BytesIO(), list[int]()
-    done = replay(tmp_path / "a.mcap", bundle_of(manifest), output,
-                  progress=lambda n, total: ticks.append(n))  # fmt: skip
+    done = replay(
+        tmp_path / "a.mcap", bundle_of(manifest), output, progress=lambda n, total: ticks.append(n)
+    )
     raw: NDArray[np.uint8] = np.frombuffer(output.getvalue(), np.uint8).reshape(-1, 8, 8, 3)
     assert [picture_content(frame) for frame in raw] == expected(streams, manifest)
     assert (done.frames, done.fps, done.broken) == (10, 40, 0) and ticks == list(range(1, 11))
@@ -227,8 +248,9 @@ def test_the_rate_of_the_clip_changes_no_part(tmp_path: Path) -> None:
     record_streams(tmp_path / "a.mcap", manifest, [40])
     for fps in (None, 1, 1000):
         output = io.BytesIO()
-        done = replay(tmp_path / "a.mcap", bundle_of(manifest), output, start_s=0.33, end_s=0.7,
-                      fps=fps)  # fmt: skip
+        done = replay(
+            tmp_path / "a.mcap", bundle_of(manifest), output, start_s=0.33, end_s=0.7, fps=fps
+        )
         assert done.fps == (fps or 40)
         contents_at.append(output.getvalue())
     assert contents_at[0] == contents_at[1] == contents_at[2] and contents_at[0]

@@ -14,9 +14,9 @@ from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import OutputExists, RecordingBusy, RecordingError, UsageError
 from vidtok_edge.runtime.recording import RecordingWriter
-from vidtok_edge.runtime.recording.mcap_file import ChannelKind, McapFile
-from vidtok_edge.runtime.recording.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.recording.reader import Recording
+from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
+from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.recovery import Recovered, recover
 
 
@@ -90,8 +90,9 @@ def test_a_lost_head_is_counted(whole: Path) -> None:
 
 def test_a_lost_tail_is_counted_when_the_end_is_there(whole: Path) -> None:
     content = whole.read_bytes()
-    found, output = recovered(whole, content[: chunk_of(whole, 4)[0]] + content[
-        chunk_of(whole, 6)[0] :])  # fmt: skip
+    found, output = recovered(
+        whole, content[: chunk_of(whole, 4)[0]] + content[chunk_of(whole, 6)[0] :]
+    )
     assert not found and kept(output, 1) == list(range(20))
     assert [(s.lost_latents, s.ended) for s in found.sources] == [(10, True)] * 2
 
@@ -139,8 +140,14 @@ def test_a_copy_whose_messages_have_no_numbers_is_copied_whole(whole: Path, tmp_
         mcap = McapFile(file, list(recording.sources.values()))
         for message, entry in recording.messages():
             kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
-            mcap.add(entry.source, kind, message.data, log_time_ns=message.log_time,
-                     wall_time_ns=message.publish_time, sequence=0)  # fmt: skip
+            mcap.add(
+                entry.source,
+                kind,
+                message.data,
+                log_time_ns=message.log_time,
+                wall_time_ns=message.publish_time,
+                sequence=0,
+            )
         mcap.finish()
     for path, result in ((copy, output), (output, tmp_path / "again.mcap")):
         assert recover(path, result)
@@ -218,8 +225,9 @@ def test_what_is_being_recorded_is_no_output(whole: Path, tmp_path: Path) -> Non
     assert recover(whole, live, force=True)
 
 
-@settings(max_examples=100, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_damage_anywhere_is_refused_or_recovered_with_true_numbers(
     whole: Path, data: st.DataObject

@@ -172,8 +172,11 @@ def test_frames_before_a_loss_are_dropped_before_it() -> None:
     queue.offer(captured(2), 2)
     queue.offer(captured(3), 3)
     assert told(queue.take() for _ in range(len(queue))) == [
-        ("dropped", 1), "lost", ("dropped", 1), 3,
-    ]  # fmt: skip
+        ("dropped", 1),
+        "lost",
+        ("dropped", 1),
+        3,
+    ]
 
 
 def test_the_time_of_a_gap_is_that_of_its_first_frame() -> None:
@@ -251,8 +254,19 @@ def test_a_camera_that_disappears_comes_back() -> None:
     ]
     with started(opener_of(*lives), retry=AT_ONCE) as captures:
         events = list(events_of(captures))
-    assert told(events) == ["opened", 1, 2, "lost", "lost", "opened", 3, "lost", "opened", 4,
-                            "ended"]  # fmt: skip
+    assert told(events) == [
+        "opened",
+        1,
+        2,
+        "lost",
+        "lost",
+        "opened",
+        3,
+        "lost",
+        "opened",
+        4,
+        "ended",
+    ]
     assert [e.reason for e in events if isinstance(e, Lost)] == ["unplugged", "not yet", "again"]
 
 

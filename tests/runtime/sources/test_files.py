@@ -13,7 +13,7 @@ from fake_sources import FakeClock
 from PIL import Image
 
 from vidtok_edge.errors import SourceError, UsageError
-from vidtok_edge.runtime.clip import ClipReader
+from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.sources.arrays import ArraySource
 from vidtok_edge.runtime.sources.clock import CLOCK
 from vidtok_edge.runtime.sources.image_folder import ImageFolderSource

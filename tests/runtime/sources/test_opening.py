@@ -22,8 +22,16 @@ def test_kinds(tmp_path: Path) -> None:
     names = ["-", "synthetic", "synthetic:5", "rtsp://h/1", "v4l2:/dev/x", "/dev/video2"]
     names += [str(tmp_path), str(tmp_path / "pipe"), str(clip)]
     assert [source_kind(name) for name in names] == [
-        "raw", "synthetic", "synthetic", "camera", "camera", "camera", "images", "raw", "video",
-    ]  # fmt: skip
+        "raw",
+        "synthetic",
+        "synthetic",
+        "camera",
+        "camera",
+        "camera",
+        "images",
+        "raw",
+        "video",
+    ]
 
 
 def test_opening_each(tmp_path: Path) -> None:

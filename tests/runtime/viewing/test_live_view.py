@@ -21,9 +21,9 @@ from clips import make_clip
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.record import RecordRequest, record
-from vidtok_edge.runtime.record_options import RecordOptions
 from vidtok_edge.runtime.recording import Recording
+from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.record import RecordRequest, record
 from vidtok_edge.runtime.viewing import live_view
 from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 from vidtok_edge.runtime.viewing.shown import ShownFrame, ShownNote
@@ -54,15 +54,28 @@ def test_a_recording_with_reconstructions(tiny: Path, tmp_path: Path) -> None:
         for n in (11, 14)
     ]
     view = ViewTarget("file", str(tmp_path / "a.rrd"))
-    done = record(RecordRequest(Bundle.load(tiny), tuple(clips), tmp_path / "a.mcap", view=view,
-                                view_decoded=True, realtime=True))  # fmt: skip
+    done = record(
+        RecordRequest(
+            Bundle.load(tiny),
+            tuple(clips),
+            tmp_path / "a.mcap",
+            view=view,
+            view_decoded=True,
+            realtime=True,
+        )
+    )
     assert done.not_shown == 0
     rows = rows_of(tmp_path / "a.rrd")
     for source, frames in enumerate((11, 14)):
         latents = done.sources[source].latents
         place = f"/camera{source}"
-        expected = {"frame": frames, "reconstruction": frames, "tokens": latents,
-                    "latency_ms": latents, "events": 2}  # fmt: skip
+        expected = {
+            "frame": frames,
+            "reconstruction": frames,
+            "tokens": latents,
+            "latency_ms": latents,
+            "events": 2,
+        }
         assert {what: len(rows[f"{place}/{what}"]) for what in expected} == expected
         pairs = zip(rows[f"{place}/frame"], rows[f"{place}/reconstruction"], strict=True)
         assert all(abs(a[0] - b[0]) < 2e6 for a, b in pairs), "a frame is 33 ms"
@@ -75,8 +88,9 @@ def test_a_viewer_that_does_not_read_is_not_waited_for(
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
         target = ViewTarget.parse(f"127.0.0.1:{deaf.getsockname()[1]}")
         options = RecordOptions(duration_s=1.5)
-        request = RecordRequest(Bundle.load(tiny), ("synthetic:400",), tmp_path / "a.mcap",
-                                view=target, options=options)  # fmt: skip
+        request = RecordRequest(
+            Bundle.load(tiny), ("synthetic:400",), tmp_path / "a.mcap", view=target, options=options
+        )
         done = record(request)
     assert done.seconds < 3, "it ended when it was told to"
     assert done.not_shown > 0
@@ -205,8 +219,11 @@ def replaying(
 ) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
     """A replay to the viewer that the socket stands for."""
     path = folder / "a.mcap"
-    record(RecordRequest(Bundle.load(bundle), ("synthetic:400",), path,
-                         options=RecordOptions(duration_s=0.2)))  # fmt: skip
+    record(
+        RecordRequest(
+            Bundle.load(bundle), ("synthetic:400",), path, options=RecordOptions(duration_s=0.2)
+        )
+    )
     with socket.create_server(("127.0.0.1", 0), backlog=8) as viewer:
         viewer.settimeout(20)
         command = [sys.executable, "-c", REPLAY, str(patience_s), "replay", str(path)]
@@ -238,8 +255,12 @@ def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    request = RecordRequest(Bundle.load(tiny), ("synthetic",), tmp_path / "a.mcap",
-                            view=ViewTarget.parse(f"127.0.0.1:{port}"))  # fmt: skip
+    request = RecordRequest(
+        Bundle.load(tiny),
+        ("synthetic",),
+        tmp_path / "a.mcap",
+        view=ViewTarget.parse(f"127.0.0.1:{port}"),
+    )
     with pytest.raises(UsageError, match="No viewer answers"):
         record(request)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -63,8 +63,13 @@ def test_latents_with_the_times_of_their_frames(
         for writer in (plain, watched):
             if latents.index == 0:
                 writer.start(0, "start", 0, 0)
-            writer.write(0, latents, wall_time_ns=[1] * len(latents), encode_start_ns=0,
-                         encode_end_ns=50 * MS)  # fmt: skip
+            writer.write(
+                0,
+                latents,
+                wall_time_ns=[1] * len(latents),
+                encode_start_ns=0,
+                encode_end_ns=50 * MS,
+            )
     assert inner.log == plain.log
     found = [what for what in shown if isinstance(what, ShownLatent)]
     assert [what.values.tolist() for what in found] == [
@@ -82,16 +87,24 @@ def test_latents_with_the_times_of_their_frames(
 
 def test_markers_are_written_and_shown(watching: Watching, shown: list[Shown]) -> None:
     inner = FakeWriter()
-    watched = WatchedWriter(inner, StreamEncoder(
-        fake_manifest(), FakeStep(fake_manifest(), "encoder")).framing, 2, watching)  # fmt: skip
+    watched = WatchedWriter(
+        inner,
+        StreamEncoder(fake_manifest(), FakeStep(fake_manifest(), "encoder")).framing,
+        2,
+        watching,
+    )
     watched.start(1, "reconnect", MS, 0, fps=5)
     watched.drop(1, 3, "continue", 2 * MS, 0)
     watched.lost(1, "unplugged", 3 * MS, 0)
     watched.end(0, "ended", 4 * MS, 0)
     watched.tick(0)
     assert inner.ticks == 1
-    assert inner.log == [(1, "reconnect", 1), (1, "drop", 3, "continue"), (1, "lost", "unplugged"),
-                         (0, "end", "ended")]  # fmt: skip
+    assert inner.log == [
+        (1, "reconnect", 1),
+        (1, "drop", 3, "continue"),
+        (1, "lost", "unplugged"),
+        (0, "end", "ended"),
+    ]
     notes = [what for what in shown if isinstance(what, ShownNote)]
     assert [(n.source, n.text, n.warning) for n in notes] == [
         (1, "reconnect", False),
@@ -103,8 +116,12 @@ def test_markers_are_written_and_shown(watching: Watching, shown: list[Shown]) -
 
 
 def test_what_cannot_be_written_is_not_shown(watching: Watching, shown: list[Shown]) -> None:
-    watched = WatchedWriter(FakeWriter(fail_at=0), StreamEncoder(
-        fake_manifest(), FakeStep(fake_manifest(), "encoder")).framing, 1, watching)  # fmt: skip
+    watched = WatchedWriter(
+        FakeWriter(fail_at=0),
+        StreamEncoder(fake_manifest(), FakeStep(fake_manifest(), "encoder")).framing,
+        1,
+        watching,
+    )
     with pytest.raises(Exception, match="full"):
         watched.start(0, "start", 0, 0)
     assert not shown

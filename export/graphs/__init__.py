@@ -1,0 +1,1 @@
+"""ONNX step graphs: written, simplified, and held to their rules."""

@@ -1,0 +1,150 @@
+"""A step module as an ONNX file: exported, cleaned, named, checked."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir
+import torch
+from onnx import ModelProto, NodeProto, TensorProto
+from torch import nn
+
+from vidtok_edge.export.graphs.graph_rules import check_graph
+from vidtok_edge.export.graphs.simplify import simplify
+from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
+from vidtok_edge.lowering.interface import OPSET, Interface, zeros
+from vidtok_edge.lowering.numerics import FP32, Numerics
+
+__all__ = ["write_graph"]
+
+
+def write_graph(
+    step: nn.Module,
+    interface: Interface,
+    path: Path,
+    metadata: Mapping[str, str],
+    numerics: Numerics = FP32,
+) -> None:
+    """Export `step` to `path`, its weights to `path` + `.data`, and check both.
+
+    Args:
+        step: forward takes and returns the tensors of `interface`, in order.
+        interface: names, types and shapes; every shape is static.
+        path: `<name>.onnx`.
+        metadata: facts to embed, so that the graph alone can be understood.
+        numerics: what `step` computes in.
+
+    Raises:
+        GraphRuleBroken: the exporter made something that a step graph must not be.
+    """
+    model = _export(step, interface)
+    _part_weight_zeros(model)
+    _clean(model)
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=f"vidtok_edge.{key}", value=value)
+    check_graph(model, interface, numerics)
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        location=path.name + ".data",
+        size_threshold=1024,
+    )
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _export(step: nn.Module, interface: Interface) -> ModelProto:
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            step.eval(),
+            zeros(interface.inputs),
+            dynamo=True,
+            custom_translation_table=ONNX_TRANSLATIONS,
+            opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        model = simplify(program.model)
+    for specs, values in (
+        (interface.inputs, model.graph.inputs),
+        (interface.outputs, model.graph.outputs),
+    ):
+        for spec, value in zip(specs, values, strict=True):
+            value.name = spec.name
+    return onnx_ir.to_proto(model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's talk about torchvision and its own deprecations from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _part_weight_zeros(model: ModelProto) -> None:
+    """Give each INT8 weight a zero point of its own; the exporter lets equal ones be one.
+
+    On processors without VNNI, ONNX Runtime rewrites weights and zero points as unsigned, where it
+    is asked not to saturate, and fails at one that it has rewritten already.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        weight = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if weight is None or weight.data_type != TensorProto.INT8:
+            continue
+        zero = node.input[2]
+        if zero in taken:
+            own = model.graph.initializer.add()
+            own.CopyFrom(constants[zero])
+            own.name = node.input[2] = f"{weight.name}.zero"
+        taken.add(zero)
+
+
+def _clean(model: ModelProto) -> None:
+    """Name every node after its layer, and strip source paths and stack traces."""
+    seen: Counter[str] = Counter()
+    for node in model.graph.node:
+        base = _layer_name(node)
+        seen[base] += 1
+        node.name = base if seen[base] == 1 else f"{base}.{seen[base] - 1}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.name = "step"
+    model.graph.doc_string = model.doc_string = ""
+    model.producer_name, model.producer_version = "vidtok-edge", ""
+
+
+def _layer_name(node: NodeProto) -> str:
+    """`encoder.down.0.block.0.conv1` for a convolution or a norm, else `<layer>/<operator>`."""
+    scopes = next(
+        (p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]"
+    )
+    layers: list[str] = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]
+    layer = re.sub(r"\.conv(\.kernels.*)?$", "", layers[-1]) if layers else "step"
+    return layer if node.op_type in ("Conv", "LayerNormalization") else f"{layer}/{node.op_type}"

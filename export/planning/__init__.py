@@ -1,0 +1,1 @@
+"""What an export will cost, before anything is built."""

@@ -1,0 +1,1 @@
+"""Whether a bundle computes what the reference computes, and what precisions cost."""

@@ -1,0 +1,99 @@
+"""What a precision costs, as figures, and the limits they are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from vidtok_edge.export.verifying.comparison import Comparison
+from vidtok_edge.runtime.manifest.graphs import Precision
+
+__all__ = ["DEFAULT_LIMITS", "FLIP_EDGES", "Limits", "Loss", "compare_loss", "limits_with"]
+
+FLIP_EDGES = (0.0, 0.01, 0.03, 0.1, 0.5)
+"""In levels; a token lies at most half a level from a boundary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a precision may cost; None: reported, never failed.
+
+    Attributes:
+        tokens_equal: least share of tokens that equal those of float32.
+        psnr_db: least PSNR of a reconstruction against that of float32.
+        loss_db: most PSNR that a reconstruction loses against the source.
+        drift_db: most dB that the last third of a stream is further from float32 than its first.
+    """
+
+    tokens_equal: float | None = None
+    psnr_db: float | None = None
+    loss_db: float | None = None
+    drift_db: float | None = 3.0
+
+
+DEFAULT_LIMITS: Mapping[Precision, Limits] = {
+    "fp16": Limits(tokens_equal=0.99, psnr_db=40.0),
+    "int8": Limits(loss_db=0.5),
+}
+"""From the design, "Numbers that must hold"."""
+
+
+def limits_with(
+    tokens_equal: float | None, psnr_db: float | None, loss_db: float | None
+) -> dict[Precision, Limits]:
+    """The default limits, but for those that are given."""
+    given = {"tokens_equal": tokens_equal, "psnr_db": psnr_db, "loss_db": loss_db}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return {precision: replace(limits, **changes) for precision, limits in DEFAULT_LIMITS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What one pair of graphs makes of one clip, against float32 and against the source."""
+
+    graphs: str
+    """`fp16`, `int8`, `int8-tensorrt`; `fp32` for float32 itself."""
+    clip: str
+    tokens_equal: float | None
+    """Share of all tokens; None for KL."""
+    off_by_one: float | None
+    """Share of all tokens that are one level off in one dimension."""
+    flips: tuple[int, ...]
+    """Of the tokens that differ, how many lay how far from a boundary: `FLIP_EDGES`."""
+    psnr_db: float
+    """Of the reconstruction against float32's."""
+    source_psnr_db: float
+    """Of the reconstruction against the source."""
+    source_ssim: float
+    loss_db: float
+    """Of PSNR against the source, to float32's."""
+    ssim_loss: float
+    drift_db: float | None
+    """How much further from float32 the last third is than the first; of the latents' values, in a
+    stream of nine or more."""
+
+
+def compare_loss(loss: Loss, limits: Limits) -> Iterator[Comparison]:
+    """The comparisons of one clip for the report."""
+    what = f"{loss.graphs}, {loss.clip}"
+    if loss.tokens_equal is not None and loss.off_by_one is not None:
+        note = f"{loss.off_by_one:.2%} off by one level; {_flips(loss.flips)}"
+        yield Comparison(
+            what, "share of equal tokens", loss.tokens_equal, limits.tokens_equal, note, True
+        )
+    yield Comparison(what, "PSNR against fp32, dB", loss.psnr_db, limits.psnr_db, "", True)
+    note = f"{loss.source_psnr_db:.2f} dB, SSIM {loss.source_ssim:.3f} ({-loss.ssim_loss:+.3f})"
+    yield Comparison(what, "PSNR lost against the source, dB", loss.loss_db, limits.loss_db, note)
+    if loss.drift_db is not None:
+        yield Comparison(what, "drift, last third to first, dB", loss.drift_db, limits.drift_db)
+
+
+def _flips(flips: tuple[int, ...]) -> str:
+    """Where the tokens that differ lay, as shares: `<0.01 of a level from a boundary 60%`."""
+    total = sum(flips)
+    if not total:
+        return "none differs"
+    shares = (
+        f"<{edge:g} {count / total:.0%}" for edge, count in zip(FLIP_EDGES[1:], flips, strict=True)
+    )
+    return f"those that differ, levels from a boundary: {', '.join(shares)}"

@@ -1,0 +1,109 @@
+"""What a bundle says of a model and of how it was lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vidtok_edge import __version__
+from vidtok_edge.lowering.interface import KINDS, OPSET, Interface
+from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
+from vidtok_edge.lowering.step import Kind, StepOptions
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, graph_name
+from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
+from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
+from vidtok_edge.variants import Variant
+
+__all__ = [
+    "BOTH_FP16",
+    "BOTH_FP32",
+    "UNKNOWN_WEIGHTS",
+    "facts_of",
+    "graph_spec",
+    "manifest_of",
+    "options_of",
+]
+
+
+BOTH_FP32: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP32)
+
+
+BOTH_FP16: Mapping[Kind, Numerics] = dict.fromkeys(KINDS, FP16)
+
+
+UNKNOWN_WEIGHTS = WeightsFacts("file", "in memory", "")
+
+
+def facts_of(variant: Variant) -> ModelFacts:
+    """What a runtime needs to know of `variant`."""
+    return ModelFacts(
+        variant.name,
+        variant.version,
+        variant.causal,
+        variant.latent,
+        variant.levels,
+        variant.z_channels,
+        variant.time_factor,
+        variant.space_factor,
+    )
+
+
+def options_of(manifest: Manifest) -> StepOptions:
+    """How the graphs of a bundle were lowered; those that chose their form themselves aside."""
+    forms = [graph.form for graph in manifest.graphs if graph.form != "channels_last"]
+    return StepOptions(
+        manifest.height,
+        manifest.width,
+        manifest.streams,
+        manifest.chunk,
+        forms[0] if forms else "conv2d",
+        manifest.io,
+    )
+
+
+def manifest_of(
+    variant: Variant,
+    options: StepOptions,
+    weights: WeightsFacts = UNKNOWN_WEIGHTS,
+    graphs: tuple[GraphSpec, ...] = (),
+) -> Manifest:
+    """What a bundle says of itself, not verified."""
+    return Manifest(
+        schema=SCHEMA,
+        toolkit=__version__,
+        model=facts_of(variant),
+        promise=variant.promise,
+        height=options.height,
+        width=options.width,
+        streams=options.streams,
+        chunk=options.chunk,
+        io=options.io,
+        weights=weights,
+        verified=False,
+        graphs=graphs,
+    )
+
+
+def graph_spec(
+    kind: Kind,
+    options: StepOptions,
+    numerics: Numerics,
+    interface: Interface,
+    int8_work: float = 0.0,
+) -> GraphSpec:
+    """What the manifest says of a graph, but for its hashes; `options.form` is the graph's own."""
+    file = graph_name(kind, numerics.precision, numerics.placement) + ".onnx"
+    return GraphSpec(
+        kind,
+        numerics.precision,
+        numerics.placement,
+        options.form,
+        OPSET,
+        file,
+        "",
+        file + ".data",
+        "",
+        interface.inputs,
+        interface.outputs,
+        numerics.int8_layers,
+        round(1000 * int8_work),
+    )

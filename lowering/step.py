@@ -1,0 +1,209 @@
+"""The step modules that become graphs: bytes in, bytes out, caches explicit.
+
+A step's forward takes and returns flat tuples of tensors in the order of its `GraphInterface`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import atanh
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from vidtok_edge.errors import UsageError
+from vidtok_edge.lowering.forms import FORMS, FormName
+from vidtok_edge.lowering.lowering import Edges, LoweredDecoder, LoweredEncoder
+from vidtok_edge.lowering.numerics import FP32, Numerics
+from vidtok_edge.lowering.timeline import CausalTimeline, Timeline, WindowTimeline
+from vidtok_edge.variants import Variant
+from vidtok_edge.vidtok_ref import VidTok
+
+__all__ = ["Kind", "StepDecoder", "StepEncoder", "StepOptions", "lower"]
+
+Kind = Literal["encoder", "decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What is fixed when a step is lowered.
+
+    Attributes:
+        height, width: pixels of a frame.
+        streams: B, the slots of the batch.
+        chunk: N, latents per call.
+        form: the layout of the computation.
+        io: `uint8` frames, or `float` frames in [-1, 1], neither clamped nor rounded.
+    """
+
+    height: int = 256
+    width: int = 256
+    streams: int = 1
+    chunk: int = 1
+    form: FormName = "conv2d"
+    io: Literal["uint8", "float"] = "uint8"
+
+    @classmethod
+    def chunk_for(cls, variant: Variant) -> int:
+        """Latents per call where nobody says: 1, or the whole window of a non-causal variant."""
+        return 1 if variant.causal else variant.window // variant.time_factor
+
+    def check(self, variant: Variant) -> None:
+        """Raise `UsageError` where `variant` cannot be lowered so."""
+        variant.check_size(self.height, self.width)
+        window = self.chunk_for(variant)
+        if not variant.causal and self.chunk != window:
+            raise UsageError(
+                f"{variant.name} does not stream: it works on windows of {variant.window} frames, "
+                f"so --chunk can only be {window}, got {self.chunk}. Leave it out."
+            )
+        for name, value in (("streams", self.streams), ("chunk", self.chunk)):
+            if value < 1:
+                raise UsageError(f"--{name} must be 1 or more, got {value}.")
+
+
+class _Step(nn.Module):
+    """What encoder and decoder steps share: options, arithmetic, control inputs, caches."""
+
+    def __init__(self, variant: Variant, options: StepOptions, numerics: Numerics) -> None:
+        super().__init__()
+        self.variant, self.options, self.numerics = variant, options, numerics
+        self.form = FORMS[options.form]
+
+    def _controls(
+        self, tensors: list[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Take `start`, `end`, `ready` off the front of `tensors`, those that the step has."""
+        if not self.variant.causal:
+            return None, None, None
+        start = tensors.pop(0)
+        end = tensors.pop(0) if self.has_end else None
+        ready = tensors.pop(0) if self.options.streams > 1 else None
+        return start, end, ready
+
+    @property
+    def has_end(self) -> bool:
+        """True where an extra call releases the last frames of a stream."""
+        return False
+
+    def _timeline(
+        self, start: Tensor | None, ready: Tensor | None, caches: list[Tensor] | None
+    ) -> Timeline:
+        if start is None:
+            return WindowTimeline(self.form.time_axis)
+        repeat_first = self.variant.version == "1.1"
+        return CausalTimeline(self.form.time_axis, caches, start, ready, repeat_first)
+
+
+def _caches_out(time: Timeline) -> tuple[Tensor, ...]:
+    return tuple(time.caches_out) if isinstance(time, CausalTimeline) else ()
+
+
+class StepEncoder(_Step):
+    """`frames, start[, ready], caches` to `tokens, latent` or `mean, logvar`, and new caches."""
+
+    def __init__(self, model: VidTok, options: StepOptions, numerics: Numerics = FP32) -> None:
+        super().__init__(model.variant, options, numerics)
+        self.encoder = LoweredEncoder(self.form, model.encoder)
+        numerics.apply(self, pixels=options.io == "uint8")
+
+    def forward(self, frames: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        outputs, time = self.trace(frames, list(rest))
+        return outputs + _caches_out(time)
+
+    def trace(
+        self, frames: Tensor, rest: list[Tensor], probe: bool = False
+    ) -> tuple[tuple[Tensor, ...], Timeline]:
+        """The outputs but the caches, and the timeline that has those; `probe`: no caches given."""
+        start, _, ready = self._controls(rest)
+        time = self._timeline(start, ready, None if probe else rest)
+        x = frames if self.options.io == "float" else frames.to(torch.float32) / 127.5 - 1.0
+        x = x.permute(0, 1, 4, 2, 3).to(self.numerics.dtype)
+        x = self.encoder(self.form.from_btchw(x), time)
+        encoded = self.form.to_btchw(x).to(torch.float32)  # [B, t, C, h, w]
+        if self.variant.latent == "fsq":
+            return (_tokens(encoded, self.variant.levels), encoded), time
+        mean, logvar = encoded.chunk(2, dim=2)
+        return (mean, logvar.clamp(-30.0, 20.0)), time
+
+
+class StepDecoder(_Step):
+    """`tokens` or `latent`, `start[, end][, ready], caches` to `frames` and new caches."""
+
+    def __init__(self, model: VidTok, options: StepOptions, numerics: Numerics = FP32) -> None:
+        super().__init__(model.variant, options, numerics)
+        self.decoder = LoweredDecoder(self.form, model.decoder)
+        numerics.apply(self, pixels=False)
+
+    @property
+    def has_end(self) -> bool:
+        return self.variant.causal and self.variant.delayed
+
+    def forward(self, latents: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        outputs, time = self.trace(latents, list(rest))
+        return outputs + _caches_out(time)
+
+    def trace(
+        self, latents: Tensor, rest: list[Tensor], probe: bool = False
+    ) -> tuple[tuple[Tensor, ...], Timeline]:
+        """As `StepEncoder.trace`."""
+        start, end, ready = self._controls(rest)
+        time = self._timeline(start, ready, None if probe else rest)
+        if self.variant.latent == "fsq":
+            latents = _codes(latents, self.variant.levels)
+        latents = self.form.from_btchw(latents.to(self.numerics.dtype))
+        x = self.decoder(latents, time, self._edges(start, end, time))
+        frames = self.form.to_btchw(x).permute(0, 1, 3, 4, 2).to(torch.float32)
+        if self.options.io == "uint8":
+            frames = ((frames + 1.0) * 127.5).clamp(0.0, 255.0).round().to(torch.uint8)
+        return (frames,), time
+
+    def _edges(self, start: Tensor | None, end: Tensor | None, time: Timeline) -> Edges | None:
+        if start is None or end is None:
+            return None
+        assert isinstance(time, CausalTimeline)
+        # Never, where a call has several latents; written so that the output is no bare constant.
+        never = torch.logical_and(start, torch.logical_not(start))
+        second = time.flag(start if end.shape[1] == 1 else never)
+        return Edges(start, second, end)
+
+
+def lower(
+    model: VidTok, options: StepOptions, kind: Kind, numerics: Numerics = FP32
+) -> StepEncoder | StepDecoder:
+    """The step of `kind`; `model` is float32 and stays as it is."""
+    return (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
+
+
+def _per_level(values: list[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device).reshape(1, 1, -1, 1, 1)
+
+
+def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout (architecture 4).
+
+    The sum is float32 too, exact below 2^24: a codebook has 2^18 entries at most.
+    """
+    half = [(n - 1) * (1 + 1e-3) / 2 for n in levels]
+    offset = [0.5 if n % 2 == 0 else 0.0 for n in levels]
+    shift = [atanh(o / h) for o, h in zip(offset, half, strict=True)]
+    basis = [1.0]
+    for n in levels[:-1]:
+        basis.append(basis[-1] * n)
+    bound = torch.tanh(z + _per_level(shift, z)) * _per_level(half, z)
+    q = torch.round(bound - _per_level(offset, z))
+    digits = q + _per_level([float(n // 2) for n in levels], z)
+    return (digits * _per_level(basis, z)).sum(dim=2).to(torch.int32)
+
+
+def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
+    """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w]."""
+    codes, rest = [], tokens.to(torch.float32)  # exact below 2^24
+    for n in levels:
+        above = torch.floor(
+            (rest + 0.5) / n
+        )  # the half keeps the division's rounding off the integers
+        codes.append((rest - above * n - n // 2) / (n // 2))
+        rest = above
+    return torch.stack(codes, dim=2)

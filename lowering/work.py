@@ -1,0 +1,65 @@
+"""How much of a graph's work each convolution does, and how many values it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from vidtok_edge.lowering.forms import Convolution
+from vidtok_edge.lowering.interface import Kind, traced_without_data
+from vidtok_edge.lowering.numerics import FP32, convolutions
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.variants import Variant
+
+__all__ = ["LayerWork", "multiply_adds", "share", "work_by_layer"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """What one call of a convolution comes to.
+
+    Attributes:
+        values_in: with the frames that its kernel reaches back to.
+        values_out: of its result.
+    """
+
+    multiply_adds: int
+    values_in: int
+    values_out: int
+
+
+@cache
+def work_by_layer(variant: Variant, options: StepOptions, kind: Kind) -> dict[str, LayerWork]:
+    """By layer, in the order of the graph; computes on shapes alone."""
+    found: dict[str, LayerWork] = {}
+    with torch.device("meta"):
+        step, run = traced_without_data(variant, options, kind, FP32)
+        layers = {id(module): name for name, module in convolutions(step).items()}
+
+        def count(module: nn.Module, given: tuple[Tensor], result: Tensor) -> None:
+            assert isinstance(module, Convolution)
+            weights = module.kernels.weights
+            per_value = sum(w[0].numel() for w in weights) // len(weights)
+            values = result.numel()
+            found[layers[id(module)]] = LayerWork(values * per_value, given[0].numel(), values)
+
+        for module in convolutions(step).values():
+            module.register_forward_hook(count)
+        run()
+    return found
+
+
+def multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> dict[str, int]:
+    """Multiply-adds of one call by layer, in the order of the graph."""
+    layers = work_by_layer(variant, options, kind)
+    return {name: layer.multiply_adds for name, layer in layers.items()}
+
+
+def share(variant: Variant, options: StepOptions, kind: Kind, layers: Iterable[str]) -> float:
+    """The share, 0 to 1, of the convolutions' work that `layers` do."""
+    work = multiply_adds(variant, options, kind)
+    return sum(work[name] for name in layers) / sum(work.values())

@@ -1,0 +1,1 @@
+"""What runs step graphs, and the one place that chooses."""

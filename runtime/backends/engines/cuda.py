@@ -1,0 +1,157 @@
+"""CUDA as the engine backend uses it: `cuda.bindings.runtime`, every call checked.
+
+No other module of ours calls CUDA but `runtime/backends/gpu.py`, which asks the driver what there
+is. Unverified on hardware.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependency
+from vidtok_edge.runtime.backends.engines.sidecar import Target
+
+__all__ = ["Cuda", "Event", "Graph", "Stream", "load_cuda"]
+
+Stream = Any
+"""A `cudaStream_t`; `int()` gives its address."""
+Event = Any
+Graph = Any
+
+_COPIES = {"up": "cudaMemcpyHostToDevice", "down": "cudaMemcpyDeviceToHost"}
+
+
+def load_cuda(target: Target) -> Cuda:
+    """CUDA on the first GPU that it shows; `CUDA_VISIBLE_DEVICES` chooses among several.
+
+    Args:
+        target: whose engines are to run; messages name its extra.
+
+    Raises:
+        MissingDependency: cuda-bindings is not installed.
+        BackendUnavailable: there is no driver, or one that is too old, or no GPU.
+    """
+    try:
+        api = importlib.import_module("cuda.bindings.runtime")
+    except ModuleNotFoundError:
+        raise MissingDependency("cuda-bindings", target, "Running engines") from None
+    except (ImportError, OSError) as error:
+        raise BackendUnavailable(
+            f"cuda-bindings is installed but does not load: {error}. Install the one of your CUDA: "
+            'pip install "cuda-bindings<13" on CUDA 12 (JetPack 6), "cuda-bindings>=13" on CUDA 13'
+        ) from error
+    cuda = Cuda(api)
+    try:
+        count = cuda.devices()
+    except DeviceError as error:
+        raise BackendUnavailable(
+            f"CUDA does not start: {error} Install the NVIDIA driver, or the cuda-bindings of your "
+            "CUDA (12.x for CUDA 12, 13.x for CUDA 13)."
+        ) from None
+    if not count:
+        raise BackendUnavailable("CUDA shows no GPU. Look at CUDA_VISIBLE_DEVICES.")
+    return cuda
+
+
+class Cuda:
+    """The calls that a step makes. Sizes in bytes; addresses and handles as CUDA gives them.
+
+    Every method raises DeviceError with the call, the error's name and its number.
+    """
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    def devices(self) -> int:
+        """How many GPUs there are."""
+        return int(self._call("cudaGetDeviceCount"))
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes of the device."""
+        free, total = self._call("cudaMemGetInfo")
+        return int(free), int(total)
+
+    def device_buffer(self, size: int) -> int:
+        """Address of new device memory, uninitialised."""
+        return int(self._call("cudaMalloc", size))
+
+    def free_device_buffer(self, address: int) -> None:
+        self._call("cudaFree", address)
+
+    def host_buffer(self, size: int) -> int:
+        """Address of new host memory that stays in place, so that copies need no CPU."""
+        return int(self._call("cudaMallocHost", size))
+
+    def free_host_buffer(self, address: int) -> None:
+        self._call("cudaFreeHost", address)
+
+    def stream(self) -> Stream:
+        return self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)
+
+    def free_stream(self, stream: Stream) -> None:
+        self._call("cudaStreamDestroy", stream)
+
+    def wait(self, stream: Stream) -> None:
+        """Until all that was put into `stream` is done; also where errors of that work show."""
+        self._call("cudaStreamSynchronize", stream)
+
+    def event(self) -> Event:
+        return self._call("cudaEventCreate")
+
+    def free_event(self, event: Event) -> None:
+        self._call("cudaEventDestroy", event)
+
+    def mark(self, event: Event, stream: Stream) -> None:
+        """Note the time at which `stream` comes here."""
+        self._call("cudaEventRecord", event, stream)
+
+    def between_ns(self, first: Event, second: Event) -> int:
+        """Nanoseconds between two marks of a stream that was waited for; good to about 500."""
+        return round(float(self._call("cudaEventElapsedTime", first, second)) * 1e6)
+
+    def copy(
+        self, way: Literal["up", "down"], target: int, source: int, size: int, stream: Stream
+    ) -> None:
+        """Copy `size` bytes up to the device, or down to the host, when `stream` comes there."""
+        kind = getattr(self._api.cudaMemcpyKind, _COPIES[way])
+        self._call("cudaMemcpyAsync", target, source, size, kind, stream)
+
+    def captured(self, stream: Stream, work: Callable[[], None]) -> Graph:
+        """What `work` puts into `stream`, recorded instead of done, and ready to be launched."""
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", stream, mode)
+        try:
+            work()
+        except BaseException:
+            with suppress(DeviceError):  # that the capture is invalid now is a consequence
+                self._call("cudaGraphDestroy", self._call("cudaStreamEndCapture", stream))
+            raise
+        recorded = self._call("cudaStreamEndCapture", stream)
+        try:
+            return self._call("cudaGraphInstantiate", recorded, 0)
+        finally:
+            with suppress(DeviceError):
+                self._call("cudaGraphDestroy", recorded)
+
+    def launch(self, graph: Graph, stream: Stream) -> None:
+        self._call("cudaGraphLaunch", graph, stream)
+
+    def free_graph(self, graph: Graph) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """What the call gives beside its error: nothing, one value, or several."""
+        error, *results = getattr(self._api, name)(*arguments)
+        if int(error):
+            raise DeviceError(
+                f"{name} failed: {self._text('cudaGetErrorName', error)} ({int(error)}), "
+                f"{self._text('cudaGetErrorString', error)}."
+            )
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _text(self, name: str, error: Any) -> str:
+        _, text = getattr(self._api, name)(error)
+        return text.decode() if isinstance(text, bytes) else str(text)

@@ -1,0 +1,297 @@
+"""The sidecar of an engine, a JSON file beside it: what the engine was built from, for what.
+
+The sidecar decides whether an engine may be loaded. It needs no TensorRT to be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from vidtok_edge.errors import EngineMissing, EngineStale
+from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
+from vidtok_edge.runtime.manifest.plain import from_plain
+
+__all__ = [
+    "ENGINES",
+    "FLAGS",
+    "SIDECAR_SCHEMA",
+    "TARGETS",
+    "EngineFile",
+    "EngineHost",
+    "EngineSidecar",
+    "PrecisionProof",
+    "PrecisionShare",
+    "SlowerEngine",
+    "Target",
+    "check_engine",
+    "engine_file",
+    "layers_sha256",
+    "mismatches",
+    "read_sidecar",
+]
+
+ENGINES = "engines"
+SIDECAR_SCHEMA = 2
+_LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
+
+Target = Literal["tensorrt", "tensorrt-rtx"]
+TARGETS: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx")
+FLAGS: Mapping[Target, tuple[str, ...]] = {
+    "tensorrt": ("STRONGLY_TYPED", "no TF32"),
+    # Without the last one a TensorRT-RTX engine may allocate while it runs, and is not captured.
+    "tensorrt-rtx": ("STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"),
+}
+"""What every engine is built with."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHost:
+    """Where an engine is to run: the TensorRT of a machine, and a GPU."""
+
+    target: Target
+    version: str
+    """Of TensorRT or TensorRT-RTX, as `10.3.0`."""
+    gpu: str
+    """Compute capability, as `sm87`."""
+    gpu_name: str = ""
+    """As the driver calls it; empty where no GPU is present (TensorRT-RTX builds without)."""
+    platform: str = ""
+    """System and processor, as `Linux aarch64`."""
+
+    @property
+    def product(self) -> str:
+        """As `TensorRT-RTX 1.7.1`."""
+        return f"{'TensorRT-RTX' if self.target == 'tensorrt-rtx' else 'TensorRT'} {self.version}"
+
+    def __str__(self) -> str:
+        return f"{self.product}, {self.gpu}{self.gpu_name and f' ({self.gpu_name})'}"
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionShare:
+    """What runs in one precision: convolutions and matrix products, and their multiply-adds."""
+
+    precision: Literal["fp32", "fp16", "int8", "other", "unknown"]
+    layers: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionProof:
+    """In which precision the work of an engine really runs, and how that is known.
+
+    `engine inspector`: what TensorRT says of the built engine. `network`: what the strongly typed
+    network demands, which TensorRT must obey, read where there is no GPU to inspect an engine on.
+    """
+
+    source: Literal["engine inspector", "network"]
+    shares: tuple[PrecisionShare, ...]
+
+    def work_permille(self, *precisions: str) -> int:
+        """Share of the multiply-adds that run in any of `precisions`, in thousandths."""
+        total = sum(share.multiply_adds for share in self.shares)
+        part = sum(s.multiply_adds for s in self.shares if s.precision in precisions)
+        return round(1000 * part / total) if total else 0
+
+    def layers(self, *precisions: str) -> int:
+        """How many convolutions and matrix products run in any of `precisions`."""
+        return sum(share.layers for share in self.shares if share.precision in precisions)
+
+    def __str__(self) -> str:
+        total = sum(share.layers for share in self.shares)
+        parts = [
+            f"{s.precision} {self.work_permille(s.precision) / 10:.1f} % of the work in "
+            f"{s.layers} of {total} layers"
+            for s in self.shares
+            if s.layers
+        ]
+        return f"{'; '.join(parts) or 'no convolution or matrix product'} ({self.source})"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowerEngine:
+    """An engine of the same kind that was measured beside this one, and not kept."""
+
+    precision: Precision
+    form: str
+    step_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.form} {self.step_ms:.2f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSidecar:
+    """The facts of one engine."""
+
+    schema: int
+    toolkit: str
+    graph: str
+    """Name of the graph in the manifest, as `encoder.int8-tensorrt`."""
+    target: Target
+    version: str
+    gpu: str
+    gpu_name: str
+    platform: str
+    onnx_sha256: str
+    data_sha256: str
+    precision: Precision
+    form: str
+    int8_layers_sha256: str
+    """Of the names of the layers that the precision policy put into INT8."""
+    workspace_mb: int | None
+    """Limit of the builder's scratch memory; None: TensorRT's own."""
+    optimization: int | None
+    """The builder's optimisation level; None: TensorRT's own."""
+    flags: tuple[str, ...]
+    build_seconds: float
+    engine_sha256: str
+    engine_bytes: int
+    proof: PrecisionProof
+    step_ms: float | None = None
+    """Median of a call, copies included, where it was measured on its GPU."""
+    slower: tuple[SlowerEngine, ...] = ()
+
+    def to_json(self) -> str:
+        """As text, with a digest over the content.
+
+        The digest notices an edit or a bad copy. It is no signature: who edits the file on purpose
+        can compute it again.
+        """
+        facts = asdict(self)
+        return json.dumps(facts | {"digest": _digest(facts)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> EngineSidecar:
+        """Read strictly; ValueError says what does not fit, or that the file was edited."""
+        try:
+            value = json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+        if value.get("schema") != SIDECAR_SCHEMA:
+            raise ValueError(f"schema: this toolkit reads {SIDECAR_SCHEMA}")
+        digest = value.pop("digest", None)
+        sidecar = from_plain(cls, value)
+        if digest != _digest(value):
+            raise ValueError("it was edited: its digest does not fit its content")
+        return sidecar
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """An engine that fits its graph and this machine, and its sidecar."""
+
+    path: Path
+    sidecar: EngineSidecar
+
+
+def engine_file(folder: Path, graph: GraphSpec, target: str, gpu: str) -> Path:
+    """Where the engine of `graph` lies in the bundle `folder`; its sidecar is `.json` beside it.
+
+    For example `engines/encoder.int8.tensorrt.sm87.engine`: one engine per GPU architecture, so
+    that one can be built, shipped and go stale without the others.
+    """
+    return folder / ENGINES / f"{graph.kind}.{graph.precision}.{target}.{gpu}.engine"
+
+
+def layers_sha256(names: Iterable[str]) -> str:
+    """SHA-256 of a set of layer names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def check_engine(folder: Path, graph: GraphSpec, target: Target, here: EngineHost) -> EngineFile:
+    """The engine of `graph` for this machine, if it may be loaded.
+
+    Args:
+        folder: the bundle's.
+        graph: one of the bundle's graphs.
+        target: the TensorRT that shall run it.
+        here: this machine.
+
+    Raises:
+        EngineMissing: there is none for this target and GPU.
+        EngineStale: it differs from its graph, this machine or its sidecar; each fact is named.
+    """
+    path = engine_file(folder, graph, target, here.gpu)
+    again = f"Build it on this machine with: vidtok-edge build {folder} --target {target}"
+    if not path.is_file():
+        raise EngineMissing(f"{path} is not there. {again} --precision {graph.precision}")
+    try:
+        sidecar = read_sidecar(path)
+        wrong = mismatches(sidecar, graph, here)
+        if not wrong:
+            wrong = _file_mismatches(sidecar, path)
+    except (ValueError, OSError) as error:
+        wrong = (f"its sidecar {path.with_suffix('.json').name}: {error}",)
+    if wrong:
+        raise EngineStale(f"{path} is not loaded: {'; '.join(wrong)}. {again}", wrong)
+    return EngineFile(path, sidecar)
+
+
+def mismatches(sidecar: EngineSidecar, graph: GraphSpec, here: EngineHost) -> tuple[str, ...]:
+    """Every fact in which an engine is not that of `graph` on `here`, as `fact: built …, now …`."""
+    pairs = [
+        ("graph", sidecar.graph, graph.name),
+        ("target", sidecar.target, here.target),
+        (f"{here.product.split()[0]} version", sidecar.version, here.version),
+        ("GPU", sidecar.gpu, here.gpu),
+        ("ONNX sha256", sidecar.onnx_sha256[:12], graph.sha256[:12]),
+        ("weights sha256", sidecar.data_sha256[:12], graph.data_sha256[:12]),
+        ("precision", sidecar.precision, graph.precision),
+        ("form", sidecar.form, graph.form),
+        (
+            "INT8 layers",
+            sidecar.int8_layers_sha256[:12],
+            layers_sha256(graph.int8_layers)[:12],
+        ),
+        ("flags", ", ".join(sidecar.flags), ", ".join(FLAGS[here.target])),
+    ]
+    if here.target == "tensorrt":
+        # A classic engine is tuned for one GPU model and holds host code; a TensorRT-RTX engine
+        # runs on every GPU of its architecture, on Linux and Windows.
+        pairs.append(("GPU model", sidecar.gpu_name, here.gpu_name))
+        pairs.append(("platform", sidecar.platform, here.platform))
+    return tuple(
+        f"{fact}: built for {_shown(built)}, here {_shown(now)}"
+        for fact, built, now in pairs
+        if built != now
+    )
+
+
+def _file_mismatches(sidecar: EngineSidecar, path: Path) -> tuple[str, ...]:
+    size = path.stat().st_size
+    if size != sidecar.engine_bytes:
+        return (f"engine: {size} bytes, the sidecar says {sidecar.engine_bytes}",)
+    if (found := sha256_of(path)) != sidecar.engine_sha256:
+        was = sidecar.engine_sha256[:12]
+        return (f"engine: SHA-256 {found[:12]}…, the sidecar says {was}…",)
+    return ()
+
+
+def read_sidecar(engine: Path) -> EngineSidecar:
+    """The sidecar of an engine; ValueError says why it cannot be used."""
+    path = engine.with_suffix(".json")
+    if not path.is_file():
+        raise ValueError("it is missing")
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_SIDECAR + 1)
+    if len(content) > _LARGEST_SIDECAR:
+        raise ValueError(f"it has more than {_LARGEST_SIDECAR >> 20} MiB")
+    return EngineSidecar.from_json(content.decode("utf-8"))
+
+
+def _digest(facts: object) -> str:
+    plain = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _shown(fact: str) -> str:
+    return fact or "nothing"

@@ -1,0 +1,252 @@
+"""ONNX Runtime: the CPU provider, and the CUDA provider where present (unverified on hardware).
+
+Its TensorRT providers are not used: they compile for minutes, unasked, and keep no sidecar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
+from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
+
+__all__ = ["PROVIDERS", "OnnxRuntimeStep", "open_session"]
+
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+INSTALL = {
+    "cuda": 'pip install "vidtok-edge[gpu]"',
+    "cpu": 'pip install "vidtok-edge[ort]"',
+}
+FASTEST = ("cuda", "cpu")
+
+_HOST = ort.OrtMemType.DEFAULT
+_HOST_MEMORIES = ("Cpu", "CudaPinned")
+"""Names of memory that the CPU reads, as ONNX Runtime's allocator.h gives them."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeStep:
+    """A step graph in ONNX Runtime, its caches in two sets used in turn.
+
+    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing. An
+    output is never bound to its own input's memory: shifting caches come out wrong that way.
+    """
+
+    def __init__(
+        self,
+        graph: GraphSpec,
+        path: Path,
+        backend: str,
+        threads: int | None = None,
+        to_compare: bool = False,
+    ) -> None:
+        self.graph = graph
+        self._session, self.info = open_session(path, backend, threads)
+        _check_interface(graph, self._session)
+        self.times = StepTimes(0, 0, 0)
+        self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
+        outputs = graph.host_outputs if to_compare else graph.stream_outputs
+        self.outputs: Mapping[str, NDArray[Any]] = _buffers(outputs)
+        places = _places(self._session, self.info.active)
+        self._given = _values_from(self.inputs, places)
+        # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed
+        # for each call: an IO binding copies a host array when it is bound, not when it runs.
+        self._copied = [name for name in self.inputs if places[name] != "cpu"]
+        self._state = [_cache_buffers(graph, places) for _ in range(2)]
+        if apart := [old.name for old, _ in graph.caches if places[old.name] != self.info.active]:
+            why = f"{len(apart)} of {len(graph.caches)} caches are read on the CPU"
+            self.info = replace(self.info, fell_back=f"{self.info.active}: {why}")
+        self._bindings = [self._bind(0, 1), self._bind(1, 0)]
+        self._turn = 0
+
+    def run(self) -> None:
+        self._require_open()
+        begin = start = time.perf_counter_ns()
+        if self._copied:
+            for name in self._copied:
+                self._given[name].update_inplace(self.inputs[name])
+            start = time.perf_counter_ns()
+        self._session.run_with_iobinding(self._bindings[self._turn])
+        self.times = StepTimes(start - begin, time.perf_counter_ns() - start, 0)
+        self._turn = 1 - self._turn
+
+    def caches(self) -> dict[str, NDArray[Any]]:
+        self._require_open()
+        return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
+
+    def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        self._require_open()
+        check_caches(self.graph, values)
+        for name, value in self._state[self._turn].items():
+            value.update_inplace(np.ascontiguousarray(values[name]))
+
+    def close(self) -> None:
+        self._bindings.clear()
+        self._state.clear()
+        self._given.clear()
+        self._session = None
+
+    def __enter__(self) -> OnnxRuntimeStep:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if self._session is None:
+            raise step_closed()
+
+    def _bind(self, read: int, write: int) -> Any:
+        binding = self._session.io_binding()
+        for name, value in self._given.items():
+            binding.bind_ortvalue_input(name, value)
+        for name, value in _values_from(self.outputs, dict.fromkeys(self.outputs, "cpu")).items():
+            binding.bind_ortvalue_output(name, value)
+        for old, new in self.graph.caches:
+            binding.bind_ortvalue_input(old.name, self._state[read][old.name])
+            binding.bind_ortvalue_output(new.name, self._state[write][old.name])
+        return binding
+
+
+def _buffers(specs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
+    return {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
+
+
+def _places(session: Any, device: str) -> dict[str, str]:
+    """Where the session reads each input: on `device`, or on the CPU.
+
+    The CPU runs what CUDA has no operator for, as a Where of INT8 caches. An IO binding copies a
+    value that lies elsewhere once, when it is bound, so what a call writes there is never read.
+    """
+    names = [node.name for node in session.get_inputs()]
+    if device == "cpu" or not hasattr(session, "get_input_memory_infos"):  # before 1.23
+        return dict.fromkeys(names, device)
+    infos = session.get_input_memory_infos()
+    return {
+        name: "cpu" if info.name in _HOST_MEMORIES else device
+        for name, info in zip(names, infos, strict=True)
+    }
+
+
+def _values_from(arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(array, places[name], 0)
+        for name, array in arrays.items()
+    }
+
+
+def _cache_buffers(graph: GraphSpec, places: Mapping[str, str]) -> dict[str, Any]:
+    """Caches; uninitialised, which the `start` selection of every graph allows."""
+    return {
+        old.name: ort.OrtValue.ortvalue_from_shape_and_type(
+            list(old.shape), np.dtype(old.dtype), places[old.name], 0
+        )
+        for old, _ in graph.caches
+    }
+
+
+def open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, BackendInfo]:
+    """A session on `backend`; for `onnxruntime` on the first of `FASTEST` that takes the graph."""
+    library = f"onnxruntime {ort.__version__}"
+    passed_over: list[str] = []
+    for name in FASTEST if backend == "onnxruntime" else (backend,):
+        session, why = _try_provider(path, name, threads)
+        if session is not None:
+            return session, BackendInfo(backend, name, library, "; ".join(passed_over))
+        # Not being installed is no fallback: nobody asked for it.
+        if not why.startswith("not in this build") or backend != "onnxruntime":
+            passed_over.append(f"{name}: {why}")
+    raise BackendUnavailable(
+        f"The backend {backend!r} cannot run {path.name}: {'; '.join(passed_over)}. "
+        f"Providers here: {', '.join(ort.get_available_providers())}. "
+        f"Install it with: {INSTALL.get(backend, INSTALL['cpu'])}"
+    )
+
+
+def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]:
+    """A session whose first provider is `name`, or None and why not.
+
+    ONNX Runtime falls back to the CPU with a log line where a provider fails to start, so what is
+    active is read back from the session.
+    """
+    provider = PROVIDERS[name]
+    if provider not in ort.get_available_providers():
+        return None, f"not in this build of ONNX Runtime ({provider})"
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if name == "cpu":
+        # Encoder and decoder of the embedded model at 256x256 peak at 1.67 GB with ONNX Runtime's
+        # defaults, at 0.65 GB with one arena for both and without memory patterns; the CPU
+        # time of a step is the same.
+        _share_one_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Without VNNI (before Zen 4, Cascade Lake) ONNX Runtime adds products of U8 and S8 in 16
+        # bits, which saturate: the embedded model then lost 0.7 dB on one of its clips, where it
+        # loses 0.1 dB with this. With VNNI it changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.enable_mem_pattern = False
+    # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
+    cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
+    providers = [provider] if name == "cpu" else [cuda, PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ORT raises bare RuntimeError subclasses of its own
+        if name == "cpu":
+            raise BundleError(
+                f"ONNX Runtime cannot load {path}: {str(error)[:300]}. Export the bundle again."
+            ) from None
+        return None, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    active = session.get_providers()[0]
+    if active != provider:
+        return None, f"ONNX Runtime fell back to {active}"
+    return session, ""
+
+
+@functools.cache
+def _share_one_arena() -> None:
+    """Give all CPU sessions of this process one arena."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, _HOST)
+    # Zero and -1: ONNX Runtime's own limits.
+    with contextlib.suppress(RuntimeError):  # the host program has registered one: it serves
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, 0, -1, -1))
+
+
+def _check_interface(graph: GraphSpec, session: Any) -> None:
+    for said, found in (
+        (graph.inputs, session.get_inputs()),
+        (graph.outputs, session.get_outputs()),
+    ):
+        in_graph = {
+            f"{node.name} {_DTYPES.get(node.type, node.type)} {list(node.shape)}" for node in found
+        }
+        in_manifest = {str(spec) for spec in said}
+        if in_graph != in_manifest:
+            odd = sorted(in_graph ^ in_manifest)
+            raise BundleMismatch(
+                f"{graph.file} and manifest.json disagree on {len(odd)} tensor(s): "
+                f"{'; '.join(odd[:4])}. Export the bundle again."
+            )

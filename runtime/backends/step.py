@@ -1,0 +1,113 @@
+"""What runs a step graph: the protocol that every backend meets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import (
+    StreamError,
+)
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+
+__all__ = ["BackendInfo", "Step", "StepTimes", "check_caches", "step_closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What really runs a graph. Truthy where it is what was asked for."""
+
+    asked: str
+    active: str
+    library: str
+    """Name and version, as `onnxruntime 1.31.1`."""
+    fell_back: str
+    """Why faster candidates were passed over; empty where none was."""
+
+    def __bool__(self) -> bool:
+        return not self.fell_back
+
+    def __str__(self) -> str:
+        note = f" (fell back: {self.fell_back})" if self.fell_back else ""
+        return f"{self.active} on {self.library}{note}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Where the time of one call went, in nanoseconds."""
+
+    upload_ns: int
+    """Inputs to the device; 0 where there is none."""
+    compute_ns: int
+    download_ns: int
+    """Outputs to the host; 0 where there is none."""
+
+    @property
+    def total_ns(self) -> int:
+        """All three."""
+        return self.upload_ns + self.compute_ns + self.download_ns
+
+    def __add__(self, other: StepTimes) -> StepTimes:
+        return StepTimes(
+            self.upload_ns + other.upload_ns,
+            self.compute_ns + other.compute_ns,
+            self.download_ns + other.download_ns,
+        )
+
+    def __sub__(self, other: StepTimes) -> StepTimes:
+        return StepTimes(
+            self.upload_ns - other.upload_ns,
+            self.compute_ns - other.compute_ns,
+            self.download_ns - other.download_ns,
+        )
+
+
+class Step(Protocol):
+    """A loaded step graph and its state.
+
+    The host writes `inputs` (zeros at first), calls `run`, and reads `outputs`: those that streams
+    read. Both are the same arrays for the life of the step. Caches never appear: `run` reads one
+    set, writes the other, and swaps them.
+    """
+
+    graph: GraphSpec
+    info: BackendInfo
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+    times: StepTimes
+    """Of the last call; zeros before it. ONNX Runtime counts its downloads as computing."""
+
+    def run(self) -> None:
+        """One call of the graph."""
+
+    def caches(self) -> dict[str, NDArray[Any]]:
+        """Copies of the caches that the next `run` reads, by input name; to look at, or to keep."""
+
+    def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
+        """Overwrite the caches that the next `run` reads."""
+
+    def close(self) -> None:
+        """Release the graph; idempotent."""
+
+    def __enter__(self) -> Step: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse, with StreamError, what are not the caches of `graph`."""
+    for spec, _ in graph.caches:
+        value = values.get(spec.name)
+        if value is None or value.shape != spec.shape or value.dtype != spec.dtype:
+            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
+            raise StreamError(
+                f"The cache {spec} was given {got}. Give back what caches() returned."
+            )
+
+
+def step_closed() -> StreamError:
+    """What every call of a closed step raises."""
+    return StreamError("This step is closed. Get a new one from the bundle.")

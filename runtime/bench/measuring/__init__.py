@@ -1,0 +1,1 @@
+"""Candidates in turn, round after round, each in a process of its own."""

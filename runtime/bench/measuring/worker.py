@@ -1,0 +1,94 @@
+"""The process of a turn, and how it is asked for: JSON in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+
+import vidtok_edge.errors
+from vidtok_edge.errors import CheckFailed, VidTokEdgeError
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.manifest.plain import from_plain
+
+__all__ = ["main", "run_in_process"]
+
+# Ctrl-C is the parent's affair, which kills this process; its own traceback would be in the way.
+_CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "from vidtok_edge.runtime.bench.measuring.worker import main; main()"
+)
+
+
+def run_in_process(
+    candidate: Candidate,
+    settings: Settings,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Turn:
+    """A turn in a fresh process, so that start-up and memory are its own.
+
+    Raises what the turn raised, where that is an error of ours; CheckFailed where it died.
+    """
+    order = {
+        "candidate": asdict(candidate),
+        "settings": asdict(settings),
+        "spawned_ns": time.monotonic_ns(),
+    }
+    command = [sys.executable, "-c", _CODE]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            with suppress(BrokenPipeError), process.stdin as given:
+                given.write(json.dumps(order))
+            answer = {}
+            for line in process.stdout:
+                if not line.endswith("\n"):  # it was killed while it wrote
+                    break
+                answer = json.loads(line)
+                if "progress" in answer:
+                    progress(answer["progress"])
+        except BaseException:
+            process.kill()
+            raise
+    if "turn" in answer:
+        return from_plain(Turn, answer["turn"])
+    if "error" in answer:
+        kind = getattr(vidtok_edge.errors, answer["error"], CheckFailed)
+        error = VidTokEdgeError.__new__(kind)  # some make their sentence from facts
+        error.args = (f"{candidate}: {answer['message']}",)
+        raise error
+    raise CheckFailed(
+        f"{candidate}: its process ended with code {process.returncode} and no result. What it "
+        "printed is above; -9 is the system's answer to too little memory."
+    )
+
+
+def main() -> None:
+    """Read an order from standard input, run the turn, print the answer."""
+    # Libraries print to standard output too; the answer must not be between their lines.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(answer: dict[str, object]) -> None:
+        print(json.dumps(answer), file=channel, flush=True)
+
+    order = json.loads(sys.stdin.read())
+    try:
+        turn = run_turn(
+            from_plain(Candidate, order["candidate"]),
+            from_plain(Settings, order["settings"]),
+            order["spawned_ns"],
+            lambda share: tell({"progress": share}),
+        )
+    except VidTokEdgeError as error:
+        tell({"error": type(error).__name__, "message": str(error)})
+    else:
+        tell({"turn": asdict(turn)})

@@ -1,0 +1,337 @@
+"""The benchmark as tables of text; the terminal and the page show the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidtok_edge.runtime.bench.measuring.figures import Breakdown, Figures
+from vidtok_edge.runtime.bench.measuring.latency import PERCENTILES, samples_needed
+from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
+from vidtok_edge.runtime.bench.measuring.ratios import LEVEL, METRICS, ratios_of
+from vidtok_edge.runtime.bench.measuring.turn import Settings
+
+__all__ = ["Table", "disturbance", "settings_rows", "tables_of"]
+
+QUIET_CORES = 0.1
+"""What the rest of an idle machine uses at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, a note below it, and rows, the first of which is the header."""
+
+    title: str
+    note: str
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables_of(benchmark: Benchmark) -> list[Table]:
+    """All tables, the most asked for first."""
+    settings = benchmark.settings
+    named = [(str(e.candidate), Figures.of(e, settings)) for e in benchmark.entries]
+    tables = [_candidates(benchmark), _latency(named, settings), _speed(named, settings)]
+    if len(benchmark.entries) > 1:
+        tables.append(_ratios(benchmark))
+    tables += [_breakdown(named), _start_up(named), _resources(named)]
+    return tables
+
+
+def disturbance(benchmark: Benchmark) -> str | None:
+    """What is to be said where something else was running; None where nothing was, or not told."""
+    used = [
+        (figures.other_cores or 0.0) + (figures.stolen_cores or 0.0)
+        for figures in (Figures.of(e, benchmark.settings) for e in benchmark.entries)
+    ]
+    if max(used) <= QUIET_CORES:
+        return None
+    cores = f"{min(used):.2f}" if len(used) == 1 else f"{min(used):.2f} to {max(used):.2f}"
+    return (
+        f"This machine was busy with other work meanwhile ({cores} cores on average): the figures "
+        "are of what was left. Measure again when it is quiet."
+    )
+
+
+def settings_rows(settings: Settings) -> list[tuple[str, str]]:
+    """How it was measured, for a table."""
+    pace = settings.pace
+    kind = "saturated: frames as fast as they are taken"
+    if pace.fps is not None:
+        policy = pace.policy
+        full = "" if policy == "block" else f", {pace.capacity} wait at most, then {policy}"
+        kind = f"paced: cameras at {pace.fps:g} frames/s{full or ', every frame waits its turn'}"
+    deadline = "the period of a chunk"
+    if settings.deadline_ms is not None:
+        deadline = f"{settings.deadline_ms:g} ms"
+    return [
+        ("kind", kind),
+        ("measured", f"{settings.seconds:g} s each, in {settings.rounds} round(s)"),
+        ("warm-up", f"{settings.warmup_s:g} s before each round, in no figure but start-up"),
+        ("work", "encode and decode" if settings.decode else "encode"),
+        ("deadline", deadline),
+        ("frames", settings.clip or "a synthetic moving picture"),
+    ]
+
+
+def _candidates(benchmark: Benchmark) -> Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            "candidate",
+            "runs on",
+            "variant",
+            "size",
+            "streams",
+            "latents a call",
+            "graphs",
+            "form",
+            "weights",
+            "exported by",
+        )
+    ]
+    for entry in benchmark.entries:
+        m, turn = entry.manifest, entry.turns[0]
+        fell_back = f" (fell back: {turn.fell_back})" if turn.fell_back else ""
+        graph, form = turn.graphs[0].name.removeprefix("encoder."), turn.graphs[0].form
+        weights = f"{m.weights.source} {m.weights.sha256[:12]}"
+        rows.append(
+            (
+                str(entry.candidate),
+                turn.backend + fell_back,
+                m.model.variant,
+                f"{m.height}x{m.width}",
+                str(m.streams),
+                str(m.chunk),
+                graph,
+                form,
+                weights,
+                m.toolkit + ("" if m.verified else ", not verified"),
+            )
+        )
+    note = (
+        "From each bundle's manifest, and what really ran. Weights: where they came from, and the "
+        "start of their SHA-256."
+    )
+    return Table("What was measured", note, tuple(rows))
+
+
+def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
+    rows: list[tuple[str, ...]] = [
+        (
+            "candidate",
+            "n",
+            "p50",
+            "p90",
+            "p95",
+            "p99",
+            "p99.9",
+            "max",
+            "jitter",
+            "deadline",
+            "missed",
+            "longest run",
+        )
+    ]
+    for name, figures in named:
+        latency = figures.latency
+        rows.append(
+            (
+                name,
+                str(latency.n),
+                *(_ms(v) for v in latency.percentiles().values()),
+                _ms(latency.jitter_ms),
+                _ms(latency.deadline_ms),
+                str(latency.misses),
+                str(latency.longest_run),
+            )
+        )
+        if figures.pictures is not None:
+            pictures = figures.pictures
+            rows.append(
+                (
+                    f"{name}, decoded frames",
+                    str(pictures.n),
+                    *(_ms(v) for v in pictures.percentiles().values()),
+                    _ms(pictures.jitter_ms),
+                    _ms(pictures.deadline_ms),
+                    str(pictures.misses),
+                    str(pictures.longest_run),
+                )
+            )
+    needed = ", ".join(f"p{p:g}: {samples_needed(p)}" for p in PERCENTILES)
+    since = "its last frame was released by the camera"
+    if settings.pace.fps is None:
+        since = "its last frame was handed over"
+    note = (
+        f"In ms, from when {since} to its tokens in host memory. A percentile is shown from "
+        f"enough samples on ({needed})."
+    )
+    if settings.decode:
+        note += (
+            " Decoded frames: from each frame's own release to its pixels; their deadline is "
+            "later by what a frame waits by design."
+        )
+    return Table("Latency of a latent", note, tuple(rows))
+
+
+def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
+    rows = [
+        (
+            "candidate",
+            "frames/s",
+            "real-time factor",
+            "busy",
+            "CPU cores",
+            "dropped",
+            "most waiting",
+            "waiting at end",
+            "given up",
+            "keeps up",
+        )
+    ]
+    for name, f in named:
+        factor = "-" if f.real_time_factor is None else f"{f.real_time_factor:.2f}"
+        verdict = "-" if settings.pace.fps is None else ("yes" if f.keeps_up else "no")
+        rows.append(
+            (
+                name,
+                f"{f.frames_per_s:.1f}",
+                factor,
+                f"{f.busy_share:.0%}",
+                f"{f.cpu_cores:.2f}",
+                str(f.dropped),
+                str(f.most_waiting),
+                str(f.waiting_at_end),
+                str(f.unfinished),
+                verdict,
+            )
+        )
+    note = (
+        f"Frames of all streams. Real-time factor: seconds of each stream's video at "
+        f"{settings.fps:g} frames/s per busy second; below 1 they cannot be "
+        "followed."
+    )
+    return Table("Speed and backlog", note, tuple(rows))
+
+
+def _ratios(benchmark: Benchmark) -> Table:
+    ratios = ratios_of(benchmark.entries)
+    rows = [("candidate", "metric", "times as fast", "spread", "rounds faster", "verdict")]
+    rows += [
+        (
+            r.candidate,
+            r.metric,
+            f"{r.median:.3g}",
+            f"{r.low:.3g}..{r.high:.3g}",
+            f"{r.faster} of {r.rounds}",
+            r.verdict,
+        )
+        for r in ratios
+    ]
+    first = str(benchmark.entries[0].candidate)
+    comparisons = len(METRICS) * (len(benchmark.entries) - 1)
+    note = (
+        f"Median and extremes of the rounds. Verdict: a sign test over the rounds, its level "
+        f"of {LEVEL:.0%} divided by {comparisons} comparisons."
+    )
+    return Table(f"Against {first}", note, tuple(rows))
+
+
+def _breakdown(named: list[tuple[str, Figures]]) -> Table:
+    rows = [
+        (
+            "candidate",
+            "step",
+            "calls",
+            "host to device",
+            "device",
+            "device to host",
+            "runtime overhead",
+            "overhead / step",
+        )
+    ]
+    for name, figures in named:
+        for step, part in (("encoder", figures.encoder), ("decoder", figures.decoder)):
+            if isinstance(part, Breakdown):
+                rows.append(
+                    (
+                        name,
+                        step,
+                        str(part.calls),
+                        _ms(part.upload_ms),
+                        _ms(part.compute_ms),
+                        _ms(part.download_ms),
+                        _ms(part.overhead_ms),
+                        f"{part.overhead_share:.1%}",
+                    )
+                )
+    note = (
+        "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
+        "from the computing (downloads of ONNX Runtime's CUDA provider)."
+    )
+    return Table("Where the time of a call goes", note, tuple(rows))
+
+
+def _start_up(named: list[tuple[str, Figures]]) -> Table:
+    rows: list[tuple[str, ...]] = [
+        ("candidate", "process", "load bundle", "open", "first token", "together")
+    ]
+    for name, figures in named:
+        s = figures.start_up
+        parts = (s.process_ms, s.load_ms, s.open_ms, s.first_token_ms, s.total_ms)
+        rows.append((name, *(f"{value:.0f}" for value in parts)))
+    note = "Medians in ms, files in the system's cache. First token: from the first frame on."
+    return Table("Start-up", note, tuple(rows))
+
+
+def _resources(named: list[tuple[str, Figures]]) -> Table:
+    rows = [
+        (
+            "candidate",
+            "host peak MB",
+            "host growth",
+            "device peak MB",
+            "CPU package W",
+            "GPU W",
+            "module W",
+            "J/frame",
+            "CPU MHz",
+            "GPU MHz",
+            "hottest °C",
+            "others' cores",
+            "stolen cores",
+        )
+    ]
+    for name, f in named:
+        growth = "-" if f.rss_growth is None else f"{f.rss_growth:+.1%}"
+        rows.append(
+            (
+                name,
+                _plain(f.peak_rss_mb, 1),
+                growth,
+                _plain(f.peak_device_mb, 0),
+                _plain(f.package_w, 1),
+                _plain(f.gpu_w, 1),
+                _plain(f.module_w, 1),
+                _plain(f.joules_per_frame, 3),
+                _plain(f.cpu_mhz, 0),
+                _plain(f.gpu_mhz, 0),
+                _plain(f.temperature_c, 1),
+                _plain(f.other_cores, 2),
+                _plain(f.stolen_cores, 2),
+            )
+        )
+    told = [column for column in zip(*rows, strict=True) if set(column[1:]) != {"-"}]
+    note = (
+        "Host: resident memory of the process, Python and the frames included; growth from the "
+        "first to the last tenth of a turn. J/frame: of the module, or of package and GPU "
+        "together. Others' cores: CPU that everything else here used meanwhile; stolen: that the "
+        "hypervisor gave to other machines. What nothing here tells has no column."
+    )
+    return Table("The machine meanwhile", note, tuple(zip(*told, strict=True)))
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Clips and token files: read, fitted, written, compared."""

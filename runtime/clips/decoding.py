@@ -1,0 +1,145 @@
+"""The frames of an open clip, decoded past what is damaged, and the account of what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidtok_edge.errors import ClipError, MissingDependency
+from vidtok_edge.runtime.clips.scanning import (
+    Cadence,
+    Scan,
+    open_clip,
+    reason_of,
+    variable_rate_error,
+)
+
+try:
+    import av
+except ImportError:
+    raise MissingDependency("av", "video", "Reading a clip") from None
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+__all__ = ["ClipDecoding"]
+
+_AUDIO_OVERHANG_S = 0.2  # a clip's duration is that of its longest stream, often the sound
+
+
+class ClipDecoding:
+    """One pass over a clip.
+
+    Attributes:
+        frames: what can be decoded, in order; ends early where reading fails.
+        read: how many of them the caller took; counted by the caller.
+        announced: how many the container says it holds, or None.
+        stamped: whether frames carry presentation times.
+    """
+
+    def __init__(self, path: Path, scan: Scan, even: bool) -> None:
+        """`even`: refuse, with ClipError, a frame rate that turns out to vary."""
+        self.path, self._scan, self._even = path, scan, even
+        self._cadence = Cadence()
+        self._packets = self._errors = self.read = 0
+        self._stopped: str | None = None
+        self._container, self._stream = open_clip(path)
+        self.announced = _announced(self._container, self._stream, scan)
+        self.frames = self._decode()
+        # AVI stores no presentation times, only the order of decoding.
+        self.stamped = self._container.format.name != "avi"
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._container.close()
+
+    def first_frame(self) -> VideoFrame:
+        """The first readable picture; once, before `frames` is read on."""
+        for frame in self.frames:
+            return frame
+        why = self._stopped or "no frame could be decoded"
+        raise ClipError(
+            f"{self.path} has a video stream but not one readable picture: {why}. "
+            "Copy it again from its source."
+        )
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:  # the last one is empty and drains the decoder
+                    self._count(packet)
+                yield from self._decode_packet(packet)
+        except av.FFmpegError as error:
+            self._stopped = reason_of(error)
+
+    def _decode_packet(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        try:
+            return packet.decode()
+        except av.error.EOFError:  # the decoder was drained already
+            return []
+        except av.FFmpegError:
+            self._errors += 1
+            return []
+
+    def _count(self, packet: Packet[VideoStream]) -> None:
+        self._packets += 1
+        if packet.is_corrupt:
+            self._errors += 1
+        if self._even and not self._errors:
+            self._cadence.add(packet)
+            if not self._cadence.constant:
+                raise variable_rate_error(self.path, self._cadence)
+
+    def losses(self, end: Fraction) -> str | None:
+        """A sentence about what could not be read, or None; `end`: the time of the last frame."""
+        reasons = [self._lost_at_end(end)]
+        if self._errors:
+            damaged = max(self._errors, self._packets - self.read)
+            reasons.append(f"{damaged} of {self._packets} frames in the file were damaged")
+        if self._stopped:
+            reasons.append(f"reading stopped: {self._stopped}")
+        return "; ".join(filter(None, reasons)) or None
+
+    def _lost_at_end(self, end: Fraction) -> str | None:
+        counted = self._stream.frames > 0
+        announced = self.announced or _indexed(self._container, self._stream)
+        missing = (announced or 0) - self._packets
+        if announced and missing > (0 if counted else _AUDIO_OVERHANG_S * self._scan.fps):
+            return f"{missing} of {announced} announced frames are missing from the file"
+        duration = _promised_seconds(self._container)
+        if announced or not duration:
+            return None
+        gap = max(_AUDIO_OVERHANG_S, 2 * float(self._scan.cadence.largest))
+        if duration - end <= gap:
+            return None
+        return f"the pictures end at {float(end):.1f} s of the {duration:.1f} s announced"
+
+
+def _announced(container: InputContainer, stream: VideoStream, scan: Scan) -> int | None:
+    """Frames that the container promises: counted in its header, or from its duration."""
+    if stream.frames > 0:
+        # A trimmed mp4 counts the frames before its edit list, which are never shown.
+        return min(stream.frames, _indexed(container, stream) or stream.frames)
+    if not scan.constant:
+        return None
+    return round(_promised_seconds(container) * scan.fps) or None
+
+
+def _promised_seconds(container: InputContainer) -> float:
+    """The duration in a Matroska header, else 0: FFmpeg's is that of what the file still holds."""
+    if not container.format.name.startswith("matroska"):
+        return 0
+    return (container.duration or 0) / 1_000_000
+
+
+def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
+    """Frames that an mp4's index lists; grows while a fragmented one is read."""
+    if not container.format.name.startswith("mov"):
+        return None  # elsewhere an index may list key frames only
+    entries = getattr(stream, "index_entries", None)  # not in PyAV 13
+    return len(entries) if entries is not None else None

@@ -1,0 +1,402 @@
+"""Whole clips through a bundle: a clip to tokens, tokens to a clip, and both side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import log2
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge import __version__
+from vidtok_edge.errors import ClipError, UsageError
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.clips.pictures import contact_sheet, frame_caption, side_by_side
+from vidtok_edge.runtime.clips.quality import Quality, psnr
+from vidtok_edge.runtime.clips.reading import ClipFrame, ClipReader, Rate
+from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
+from vidtok_edge.runtime.clips.writing import ClipWriter
+from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
+from vidtok_edge.runtime.streaming.latents import Latents
+
+__all__ = [
+    "ClipSource",
+    "Decoded",
+    "Encoded",
+    "Progress",
+    "Reconstructed",
+    "bits_per_latent",
+    "decode_file",
+    "encode_clip",
+    "reconstruct_clip",
+]
+
+StrPath = str | os.PathLike[str]
+Progress = Callable[[int, int | None], None]
+"""Called per frame with how many are done and, where known, how many there are."""
+
+
+def _silent(done: int, total: int | None) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSource:
+    """A clip and how to read it; see `ClipReader`."""
+
+    path: StrPath
+    fit: Literal["crop", "letterbox"] = "crop"
+    rate: Rate = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What `encode_clip` did."""
+
+    frames: int
+    latents: int
+    tokens: int
+    """FSQ tokens, or KL values."""
+    bits_per_pixel: float
+    seconds: float
+    """In the encoder alone."""
+    lost: str | None
+    """What of the clip could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What `decode_file` did."""
+
+    frames: int
+    seconds: float
+    """In the decoder alone."""
+    fps: float
+    """Of the clip that was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstructed:
+    """What `reconstruct_clip` did and how good it is."""
+
+    frames: int
+    fps: float
+    """Of the clip."""
+    psnr_db: float
+    ssim: float
+    worst_frame: int
+    worst_psnr_db: float
+    tokens_per_second: float
+    """At the clip's frame rate."""
+    bits_per_second: float
+    bits_per_pixel: float
+    encode_fps: float
+    """Frames per second that the encoder alone managed."""
+    decode_fps: float
+    lost: str | None
+    backend: str
+
+
+def bits_per_latent(manifest: Manifest) -> float:
+    """Bits of all values of one latent: log2 of the codebook each, or 16 per KL value."""
+    height, width = manifest.grid
+    model = manifest.model
+    return height * width * (log2(model.codebook_size) if model.levels else 16 * model.z_channels)
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Adds up the seconds spent in calls."""
+
+    seconds: float = 0.0
+
+    def __call__(self, call: Callable[..., list[Any]], *args: Any, **kwargs: Any) -> list[Any]:
+        start = time.perf_counter()
+        result = call(*args, **kwargs)
+        self.seconds += time.perf_counter() - start
+        return result
+
+
+def _require_uint8(manifest: Manifest) -> None:
+    if manifest.io != "uint8":
+        raise UsageError(
+            "The bundle was exported with --io float, for comparing numbers; clips are uint8. "
+            "Export it with --io uint8."
+        )
+
+
+def _frames(clip: ClipReader, progress: Progress) -> Iterator[ClipFrame]:
+    for number, frame in enumerate(clip, 1):
+        yield frame
+        progress(number, clip.frames_announced)
+
+
+def _open(source: ClipSource, manifest: Manifest) -> ClipReader:
+    size = (manifest.height, manifest.width)
+    return ClipReader(source.path, size=size, fit=source.fit, rate=source.rate)
+
+
+def encode_clip(
+    bundle: Bundle,
+    source: ClipSource,
+    output: StrPath,
+    *,
+    backend: str = "auto",
+    precision: str | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Encoded:
+    """Encode a clip to a token file (`TokenFile`).
+
+    A clip that is damaged in the middle is encoded as far as it can be read; `Encoded.lost` says
+    what is missing.
+
+    Args:
+        precision: of the graph; the bundle's first where None.
+
+    Raises:
+        ClipError: the clip cannot be read at all, or changes its size.
+        OutputExists, OutputNotWritable: about `output`.
+        BackendUnavailable: see `Bundle.encoder`.
+    """
+    manifest = bundle.manifest
+    _require_uint8(manifest)
+    if Path(output).suffix.lower() != ".npz":
+        raise UsageError(f"{output}: tokens are stored as .npz. Name it so.")
+    watch = _Stopwatch()
+    with write_beside(output, force) as temporary:
+        results: list[Latents] = []
+        with (
+            _open(source, manifest) as clip,
+            bundle.encoder(backend, precision=precision) as encoder,
+        ):
+            for frame in _frames(clip, progress):
+                results += watch(encoder.push, frame.pixels, capture_time_ns=frame.time_ns)
+            results += watch(encoder.finish)
+            fps = clip.fps
+        if not results:
+            raise ClipError(f"No frame of {source.path} could be read. {clip.report.lost or ''}")
+        tokens = _token_file(manifest, manifest.graph("encoder", precision), results, fps)
+        with temporary.open("wb") as file:
+            tokens.write_to(file)
+    assert tokens.meta is not None
+    frames = tokens.meta.frames
+    pixels = frames * manifest.height * manifest.width
+    return Encoded(
+        frames,
+        tokens.latents,
+        sum(result.values.size for result in results),
+        bits_per_latent(manifest) * tokens.latents / pixels,
+        watch.seconds,
+        clip.report.lost,
+    )
+
+
+def _token_file(
+    manifest: Manifest, graph: GraphSpec, results: list[Latents], fps: float
+) -> TokenFile:
+    def joined(name: str) -> NDArray[Any] | None:
+        parts = [getattr(result, name) for result in results]
+        return None if parts[0] is None else np.concatenate(parts)
+
+    meta = TokenMeta(
+        variant=manifest.model.variant,
+        weights_sha256=manifest.weights.sha256,
+        precision=graph.precision,
+        height=manifest.height,
+        width=manifest.width,
+        time_factor=manifest.model.time_factor,
+        fps=fps,
+        frames=sum(result.frames_real for result in results),
+        codebook_size=manifest.model.codebook_size or None,
+        toolkit_version=__version__,
+    )
+    times = np.concatenate([result.capture_time_ns for result in results])
+    return TokenFile(
+        tokens=joined("tokens"),
+        mean=joined("mean"),
+        logvar=joined("logvar"),
+        time_ns=times,
+        meta=meta,
+    )
+
+
+def decode_file(
+    bundle: Bundle,
+    tokens: StrPath,
+    output: StrPath,
+    *,
+    fps: float | None = None,
+    backend: str = "auto",
+    precision: str | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Decoded:
+    """Decode a token file to a clip.
+
+    Args:
+        bundle: of the tokenizer that wrote the tokens.
+        tokens: `.npz` of `encode_clip`, or a bare `.npy` of int32 tokens [t, h, w].
+        output: `.mp4` or `.mkv`.
+        fps: of the clip; None: what the token file says, or 30 where it says nothing.
+
+    Raises:
+        TokenFileError: not a token file, or of another tokenizer.
+    """
+    manifest = bundle.manifest
+    _require_uint8(manifest)
+    file = TokenFile.load(tokens)
+    model = manifest.model
+    file.check_fits(
+        variant=model.variant,
+        weights_sha256=manifest.weights.sha256,
+        grid=manifest.grid,
+        codebook_size=model.codebook_size or None,
+        channels=None if model.levels else model.z_channels,
+    )
+    values = file.tokens if file.tokens is not None else file.mean
+    assert values is not None
+    recorded = file.meta.fps if file.meta is not None else 0
+    rate = fps if fps is not None else recorded or 30.0
+    watch = _Stopwatch()
+    size = (manifest.height, manifest.width)
+    with (
+        bundle.decoder(backend, precision=precision) as decoder,
+        ClipWriter(output, fps=rate, size=size, force=force) as clip,
+    ):
+        total = file.meta.frames if file.meta else decoder.framing.first_frame(len(values))
+        for picture in _pictures(decoder, values, total, watch):
+            clip.write(picture.pixels)
+            progress(clip.frames_written, total)
+    return Decoded(clip.frames_written, watch.seconds, rate)
+
+
+def _pictures(
+    decoder: StreamDecoder, values: NDArray[Any], frames: int, watch: _Stopwatch
+) -> Iterator[Picture]:
+    """Decode latent by latent, so that memory does not grow with the clip."""
+    for i in range(len(values)):
+        first = decoder.framing.first_frame(i)
+        real = max(0, min(frames, decoder.framing.first_frame(i + 1)) - first)
+        yield from watch(decoder.push_values, values[i : i + 1], frames_real=real)
+    yield from watch(decoder.finish)
+
+
+@dataclass(slots=True)
+class _Samples:
+    """At most twice `wanted` evenly spaced frames of a clip of unknown length."""
+
+    wanted: int = 6
+    stride: int = 1
+    kept: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=list)
+
+    def offer(self, index: int, time_ns: int, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
+        if index % self.stride:
+            return
+        if len(self.kept) == 2 * self.wanted:
+            self.kept, self.stride = self.kept[::2], self.stride * 2
+            if index % self.stride:
+                return
+        self.kept.append((frame_caption(index, time_ns, psnr(a, b)), a, b))
+
+    def columns(self) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+        if len(self.kept) <= self.wanted:
+            return self.kept
+        places = np.linspace(0, len(self.kept) - 1, self.wanted).round().astype(int)
+        return [self.kept[i] for i in places]
+
+
+def reconstruct_clip(
+    bundle: Bundle,
+    source: ClipSource,
+    output: StrPath,
+    *,
+    picture: StrPath | None = None,
+    backend: str = "auto",
+    precision: str | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Reconstructed:
+    """Encode and decode a clip; write it and its reconstruction side by side, and a contact sheet.
+
+    Args:
+        output: the side-by-side clip, `.mp4` or `.mkv`.
+        picture: the contact sheet, `.png`; None: beside `output`.
+
+    Raises:
+        As `encode_clip`.
+    """
+    manifest = bundle.manifest
+    _require_uint8(manifest)
+    sheet = Path(picture) if picture is not None else Path(output).with_suffix(".png")
+    encode_watch, decode_watch = _Stopwatch(), _Stopwatch()
+    quality, samples = Quality(), _Samples()
+    waiting: deque[ClipFrame] = deque()
+    latents = 0
+    with write_beside(sheet, force) as temporary_sheet:
+        with (
+            _open(source, manifest) as clip,
+            bundle.encoder(backend, precision=precision) as encoder,
+            bundle.decoder(backend, precision=precision) as decoder,
+            ClipWriter(output, fps=clip.fps, size=_wide(manifest), force=force) as writer,
+        ):
+
+            def show(pictures: Iterable[Picture]) -> None:
+                for decoded in pictures:
+                    frame = waiting.popleft()
+                    quality.add(frame.pixels, decoded.pixels)
+                    samples.offer(decoded.frame, frame.time_ns, frame.pixels, decoded.pixels)
+                    writer.write(side_by_side(frame.pixels, decoded.pixels))
+
+            def decode(results: list[Latents]) -> None:
+                nonlocal latents
+                for result in results:
+                    latents += len(result)
+                    show(decode_watch(decoder.push, result))
+
+            for frame in _frames(clip, progress):
+                waiting.append(frame)
+                decode(encode_watch(encoder.push, frame.pixels, capture_time_ns=frame.time_ns))
+            decode(encode_watch(encoder.finish))
+            show(decode_watch(decoder.finish))
+            fps, backend_used = clip.fps, str(encoder.backend)
+        title = (
+            f"{Path(source.path).name}, {manifest.model.variant}: "
+            f"PSNR {quality.psnr_db:.2f} dB, SSIM {quality.ssim:.3f}"
+        )
+        contact_sheet(temporary_sheet, samples.columns(), title, force=True)
+    assert quality.worst is not None
+    bits = bits_per_latent(manifest) * latents
+    frames = quality.frames
+    per_second = latents * fps / frames
+    height, width = manifest.grid
+    return Reconstructed(
+        frames,
+        fps,
+        quality.psnr_db,
+        quality.ssim,
+        quality.worst.index,
+        quality.worst.psnr_db,
+        height * width * per_second,
+        bits * fps / frames,
+        bits / (frames * manifest.height * manifest.width),
+        frames / encode_watch.seconds,
+        frames / decode_watch.seconds,
+        clip.report.lost,
+        backend_used,
+    )
+
+
+def _wide(manifest: Manifest) -> tuple[int, int]:
+    blank = np.zeros((manifest.height, manifest.width, 3), dtype=np.uint8)
+    height, width, _ = side_by_side(blank, blank).shape
+    return height, width

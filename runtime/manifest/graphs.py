@@ -1,0 +1,115 @@
+"""A step graph from outside: its tensors, how it was made, and the files it lies in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+__all__ = [
+    "CACHE_PREFIX",
+    "NEW_CACHE_PREFIX",
+    "DType",
+    "GraphSpec",
+    "Placement",
+    "Precision",
+    "TensorSpec",
+    "graph_name",
+]
+
+
+CACHE_PREFIX = "cache_"
+
+
+NEW_CACHE_PREFIX = "new_cache_"
+
+
+DType = Literal["float32", "float16", "uint8", "int8", "int32", "bool"]
+
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+Placement = Literal["any", "onnxruntime", "tensorrt"]
+"""Which backends an INT8 graph's Q/DQ nodes are placed for; they disagree on what is fast."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a graph; shapes are static."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one such tensor."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {list(self.shape)}"
+
+
+def graph_name(kind: str, precision: str, placement: str) -> str:
+    """`encoder.fp32`, `decoder.int8-tensorrt`; ONNX Runtime's INT8 is plain `int8`."""
+    return f"{kind}.{precision}" + ("-tensorrt" if placement == "tensorrt" else "")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSpec:
+    """One step graph: its interface, how it was made, and the files it lies in."""
+
+    kind: Literal["encoder", "decoder"]
+    precision: Precision
+    placement: Placement
+    form: Literal["conv2d", "conv3d", "channels_last"]
+    opset: int
+    file: str
+    sha256: str
+    data_file: str
+    """The weights beside the graph, as ONNX external data."""
+    data_sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    int8_layers: tuple[str, ...] = ()
+    """The convolutions that run in INT8."""
+    work_int8_permille: int = 0
+    """Share of the multiply-adds of all convolutions that they do, in thousandths."""
+
+    @property
+    def name(self) -> str:
+        """As its file is called, without `.onnx`."""
+        return graph_name(self.kind, self.precision, self.placement)
+
+    @property
+    def caches(self) -> tuple[tuple[TensorSpec, TensorSpec], ...]:
+        """Each cache as it goes in and as it comes out."""
+        out = {spec.name: spec for spec in self.outputs}
+        return tuple(
+            (spec, out[NEW_CACHE_PREFIX + spec.name.removeprefix(CACHE_PREFIX)])
+            for spec in self.inputs
+            if spec.name.startswith(CACHE_PREFIX)
+        )
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of one set of caches, all slots; a running step holds two."""
+        return sum(spec.nbytes for spec, _ in self.caches)
+
+    @property
+    def host_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that the host fills: everything but the caches."""
+        return tuple(spec for spec in self.inputs if not spec.name.startswith(CACHE_PREFIX))
+
+    @property
+    def host_outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that the host can read: everything but the caches."""
+        return tuple(spec for spec in self.outputs if not spec.name.startswith(NEW_CACHE_PREFIX))
+
+    @property
+    def stream_outputs(self) -> tuple[TensorSpec, ...]:
+        """Those that streams read: not `latent`, which is there to compare with the reference."""
+        return tuple(spec for spec in self.host_outputs if spec.name != "latent")

@@ -1,0 +1,201 @@
+"""`manifest.json`: what a bundle is, so that nobody has to open a graph to know."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
+from vidtok_edge.runtime.manifest.graphs import (
+    CACHE_PREFIX,
+    NEW_CACHE_PREFIX,
+    DType,
+    GraphSpec,
+    Precision,
+    TensorSpec,
+)
+from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
+from vidtok_edge.runtime.manifest.plain import from_plain
+
+__all__ = ["SCHEMA", "Manifest"]
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The facts of one bundle.
+
+    `height` and `width` are pixels, `streams` is B, `chunk` is N in latents; `verified` is true
+    when the parity report of the export holds no failure.
+    """
+
+    schema: int
+    toolkit: str
+    model: ModelFacts
+    promise: str
+    height: int
+    width: int
+    streams: int
+    chunk: int
+    io: Literal["uint8", "float"]
+    weights: WeightsFacts
+    verified: bool
+    graphs: tuple[GraphSpec, ...]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the latent grid."""
+        return self.height // self.model.space_factor, self.width // self.model.space_factor
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames per call."""
+        return self.chunk * self.model.time_factor
+
+    def graph(
+        self,
+        kind: Literal["encoder", "decoder"],
+        precision: str | None = None,
+        placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    ) -> GraphSpec:
+        """The graph of `kind` in `precision` (None: the first one) for backends of `placement`."""
+        found = [
+            g
+            for g in self.graphs
+            if g.kind == kind
+            and precision in (None, g.precision)
+            and g.placement in ("any", placement)
+        ]
+        if not found:
+            have = ", ".join(g.name for g in self.graphs)
+            raise BundleError(
+                f"The bundle has no {kind} graph in {precision or 'any precision'}"
+                f"{' for TensorRT' if placement == 'tensorrt' else ''}; it has {have}. "
+                "Export it with that precision."
+            )
+        return found[0]
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What there is, in the order in which it was exported."""
+        return tuple(dict.fromkeys(g.precision for g in self.graphs))
+
+    def to_json(self) -> str:
+        """The manifest as text."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read and validate; raises `BundleSchemaUnknown`, `BundlePathEscapes` or `BundleError`."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"manifest.json is not JSON: {error}. Export the bundle again."
+            ) from None
+        schema = value.get("schema") if isinstance(value, dict) else None
+        if schema != SCHEMA:
+            shown = str(schema) if isinstance(schema, int) else "unknown"
+            raise BundleSchemaUnknown(
+                f"manifest.json has schema {shown[:20]}; this toolkit reads {SCHEMA}. "
+                "Export the bundle again, or install the toolkit version that wrote it."
+            )
+        try:
+            manifest = from_plain(cls, value)
+            manifest._check()
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
+        return manifest
+
+    def _check(self) -> None:
+        self._check_model()
+        for graph in self.graphs:
+            for name in (graph.file, graph.data_file):
+                _check_inside(name)
+            _check_precision(graph)
+            _check_tensors(graph, self.streams)
+            self._check_interface(graph)
+        names = [graph.name for graph in self.graphs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two graphs of one name: {', '.join(names)}")
+
+    def _check_model(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("height", "width", "streams", "chunk")}
+        factors = {"time_factor": self.model.time_factor, "space_factor": self.model.space_factor}
+        for name, value in {**sizes, **factors}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+        levels = self.model.levels
+        if (self.model.latent == "fsq") != bool(levels) or any(n < 2 for n in levels):
+            raise ValueError(f"levels: {levels} do not fit a {self.model.latent} model")
+
+    def _check_interface(self, graph: GraphSpec) -> None:
+        """The graph takes and gives what the streams of the runtime will write and read."""
+        inputs, outputs = self._host_tensors(graph.kind)
+        found = {spec.name: spec for spec in (*graph.host_inputs, *graph.host_outputs)}
+        for spec in (*inputs, *outputs):
+            got = found.get(spec.name)
+            if got != spec:
+                had = got or f"no {spec.name}"
+                raise ValueError(f"the {graph.kind} has {had}, expected {spec}")
+        extra = {spec.name for spec in graph.host_inputs} - {spec.name for spec in inputs}
+        if extra:
+            raise ValueError(f"the {graph.kind} has unknown inputs: {sorted(extra)}")
+
+    def _host_tensors(self, kind: str) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        """The inputs that a graph of this bundle has for the host, and the outputs it reads."""
+        model, b, n = self.model, self.streams, self.chunk
+        pixels: DType = "uint8" if self.io == "uint8" else "float32"
+        frames = TensorSpec("frames", pixels, (b, self.chunk_frames, self.height, self.width, 3))
+        tokens = TensorSpec("tokens", "int32", (b, n, *self.grid))
+        mean, logvar, latent = (
+            TensorSpec(name, "float32", (b, n, model.z_channels, *self.grid))
+            for name in ("mean", "logvar", "latent")
+        )
+        fsq = model.latent == "fsq"
+        controls = [TensorSpec("start", "bool", (b, 1))] if model.causal else []
+        if model.causal and b > 1:
+            controls.append(TensorSpec("ready", "bool", (b, 1)))
+        if kind == "encoder":
+            return [frames, *controls], [tokens] if fsq else [mean, logvar]
+        if model.causal and model.version == "1.1":
+            controls.append(TensorSpec("end", "bool", (b, n)))
+        return [tokens if fsq else latent, *controls], [frames]
+
+
+def _check_precision(graph: GraphSpec) -> None:
+    if (graph.precision == "int8") != (graph.placement != "any"):
+        raise ValueError(
+            f"{graph.file} is {graph.precision} placed for {graph.placement}; expected a backend "
+            "for int8, and any for the others"
+        )
+    if not 0 <= graph.work_int8_permille <= 1000:
+        raise ValueError(f"work_int8_permille: expected 0 to 1000, got {graph.work_int8_permille}")
+
+
+def _check_tensors(graph: GraphSpec, streams: int) -> None:
+    for side in (graph.inputs, graph.outputs):
+        if len({spec.name for spec in side}) < len(side):
+            raise ValueError(f"the {graph.kind} has two tensors of one name")
+    ins = {s.name for s in graph.inputs if s.name.startswith(CACHE_PREFIX)}
+    outs = {s.name for s in graph.outputs if s.name.startswith(NEW_CACHE_PREFIX)}
+    if {"new_" + name for name in ins} != outs:
+        raise ValueError(f"caches of the {graph.kind} do not pair up")
+    for spec in (*graph.inputs, *graph.outputs):
+        if any(n < 1 for n in spec.shape) or spec.nbytes > 2**36:
+            raise ValueError(f"the {graph.kind} has an impossible tensor: {spec}")
+    for old, new in graph.caches:
+        if (old.dtype, old.shape) != (new.dtype, new.shape) or old.shape[:1] != (streams,):
+            raise ValueError(f"a cache of the {graph.kind} changes its shape or type: {old}, {new}")
+
+
+def _check_inside(name: str) -> None:
+    plain = re.fullmatch(r"[\w.+-]{1,100}(/[\w.+-]{1,100}){0,4}", name, re.ASCII)
+    if not plain or ".." in name.split("/"):
+        raise BundlePathEscapes(
+            f"manifest.json names the file {name[:100]!r}, which is no plain path inside the "
+            "bundle. Do not use this bundle; export it again from weights you trust."
+        )

@@ -1,0 +1,1 @@
+"""The MCAP file: written, scanned, read."""

@@ -1,0 +1,187 @@
+"""The MCAP side of a recording: header, schemas, channels, and who they belong to.
+
+Source number n has the channels 2n + 1 (latents) and 2n + 2 (markers). Its facts are written twice:
+as metadata of its channels, where common tools show them, and as `METADATA` records, which are
+repeated, so that a file whose head is lost can still be read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+from vidtok_edge import __version__
+from vidtok_edge.errors import MissingDependency, RecordingError
+from vidtok_edge.runtime.recording.format.messages import LATENT_SCHEMA, MARKER_SCHEMA
+from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+
+try:
+    from mcap.writer import CompressionType, IndexType, Writer
+except ImportError:
+    raise MissingDependency("mcap", "record", "A recording") from None
+
+__all__ = [
+    "CHUNK_BYTES",
+    "MAX_SOURCES",
+    "METADATA",
+    "PROFILE",
+    "ChannelKind",
+    "McapFile",
+    "SourceFacts",
+    "channel_of",
+    "checksum",
+    "source_of",
+    "topic_of",
+]
+
+PROFILE = "x-vidtok-edge"
+METADATA = "vidtok_edge.source"
+FORMAT = 1
+CHUNK_BYTES = 1 << 20
+MAX_SOURCES = 256
+ChannelKind = Literal["latents", "markers"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One source of a recording. `name` is as the user wrote it, without passwords."""
+
+    number: int
+    count: int
+    """How many sources the recording has."""
+    name: str
+    tokenizer: Tokenizer
+    flush_interval_s: float
+
+    @property
+    def topic(self) -> str:
+        """Of its latents."""
+        return topic_of(self.number, "latents")
+
+    def to_map(self) -> dict[str, str]:
+        """As strings, for channel metadata."""
+        return {
+            "format": str(FORMAT),
+            "source_number": str(self.number),
+            "source_count": str(self.count),
+            "source": self.name,
+            "flush_interval_s": repr(self.flush_interval_s),
+            **self.tokenizer.to_map(),
+        }
+
+    @classmethod
+    def from_map(cls, facts: Mapping[str, str]) -> SourceFacts:
+        """Read what `to_map` wrote. Raises RecordingError."""
+        if facts.get("format") != str(FORMAT):
+            raise RecordingError(
+                f"the recording has format {facts.get('format')!r}; this toolkit reads {FORMAT}. "
+                "Read it with the version of vidtok-edge that wrote it."
+            )
+        try:
+            number, count = int(facts["source_number"]), int(facts["source_count"])
+            interval = float(facts["flush_interval_s"])
+            name = facts["source"]
+        except (KeyError, ValueError) as error:
+            raise RecordingError(f"the metadata of a source is damaged: {error!r}") from None
+        if not 0 <= number < count <= MAX_SOURCES:
+            raise RecordingError(f"source {number} of {count}; allowed: up to {MAX_SOURCES}")
+        return cls(number, count, name, Tokenizer.from_map(facts), interval)
+
+
+def topic_of(source: int, kind: ChannelKind) -> str:
+    """The topic of a channel.
+
+    >>> topic_of(0, "latents")
+    '/camera0/latents'
+    """
+    return f"/camera{source}/{kind}"
+
+
+def source_of(topic: str) -> tuple[int, ChannelKind] | None:
+    """The opposite of `topic_of`; None for a topic of something else."""
+    match = re.fullmatch(r"/camera(\d{1,3})/(latents|markers)", topic, re.ASCII)
+    return None if match is None else (int(match[1]), match[2])  # type: ignore[return-value]
+
+
+def channel_of(source: int, kind: ChannelKind) -> int:
+    """The number of a channel, as we write it."""
+    return 2 * source + (1 if kind == "latents" else 2)
+
+
+def checksum(facts: Mapping[str, str]) -> str:
+    """MCAP has no checksum for metadata records, so they bring their own: CRC-32 of sorted JSON."""
+    plain = {name: value for name, value in facts.items() if name != "crc32"}
+    return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
+
+
+class McapFile:
+    """Writes the records of a recording to a stream that has `write`, `tell` and `flush`.
+
+    Chunks are not compressed: packed tokens have nothing left to take out.
+    """
+
+    def __init__(self, stream: IO[bytes] | Any, sources: Sequence[SourceFacts]) -> None:
+        self._sources = sources
+        self._sequence: dict[int, int] = {}
+        # No index of the metadata: it would grow for as long as the recording runs.
+        self._writer = Writer(
+            stream,
+            chunk_size=CHUNK_BYTES,
+            compression=CompressionType.NONE,
+            index_types=IndexType.CHUNK | IndexType.MESSAGE,
+        )
+        self._writer.start(PROFILE, f"vidtok-edge {__version__}")
+        self.write_facts()
+        schemas = {
+            "latents": self._schema("vidtok_edge/msg/Latent", LATENT_SCHEMA),
+            "markers": self._schema("vidtok_edge/msg/Marker", MARKER_SCHEMA),
+        }
+        kinds: tuple[ChannelKind, ...] = ("latents", "markers")
+        self._ids = {
+            (source.number, kind): self._writer.register_channel(
+                topic_of(source.number, kind), "cdr", schemas[kind], source.to_map()
+            )
+            for source in sources
+            for kind in kinds
+        }
+
+    def write_facts(self) -> None:
+        """Write who the channels belong to, once more."""
+        for source in self._sources:
+            facts = source.to_map()
+            self._writer.add_metadata(METADATA, {**facts, "crc32": checksum(facts)})
+
+    def add(
+        self,
+        source: int,
+        kind: ChannelKind,
+        data: bytes,
+        *,
+        log_time_ns: int,
+        wall_time_ns: int,
+        sequence: int | None = None,
+    ) -> None:
+        """Add a message; its number in its channel is the next one where `sequence` is None."""
+        channel = self._ids[source, kind]
+        number = self._sequence.get(channel, 0) if sequence is None else sequence
+        self._sequence[channel] = (number + 1) % (1 << 32)
+        self._writer.add_message(
+            channel, max(0, log_time_ns), data, max(0, wall_time_ns), sequence=number
+        )
+
+    def flush(self) -> None:
+        """Finish the chunk and flush the stream."""
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def finish(self) -> None:
+        """Write the facts once more, then the index, and flush the stream."""
+        self._writer.flush()  # type: ignore[no-untyped-call]
+        self.write_facts()
+        self._writer.finish()  # type: ignore[no-untyped-call]
+
+    def _schema(self, name: str, text: bytes) -> int:
+        return int(self._writer.register_schema(name, "ros2msg", text))

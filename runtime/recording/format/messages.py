@@ -1,0 +1,227 @@
+"""The two messages of a recording, as bytes: one per latent, and markers.
+
+They are CDR, little-endian, described by ROS 2 message definitions (`ros2msg`): tools for MCAP show
+their fields without any code of ours, arrays of bytes stay bytes (JSON would need base64, a third
+more), and the layout is fixed enough to be read with `struct` in any language. All numbers of 64
+bits come first, so that nothing needs padding. Written here because it is two structs; the tests
+read it with `mcap-ros2-support`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import RecordingError, StreamError
+from vidtok_edge.runtime.recording.format.packing import pack, unpack
+from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+
+__all__ = [
+    "LATENT_SCHEMA",
+    "MARKER_SCHEMA",
+    "Marker",
+    "MarkerKind",
+    "RecordedLatent",
+    "StartReason",
+]
+
+StartReason = Literal["start", "reconnect", "restart", "key"]
+MarkerKind = Literal["start", "reconnect", "restart", "key", "drop", "lost", "end"]
+STARTS = get_args(StartReason)
+
+_HEADER = b"\x00\x01\x00\x00"  # CDR, little-endian
+_LATENT = struct.Struct("<QQqqqqIII")  # the last one: length of `data`
+_MARKER = struct.Struct("<QQQqqdI")
+_MAX_TEXT = 4096  # bytes
+_FP16_MAX = 65504.0
+
+LATENT_SCHEMA = b"""# One latent of a video stream. Its sizes and codebook: channel metadata.
+uint64 index            # in its stream, from 0
+uint64 first_frame      # number of the first frame that it stands for, in its stream
+int64 capture_time_ns   # of its last frame; monotonic clock
+int64 wall_time_ns      # of the same frame; the machine's clock, which may jump
+int64 encode_start_ns   # monotonic clock
+int64 encode_end_ns
+uint32 stream           # counts the streams of this source, from 0
+uint32 frames_real      # frames that it stands for; fewer than its share at a stream's end
+uint8[] data            # fsq: tokens packed at bits_per_value, little-endian; kl: mean, float16
+"""
+
+MARKER_SCHEMA = b"""# Something that happened to a source.
+uint64 index            # of the next latent in the stream
+uint64 frames           # drop: how many frames
+uint64 latents          # of this source that lie before it in the recording
+int64 time_ns           # monotonic clock
+int64 wall_time_ns      # the machine's clock, which may jump
+float64 fps             # start, reconnect: as the source announced it; 0: unknown
+uint32 stream           # which stream; a start, reconnect, restart or key begins it
+string kind             # start, reconnect, restart, key, drop, lost, end
+string detail           # drop: continue or restart; lost, end: why
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedLatent:
+    """One latent as it lies in a recording; fields as in `LATENT_SCHEMA`."""
+
+    source: int
+    stream: int
+    index: int
+    first_frame: int
+    frames_real: int
+    capture_time_ns: int
+    wall_time_ns: int
+    encode_start_ns: int
+    encode_end_ns: int
+    values: NDArray[Any]
+    """int32 tokens [h, w], or float32 mean [z, h, w]."""
+    log_time_ns: int = 0
+    """Time in the recording: as `wall_time_ns`, but it never jumps."""
+
+    def to_bytes(self, tokenizer: Tokenizer) -> bytes:
+        """The message. StreamError: values that this tokenizer cannot have made."""
+        data = _data_from(self.values, tokenizer)
+        numbers = _LATENT.pack(
+            self.index,
+            self.first_frame,
+            self.capture_time_ns,
+            self.wall_time_ns,
+            self.encode_start_ns,
+            self.encode_end_ns,
+            self.stream,
+            self.frames_real,
+            len(data),
+        )
+        return _HEADER + numbers + data
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, source: int, tokenizer: Tokenizer, log_time_ns: int
+    ) -> RecordedLatent:
+        """Read a message and check everything in it. Raises RecordingError."""
+        start = len(_HEADER) + _LATENT.size
+        if len(data) != start + tokenizer.latent_bytes or data[: len(_HEADER)] != _HEADER:
+            raise RecordingError(f"a latent of {len(data)} bytes is not one of {tokenizer}")
+        (index, first, captured, wall, begun, ended, stream, real, length) = _LATENT.unpack_from(
+            data, len(_HEADER)
+        )
+        framing = tokenizer.framing
+        if length != tokenizer.latent_bytes or index >= 1 << 62:
+            raise RecordingError(f"latent {index} claims {length} bytes of values")
+        if first != framing.first_frame(index):
+            raise RecordingError(f"latent {index} claims to begin at frame {first}")
+        if real > framing.first_frame(index + 1) - first:
+            raise RecordingError(f"latent {index} claims {real} frames")
+        values = _values_from(data[start:], tokenizer)
+        return cls(
+            source, stream, index, first, real, captured, wall, begun, ended, values, log_time_ns
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Something that happened to a source; fields as in `MARKER_SCHEMA`."""
+
+    source: int
+    kind: MarkerKind
+    stream: int
+    index: int
+    frames: int
+    detail: str
+    time_ns: int
+    wall_time_ns: int
+    fps: float = 0.0
+    log_time_ns: int = 0
+    """Time in the recording: as `wall_time_ns`, but it never jumps."""
+    latents: int = 0
+    """Of the source, before it in the recording."""
+
+    @property
+    def starts_stream(self) -> bool:
+        """Whether latent 0 of a new stream follows."""
+        return self.kind in STARTS
+
+    def to_bytes(self) -> bytes:
+        """The message."""
+        numbers = _MARKER.pack(
+            self.index,
+            self.frames,
+            self.latents,
+            self.time_ns,
+            self.wall_time_ns,
+            self.fps,
+            self.stream,
+        )
+        return _HEADER + numbers + _text(self.kind, padded=True) + _text(self.detail)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: int, log_time_ns: int) -> Marker:
+        """Read a message and check everything in it. Raises RecordingError."""
+        try:
+            if data[: len(_HEADER)] != _HEADER:
+                raise ValueError("no CDR header")
+            numbers = _MARKER.unpack_from(data, len(_HEADER))
+            index, frames, latents, at, wall, fps, stream = numbers
+            kind, offset = _text_from(data, len(_HEADER) + _MARKER.size)
+            detail, offset = _text_from(data, offset + -offset % 4)
+            if offset != len(data) or kind not in get_args(MarkerKind) or not 0 <= fps < 1e6:
+                raise ValueError(f"kind {kind!r}, {fps} fps")
+            if latents >> 32:  # numbers of messages have 32 bits
+                raise ValueError(f"{latents} latents before it")
+        except (struct.error, ValueError) as error:
+            raise RecordingError(f"a marker is damaged: {error}") from None
+        return cls(source, kind, stream, index, frames, detail, at, wall, fps, log_time_ns, latents)  # type: ignore[arg-type]
+
+
+def _data_from(values: NDArray[Any], tokenizer: Tokenizer) -> bytes:
+    if values.shape != tokenizer.shape:
+        raise StreamError(
+            f"A latent of {tokenizer} is {tokenizer.shape}, got {values.shape}. "
+            "Record with the tokenizer that the recording was opened with."
+        )
+    if tokenizer.latent == "fsq":
+        low, high = int(values.min()), int(values.max())
+        if not 0 <= low <= high < tokenizer.codebook_size:
+            raise StreamError(
+                f"Tokens lie in 0 to {tokenizer.codebook_size - 1}, got {low} to {high}. "
+                "Check the encoder's graph: vidtok-edge verify."
+            )
+        return pack(values, tokenizer.bits)
+    if np.isnan(values).any():
+        raise StreamError("A latent holds NaN. Check the encoder's graph: vidtok-edge verify.")
+    return values.clip(-_FP16_MAX, _FP16_MAX).astype("<f2").tobytes()
+
+
+def _values_from(data: bytes, tokenizer: Tokenizer) -> NDArray[Any]:
+    if tokenizer.latent == "kl":
+        mean = np.frombuffer(data, "<f2").astype(np.float32).reshape(tokenizer.shape)
+        if not np.isfinite(mean).all():
+            raise RecordingError("a latent holds values that are not finite")
+        return mean
+    try:
+        tokens = unpack(data, prod(tokenizer.shape), tokenizer.bits)
+    except ValueError as error:
+        raise RecordingError(f"a latent is damaged: {error}") from None
+    if int(tokens.max()) >= tokenizer.codebook_size:
+        raise RecordingError(f"a token is {tokens.max()}, at most {tokenizer.codebook_size - 1}")
+    return tokens.reshape(tokenizer.shape)
+
+
+def _text(text: str, *, padded: bool = False) -> bytes:
+    """A CDR string; `padded` so that the next one begins at a multiple of four."""
+    encoded = text.encode("utf-8", "replace")[:_MAX_TEXT]
+    encoded = encoded.decode("utf-8", "ignore").replace("\0", " ").encode("utf-8") + b"\0"
+    return struct.pack("<I", len(encoded)) + encoded + bytes(-len(encoded) % 4 if padded else 0)
+
+
+def _text_from(data: bytes, offset: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<I", data, offset)
+    end = offset + 4 + length
+    if not 1 <= length <= _MAX_TEXT + 1 or end > len(data) or data[end - 1]:
+        raise ValueError(f"a text of {length} bytes")
+    return data[offset + 4 : end - 1].decode("utf-8"), end

@@ -1,0 +1,261 @@
+"""The records of an MCAP file that may be cut off, damaged, or made to do harm.
+
+The readers of the `mcap` library stop at the first damage and believe lengths up to 4 GiB. Here a
+record is believed only as far as the file reaches, a chunk only when its checksum fits, and after
+damage the scan goes on at the next chunk or metadata record that proves itself. Any other record
+(MCAP has no checksum for them) is skipped only if nothing that proves itself begins inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import lz4.frame  # type: ignore[import-untyped]
+import zstandard
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
+from mcap.writer import MCAP0_MAGIC
+
+from vidtok_edge.errors import RecordingError
+from vidtok_edge.runtime.recording.format.mcap_file import METADATA, checksum
+
+__all__ = ["MAX_RECORD_BYTES", "ChunkPlace", "Damage", "Scan", "records_of"]
+
+MAX_RECORD_BYTES = 64 << 20  # a chunk of ours has about 1 MiB
+_HEAD = struct.Struct("<BQ")
+_CHUNK = struct.Struct("<QQQII")  # first time, last time, size, CRC-32, length of compression name
+_FOOTER = struct.Struct("<QQI")
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
+_WINDOW = 1 << 20
+_MAX_METADATA = 1 << 16
+_MAX_NAME = 16  # of a compression
+# A chunk or metadata record shorter than 4 GiB; what it holds is checked where it is found.
+_ANCHOR = re.compile(rb"[\x06\x0c](?=[\s\S]{4}\x00{4})")
+_READABLE = {Opcode.CHANNEL: Channel, Opcode.METADATA: Metadata, Opcode.CHUNK_INDEX: ChunkIndex}
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Where a chunk lies, and the times of its first and last message, in nanoseconds."""
+
+    offset: int
+    length: int
+    """Of the whole record."""
+    start_ns: int
+    end_ns: int
+    crc: int | None = None
+    """Of its records, where it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes that belong to no sound record."""
+
+    offset: int
+    length: int
+
+
+class Scan:
+    """Reads a file by position. RecordingError: it cannot be opened, or is no regular file."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            if self.path.exists() and not self.path.is_file():
+                raise RecordingError(f"{path} is not a regular file. Name a recording.")
+            self._file: BinaryIO = self.path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be read: {error.strerror}.") from None
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def has_magic(self) -> bool:
+        """Whether the file begins as MCAP does."""
+        return self._read(0, len(MCAP0_MAGIC)) == MCAP0_MAGIC
+
+    def walk(self) -> Iterator[ChunkPlace | Metadata | Damage]:
+        """Every sound chunk and source's facts from the beginning, and the damage between them.
+
+        Ends at the end of the data, or of the file where that is not marked.
+        """
+        offset = len(MCAP0_MAGIC) if self.has_magic() else 0
+        while offset < self.size:
+            opcode, length = self._record(offset) or (None, 0)
+            end = offset + _HEAD.size + length
+            item = None if opcode is None else self._item(offset, opcode, length)
+            if item is not None:
+                yield item
+                offset = end
+                continue
+            believed = opcode not in (None, Opcode.CHUNK, Opcode.DATA_END)
+            limit = end if believed else self.size
+            begin, offset = offset, self._next_anchor(offset + 1, limit)
+            if opcode == Opcode.DATA_END and length == 4 and offset == self.size:
+                return  # behind it there is only the index
+            if offset < limit or not believed:
+                yield Damage(begin, offset - begin)
+
+    def summary(self) -> list[McapRecord] | None:
+        """Channels and chunk indexes from the end of the file; None: there is no sound index."""
+        tail = _HEAD.size + _FOOTER.size + len(MCAP0_MAGIC)
+        start = self.size - tail
+        data = self._read(start, tail) if start >= 0 else b""
+        if len(data) != tail or _HEAD.unpack_from(data) != (Opcode.FOOTER, _FOOTER.size):
+            return None
+        summary_start, _, crc = _FOOTER.unpack_from(data, _HEAD.size)
+        if not data.endswith(MCAP0_MAGIC) or not start - MAX_RECORD_BYTES <= summary_start <= start:
+            return None
+        summary = self._read(summary_start, start - summary_start)
+        if zlib.crc32(data[: _HEAD.size + _FOOTER.size - 4], zlib.crc32(summary)) != crc:
+            return None
+        try:
+            return list(records_of(summary))
+        except RecordingError:
+            return None
+
+    def chunk(self, place: ChunkPlace) -> bytes | None:
+        """The records inside a chunk; None: it is not sound."""
+        found = self._record(place.offset) if 0 <= place.offset < self.size else None
+        if found != (Opcode.CHUNK, place.length - _HEAD.size):
+            return None
+        return self._chunk_content(place.offset + _HEAD.size, place.length - _HEAD.size)
+
+    def _item(self, offset: int, opcode: int, length: int) -> ChunkPlace | Metadata | None:
+        """The chunk, or the facts of a source, at `offset`, if their checksum fits."""
+        content = offset + _HEAD.size
+        if opcode == Opcode.CHUNK:
+            data = self._chunk_content(content, length)
+            if data is None:
+                return None
+            return ChunkPlace(offset, _HEAD.size + length, *_times(data), zlib.crc32(data))
+        if opcode != Opcode.METADATA or length > _MAX_METADATA:
+            return None
+        try:
+            record = _metadata(self._read(content, length))
+        except RecordingError:
+            return None
+        proven = record.metadata.get("crc32") == checksum(record.metadata)
+        return record if record.name == METADATA and proven else None
+
+    def _chunk_content(self, offset: int, length: int) -> bytes | None:
+        """What a chunk holds; None where it is not as long or not what the chunk says."""
+        head = self._read(offset, min(length, _CHUNK.size + _MAX_NAME + 8))
+        if len(head) < _CHUNK.size:
+            return None
+        _, _, size, crc, name_length = _CHUNK.unpack_from(head)
+        start = _CHUNK.size + name_length + 8
+        if start > len(head) or size > MAX_RECORD_BYTES:
+            return None
+        (stored,) = struct.unpack_from("<Q", head, start - 8)
+        if stored != length - start:
+            return None
+        name = head[_CHUNK.size : start - 8]
+        content = _decompressed(name, self._read(offset + start, stored), size)
+        sound = content is not None and len(content) == size and zlib.crc32(content) == crc
+        return content if sound else None
+
+    def _record(self, offset: int) -> tuple[int, int] | None:
+        """Opcode and length of the record at `offset`; None: there cannot be one."""
+        head = self._read(offset, _HEAD.size)
+        if len(head) < _HEAD.size:
+            return None
+        opcode, length = _HEAD.unpack(head)
+        fits = length <= MAX_RECORD_BYTES and offset + _HEAD.size + length <= self.size
+        return (opcode, length) if fits and 1 <= opcode <= Opcode.DATA_END else None
+
+    def _next_anchor(self, offset: int, end: int) -> int:
+        """Where the next chunk or metadata record that proves itself begins; `end`: not before."""
+        while offset < end:
+            size = min(_WINDOW, end - offset)
+            for match in _ANCHOR.finditer(self._read(offset, size + _HEAD.size - 1)):
+                place = offset + match.start()
+                found = self._record(place)
+                if found is not None and self._item(place, *found) is not None:
+                    return place
+            offset += size
+        return end
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), max(0, min(length, self.size - offset)), offset)
+        except OSError as error:
+            raise RecordingError(
+                f"{self.path} cannot be read: {error.strerror}. Copy it to another disk."
+            ) from None
+
+
+def records_of(data: bytes) -> Iterator[McapRecord]:
+    """The channels, messages, metadata and chunk indexes in `data`. RecordingError: not records."""
+    for opcode, begin, end in _places(data):
+        content = data[begin:end]
+        if opcode == Opcode.MESSAGE:
+            if len(content) < _MESSAGE.size:
+                raise RecordingError("a message is cut off")
+            yield Message.read(ReadDataStream(BytesIO(content)), len(content))
+        elif opcode in _READABLE:
+            yield _parsed(_READABLE[Opcode(opcode)], content)
+
+
+def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Opcode of each record in `data`, and where its content begins and ends."""
+    end = 0
+    while end < len(data):
+        if end + _HEAD.size > len(data):
+            raise RecordingError("a record is cut off")
+        opcode, length = _HEAD.unpack_from(data, end)
+        begin, end = end + _HEAD.size, end + _HEAD.size + length
+        if end > len(data):
+            raise RecordingError("a record is cut off")
+        yield opcode, begin, end
+
+
+def _times(data: bytes) -> tuple[int, int]:
+    """Of the messages in a chunk; what the chunk says of them, its checksum does not cover."""
+    times = []
+    with suppress(RecordingError):
+        for opcode, begin, end in _places(data):
+            if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
+                times.append(_MESSAGE.unpack_from(data, begin)[2])
+    return min(times, default=0), max(times, default=0)
+
+
+def _metadata(data: bytes) -> Metadata:
+    record = _parsed(Metadata, data)
+    assert isinstance(record, Metadata)
+    return record
+
+
+def _parsed(kind: type[McapRecord], data: bytes) -> McapRecord:
+    try:
+        return kind.read(ReadDataStream(BytesIO(data)))  # type: ignore[attr-defined, no-any-return]
+    except (McapError, ValueError, struct.error) as error:
+        raise RecordingError(f"a record is damaged: {error!r}") from None
+
+
+def _decompressed(compression: bytes, data: bytes, size: int) -> bytes | None:
+    """Ours are not compressed; tools that copy MCAP files like to. At most `size` + 1 bytes."""
+    try:
+        if compression == b"":
+            return data
+        if compression == b"lz4":
+            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1))
+        if compression == b"zstd":
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+            return bytes(decompressor.stream_reader(data).read(size + 1))
+    except (RuntimeError, ValueError, MemoryError, EOFError, zstandard.ZstdError):
+        return None
+    return None

@@ -1,0 +1,176 @@
+"""Which tokenizer wrote a recording: what must be equal before its latents are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import prod
+from typing import Literal
+
+from vidtok_edge import __version__
+from vidtok_edge.errors import RecordingError
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.recording.format.packing import bits_for, packed_size
+from vidtok_edge.runtime.streaming.framing import Framing
+
+__all__ = ["Tokenizer"]
+
+_LARGEST = {
+    "height": 1 << 14,
+    "width": 1 << 14,
+    "time_factor": 64,
+    "z_channels": 256,
+    "grid_height": 1 << 14,
+    "grid_width": 1 << 14,
+    "window": 1 << 12,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """The fingerprint in a recording's channel metadata.
+
+    `height` and `width` are pixels, `grid_height` and `grid_width` those of a latent; `levels` is
+    empty for KL. Raises RecordingError when the parts do not fit each other.
+    """
+
+    variant: str
+    weights_sha256: str
+    precision: str
+    """Of the encoder."""
+    height: int
+    width: int
+    grid_height: int
+    grid_width: int
+    time_factor: int
+    causal: bool
+    latent: Literal["fsq", "kl"]
+    levels: tuple[int, ...]
+    z_channels: int
+    toolkit_version: str
+    window: int = 1
+    """Latents that are decoded together; a causal tokenizer decodes one after another."""
+
+    def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            if not 1 <= getattr(self, name) <= largest:
+                raise _wrong(name, getattr(self, name), f"1 to {largest}")
+        if (self.latent == "fsq") != bool(self.levels) or any(n < 2 for n in self.levels):
+            raise _wrong("levels", self.levels, f"what fits {self.latent}")
+        if self.codebook_size > 1 << 31:
+            raise _wrong("codebook_size", self.codebook_size, "up to 2^31")
+        if self.causal and self.window != 1:
+            raise _wrong("window", self.window, "1, as it is causal")
+        if self.height % self.grid_height or self.width % self.grid_width:
+            raise _wrong(
+                "grid",
+                f"{self.grid_height}x{self.grid_width}",
+                f"whole parts of {self.height}x{self.width}",
+            )
+
+    @classmethod
+    def of(cls, bundle: Bundle, precision: str | None = None) -> Tokenizer:
+        """The tokenizer of a bundle; `precision` of its encoder, the bundle's first where None."""
+        manifest = bundle.manifest
+        model = manifest.model
+        return cls(
+            variant=model.variant,
+            weights_sha256=manifest.weights.sha256,
+            precision=manifest.graph("encoder", precision).precision,
+            height=manifest.height,
+            width=manifest.width,
+            grid_height=manifest.grid[0],
+            grid_width=manifest.grid[1],
+            time_factor=model.time_factor,
+            causal=model.causal,
+            latent=model.latent,
+            levels=model.levels,
+            z_channels=model.z_channels,
+            toolkit_version=__version__,
+            window=1 if model.causal else manifest.chunk,
+        )
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of different tokens; 0 for KL."""
+        return prod(self.levels) if self.levels else 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one latent: (h, w) tokens, or (z, h, w) values."""
+        grid = (self.grid_height, self.grid_width)
+        return grid if self.latent == "fsq" else (self.z_channels, *grid)
+
+    @property
+    def bits(self) -> int:
+        """Of one stored value: a token's width, or 16 for KL."""
+        return bits_for(self.codebook_size) if self.latent == "fsq" else 16
+
+    @property
+    def latent_bytes(self) -> int:
+        """Bytes of one stored latent, without its header."""
+        return packed_size(prod(self.shape), self.bits)
+
+    @property
+    def framing(self) -> Framing:
+        """Which frames a latent stands for. For counting only: `delayed` is not known here."""
+        return Framing(self.time_factor, self.causal, delayed=False)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.variant}, weights {self.weights_sha256[:12] or 'unknown'}, "
+            f"{self.height}x{self.width}"
+        )
+
+    def require_decodable_by(self, bundle: Bundle) -> None:
+        """RecordingError unless `bundle` is of this tokenizer; precision may differ."""
+        other = Tokenizer.of(bundle)
+        free = {"precision", "toolkit_version"}
+        names = [field.name for field in fields(self) if field.name not in free]
+        differ = [name for name in names if getattr(self, name) != getattr(other, name)]
+        if differ:
+            raise RecordingError(
+                f"The recording was written by {self}; the bundle is {other}. They differ in "
+                f"{', '.join(differ)}. Decode it with a bundle of the tokenizer that wrote it."
+            )
+
+    def to_map(self) -> dict[str, str]:
+        """As strings, for the metadata of a channel; with what a reader can work out besides."""
+        facts = {name: str(value) for name, value in asdict(self).items()}
+        facts["levels"] = ",".join(map(str, self.levels))
+        facts["causal"] = "true" if self.causal else "false"
+        facts["codebook_size"] = str(self.codebook_size)
+        facts["bits_per_value"] = str(self.bits)
+        facts["frames_of_latent"] = self._frames_in_words()
+        return facts
+
+    @classmethod
+    def from_map(cls, facts: Mapping[str, str]) -> Tokenizer:
+        """Read what `to_map` wrote. Raises RecordingError."""
+        try:
+            numbers = {name: int(facts[name]) for name in _LARGEST}
+            latent = facts["latent"]
+            causal = {"true": True, "false": False}[facts["causal"]]
+            levels = tuple(int(n) for n in facts["levels"].split(",") if n)
+            words = {
+                name: facts[name]
+                for name in ("variant", "weights_sha256", "precision", "toolkit_version")
+            }
+        except (KeyError, ValueError) as error:
+            raise RecordingError(f"the tokenizer's metadata is damaged: {error!r}") from None
+        if latent not in ("fsq", "kl") or len(levels) > 32:
+            raise _wrong("latent", latent, "fsq, with up to 32 levels, or kl")
+        return cls(latent=latent, causal=causal, levels=levels, **words, **numbers)  # type: ignore[arg-type]
+
+    def _frames_in_words(self) -> str:
+        f = self.time_factor
+        if self.causal:
+            return (
+                f"latent 0 of a stream stands for frame 0; latent i >= 1 for frames "
+                f"{f}*(i-1)+1 to {f}*i"
+            )
+        return f"latent i of a stream stands for frames {f}*i to {f}*i+{f - 1}"
+
+
+def _wrong(name: str, got: object, allowed: str) -> RecordingError:
+    return RecordingError(f"the tokenizer's {name} is {got!r}; allowed: {allowed}")

@@ -1,0 +1,1 @@
+"""What `record` and `replay` do: sources, encoder and sinks, joined."""

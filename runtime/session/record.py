@@ -1,0 +1,257 @@
+"""`record`: sources to a recording, with everything that this needs opened in the right order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from vidtok_edge.errors import OutputExists, UsageError
+from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.recorder import Notice, Progress, Recorder
+from vidtok_edge.runtime.session.sinks import Writer
+from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.sources.capture import Captures, Policy
+from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
+from vidtok_edge.runtime.sources.opening import open_source, source_kind
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
+from vidtok_edge.runtime.viewing.target import ViewTarget
+from vidtok_edge.runtime.viewing.watched import WatchedSource, WatchedWriter, Watching
+
+__all__ = ["RecordRequest", "record", "stop_on_signals"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """What to record and how.
+
+    Attributes:
+        sources: as `open_source` takes them.
+        backend, precision: of the encoder.
+        policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
+        fit, realtime, raw, fps: of the sources; see `open_source`.
+        view, view_decoded: where to show what is recorded; whether also reconstructions.
+    """
+
+    bundle: Bundle
+    sources: tuple[str, ...]
+    output: Path
+    backend: str = "auto"
+    precision: str | None = None
+    policy: Policy | None = None
+    capacity: int | None = None
+    fit: Fit = "crop"
+    realtime: bool = False
+    raw: RawFormat | None = None
+    fps: float | None = None
+    force: bool = False
+    options: RecordOptions = field(default_factory=RecordOptions)
+    view: ViewTarget | None = None
+    view_decoded: bool = False
+
+    def check(self) -> None:
+        """Raise, before anything is opened, what would go wrong for certain.
+
+        Raises:
+            UsageError: sources that the bundle has no slots for, that are named twice, that are
+                the recording itself, or that an option does not fit.
+            OutputExists: the recording is there and `force` is not set.
+            SourceError: a source that is no name of one.
+            Also what `ViewTarget.check` raises.
+        """
+        manifest, count = self.bundle.manifest, len(self.sources)
+        if not 1 <= count <= manifest.streams:
+            raise UsageError(
+                f"Got {count} sources; the bundle has {manifest.streams} slots, one per camera. "
+                f"Export one with --streams {max(count, 1)}."
+            )
+        if manifest.io != "uint8":
+            raise UsageError(
+                f"The bundle takes {manifest.io} frames; cameras give uint8. "
+                "Export one with --io uint8."
+            )
+        if len(set(self.sources)) < count:
+            raise UsageError(
+                f"A source is named twice: {', '.join(map(without_password, self.sources))}."
+            )
+        kinds = [source_kind(spec) for spec in self.sources]
+        if self.raw is not None and "raw" not in kinds:
+            raise UsageError("--raw is the size of frames in a pipe, and no source is one.")
+        if self.fps is not None and not _WITH_FPS & set(kinds):
+            raise UsageError("--fps is for files, folders and pipes: cameras have a rate already.")
+        for spec in self.sources:
+            if os.path.exists(spec) and _same_file(spec, self.output):
+                raise UsageError(f"{spec} is a source: record to another file than {self.output}.")
+        if os.path.lexists(self.output) and not self.force:
+            raise OutputExists(self.output)
+        if self.view is not None:
+            self.view.check(self.force)
+
+    @property
+    def queue_capacity(self) -> int:
+        """Frames that a queue holds: as many as come while a step runs, and once more."""
+        if self.capacity is not None:
+            return self.capacity
+        return max(8, 2 * self.bundle.manifest.chunk_frames)
+
+    def opener(self, spec: str) -> Source:
+        """Open one of the sources, with the options that are for its kind."""
+        manifest, kind = self.bundle.manifest, source_kind(spec)
+        return open_source(
+            spec,
+            (manifest.height, manifest.width),
+            fit=self.fit,
+            realtime=self.realtime,
+            raw=self.raw if kind == "raw" else None,
+            fps=self.fps if kind in _WITH_FPS else None,
+        )
+
+
+_WITH_FPS = {"video", "images", "raw"}
+
+
+def _same_file(one: str, other: Path) -> bool:
+    return other.exists() and os.path.samefile(one, other)
+
+
+def record(
+    request: RecordRequest,
+    *,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+    notice: Notice = lambda line: None,
+) -> RecordSummary:
+    """Record until the sources end or `stop` is set; the file is finished either way.
+
+    The file is made when all sources are open: where one cannot be opened, or `stop` is set before
+    they are, there is none, and one that was there is as it was.
+
+    Args:
+        progress, notice: as `Recorder` takes them.
+
+    Raises:
+        UsageError, OutputExists, SourceError: as `RecordRequest.check`; also where a source cannot
+            be opened.
+        RecordingBusy: another process records to that file.
+        OutputNotWritable: the disk is full, or the folder was taken away.
+        MissingDependency: the extra `record`, or what a source needs.
+    """
+    from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+    from vidtok_edge.runtime.recording.format.writer import RecordingWriter
+
+    request.check()
+    stop = stop or threading.Event()
+    tokenizer = Tokenizer.of(request.bundle, request.precision)
+    with (
+        request.bundle.encoder(request.backend, precision=request.precision) as encoder,
+        _view(request) as view,
+    ):
+        watching = None if view is None else Watching(view.show)
+        openers = [
+            partial(_open, request, number, watching) for number in range(len(request.sources))
+        ]
+        _warm_up(encoder)
+        with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
+            if not captures.wait_open(stop.is_set):
+                return _nothing(request)
+            with RecordingWriter(
+                request.output,
+                tokenizer,
+                request.sources,
+                flush_interval_s=request.options.flush_interval_s,
+                force=request.force,
+            ) as file:
+                writer: Writer = file
+                if watching is not None:
+                    writer = WatchedWriter(file, encoder.framing, len(request.sources), watching)
+                recorder = Recorder(
+                    captures,
+                    encoder,
+                    writer,
+                    request.sources,
+                    request.options,
+                    progress=progress,
+                    notice=notice,
+                )
+                recorder.run(stop)
+        if view is not None:
+            view.close()
+        # The file is whole now, and has its last bytes.
+        return replace(recorder.summary(), not_shown=0 if view is None else view.left_out)
+
+
+def _open(request: RecordRequest, number: int, watching: Watching | None) -> Source:
+    source = request.opener(request.sources[number])
+    return source if watching is None else WatchedSource(source, number, watching)
+
+
+@contextmanager
+def _view(request: RecordRequest) -> Iterator[LiveView | None]:
+    if request.view is None:
+        yield None
+        return
+    plan = ViewPlan(
+        request.view,
+        tuple(map(without_password, request.sources)),
+        request.bundle.path,
+        request.backend,
+        request.precision,
+        request.view_decoded,
+        request.force,
+    )
+    with LiveView(plan) as view:
+        yield view
+
+
+def _nothing(request: RecordRequest) -> RecordSummary:
+    """The summary of a session that was stopped before it began."""
+    sources = [
+        SourceSummary(without_password(name), 0, 0, 0, 0, 0, 0, 0.0, False, "stopped", None)
+        for name in request.sources
+    ]
+    return RecordSummary(tuple(sources), 0.0, 0.0, 0.0, 0.0, 0)
+
+
+def _warm_up(encoder: StreamEncoder) -> None:
+    """The first call of a graph allocates; no camera should wait for that."""
+    manifest = encoder.manifest
+    encoder.push(np.zeros((manifest.height, manifest.width, 3), np.uint8))
+    encoder.finish()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and SIGHUP set. The second of them is not waited for."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _restore(before)  # first: a second signal inside `set` would wait for its lock for ever
+        stop.set()
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup
+            signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        _restore(before)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,287 @@
+"""Cameras to a recording: what is captured is encoded, written and accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from vidtok_edge.runtime.session.latency import LatencyHistogram
+from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.sinks import StartReason, Writer
+from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.sources.capture import Captures
+from vidtok_edge.runtime.sources.clock import CLOCK, Clock
+from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
+from vidtok_edge.runtime.sources.frame import without_password
+from vidtok_edge.runtime.streaming.batching import Batching
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.streaming.latents import Latents
+
+__all__ = ["Notice", "Progress", "Recorder"]
+
+Progress = Callable[[RecordSummary], None]
+Notice = Callable[[str], None]
+
+_LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
+_SHOW_EVERY_NS = 250_000_000
+
+
+@dataclass(slots=True)
+class _Track:
+    """Where one source stands. Its size does not grow with time."""
+
+    name: str
+    fps: float | None = None
+    reason: StartReason = "start"
+    """Of the stream that its next frame begins."""
+    running: bool = False
+    """A stream has begun and is not finished."""
+    stream_start_ns: int = 0
+    stream_frames: int = 0
+    walls_ns: list[int] = field(default_factory=list)
+    """Wall times of the frames since the last latent."""
+    away: bool = False
+    encoded: int = 0
+    dropped: int = 0
+    latents: int = 0
+    streams: int = 0
+    reconnects: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    ended: str = ""
+    error: BaseException | None = None
+
+    def summary(self) -> SourceSummary:
+        return SourceSummary(
+            self.name,
+            self.encoded + self.dropped,
+            self.encoded,
+            self.dropped,
+            self.latents,
+            self.streams,
+            self.reconnects,
+            (self.last_ns - self.first_ns) / 1e9,
+            self.away,
+            self.ended,
+            self.error,
+        )
+
+
+class Recorder:
+    """One session: source i is slot i of the encoder and source i of the recording.
+
+    A lost camera's stream is finished and its return begins another. A source that ends, also in an
+    error, leaves the others running. Everything it keeps is bounded.
+
+    Args:
+        captures: of the sources; its owner closes it too.
+        encoder: with at least as many slots.
+        writer: closed by its owner.
+        names: of the sources, for the summary.
+        progress: told a few times per second how it goes.
+        notice: told in a line when a source is lost, is back, or fails.
+    """
+
+    def __init__(
+        self,
+        captures: Captures,
+        encoder: StreamEncoder,
+        writer: Writer,
+        names: Sequence[str],
+        options: RecordOptions | None = None,
+        *,
+        progress: Progress | None = None,
+        notice: Notice = lambda line: None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        self._captures, self._writer, self._clock = captures, writer, clock
+        self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
+        self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
+        self._manifest, self._framing = encoder.manifest, encoder.framing
+        self._tracks = [_Track(without_password(name)) for name in names]
+        self._latency = LatencyHistogram()
+        self._stop = threading.Event()
+        self._step_ns = 0
+        """What the last call of the graph took; the next one may be due at once."""
+        self._begun_ns = self._shown_ns = clock.monotonic_ns()
+
+    def run(self, stop: threading.Event | None = None) -> RecordSummary:
+        """Record until all sources have ended, the duration has passed, or `stop` is set.
+
+        Frames captured by then are encoded and every stream is finished. Raises what the encoder
+        or the writer raises; the recording then ends before that, with markers that say why.
+        """
+        self._stop = stop or self._stop
+        try:
+            reason = self._pump()
+            self._captures.close()
+            while (event := self._captures.next(0)) is not None:
+                self._handle(event)
+            for source, track in enumerate(self._tracks):
+                if not track.ended:
+                    self._end(source, reason, *self._clock.now())
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        return self.summary()
+
+    def summary(self) -> RecordSummary:
+        """What was done so far."""
+        latency = self._latency
+        return RecordSummary(
+            tuple(track.summary() for track in self._tracks),
+            (self._clock.monotonic_ns() - self._begun_ns) / 1e9,
+            latency.quantile_ns(0.5) / 1e6,
+            latency.quantile_ns(0.95) / 1e6,
+            latency.max_ns / 1e6,
+            self._writer.safe_bytes,
+        )
+
+    def _pump(self) -> str:
+        """Handle events until there is a reason to end; the reason."""
+        duration_s = self._options.duration_s
+        patience_s = min(_LOOK_UP_S, self._options.flush_interval_s / 8)
+        while not all(track.ended for track in self._tracks):
+            now_ns = self._clock.monotonic_ns()
+            if self._stop.is_set():
+                return "stopped"
+            if duration_s is not None and now_ns - self._begun_ns >= duration_s * 1e9:
+                return "duration reached"
+            due_s = self._batching.due_in_s()
+            event = self._captures.next(
+                patience_s if due_s is None else min(patience_s, due_s),
+                last=self._batching.encoder.pending,  # their next frame would not wait for others
+            )
+            if event is not None:
+                self._handle(event)
+            self._encode(self._batching.run_due)
+            self._writer.tick(self._clock.monotonic_ns(), self._step_ns)
+            self._show()
+        return "ended"
+
+    def _handle(self, event: Event) -> None:
+        source, track = event.source, self._tracks[event.source]
+        at = event.time_ns, event.wall_time_ns
+        if isinstance(event, Captured):
+            self._captured(source, track, event)
+        elif isinstance(event, Dropped):
+            if self._options.on_drop == "restart":
+                self._finish(source, next_reason="restart")
+            track.dropped += event.frames
+            index = self._framing.latents(track.stream_frames + 1) - 1 if track.running else None
+            self._writer.drop(source, event.frames, self._options.on_drop, *at, index=index)
+        elif isinstance(event, Opened):
+            track.fps, track.away = event.fps, False
+            if track.reason == "reconnect":
+                track.reconnects += 1
+                self._notice(f"{track.name} is back")
+        elif isinstance(event, Lost):
+            self._finish(source, next_reason="reconnect")
+            track.reason = "reconnect"
+            if not track.away:  # each attempt that fails is a loss too
+                self._writer.lost(source, event.reason, *at)
+                self._notice(f"{track.name} is lost and will be opened again: {event.reason}")
+            track.away = True
+        elif isinstance(event, Ended):
+            # A pipe that Ctrl-C ended along with us is no error.
+            track.error = None if self._stop.is_set() else event.error
+            reason = "ended" if event.error is None else _reason(event.error)
+            if track.error is not None:
+                self._notice(f"{track.name} failed: {reason}")
+            self._end(source, reason, *at)
+
+    def _captured(self, source: int, track: _Track, event: Captured) -> None:
+        if self._key_is_due(track, event.time_ns):
+            self._finish(source, next_reason="key")
+        if not track.running:
+            self._writer.start(
+                source, track.reason, event.time_ns, event.wall_time_ns, fps=track.fps
+            )
+            track.running, track.stream_start_ns, track.stream_frames = True, event.time_ns, 0
+            track.streams += 1
+        if not track.encoded:
+            track.first_ns = event.time_ns
+        track.last_ns = event.time_ns
+        track.stream_frames += 1
+        track.walls_ns.append(event.wall_time_ns)
+        track.encoded += 1
+        frame = event.frame
+        self._encode(
+            lambda: self._batching.push(
+                frame.pixels, slot=source, capture_time_ns=frame.capture_time_ns
+            )
+        )
+
+    def _key_is_due(self, track: _Track, now_ns: int) -> bool:
+        """Whether the interval has passed and no chunk is begun, so that nothing is padded."""
+        every_s = self._options.key_interval_s
+        if every_s is None or not track.running or now_ns - track.stream_start_ns < every_s * 1e9:
+            return False
+        fed = track.stream_frames + self._framing.lead_in - 1
+        return fed % self._manifest.chunk_frames == 0
+
+    def _finish(self, source: int, next_reason: StartReason) -> None:
+        """Finish the stream of a source, if there is one; its next frame begins another."""
+        track = self._tracks[source]
+        if not track.running:
+            return
+        self._encode(lambda: self._batching.finish(source), ending=source)
+        track.running, track.reason = False, next_reason
+        track.walls_ns.clear()
+
+    def _end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
+        self._finish(source, next_reason="start")
+        self._tracks[source].ended = reason
+        self._writer.end(source, reason, time_ns, wall_time_ns)
+
+    def _encode(self, call: Callable[[], list[Latents]], *, ending: int | None = None) -> None:
+        start_ns = self._clock.monotonic_ns()
+        results = call()
+        end_ns = self._clock.monotonic_ns()
+        if results:
+            self._step_ns = end_ns - start_ns
+        for latents in results:
+            track = self._tracks[latents.slot]
+            self._writer.write(
+                latents.slot,
+                latents,
+                wall_time_ns=self._walls_of(latents),
+                encode_start_ns=start_ns,
+                encode_end_ns=end_ns,
+            )
+            del track.walls_ns[: latents.frames_real]
+            track.latents += len(latents)
+            for captured_ns in latents.capture_time_ns if latents.slot != ending else ():
+                self._latency.add(end_ns - int(captured_ns))
+
+    def _walls_of(self, latents: Latents) -> list[int]:
+        """Wall time of the last real frame of each latent."""
+        walls_ns = self._tracks[latents.slot].walls_ns
+        ends = (
+            self._framing.first_frame(latents.index + i + 1) - latents.first_frame
+            for i in range(len(latents))
+        )
+        return [walls_ns[min(end, latents.frames_real) - 1] for end in ends]
+
+    def _give_up(self, error: BaseException) -> None:
+        """Say in the recording why it ends; the encoder and the writer may both be unusable."""
+        self._captures.close()
+        for source, track in enumerate(self._tracks):
+            if not track.ended:
+                track.ended = f"failed: {_reason(error)}"
+                with suppress(Exception):
+                    self._writer.end(source, track.ended, *self._clock.now())
+
+    def _show(self) -> None:
+        now_ns = time.monotonic_ns()
+        if self._progress is not None and now_ns - self._shown_ns >= _SHOW_EVERY_NS:
+            self._shown_ns = now_ns
+            self._progress(self.summary())
+
+
+def _reason(error: BaseException) -> str:
+    """Never empty, as the text of a bare MemoryError is."""
+    return str(error) or type(error).__name__

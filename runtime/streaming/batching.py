@@ -1,0 +1,77 @@
+"""Several streams in one batch, none of them held up for longer than a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import UsageError
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.streaming.latents import Latents
+
+__all__ = ["Batching"]
+
+
+class Batching:
+    """Pushes frames into an encoder's slots and decides when its step runs.
+
+    It runs when the chunks of all open slots are complete, also because the one that was missing
+    has left, or when the oldest complete chunk has waited for `deadline_s`, or when a slot whose
+    chunk is complete gets its next frame. What runs together changes no slot's result. Nothing runs
+    by itself: call `run_due` after `due_in_s`.
+
+    Args:
+        encoder: with as many slots as there are streams; closed by its owner.
+        deadline_s: 0 never waits; None waits for the slot's next frame only.
+        monotonic_ns: the clock.
+    """
+
+    def __init__(
+        self,
+        encoder: StreamEncoder,
+        deadline_s: float | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        if deadline_s is not None and not 0 <= deadline_s < 1e6:
+            raise UsageError(f"The deadline is {deadline_s} s; allowed: 0 or more.")
+        self.encoder = encoder
+        self._deadline_ns = None if deadline_s is None else round(deadline_s * 1e9)
+        self._now_ns = monotonic_ns
+        self._complete_since: dict[int, int] = {}
+
+    def push(
+        self, frame: NDArray[Any], *, slot: int = 0, capture_time_ns: int | None = None
+    ) -> list[Latents]:
+        """As `StreamEncoder.push`; latents of any slot may be ready."""
+        results = self.encoder.push(frame, slot=slot, capture_time_ns=capture_time_ns)
+        self._note()
+        return results + self.run_due()
+
+    def finish(self, slot: int = 0) -> list[Latents]:
+        """As `StreamEncoder.finish`."""
+        results = self.encoder.finish(slot)
+        self._note()
+        return results
+
+    def due_in_s(self) -> float | None:
+        """How long until `run_due` has something to do; None: not before another frame."""
+        if self._deadline_ns is None or not self._complete_since:
+            return None
+        left = min(self._complete_since.values()) + self._deadline_ns - self._now_ns()
+        return max(0.0, left / 1e9)
+
+    def run_due(self) -> list[Latents]:
+        """Run the step if the deadline of a chunk has passed."""
+        if self.due_in_s() != 0:
+            return []
+        results = self.encoder.run_pending()
+        self._note()
+        return results
+
+    def _note(self) -> None:
+        """Remember since when chunks are complete."""
+        pending, now_ns = self.encoder.pending, self._now_ns()
+        self._complete_since = {slot: self._complete_since.get(slot, now_ns) for slot in pending}

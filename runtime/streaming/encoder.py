@@ -1,0 +1,147 @@
+"""Frames in, latents out, for as long as the camera runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.slots import Slots, described
+
+__all__ = ["StreamEncoder"]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a stream has been given and has given back."""
+
+    frames: int = 0
+    latents: int = 0
+    capture_times_ns: list[int] = field(default_factory=list)
+    """Of the frames since the last latent that was returned."""
+    reported: int = 0
+    """Frames that the returned latents stand for."""
+
+
+class StreamEncoder(Slots[Latents]):
+    """A streaming encoder, from `Bundle.encoder`.
+
+    Equal to the whole-clip encode of the same frames, whatever the chunk plan, where the bundle's
+    promise says `exact`. Not safe for use from several threads at once.
+    """
+
+    def __init__(self, manifest: Manifest, step: Step) -> None:
+        super().__init__(manifest, step, manifest.chunk_frames, "frames")
+        self._progress = [_Progress() for _ in range(manifest.streams)]
+
+    def __enter__(self) -> StreamEncoder:
+        return self
+
+    def push(
+        self, frame: NDArray[Any], *, slot: int = 0, capture_time_ns: int | None = None
+    ) -> list[Latents]:
+        """Give the next frame of a stream; the first one begins it.
+
+        Args:
+            frame: [H, W, 3] RGB of the bundle's size, uint8 (float32 in [-1, 1] with `--io float`).
+            slot: whose stream.
+            capture_time_ns: when the frame was taken; the monotonic clock where None.
+
+        Returns:
+            What is ready: nothing, or the latents of one call, of this and perhaps of other slots.
+
+        Raises:
+            StreamError: a frame of another size or type, no such slot, a closed stream.
+        """
+        self._slot(slot)
+        progress = self._progress[slot]
+        self._check(frame, slot, progress.frames)
+        stamp = time.monotonic_ns() if capture_time_ns is None else capture_time_ns
+        results = self._make_room(slot)
+        copies = self.framing.lead_in if progress.frames == 0 else 1
+        progress.frames += 1
+        progress.capture_times_ns.append(stamp)
+        for _ in range(copies):
+            results += self._put(slot, frame)
+        return results
+
+    def finish(self, slot: int = 0) -> list[Latents]:
+        """End a stream: what is left of it, its last frame repeated up to a whole chunk.
+
+        `frames_real` of the last latents leaves the repetitions out. The slot's next frame begins a
+        new stream. Latents of other slots may be ready too, if they waited for this one only.
+        """
+        state = self._slot(slot)
+        results: list[Latents] = []
+        if state.filled:
+            self._buffer[slot, state.filled :] = self._buffer[slot, state.filled - 1]
+            state.filled = self._capacity
+            results = self._run(self._full())
+        self.reset(slot)
+        return results + self._run_complete()
+
+    def reset(self, slot: int = 0) -> None:
+        """Forget a stream: frames not yet encoded are dropped, the next one begins a new stream."""
+        self._slot(slot)
+        self._end(slot)
+        self._progress[slot] = _Progress()
+
+    def _collect(self, number: int) -> list[Latents]:
+        progress, framing = self._progress[number], self.framing
+        index = progress.latents
+        total = index + self.manifest.chunk
+        if framing.causal:  # a window is decoded whole, so all of its latents are needed
+            total = min(total, framing.latents(progress.frames))
+        count = total - index
+        last_frames = [
+            min(framing.first_frame(i + 1), progress.frames) - 1 for i in range(index, total)
+        ]
+        stamps = [progress.capture_times_ns[last - progress.reported] for last in last_frames]
+        first = progress.reported
+        real = last_frames[-1] + 1 - first
+        progress.latents, progress.reported = total, first + real
+        del progress.capture_times_ns[:real]
+        return [
+            Latents(
+                number,
+                index,
+                self._output("tokens", number, count),
+                self._output("mean", number, count),
+                self._output("logvar", number, count),
+                first,
+                real,
+                np.array(stamps, dtype=np.int64),
+            )
+        ]
+
+    def _output(self, name: str, number: int, count: int) -> NDArray[Any] | None:
+        array = self._step.outputs.get(name)
+        return None if array is None else array[number, :count].copy()
+
+    def _check(self, frame: NDArray[Any], slot: int, number: int) -> None:
+        expected = self._buffer
+        if (
+            isinstance(frame, np.ndarray)
+            and frame.shape == expected.shape[2:]
+            and frame.dtype == expected.dtype
+        ):
+            return
+        got = described(frame)
+        if number:
+            raise StreamError(
+                f"Frame {number} of slot {slot} is {got}, the frames before it were "
+                f"{expected.dtype} {list(expected.shape[2:])}. A stream keeps its size and type: "
+                "resize the frame, or finish() the stream."
+            )
+        size = f"{self.manifest.height}x{self.manifest.width}"
+        raise StreamError(
+            f"The frame is {got}; this bundle takes {expected.dtype} {list(expected.shape[2:])} "
+            f"(--size {size}). Resize the frame, or export a bundle of its size."
+        )

@@ -1,0 +1,161 @@
+"""Slots of a batch, filled item by item and stepped together; what encoder and decoder share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backends.step import BackendInfo, Step, StepTimes
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.streaming.framing import Framing
+
+__all__ = ["Slots", "described"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Where one stream stands."""
+
+    open: bool = False
+    fresh: bool = True
+    """The next call is the stream's first."""
+    filled: int = 0
+    """Items of the next call that are in the input buffer."""
+
+
+class Slots(ABC, Generic[Result]):
+    """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
+
+    A step waits for every open slot, but holds no slot back longer than until that slot's own next
+    item: a stream that pauses delays the others by one item at most. Who wants it to run sooner
+    calls `run_pending` (`runtime/streaming/batching.py` does, after a deadline).
+    """
+
+    def __init__(self, manifest: Manifest, step: Step, capacity: int, input_name: str) -> None:
+        self.manifest, self.framing = manifest, Framing.of(manifest.model)
+        self._step, self._closed = step, False
+        self._calls, self._step_times = 0, StepTimes(0, 0, 0)
+        self._capacity = capacity
+        self._buffer: NDArray[Any] = step.inputs[input_name]
+        self._slots = [_Slot() for _ in range(manifest.streams)]
+
+    @property
+    def backend(self) -> BackendInfo:
+        """What really runs the graph."""
+        return self._step.info
+
+    @property
+    def pending(self) -> tuple[int, ...]:
+        """Slots whose chunk is complete and waits for others."""
+        return tuple(self._full())
+
+    def run_pending(self) -> list[Result]:
+        """Run the step now, for the slots whose chunk is complete; nothing where there are none."""
+        self._require_open()
+        full = self._full()
+        return self._run(full) if full else []
+
+    @property
+    def graph(self) -> GraphSpec:
+        """The graph that runs; an engine may be of another form than the bundle's own."""
+        return self._step.graph
+
+    @property
+    def calls(self) -> int:
+        """How often the step was run."""
+        return self._calls
+
+    @property
+    def step_times(self) -> StepTimes:
+        """What all these calls took together."""
+        return self._step_times
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StreamError("This stream is closed. Get a new one from the bundle.")
+
+    def _slot(self, number: int) -> _Slot:
+        self._require_open()
+        if not 0 <= number < len(self._slots):
+            raise StreamError(
+                f"There is no slot {number}: the bundle was exported with --streams "
+                f"{len(self._slots)}, slots 0 to {len(self._slots) - 1}."
+            )
+        return self._slots[number]
+
+    def _make_room(self, number: int) -> list[Result]:
+        """Run the step if a slot's chunk is complete and waits for others; it waits no longer."""
+        return self._run(self._full()) if self._slots[number].filled == self._capacity else []
+
+    def _put(self, number: int, item: NDArray[Any]) -> list[Result]:
+        """Add one item to a slot that has room; run the step if that was the last one missing."""
+        slot = self._slots[number]
+        slot.open = True
+        self._buffer[number, slot.filled] = item
+        slot.filled += 1
+        return self._run_complete()
+
+    def _run_complete(self) -> list[Result]:
+        """Run the step if the chunk of every open slot is complete: there is none to wait for."""
+        full = self._full()
+        return self._run(full) if full and len(full) == sum(s.open for s in self._slots) else []
+
+    def _full(self) -> list[int]:
+        return [i for i, slot in enumerate(self._slots) if slot.filled == self._capacity]
+
+    def _run(self, ready: list[int]) -> list[Result]:
+        """One call for the slots in `ready`; the others keep their caches."""
+        step = self._step
+        for name, numbers in (
+            ("start", [i for i in ready if self._slots[i].fresh]),
+            ("ready", ready),
+        ):
+            if name in step.inputs:
+                step.inputs[name][:] = False
+                step.inputs[name][numbers] = True
+        try:
+            step.run()
+            self._calls, self._step_times = self._calls + 1, self._step_times + step.times
+            results = [result for i in ready for result in self._collect(i)]
+        except BaseException:
+            self.close()  # the caches may be half-written, the results half-read
+            raise
+        for i in ready:
+            self._slots[i].fresh, self._slots[i].filled = False, 0
+        return results
+
+    @abstractmethod
+    def _collect(self, number: int) -> list[Result]:
+        """The results of a slot that took part in the last call."""
+
+    def _end(self, number: int) -> None:
+        """Free a slot; its next item begins a new stream."""
+        self._slots[number] = _Slot()
+
+    def close(self) -> None:
+        """Release the graph and its caches; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._step.close()
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def described(value: object) -> str:
+    """What a caller handed in, for a message.
+
+    >>> described(np.zeros((2, 3), np.uint8)), described([1])
+    ('uint8 [2, 3]', 'list')
+    """
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__

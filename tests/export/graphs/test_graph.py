@@ -1,0 +1,194 @@
+"""What lies in an exported .onnx file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
+from onnx import ModelProto, TensorProto, helper
+
+from vidtok_edge.export.graphs.graph_rules import TENSORRT_10_3_OPERATORS
+from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.interface import Interface, interface_of
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+
+THREE_SLOTS = NarrowBundle(
+    "vidtok_kl_causal_288_8chn_v1_1", StepOptions(16, 24, streams=3, chunk=2), ch=8
+)
+BUNDLES = [
+    golden_bundle("vidtok_fsq_causal_488_32768_v1_1"),
+    golden_bundle("vidtok_kl_causal_288_8chn", "conv3d"),
+    golden_bundle("vidtok_fsq_noncausal_488_262144"),
+    THREE_SLOTS,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One graph of a bundle, as it lies on disk."""
+
+    what: NarrowBundle
+    bundle: Bundle
+    spec: GraphSpec
+    model: ModelProto
+    """Without the weights, which lie beside it."""
+
+    @property
+    def path(self) -> Path:
+        return self.bundle.path / self.spec.file
+
+    @property
+    def interface(self) -> Interface:
+        return interface_of(self.what.model.variant, self.what.options, self.spec.kind)
+
+
+@pytest.fixture(params=on_one_worker(BUNDLES))
+def written(request: pytest.FixtureRequest, exports: Exports) -> list[Written]:
+    """The encoder and the decoder of a bundle."""
+    what: NarrowBundle = request.param
+    bundle = exports(what)
+    return [
+        Written(
+            what, bundle, spec, onnx.load_model(bundle.path / spec.file, load_external_data=False)
+        )
+        for spec in bundle.manifest.graphs
+    ]
+
+
+def test_the_file_is_valid_and_has_one_opset(written: list[Written]) -> None:
+    for graph in written:
+        onnx.checker.check_model(str(graph.path), full_check=True)
+        assert [(o.domain, o.version) for o in graph.model.opset_import] == [("", 20)]
+        assert not graph.model.functions
+
+
+def test_there_is_no_control_flow_and_no_odd_operator(written: list[Written]) -> None:
+    for graph in written:
+        operators = {node.op_type for node in graph.model.graph.node}
+        assert not operators & {"If", "Loop", "Scan", "SequenceMap"}
+        assert operators <= TENSORRT_10_3_OPERATORS
+        attributes = [a for node in graph.model.graph.node for a in node.attribute]
+        assert not [a.name for a in attributes if a.HasField("g") or a.graphs]
+
+
+def test_every_input_is_used_and_every_output_made(written: list[Written]) -> None:
+    for graph in written:
+        nodes = graph.model.graph.node
+        used = {name for node in nodes for name in node.input}
+        made = {name for node in nodes for name in node.output}
+        assert {value.name for value in graph.model.graph.input} <= used
+        assert {value.name for value in graph.model.graph.output} <= made
+
+
+def tensors_of(values: list[onnx.ValueInfoProto]) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [
+        (
+            value.name,
+            helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            tuple(d.dim_value for d in value.type.tensor_type.shape.dim),
+        )
+        for value in values
+    ]
+
+
+def test_the_interface_is_the_one_that_was_said(written: list[Written]) -> None:
+    for graph in written:
+        said = graph.interface
+        assert (said.inputs, said.outputs) == (graph.spec.inputs, graph.spec.outputs)
+        for specs, values in (
+            (said.inputs, graph.model.graph.input),
+            (said.outputs, graph.model.graph.output),
+        ):
+            assert [(s.name, s.dtype, s.shape) for s in specs] == tensors_of(list(values))
+
+
+def test_caches_have_the_slot_first_and_sort_the_same(written: list[Written]) -> None:
+    for graph in written:
+        old = {
+            t[0]: t for t in tensors_of(list(graph.model.graph.input)) if t[0].startswith("cache_")
+        }
+        outputs = tensors_of(list(graph.model.graph.output))
+        new = {t[0]: t for t in outputs if t[0].startswith("new_cache_")}
+        assert bool(old) == graph.what.model.variant.causal
+        for a, b in zip(sorted(old), sorted(new), strict=True):
+            assert b == "new_" + a
+            assert old[a][1:] == new[b][1:]
+            assert old[a][2][0] == graph.what.options.streams
+
+
+def test_every_shape_is_static(written: list[Written]) -> None:
+    for graph in written:
+        inferred = onnx.shape_inference.infer_shapes(
+            onnx.load_model(graph.path), check_type=True, strict_mode=True
+        )
+        values = [*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info]
+        known = {value.name for value in values}
+        assert {name for node in inferred.graph.node for name in node.output} <= known
+        for value in values:
+            shape = value.type.tensor_type.shape
+            assert all(d.HasField("dim_value") and d.dim_value > 0 for d in shape.dim), value.name
+
+
+def test_the_file_says_nothing_about_this_machine(written: list[Written]) -> None:
+    places = [str(Path(__file__).parents[2]), str(Path(torch.__file__).parent), str(Path.home())]
+    for graph in written:
+        content = graph.path.read_bytes()
+        for place in [*places, str(graph.bundle.path), "site-packages", "Traceback", "stack_trace"]:
+            assert place.encode() not in content, place
+        assert not re.search(rb"\w\.py\b", content)
+        assert not any(node.doc_string or node.metadata_props for node in graph.model.graph.node)
+
+
+def test_the_file_says_what_it_is(written: list[Written]) -> None:
+    for graph in written:
+        facts = {p.key.removeprefix("vidtok_edge."): p.value for p in graph.model.metadata_props}
+        manifest = graph.bundle.manifest
+        assert facts["graph"] == graph.spec.kind
+        assert facts["variant"] == graph.what.name
+        assert facts["promise"] == manifest.promise
+        sizes = (manifest.height, manifest.width, manifest.streams, manifest.chunk)
+        names = ("height", "width", "streams", "chunk")
+        assert tuple(int(facts[name]) for name in names) == sizes
+        assert (facts["form"], facts["io"]) == (graph.spec.form, manifest.io)
+        assert facts["time_factor"] == str(manifest.model.time_factor)
+
+
+def test_weights_are_float32_and_lie_beside(written: list[Written]) -> None:
+    for graph in written:
+        beside = graph.path.with_name(graph.spec.data_file)
+        outside = [
+            t for t in graph.model.graph.initializer if t.data_location == TensorProto.EXTERNAL
+        ]
+        assert outside
+        for tensor in outside:
+            assert {e.value for e in tensor.external_data if e.key == "location"} == {beside.name}
+        lengths = [int(e.value) for t in outside for e in t.external_data if e.key == "length"]
+        assert sum(lengths) <= beside.stat().st_size
+        types = {t.data_type for t in graph.model.graph.initializer}
+        assert types <= {TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
+        large = [t for t in graph.model.graph.initializer if torch.Size(t.dims).numel() > 64]
+        assert {t.data_type for t in large} == {TensorProto.FLOAT}
+
+
+def test_nodes_are_named_after_layers(written: list[Written]) -> None:
+    encoder, decoder = ([node.name for node in graph.model.graph.node] for graph in written)
+    assert {"encoder.conv_in", "encoder.down.0.block.0.conv1", "encoder.conv_out"} <= set(encoder)
+    assert {"decoder.mid.block_1.conv1", "decoder.up.0.block.1.conv2"} <= set(decoder)
+    for names in (encoder, decoder):
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("what", on_one_worker([THREE_SLOTS]))
+def test_three_slots_in_calls_of_two_latents_keep_the_promise(
+    what: NarrowBundle, exports: Exports
+) -> None:
+    report = verify_bundle(exports(what), what.model, chunk_plans=False)
+    assert report, report.table()
+    assert any(c.name == "slot 1 reset, slot 0 goes on" for c in report.comparisons)

@@ -1,0 +1,209 @@
+"""Which engine is kept where several could do; built for real, measured on fakes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+from engine_graphs import write_engine_bundle
+from fake_step import FakeStep, fake_manifest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidtok_edge.cli import main
+from vidtok_edge.errors import UsageError
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.engines.building import (
+    choice as engine_choice,
+)
+from vidtok_edge.runtime.backends.engines.building import (
+    targets as engine_targets,
+)
+from vidtok_edge.runtime.backends.engines.building.build import BuildRequest, PlannedEngine
+from vidtok_edge.runtime.backends.engines.building.choice import (
+    Measured,
+    build_fastest,
+    choose,
+    plan_forms,
+)
+from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, read_sidecar
+from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.bundle import FORMS, MANIFEST
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.manifest import Manifest
+
+HERE = EngineHost("tensorrt-rtx", "1.7.1", "sm86")
+
+
+def measured(precision: Any, form: Any, step_ms: float) -> Measured:
+    graph = replace(fake_manifest().graph("encoder"), precision=precision, form=form)
+    return Measured(PlannedEngine(graph, HERE, Path(f"{precision}.{form}"), ""), step_ms)
+
+
+# --- the choice -------------------------------------------------------------------------------
+
+TIMES = st.dictionaries(
+    st.tuples(st.sampled_from(["fp32", "fp16", "int8"]), st.sampled_from(["conv2d", "conv3d"])),
+    st.floats(0.01, 100),
+    min_size=1,
+)
+
+
+@given(TIMES)
+def test_each_engine_is_kept_or_slower_than_one_that_is(
+    times: dict[tuple[str, str], float],
+) -> None:
+    engines = [measured(*key, step_ms) for key, step_ms in times.items()]
+    choices = choose(engines)
+    named = [one for choice in choices for one in (choice.kept, *choice.slower)]
+    assert Counter(map(str, named)) == Counter(map(str, engines)), "each once"
+    for choice in choices:
+        assert all(choice.kept.step_ms <= one.step_ms for one in choice.slower)
+    fastest = {p: min(t for (q, _), t in times.items() if q == p) for p, _ in times}
+    kept = {choice.kept.engine.graph.precision: choice.kept.step_ms for choice in choices}
+    beaten = fastest.get("int8", 0) >= fastest.get("fp16", 1000)
+    assert kept == {p: t for p, t in fastest.items() if not (p == "int8" and beaten)}
+
+
+# --- building and measuring -------------------------------------------------------------------
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+RTX = Gpu("NVIDIA RTX A2000", "sm86", 6 << 30)
+
+
+@pytest.fixture
+def bundle(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle with fp16 and INT8 graphs in two forms, on a machine with a GPU."""
+    write_engine_bundle(tiny, Bundle.load(tiny).manifest, "fp16", "int8")
+    other = Path(shutil.copytree(tiny, tiny / FORMS / "conv3d"))
+    manifest = Manifest.from_json((other / MANIFEST).read_text())
+    graphs = tuple(replace(graph, form="conv3d") for graph in manifest.graphs)
+    (other / MANIFEST).write_text(replace(manifest, graphs=graphs).to_json())
+    for module in (engine_choice, engine_targets):
+        monkeypatch.setattr(module, "present_gpu", lambda: RTX)
+    monkeypatch.setattr(engine_choice, "ROUNDS", 3)
+    monkeypatch.setattr(engine_choice, "_CALLS", 1)
+    return tiny
+
+
+class TimedStep(FakeStep):
+    """A step whose calls take a while."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(fake_manifest(), "encoder")
+        self.seconds = seconds
+
+    def run(self) -> None:
+        time.sleep(self.seconds)
+
+
+def opening(times: dict[str, float]) -> Any:
+    """Opens engines that take so many ms, by `encoder int8 conv2d`."""
+
+    def opened(folder: Path, graph: GraphSpec, target: str) -> TimedStep:
+        assert list((folder / "engines").glob(f"{graph.kind}.{graph.precision}.*.engine"))
+        return TimedStep(times[f"{graph.kind} {graph.precision} {graph.form}"] / 1000)
+
+    return opened
+
+
+TIMES_MS = {
+    "encoder fp16 conv2d": 8.0,
+    "encoder fp16 conv3d": 4.0,
+    "encoder int8 conv2d": 1.0,
+    "encoder int8 conv3d": 12.0,
+    "decoder fp16 conv2d": 2.0,
+    "decoder fp16 conv3d": 6.0,
+    "decoder int8 conv2d": 10.0,
+    "decoder int8 conv3d": 14.0,
+}
+
+
+def engines(bundle: Path) -> set[str]:
+    return {str(path.relative_to(bundle)) for path in bundle.rglob("*.engine")}
+
+
+def test_the_fastest_are_kept_and_the_sidecar_says_what_they_beat(bundle: Path) -> None:
+    plans = plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+    assert [len(plan.engines) for plan in plans] == [4, 4]
+    choices = build_fastest(plans, opened=opening(TIMES_MS))
+    name = "engines/{}.{}.tensorrt-rtx.sm86.engine".format
+    assert engines(bundle) == {
+        f"forms/conv3d/{name('encoder', 'fp16')}",
+        name("encoder", "int8"),
+        name("decoder", "fp16"),
+    }
+    assert {path.with_suffix("").name for path in bundle.rglob("*sm86.json")} == {
+        Path(engine).with_suffix("").name for engine in engines(bundle)
+    }
+    decoder = read_sidecar(bundle / name("decoder", "fp16"))
+    assert decoder.step_ms == pytest.approx(2, rel=0.5)
+    assert [(one.precision, one.form) for one in decoder.slower] == [
+        ("fp16", "conv3d"),
+        ("int8", "conv2d"),
+        ("int8", "conv3d"),
+    ]
+    assert len(choices) == 3
+    assert read_sidecar(bundle / name("encoder", "int8")).slower[0].form == "conv3d"
+
+
+def test_a_stream_runs_the_form_that_was_kept(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+    build_fastest(plans, opened=opening(TIMES_MS))
+    from vidtok_edge.runtime.backends.engines import step
+
+    opened = []
+
+    def engine_step(graph: GraphSpec, content: bytes, *rest: Any) -> TimedStep:
+        opened.append((graph.kind, graph.precision, graph.form))
+        return TimedStep(0)
+
+    monkeypatch.setattr(step, "present_gpu", lambda: RTX)
+    monkeypatch.setattr(step, "load_cuda", lambda target: None)
+    monkeypatch.setattr(step, "EngineStep", engine_step)
+    loaded = Bundle.load(bundle)
+    for kind in ("encoder", "decoder"):
+        loaded.step(cast(Any, kind), "tensorrt-rtx", "fp16").close()
+    assert opened == [("encoder", "fp16", "conv3d"), ("decoder", "fp16", "conv2d")]
+
+
+def test_what_cannot_be_measured_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="for sm120, but this one is sm86"):
+        plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm120",)))
+    monkeypatch.setattr(engine_choice, "present_gpu", lambda: None)
+    with pytest.raises(UsageError, match="but no GPU is present"):
+        plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+    assert not engines(bundle)
+
+
+def test_one_form_and_one_precision_leave_nothing_to_choose(bundle: Path) -> None:
+    shutil.rmtree(bundle / FORMS)
+    with pytest.raises(UsageError, match=r"nothing to choose from.*--form conv2d,conv3d"):
+        plan_forms(BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",)))
+    assert len(plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))) == 1
+
+
+def test_the_command_says_what_was_faster(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = engine_choice.build_fastest
+
+    def fake(plans: Any, stage: Any) -> Any:
+        return real(plans, stage, opening(TIMES_MS))
+
+    monkeypatch.setattr(engine_choice, "build_fastest", fake)
+    arguments = ["build", str(bundle), "--target", "tensorrt-rtx", "--form", "auto"]
+    result = CliRunner().invoke(main, [*arguments, "--dry-run"])
+    assert result.exit_code == 0 and result.output.count("would be built") == 8, result.output
+    assert not engines(bundle)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("measuring encoders") == 1
+    [line] = [line for line in result.output.splitlines() if "slower: fp16 conv2d" in line]
+    assert line.startswith("encoder.fp16.tensorrt-rtx.sm86.engine") and "fp16 conv3d" in line

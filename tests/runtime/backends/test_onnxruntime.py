@@ -1,0 +1,359 @@
+"""ONNX Runtime steps on a graph small enough to know the answer of."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from tiny_calls import run_flat as run
+
+from vidtok_edge.errors import (
+    BackendUnavailable,
+    BundleError,
+    BundleMismatch,
+    UsageError,
+)
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, open_session
+from vidtok_edge.runtime.backends.step import Step
+
+
+def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
+    return Bundle.load(folder).step("encoder", backend, **options)
+
+
+def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound: list[tuple[str, int]] = []
+    binding = ort.IOBinding
+
+    def watch(method: str) -> None:
+        original = getattr(binding, method)
+
+        def spy(self: Any, tensor: str, value: Any) -> None:
+            bound.append((tensor, value.data_ptr()))
+            original(self, tensor, value)
+
+        monkeypatch.setattr(binding, method, spy)
+
+    watch("bind_ortvalue_input")
+    watch("bind_ortvalue_output")
+    with step_of(tiny):
+        pass
+    tensors = len({name for name, _ in bound})
+    assert len(bound) == 2 * tensors
+    for turn in (bound[:tensors], bound[tensors:]):
+        assert len({address for _, address in turn}) == tensors
+    first, second = dict(bound[:tensors]), dict(bound[tensors:])
+    assert first["cache_000"] == second["new_cache_000"]
+    assert second["cache_000"] == first["new_cache_000"]
+
+
+def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
+    """What a 1x1 convolution of 64 equal pixels with equal weights comes to, on the CPU."""
+    values: dict[str, NDArray[Any]] = {
+        "one": np.array(1, np.float32),
+        "coarse": np.array(16384, np.float32),
+        "none": np.array(0, np.uint8),
+        "no_weight": np.array(0, np.int8),
+        "w": np.full((1, 64, 1, 1), weight, np.int8),
+    }
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    node = helper.make_node
+    nodes = [
+        node("DequantizeLinear", ["x", "one", "none"], ["pixels"]),
+        node("DequantizeLinear", ["w", "one", "no_weight"], ["weights"]),
+        node("Conv", ["pixels", "weights"], ["sum"]),
+        node("QuantizeLinear", ["sum", "coarse", "none"], ["levels"]),
+        node("DequantizeLinear", ["levels", "coarse", "none"], ["y"]),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, dtype, [1, channels, 4, 4])
+        for name, dtype, channels in (("x", TensorProto.UINT8, 64), ("y", TensorProto.FLOAT, 1))
+    )
+    graph = helper.make_graph(nodes, "sums", [x], [y], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), path)
+    session, _ = open_session(path, "cpu", None)
+    [result] = session.run(None, {"x": np.full((1, 64, 4, 4), pixel, np.uint8)})
+    return float(result[0, 0, 0, 0])
+
+
+def test_int8_sums_do_not_saturate(tmp_path: Path) -> None:
+    """They do by default on processors without VNNI: 255 x 127 x 2 is more than 16 bits hold."""
+    expected = 64 * 255 * 127
+    found = quantized_convolution(tmp_path / "sums.onnx", 255, 127)
+    assert abs(found - expected) <= 8192, "half a level"
+
+
+# -- CUDA, of host memory
+
+
+class HostCuda:
+    """ONNX Runtime with a CUDA provider that is made of host memory.
+
+    A binding copies a value that lies elsewhere than where the session reads it, once.
+
+    Attributes:
+        on_cpu: inputs that are read on the CPU.
+        providers: what sessions were opened with.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, on_cpu: set[str]) -> None:
+        self.on_cpu, self.providers = on_cpu, list[Any]()
+        self.addresses: set[int] = set()
+        value = ort.OrtValue
+        from_numpy, from_shape = value.ortvalue_from_numpy, value.ortvalue_from_shape_and_type
+
+        def placed(made: Any, device: str) -> Any:
+            if device == "cuda":
+                self.addresses.add(made.data_ptr())
+            return made
+
+        monkeypatch.setattr(
+            value,
+            "ortvalue_from_numpy",
+            lambda array, device="cpu", _=0: placed(
+                from_numpy(array.copy() if device == "cuda" else array), device
+            ),
+        )
+        monkeypatch.setattr(
+            value,
+            "ortvalue_from_shape_and_type",
+            lambda shape, kind, device, _: placed(from_shape(shape, kind, "cpu", 0), device),
+        )
+        session = ort.InferenceSession
+        monkeypatch.setattr(ort, "get_available_providers", lambda: list(PROVIDERS.values()))
+        monkeypatch.setattr(
+            ort,
+            "InferenceSession",
+            lambda path, options, providers: HostSession(self, session, path, options, providers),
+        )
+
+
+class HostSession:
+    def __init__(self, cuda: HostCuda, real: Any, path: str, options: Any, providers: Any) -> None:
+        cuda.providers.append(providers)
+        self.cuda, self.real = cuda, real(path, options, providers=[PROVIDERS["cpu"]])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def get_providers(self) -> list[str]:
+        return list(PROVIDERS.values())
+
+    def get_input_memory_infos(self) -> list[Any]:
+        names = [node.name for node in self.real.get_inputs()]
+        return [SimpleNamespace(name="Cpu" if n in self.cuda.on_cpu else "Cuda") for n in names]
+
+    def io_binding(self) -> Any:
+        binding = self.real.io_binding()
+        bind = binding.bind_ortvalue_input
+
+        def bind_ortvalue_input(name: str, value: Any) -> None:
+            if (value.data_ptr() in self.cuda.addresses) is (name in self.cuda.on_cpu):
+                value = ort.OrtValue.ortvalue_from_numpy(value.numpy().copy())
+            bind(name, value)
+
+        binding.bind_ortvalue_input = bind_ortvalue_input
+        return binding
+
+
+@pytest.mark.parametrize(
+    ("on_cpu", "fell_back"),
+    [
+        (set(), ""),
+        ({"start", "ready"}, ""),
+        ({"cache_000"}, "cuda: 1 of 1 caches are read on the CPU"),
+    ],
+)
+def test_values_lie_where_the_session_reads_them(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: set[str], fell_back: str
+) -> None:
+    HostCuda(monkeypatch, on_cpu)
+    with step_of(tiny, "cuda") as step:
+        assert (step.info.active, step.info.fell_back) == ("cuda", fell_back)
+        assert run(step, (3, 5), start=True) == [3, 5]
+        assert run(step, (1, 1)) == [4, 6]
+        assert run(step, (1, 9), ready=[True, False]) == [5, 15]
+        assert run(step, (1, 1)) == [6, 7]
+        assert step.caches()["cache_000"][:, 0].tolist() == [6, 7]
+
+
+def test_fp32_is_no_tf32(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = HostCuda(monkeypatch, set())
+    step_of(tiny, "cuda").close()
+    assert cuda.providers == [[(PROVIDERS["cuda"], {"use_tf32": "0"}), PROVIDERS["cpu"]]]
+
+
+# -- memory
+
+
+def rss() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_run_allocates_no_buffer(tiny: Path) -> None:
+    with step_of(tiny) as step:
+        tracemalloc.start()
+        try:
+            step.run()  # what Python itself keeps from a first call
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            for _ in range(50):
+                step.run()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # ONNX Runtime's own call leaves 124 bytes to the collector; our buffers have 6,144.
+    assert peak - before < 50 * 200
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_300_chunks_are_flat(tiny: Path) -> None:
+    with Bundle.load(tiny).encoder() as encoder:
+        frame = np.zeros((16, 16, 3), np.uint8)
+
+        def chunks(count: int) -> None:
+            for _ in range(4 * count):
+                encoder.push(frame)
+
+        chunks(100)
+        gc.collect()
+        before = rss()
+        chunks(300)
+        assert rss() - before < 1 << 20
+
+
+def test_closed_steps_give_their_memory_back(tiny: Path) -> None:
+    step = step_of(tiny)
+    step.close()
+    step.close()
+
+
+# -- choosing
+
+
+def test_auto_takes_the_cpu_here(tiny: Path) -> None:
+    if PROVIDERS["cuda"] in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with step_of(tiny) as step:
+        assert step.info and (step.info.asked, step.info.active) == ("auto", "cpu")
+        assert str(step.info) == f"cpu on onnxruntime {ort.__version__}"
+
+
+def test_cuda_that_is_absent(tiny: Path) -> None:
+    if PROVIDERS["cuda"] in ort.get_available_providers():
+        pytest.skip("it is there")
+    with pytest.raises(BackendUnavailable, match="not in this build") as caught:
+        step_of(tiny, "cuda")
+    assert 'pip install "vidtok-edge[gpu]"' in str(caught.value)
+
+
+def test_an_unknown_backend(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, cpu, cuda, tensorrt"):
+        step_of(tiny, "gpu")
+
+
+class Silent:
+    """As onnxruntime, but the CUDA provider is built in and quietly not used, or fails."""
+
+    def __init__(self, failure: str | None) -> None:
+        self.failure, self.session = failure, ort.InferenceSession
+
+    def __call__(self, path: str, options: Any, providers: list[str]) -> Any:
+        if self.failure is not None and providers[0] != PROVIDERS["cpu"]:
+            raise RuntimeError(self.failure)
+        return self.session(path, options, providers=[PROVIDERS["cpu"]])
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"),
+    [
+        (None, "cuda: ONNX Runtime fell back to CPUExecutionProvider"),
+        ("no driver\nat line 3", "cuda: no driver"),
+        ("", "cuda: RuntimeError"),
+    ],
+)
+def test_a_silent_fallback_is_said(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, failure: str | None, why: str
+) -> None:
+    providers = [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(ort, "InferenceSession", Silent(failure))
+    with step_of(tiny) as step:
+        assert not step.info and step.info.active == "cpu"
+        assert str(step.info) == f"cpu on onnxruntime {ort.__version__} (fell back: {why})"
+    with pytest.raises(BackendUnavailable, match=f"'cuda' cannot run encoder.fp32.onnx: {why}"):
+        step_of(tiny, "cuda")
+    with step_of(tiny, "cpu") as step:
+        assert step.info, "the CPU was asked for"
+
+
+def test_no_backend_is_installed(tiny: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from vidtok_edge.errors import BackendUnavailable\n"
+        "from vidtok_edge.runtime import Bundle\n"
+        "bundle = Bundle.load(sys.argv[1])\n"
+        "try:\n    bundle.encoder()\n"
+        "except BackendUnavailable as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True
+    )
+    assert "No backend is installed" in done.stdout
+    assert 'pip install "vidtok-edge[ort]"' in done.stdout
+
+
+def test_threads(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    session = ort.InferenceSession
+
+    def spy(path: str, options: Any, providers: list[str]) -> Any:
+        asked.append(options.intra_op_num_threads)
+        return session(path, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    bundle = Bundle.load(tiny)
+    for threads in (None, 1, 2):
+        bundle.encoder("cpu", threads=threads).close()
+        bundle.decoder("cpu", threads=threads).close()
+    assert asked == [0, 0, 1, 1, 2, 2], "0: ONNX Runtime chooses"
+    with pytest.raises(UsageError, match="threads is 0; use 1 or more"):
+        bundle.encoder(threads=0)
+
+
+# -- files that are not what they should be
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x09" * 500])
+def test_a_corrupt_graph(tiny: Path, content: bytes) -> None:
+    (tiny / "encoder.fp32.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=r"encoder\.fp32\.onnx.*Export the bundle again"):
+        step_of(tiny)
+
+
+def test_a_truncated_graph(tiny: Path) -> None:
+    path = tiny / "encoder.fp32.onnx"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(BundleError, match="Export the bundle again"):
+        step_of(tiny)
+
+
+def test_a_graph_of_another_interface(tiny: Path) -> None:
+    (tiny / "encoder.fp32.onnx").write_bytes((tiny / "decoder.fp32.onnx").read_bytes())
+    with pytest.raises(BundleMismatch, match=r"manifest.json disagree on 2 tensor.*Export"):
+        step_of(tiny)

@@ -1,0 +1,536 @@
+"""The session from capture to writer: what is written when, and that nothing is lost unsaid."""
+
+from __future__ import annotations
+
+import threading
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+from fake_sources import FakeClock, FakeSource, frame, opener_of
+from fake_step import FakeStep, fake_manifest, tokens_from
+from fake_writer import MS, FakeWriter
+
+from vidtok_edge.errors import OutputNotWritable, SourceError, SourceLost, UsageError
+from vidtok_edge.runtime import StreamEncoder
+from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.recorder import Recorder
+from vidtok_edge.runtime.session.summary import RecordSummary
+from vidtok_edge.runtime.sources import (
+    Captured,
+    Captures,
+    Dropped,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+    Retry,
+)
+from vidtok_edge.runtime.sources.clock import CLOCK
+
+WALL = 10**18  # ahead of the monotonic clock; as `fake_sources.frame` makes it
+
+
+class FakeCaptures:
+    """Gives events in order, then None; `at` calls something before the event of that number."""
+
+    def __init__(
+        self, *events: Event, at: Mapping[int, Callable[[], object]] | None = None
+    ) -> None:
+        self._events = iter(enumerate(events))
+        self._at = at or {}
+        self.closed = 0
+        self.backlog = 0
+
+    def next(self, timeout_s: float | None = None, *, last: object = ()) -> Event | None:
+        number, event = next(self._events, (-1, None))
+        self._at.get(number, lambda: None)()
+        return event
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def opened(source: int = 0) -> Opened:
+    return Opened(source, 0, WALL, 30, True)
+
+
+def captured(*values: int, source: int = 0) -> Iterator[Captured]:
+    for value in values:
+        one = frame(value)
+        yield Captured(source, one.capture_time_ns, one.wall_time_ns, one)
+
+
+def ended(source: int = 0, error: Exception | None = None) -> Ended:
+    return Ended(source, 0, WALL, error)
+
+
+def session(
+    captures: Any,
+    *,
+    streams: int = 1,
+    chunk: int = 1,
+    causal: bool = True,
+    fail_after: int | None = None,
+    fail_at: int | None = None,
+    clock: Any = None,
+    progress: Any = None,
+    notice: Any = lambda line: None,
+    **options: Any,
+) -> tuple[Recorder, FakeWriter]:
+    step = FakeStep(
+        fake_manifest(streams=streams, chunk=chunk, causal=causal), "encoder", fail_after
+    )
+    writer = FakeWriter(fail_at)
+    recorder = Recorder(
+        captures,
+        StreamEncoder(step.manifest, step),
+        writer,
+        [f"cam{i}" for i in range(streams)],
+        RecordOptions(**options),
+        clock=clock or FakeClock().clock,
+        progress=progress,
+        notice=notice,
+    )
+    return recorder, writer
+
+
+def tokens(*values: int, chunk: int = 1, causal: bool = True) -> list[int]:
+    return tokens_from(values, fake_manifest(chunk=chunk, causal=causal))
+
+
+def streams_of(writer: FakeWriter, source: int = 0) -> list[Any]:
+    """The log of a source, its latents joined, without the times of starts."""
+    joined: list[Any] = []
+    for entry in (e for e in writer.log if e[0] == source):
+        if entry[1] == "latents" and joined and isinstance(joined[-1], list):
+            joined[-1] += entry[2]
+        elif entry[1] == "latents":
+            joined.append(list(entry[2]))
+        else:
+            joined.append(
+                entry[1] if entry[1] in ("start", "key", "reconnect", "restart") else entry[1:]
+            )
+    return joined
+
+
+# --- what is written --------------------------------------------------------------------------
+
+
+def test_a_file_from_start_to_end() -> None:
+    values = range(10, 23)
+    captures = FakeCaptures(opened(), *captured(*values), ended())
+    recorder, writer = session(captures)
+    done = recorder.run()
+    assert streams_of(writer) == ["start", tokens(*values), ("end", "ended")]
+    assert writer.log[0] == (0, "start", 10)
+    [source] = done.sources
+    assert (source.frames_captured, source.frames_encoded, source.latents) == (13, 13, 4)
+    assert (source.ended, source.error, bool(done)) == ("ended", None, True)
+    assert source.seconds == pytest.approx(0.012)
+    assert captures.closed and writer.ticks >= 15
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("frames", [1, 2, 12, 13, 14])
+def test_each_latent_has_the_wall_time_of_its_last_frame(
+    frames: int, chunk: int, causal: bool
+) -> None:
+    events = [opened(), *captured(*range(frames)), ended()]
+    recorder, writer = session(FakeCaptures(*events), chunk=chunk, causal=causal)
+    recorder.run()
+    for latents, walls in writer.latents:
+        assert walls == [int(t) + WALL for t in latents.capture_time_ns]
+    assert sum(latents.frames_real for latents, _ in writer.latents) == frames
+
+
+def test_a_drop_that_the_stream_goes_on_over() -> None:
+    events = [opened(), *captured(*range(6)), Dropped(0, 6 * MS, WALL, 3), *captured(9, 10, 11)]
+    recorder, writer = session(FakeCaptures(*events, ended()))
+    [source] = recorder.run().sources
+    assert streams_of(writer) == [
+        "start",
+        tokens(*range(5)),
+        ("drop", 3, "continue"),
+        tokens(*range(6), 9, 10, 11)[2:],
+        ("end", "ended"),
+    ]
+    assert (source.frames_captured, source.frames_encoded, source.frames_dropped) == (12, 9, 3)
+
+
+def test_a_drop_is_marked_where_it_is() -> None:
+    """Also where the latents before it wait for another source: latent 1 has frames 1 to 4."""
+    events = [
+        opened(0),
+        opened(1),
+        *captured(0, source=1),
+        *captured(*range(5)),
+        Dropped(0, 0, WALL, 3),
+        *captured(8, 9),
+        Dropped(0, 0, WALL, 1),
+    ]
+    recorder, writer = session(FakeCaptures(*events, ended(0), ended(1)), streams=2)
+    recorder.run()
+    assert streams_of(writer)[:3] == ["start", tokens(0), ("drop", 3, "continue")]
+    assert writer.drops == [2, 2]
+
+
+def test_the_writer_is_told_how_long_a_step_takes() -> None:
+    time_ = FakeClock(ns=0)
+    events = [opened(), *captured(*range(9)), ended()]
+    recorder, writer = session(FakeCaptures(*events), clock=time_.clock)
+    step: Any = recorder._batching.encoder._step
+    run = step.run
+
+    def slow() -> None:
+        time_.pass_s(0.4)
+        run()
+
+    step.run = slow
+    recorder.run()
+    assert writer.busy_ns == {0, 400 * MS}
+
+
+def test_a_drop_that_starts_anew() -> None:
+    events = [opened(), *captured(*range(6)), Dropped(0, 6 * MS, WALL, 3), *captured(9, 10)]
+    recorder, writer = session(FakeCaptures(*events, ended()), on_drop="restart")
+    recorder.run()
+    assert streams_of(writer) == [
+        "start",
+        tokens(*range(6)),
+        ("drop", 3, "restart"),
+        "restart",
+        tokens(9, 10),
+        ("end", "ended"),
+    ]
+
+
+def test_a_drop_before_the_first_frame_starts_no_stream() -> None:
+    events = [opened(), Dropped(0, 0, WALL, 2), *captured(3), ended()]
+    recorder, writer = session(FakeCaptures(*events), on_drop="restart")
+    recorder.run()
+    assert streams_of(writer) == [
+        ("drop", 2, "restart"),
+        "start",
+        tokens(3),
+        ("end", "ended"),
+    ]
+
+
+def test_a_camera_that_is_lost_and_comes_back() -> None:
+    events = [
+        opened(),
+        *captured(1, 2, 3),
+        Lost(0, 4 * MS, WALL, "unplugged", 0.5),
+        Lost(0, 5 * MS, WALL, "still away", 1.0),
+        opened(),
+        *captured(8, 9),
+        ended(),
+    ]
+    recorder, writer = session(FakeCaptures(*events))
+    [source] = recorder.run().sources
+    assert streams_of(writer) == [
+        "start",
+        tokens(1, 2, 3),
+        ("lost", "unplugged"),
+        "reconnect",
+        tokens(8, 9),
+        ("end", "ended"),
+    ]
+    assert (source.streams, source.reconnects) == (2, 1)
+
+
+def test_a_camera_that_flaps_without_a_frame_starts_no_streams() -> None:
+    gone = Lost(0, 0, WALL, "gone", 0.5)
+    recorder, writer = session(FakeCaptures(opened(), gone, opened(), gone, ended()))
+    recorder.run()
+    assert streams_of(writer) == [("lost", "gone"), ("lost", "gone"), ("end", "ended")]
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_keys_come_at_the_end_of_chunks(chunk: int) -> None:
+    """A stream that is cut elsewhere has a padded tail. One frame is one millisecond here."""
+    values = range(60)
+    events = [opened(), *captured(*values), ended()]
+    recorder, writer = session(FakeCaptures(*events), chunk=chunk, key_interval_s=0.010)
+    recorder.run()
+    starts = [entry[2] for entry in writer.log if entry[1] in ("start", "key")]
+    assert starts == list(range(0, 60, 13))
+    parts = [list(values)[a:b] for a, b in zip(starts, [*starts[1:], 60], strict=True)]
+    expected = [item for part in parts for item in ("key", tokens(*part, chunk=chunk))]
+    assert streams_of(writer) == ["start", *expected[1:], ("end", "ended")]
+    assert all(
+        latents.frames_real == (1 + 4 * (chunk - 1) if latents.index == 0 else 4 * chunk)
+        for latents, _ in writer.latents[:-1]
+    )
+
+
+def test_sources_share_a_batch_and_do_not_mix() -> None:
+    events: list[Event] = [opened(0), opened(1)]
+    for value in range(20):
+        events += captured(value, source=0)
+        if value % 3 == 0:
+            events += captured(1000 + value, source=1)
+    events += [ended(1), *captured(20, 21, source=0), ended(0)]
+    recorder, writer = session(FakeCaptures(*events), streams=2)
+    recorder.run()
+    assert streams_of(writer, 0) == ["start", tokens(*range(22)), ("end", "ended")]
+    assert streams_of(writer, 1) == [
+        "start",
+        tokens(*range(1000, 1020, 3)),
+        ("end", "ended"),
+    ]
+
+
+# --- how it ends ------------------------------------------------------------------------------
+
+
+def test_a_stop_encodes_what_was_captured_and_finishes() -> None:
+    stop = threading.Event()
+    captures = FakeCaptures(opened(), *captured(*range(9)), at={3: stop.set})
+    recorder, writer = session(captures)
+    done = recorder.run(stop)
+    assert streams_of(writer) == ["start", tokens(*range(9)), ("end", "stopped")]
+    assert done and captures.closed
+
+
+def test_a_stop_before_anything_was_captured() -> None:
+    stop = threading.Event()
+    stop.set()
+    recorder, writer = session(FakeCaptures())
+    assert recorder.run(stop)
+    assert writer.log == [(0, "end", "stopped")]
+
+
+def test_a_pipe_that_the_stop_cut_is_no_error() -> None:
+    stop = threading.Event()
+    events = [opened(), *captured(1), ended(error=SourceError("in the middle of a frame"))]
+    recorder, writer = session(FakeCaptures(*events, at={2: stop.set}))
+    assert recorder.run(stop)
+    assert streams_of(writer)[-1] == ("end", "in the middle of a frame")
+
+
+def test_the_duration_ends_it() -> None:
+    time_ = FakeClock()
+    events = [opened(), *captured(*range(50))]
+    captures = FakeCaptures(*events, at={20: lambda: time_.pass_s(5)})
+    recorder, writer = session(captures, clock=time_.clock, duration_s=5)
+    done = recorder.run()
+    assert streams_of(writer)[-1] == ("end", "duration reached") and done.seconds == 5
+
+
+def test_a_source_that_fails_leaves_the_others_running() -> None:
+    wrong = SourceError("garbage")
+    events = [opened(0), opened(1), *captured(1, 2, source=0), *captured(5, 6, source=1)]
+    events += [ended(0, wrong), *captured(7, 8, source=1), ended(1)]
+    recorder, writer = session(FakeCaptures(*events), streams=2)
+    done = recorder.run()
+    assert streams_of(writer, 0) == ["start", tokens(1, 2), ("end", "garbage")]
+    assert streams_of(writer, 1) == ["start", tokens(5, 6, 7, 8), ("end", "ended")]
+    assert not done and done.sources[0].error is wrong
+
+
+def test_an_error_without_a_text_is_an_end() -> None:
+    recorder, writer = session(FakeCaptures(opened(), *captured(1), ended(error=MemoryError())))
+    assert not recorder.run()
+    assert streams_of(writer) == ["start", tokens(1), ("end", "MemoryError")]
+
+
+def test_what_happens_to_sources_is_told() -> None:
+    told: list[str] = []
+    gone = Lost(0, 0, WALL, "unplugged", 0.5)
+    events = [opened(0), opened(1), *captured(1), gone, gone, opened(0), ended(0)]
+    events.append(ended(1, SourceError("garbage")))
+    recorder, _ = session(FakeCaptures(*events), streams=2, notice=told.append)
+    away: list[bool] = []
+    recorder._captures._at = {6: lambda: away.append(recorder.summary().sources[0].away)}  # type: ignore[attr-defined]
+    done = recorder.run()
+    assert told == [
+        "cam0 is lost and will be opened again: unplugged",
+        "cam0 is back",
+        "cam1 failed: garbage",
+    ]
+    assert not done.sources[0].away
+
+
+def test_a_stop_and_a_flush_do_not_wait_for_silent_sources() -> None:
+    stop = threading.Event()
+    with Captures([lambda: FakeSource([1, threading.Event()], live=True)]) as captures:
+        recorder, writer = session(captures, clock=CLOCK)
+        threading.Timer(0.3, stop.set).start()
+        began = time.monotonic()
+        recorder.run(stop)
+    assert time.monotonic() - began < 2
+    assert writer.ticks >= 3, "every 0.1 s"
+
+
+def test_a_step_that_raises_ends_the_recording_there() -> None:
+    captures = FakeCaptures(opened(), *captured(*range(100)))
+    recorder, writer = session(captures, fail_after=3)
+    with pytest.raises(RuntimeError, match="the device was lost"):
+        recorder.run()
+    assert streams_of(writer) == [
+        "start",
+        tokens(*range(9)),
+        ("end", "failed: the device was lost"),
+    ]
+    assert captures.closed
+
+
+@pytest.mark.parametrize("fail_at", range(6))
+def test_a_disk_that_fills_up_is_raised_at_once(fail_at: int) -> None:
+    captures = FakeCaptures(opened(), *captured(*range(100)))
+    recorder, writer = session(captures, fail_at=fail_at)
+    with pytest.raises(OutputNotWritable, match="disk is full"):
+        recorder.run()
+    assert captures.closed and len(writer.log) == fail_at
+
+
+@pytest.mark.parametrize("name", ["key_interval_s", "duration_s"])
+def test_options_that_mean_nothing(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is 0"):
+        RecordOptions(**{name: 0})  # type: ignore[arg-type]
+
+
+# --- time and memory --------------------------------------------------------------------------
+
+
+def test_latency_counts_from_the_last_frame_captured() -> None:
+    time_ = FakeClock(ns=0)
+    events: list[Event] = [opened()]
+    at: dict[int, Callable[[], object]] = {}
+    for number, one in enumerate(captured(*range(9))):
+        events.append(one)
+        at[number + 1] = partial(setattr, time_, "ns", one.time_ns + 7 * MS)
+    recorder, _ = session(FakeCaptures(*events, ended(), at=at), clock=time_.clock)
+    done = recorder.run()
+    assert done.latency_max_ms == 7
+    assert done.latency_p50_ms == done.latency_p95_ms == pytest.approx(7, rel=0.02)
+
+
+def test_latents_that_an_end_completes_have_no_latency() -> None:
+    """They waited for a frame that never came."""
+    time_ = FakeClock(ns=0)
+    events = [opened(), *captured(0, 1), ended()]
+    captures = FakeCaptures(*events, at={3: lambda: time_.pass_s(60)})
+    recorder, writer = session(captures, clock=time_.clock)
+    done = recorder.run()
+    assert len(writer.latents) == 2 and done.latency_max_ms == 0
+
+
+def test_a_deadline_runs_the_batch_while_a_source_is_silent() -> None:
+    time_ = FakeClock(ns=0)
+    events = [opened(0), opened(1), *captured(0, source=1), *captured(0, 1, 2, 3, 4, source=0)]
+    captures = FakeCaptures(*events, ended(0), ended(1), at={8: lambda: time_.pass_s(0.05)})
+    recorder, writer = session(captures, streams=2, clock=time_.clock, deadline_s=0.02)
+    recorder.run()
+    before_end = writer.log[: writer.log.index((0, "end", "ended"))]
+    written = [token for e in before_end if e[:2] == (0, "latents") for token in e[2]]
+    assert written == tokens(0, 1, 2, 3, 4)
+
+
+def test_a_wall_clock_that_jumps_is_noted_and_nothing_else() -> None:
+    def run(jump_ns: int) -> tuple[list[Any], list[list[int]]]:
+        events: list[Event] = [opened()]
+        for one in captured(*range(13)):
+            jumped = jump_ns if one.frame.number > 6 or one.time_ns > 6 * MS else 0
+            events.append(Captured(0, one.time_ns, one.wall_time_ns + jumped, one.frame))
+        recorder, writer = session(FakeCaptures(*events, ended()), key_interval_s=0.005)
+        recorder.run()
+        return writer.log, [walls for _, walls in writer.latents]
+
+    steady, jumping = run(0), run(-3600 * 10**9)
+    assert steady[0] == jumping[0] and steady[1] != jumping[1]
+
+
+def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[RecordSummary] = []
+    events = [opened(), *captured(*range(50)), ended()]
+    recorder, _ = session(FakeCaptures(*events), progress=told.append)
+    recorder._shown_ns = 0
+    recorder.run()
+    assert len(told) == 1 and told[0].sources[0].name == "cam0"
+
+
+def test_hours_take_no_more_memory_than_minutes() -> None:
+    def endless(count: int) -> Iterator[Event]:
+        yield opened()
+        for value in range(count):
+            yield from captured(value % 60_000)
+            if value % 100 == 99:
+                yield Dropped(0, value * MS, WALL, 1)
+            if value % 500 == 499:
+                yield Lost(0, value * MS, WALL, "gone", 1)
+                yield opened()
+        yield ended()
+
+    def peak(count: int) -> int:
+        captures = FakeCaptures()
+        captures._events = enumerate(endless(count))
+        recorder, writer = session(captures, key_interval_s=0.05)
+        writer._note = lambda *_: None  # type: ignore[method-assign]
+        recorder._batching.encoder._step.runs = deque(maxlen=1)  # type: ignore[attr-defined]
+        writer.latents = type("Sink", (list,), {"append": lambda *_: None})()
+        tracemalloc.start()
+        recorder.run()
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(200)
+    assert peak(6_000) < peak(600) + 10_000
+
+
+def test_a_backlog_is_encoded_in_full_batches() -> None:
+    """A frame of a source whose chunk waits is left in the queue while the other has frames."""
+    gates = threading.Event(), threading.Event()
+    openers = [partial(FakeSource, [0, gate, *range(1, 41)]) for gate in gates]
+    with Captures(openers, capacity=41) as captures:
+        captures.next(0)  # they may begin
+        # After the first frame of each, all that one has came before all of the other.
+        for backlog, gate in zip((2, 42), gates, strict=True):
+            while captures.backlog < backlog:
+                time.sleep(0.001)
+            gate.set()
+        while captures.backlog < 82:
+            time.sleep(0.001)
+        recorder, _ = session(captures, streams=2, deadline_s=10)
+        recorder.run()
+    runs = recorder._batching.encoder._step.runs  # type: ignore[attr-defined]
+    assert runs[1:-1] == 10 * [[0, 1]], "11 latents each; the first began alone"
+
+
+# --- with real captures -----------------------------------------------------------------------
+
+
+def test_two_cameras_one_of_which_reconnects() -> None:
+    gate = threading.Event()
+
+    def late(opener: Callable[[], FakeSource]) -> Callable[[], FakeSource]:
+        return lambda: (gate.wait(5), opener())[1]
+
+    openers = [
+        late(opener_of([*range(30)], live=False)),
+        late(opener_of([*range(100, 120), SourceLost("gone")], [*range(200, 210)])),
+    ]
+    with Captures(openers, policy="block", capacity=4, retry=Retry(0.001)) as captures:
+        captures.next(0)
+        gate.set()
+        recorder, writer = session(captures, streams=2, deadline_s=0.001)
+        done = recorder.run()
+    assert streams_of(writer, 0) == ["start", tokens(*range(30)), ("end", "ended")]
+    assert streams_of(writer, 1) == [
+        "start",
+        tokens(*range(100, 120)),
+        ("lost", "gone"),
+        "reconnect",
+        tokens(*range(200, 210)),
+        ("end", "ended"),
+    ]
+    assert [s.frames_encoded for s in done.sources] == [30, 30]

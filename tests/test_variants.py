@@ -1,0 +1,50 @@
+"""The table of variants and how a name finds its row."""
+
+import pytest
+
+from vidtok_edge.errors import UnknownVariant
+from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS, variant_by_name
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_name_tells_the_facts(name: str) -> None:
+    variant = VARIANTS[name]
+    digits = name.split("causal_")[1].split("_")[0]
+    factors = (variant.time_factor, variant.space_factor, variant.space_factor)
+    assert "".join(map(str, factors)) == digits
+    assert variant.name == name
+    assert variant.causal == ("_causal_" in name)
+    if variant.latent == "fsq":
+        assert f"_{variant.codebook_size}" in name
+        assert len(variant.levels) == variant.z_channels == variant.encoder_channels
+    else:
+        assert f"_{variant.z_channels}chn" in name
+        assert variant.encoder_channels == 2 * variant.z_channels
+        assert variant.codebook_size == 0 and variant.levels == ()
+
+
+def test_short_names() -> None:
+    for short, name in SHORT_NAMES.items():
+        assert variant_by_name(short) is VARIANTS[name]
+    assert variant_by_name(EMBEDDED.name) is EMBEDDED
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("vidtok_fsq_causal_488_32678", "vidtok_fsq_causal_488_32768"),
+        ("kl_causal_488_4chn", "vidtok_kl_causal_488_4chn"),
+        ("fqs", "fsq"),
+        ("", "fsq or kl"),
+        ("zzz", "fsq or kl"),
+    ],
+)
+def test_an_unknown_name_gets_suggestions(typed: str, meant: str) -> None:
+    with pytest.raises(UnknownVariant, match=f"Did you mean .*{meant}.*vidtok-edge variants"):
+        variant_by_name(typed)
+
+
+def test_promises() -> None:
+    assert VARIANTS["vidtok_kl_noncausal_488_4chn"].promise.startswith("windows: no streaming")
+    assert "late" not in VARIANTS["vidtok_kl_causal_488_4chn"].promise
+    assert "7 frames late" in VARIANTS["vidtok_fsq_causal_888_32768_v1_1"].promise
