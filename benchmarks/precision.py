@@ -115,8 +115,8 @@ def write_bundle(model: VidTok, sha256: str, size: int, folder: Path, frames: in
     with click.progressbar(length=1, label="calibrating", file=sys.stderr) as bar:
         bar.length = 0
 
-        def tell(done: int, total: int) -> None:
-            bar.length = total
+        def tell(done: int, total: int | None) -> None:
+            bar.length = max(total or 0, done)
             bar.update(done - bar.pos)
 
         ranges = calibrate(

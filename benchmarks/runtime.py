@@ -108,14 +108,13 @@ def main(
 
 def exported(folder: Path, streams: int, precision: str, size: int) -> Path:
     """The embedded model, as a user gets it."""
-    from vidtok_edge.calib import default_int8
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 
     click.echo(f"exporting {folder.name}: {streams} slot(s), {size}x{size}, {precision}", err=True)
     options = StepOptions(size, size, streams)
     request = ExportRequest("fsq", folder, None, options, (precision,))  # type: ignore[arg-type]
-    export_bundle(request, int8=default_int8)
+    export_bundle(request)
     return folder
 
 

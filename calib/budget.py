@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vidtok_edge.calib.calibration import FrameProgress, no_progress
 from vidtok_edge.calib.mix import Damage, MixMeter, Work
 from vidtok_edge.calib.policy import Level, Policy, Rule
 from vidtok_edge.calib.sensitivity import LayerDamage
 from vidtok_edge.errors import CheckFailed, UsageError
+from vidtok_edge.runtime.progress import Progress, no_progress
 
 __all__ = ["Budget", "Budgeted", "MixPoint", "Mixes", "measure_quarters", "within_budget"]
 
@@ -131,7 +131,7 @@ class Mixes:
     work: Work
     policy: Policy
     levels: Mapping[str, Level]
-    progress: FrameProgress = no_progress
+    progress: Progress = no_progress
     _points: dict[frozenset[str], MixPoint] = field(default_factory=dict)
 
     def without(self, back: Sequence[str]) -> MixPoint:

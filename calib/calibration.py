@@ -20,13 +20,14 @@ from vidtok_edge.calib.clips import Clip, ClipList, find_clips
 from vidtok_edge.calib.histogram import UnusableValues
 from vidtok_edge.calib.methods import Method, range_of
 from vidtok_edge.calib.ranges import SCHEMA, DataFacts, LayerRanges, Ranges, TensorRanges
-from vidtok_edge.calib.resume import Progress, TensorKey
+from vidtok_edge.calib.resume import CalibrationState, TensorKey
 from vidtok_edge.errors import CalibrationError
 from vidtok_edge.lowering.facts import BOTH_FP32
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.numerics import convolutions
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.lowering.torch_step import TorchStreams
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
@@ -34,18 +35,9 @@ __all__ = [
     "Calibration",
     "CalibrationPlan",
     "CalibrationRequest",
-    "FrameProgress",
     "calibrate",
-    "no_progress",
     "plan_calibration",
 ]
-
-FrameProgress = Callable[[int, int], None]
-"""Told how many frames are done, and of how many."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """For a caller who wants none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +127,7 @@ def calibrate(
     weights_sha256: str,
     folder: Path,
     request: CalibrationRequest,
-    progress: FrameProgress = no_progress,
+    progress: Progress = no_progress,
 ) -> Calibration:
     """Ranges for every convolution of `model`, stored in the bundle `folder`.
 
@@ -157,9 +149,9 @@ def calibrate(
     plan = plan_calibration(model.variant, options, weights_sha256, folder, request)
     if plan.stored is not None:
         return Calibration(plan.clips, plan.stored, True, plan.notes)
-    state, why_not = Progress.load(folder, plan.data)
+    state, why_not = CalibrationState.load(folder, plan.data)
     notes = (*plan.notes, *([f"not gone on with: {why_not}"] if why_not else []))
-    state = state or Progress(plan.data)
+    state = state or CalibrationState(plan.data)
     _observe(TorchStreams(model, options, BOTH_FP32), plan.clips, state, folder, progress)
     ranges = Ranges(
         SCHEMA,
@@ -171,7 +163,7 @@ def calibrate(
         *(_ranges(state, kind, request) for kind in KINDS),
     )
     ranges.save(folder)
-    Progress.remove(folder)
+    CalibrationState.remove(folder)
     return Calibration(plan.clips, ranges, False, notes)
 
 
@@ -190,7 +182,11 @@ def _stored(
 
 
 def _observe(
-    streams: TorchStreams, clips: ClipList, state: Progress, folder: Path, progress: FrameProgress
+    streams: TorchStreams,
+    clips: ClipList,
+    state: CalibrationState,
+    folder: Path,
+    progress: Progress,
 ) -> None:
     """Stream every clip that `state` does not know yet; `state` is stored after each."""
     total = sum(clip.facts.frames for clip in clips)
@@ -217,7 +213,7 @@ def _streamed(streams: TorchStreams, clips: ClipList, clip: Clip) -> Iterator[No
 
 
 @contextmanager
-def _observed(streams: TorchStreams, state: Progress) -> Iterator[None]:
+def _observed(streams: TorchStreams, state: CalibrationState) -> Iterator[None]:
     """Count what goes through every convolution while the block runs."""
     handles = [
         layer.register_forward_hook(_counter(state, kind, name))
@@ -231,7 +227,9 @@ def _observed(streams: TorchStreams, state: Progress) -> Iterator[None]:
             handle.remove()
 
 
-def _counter(state: Progress, kind: Kind, name: str) -> Callable[[nn.Module, Any, Any], None]:
+def _counter(
+    state: CalibrationState, kind: Kind, name: str
+) -> Callable[[nn.Module, Any, Any], None]:
     given = state.histogram(TensorKey(kind, name, "input"))
     result = state.histogram(TensorKey(kind, name, "output"))
 
@@ -251,7 +249,9 @@ def _counter(state: Progress, kind: Kind, name: str) -> Callable[[nn.Module, Any
     return count
 
 
-def _ranges(state: Progress, kind: Kind, request: CalibrationRequest) -> tuple[LayerRanges, ...]:
+def _ranges(
+    state: CalibrationState, kind: Kind, request: CalibrationRequest
+) -> tuple[LayerRanges, ...]:
     names = dict.fromkeys(key.layer for key in state.histograms if key.kind == kind)
     return tuple(
         LayerRanges(
@@ -263,7 +263,7 @@ def _ranges(state: Progress, kind: Kind, request: CalibrationRequest) -> tuple[L
     )
 
 
-def _both(state: Progress, key: TensorKey, request: CalibrationRequest) -> TensorRanges:
+def _both(state: CalibrationState, key: TensorKey, request: CalibrationRequest) -> TensorRanges:
     asymmetric, symmetric = (
         range_of(
             state.histogram(key),

@@ -9,9 +9,7 @@ from typing import Literal
 
 from vidtok_edge.calib.calibration import (
     CalibrationRequest,
-    FrameProgress,
     calibrate,
-    no_progress,
 )
 from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Level, Policy
@@ -19,6 +17,7 @@ from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["PLACEMENTS", "calibration_options", "default_int8", "int8_graphs", "levels_of"]
@@ -31,7 +30,7 @@ def default_int8(
     options: StepOptions,
     weights_sha256: str,
     folder: Path,
-    progress: FrameProgress = no_progress,
+    progress: Progress = no_progress,
 ) -> list[Mapping[Kind, Numerics]]:
     """The arithmetic of INT8 graphs by the default recipe: shipped clip, default policy.
 

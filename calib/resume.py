@@ -21,7 +21,7 @@ from vidtok_edge.calib.ranges import DataFacts, make_folder
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.plain import from_plain
 
-__all__ = ["PROGRESS", "Progress", "TensorKey"]
+__all__ = ["PROGRESS", "CalibrationState", "TensorKey"]
 
 PROGRESS = "calibration/progress.npz"
 """Where the file lies inside a bundle, until the calibration is done."""
@@ -45,7 +45,7 @@ class TensorKey:
 
 
 @dataclass(slots=True)
-class Progress:
+class CalibrationState:
     """The histograms of a calibration after its first clips."""
 
     data: DataFacts
@@ -77,7 +77,7 @@ class Progress:
                     npy_format.write_array(member, array, version=(1, 0), allow_pickle=False)
 
     @classmethod
-    def load(cls, bundle: Path, data: DataFacts) -> tuple[Progress | None, str]:
+    def load(cls, bundle: Path, data: DataFacts) -> tuple[CalibrationState | None, str]:
         """The state in the folder `bundle`, if it is one of a calibration with `data`.
 
         Returns:

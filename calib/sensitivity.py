@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vidtok_edge.calib.calibration import FrameProgress, no_progress
 from vidtok_edge.calib.mix import MixMeter, Work
 from vidtok_edge.calib.policy import Level
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
+from vidtok_edge.runtime.progress import Progress, no_progress
 
 __all__ = ["LATENTS", "LayerDamage", "damages"]
 
@@ -57,7 +57,7 @@ def damages(
     meter: MixMeter,
     work: Work,
     levels: Mapping[str, Level],
-    progress: FrameProgress = no_progress,
+    progress: Progress = no_progress,
 ) -> tuple[LayerDamage, ...]:
     """The damage of each layer that `levels` does not have in float, the worst picture first.
 

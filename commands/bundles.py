@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -22,9 +22,7 @@ from vidtok_edge.commands.printing import (
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan
     from vidtok_edge.lowering.forms import FormName
-    from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.runtime.manifest.graphs import Precision
-    from vidtok_edge.vidtok_ref import VidTok
 
 OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
 
@@ -118,7 +116,7 @@ def export(
     if dry_run:
         _print_plan(plan_export(request), request.output)
         return
-    exported = export_bundle(request, stage, _default_int8)
+    exported = export_bundle(request, stage, frame_bar)
     for report in (exported.report, *exported.other_reports):
         print_report(report)
     print_precisions(exported)
@@ -202,14 +200,6 @@ def variants() -> None:
             )
         )
     print_columns(rows)
-
-
-def _default_int8(model: VidTok, options: StepOptions, weights_sha256: str, folder: Path) -> Any:
-    """`calib.default_int8` with a progress bar."""
-    from vidtok_edge.calib import default_int8
-
-    with frame_bar("calibrating") as progress:
-        return default_int8(model, options, weights_sha256, folder, progress)
 
 
 def _print_plan(plan: ExportPlan, output: Path) -> None:

@@ -17,8 +17,8 @@ from vidtok_edge.errors import CheckFailed, ClipError, MissingDependency, VidTok
 if TYPE_CHECKING:
     from vidtok_edge.export import ParityReport
     from vidtok_edge.runtime import Bundle
-    from vidtok_edge.runtime.clips.transcoding import Progress
     from vidtok_edge.runtime.manifest.manifest import Manifest
+    from vidtok_edge.runtime.progress import Progress
 
 
 class Group(click.Group):

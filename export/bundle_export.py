@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 
 from vidtok_edge import __version__
+from vidtok_edge.calib.int8 import default_int8
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.verification import verify_bundle
@@ -25,7 +26,7 @@ from vidtok_edge.runtime.bundle import FORMS
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.runtime.manifest.model import WeightsFacts
-from vidtok_edge.runtime.progress import Stage, no_stage
+from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
@@ -33,10 +34,6 @@ from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
 
 PARITY_REPORT = "reports/parity.json"
-
-Int8 = Callable[[VidTok, StepOptions, str, Path], Sequence[Mapping[Kind, Numerics]]]
-"""From a model, how it is lowered, the SHA-256 of its weights and the bundle's folder to the
-arithmetic of its INT8 graphs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +117,7 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
     return sizes
 
 
-def export_bundle(
-    request: ExportRequest, stage: Stage = no_stage, int8: Int8 | None = None
-) -> Exported:
+def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no_bar) -> Exported:
     """Load weights, write step graphs, verify them, and only then put the bundle in its place.
 
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
@@ -131,7 +126,7 @@ def export_bundle(
     Args:
         request: what to export.
         stage: called around each stage, for progress.
-        int8: makes the INT8 recipe, where that precision is asked for; `calib.default_int8`.
+        bar: opened around the calibration, which counts frames.
 
     Raises:
         UnknownVariant, UnsupportedSize, UsageError, OutputExists: the request is wrong.
@@ -148,9 +143,10 @@ def export_bundle(
         numerics: list[Mapping[Kind, Numerics]] = []
         for precision in request.precisions:
             if precision == "int8":
-                assert int8 is not None, "a request for INT8 needs its recipe"
-                with stage("calibration", None):
-                    numerics += int8(model, request.options, origin.sha256, folder)
+                with stage("calibration", None), bar("calibrating") as progress:
+                    numerics += default_int8(
+                        model, request.options, origin.sha256, folder, progress
+                    )
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
         report = _write_verified(folder, model, request.options, weights, numerics, stage)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,9 +17,7 @@ from vidtok_edge.calib.calibration import (
     Calibration,
     CalibrationPlan,
     CalibrationRequest,
-    FrameProgress,
     calibrate,
-    no_progress,
     plan_calibration,
 )
 from vidtok_edge.calib.clips import Clip, ClipList
@@ -42,7 +39,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
-from vidtok_edge.runtime.progress import Stage, no_stage
+from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.variants import Variant, variant_by_name
 from vidtok_edge.vidtok_ref import VidTok
@@ -56,16 +53,8 @@ __all__ = [
     "recalibrate",
 ]
 
-Bar = Callable[[str], AbstractContextManager[FrameProgress]]
-"""Opens a progress bar with a label."""
-
 _NEW = "int8.new"
 """The folder inside a bundle where new graphs wait until all of them are there."""
-
-
-@contextmanager
-def _no_bar(label: str) -> Iterator[FrameProgress]:
-    yield no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +142,7 @@ def plan_recalibration(bundle: Bundle, request: RecalibrationRequest) -> Recalib
 
 
 def recalibrate(
-    bundle: Bundle, request: RecalibrationRequest, stage: Stage = no_stage, bar: Bar = _no_bar
+    bundle: Bundle, request: RecalibrationRequest, stage: Stage = no_stage, bar: Bar = no_bar
 ) -> Recalibrated:
     """Calibrate `bundle`, choose the layers, write the INT8 graphs of both placements, verify.
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-__all__ = ["Stage", "no_stage"]
+__all__ = ["Bar", "Progress", "Stage", "no_bar", "no_progress", "no_stage"]
+
+Progress = Callable[[int, int | None], None]
+"""Told how many things are done, and of how many; None where nobody knows."""
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a progress bar with a label."""
 
 Stage = Callable[[str, Path | None], AbstractContextManager[None]]
 """Brackets one stage of long work: its name, and the file or folder that it writes."""
 
 
+def no_progress(done: int, total: int | None) -> None:
+    """The `Progress` of a caller who wants none."""
+
+
+@contextmanager
+def no_bar(label: str) -> Iterator[Progress]:
+    """The `Bar` of a caller who wants none."""
+    yield no_progress
+
+
 def no_stage(name: str, path: Path | None) -> AbstractContextManager[None]:
-    """The `Stage` of a caller who wants no progress."""
+    """The `Stage` of a caller who wants none."""
     return nullcontext()

@@ -74,11 +74,10 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for frames of 32x48 in every precision, as the command exports it."""
-    from vidtok_edge.calib import default_int8
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 
     output = tmp_path_factory.mktemp("precisions") / "bundle"
     options = StepOptions(32, 48)
     request = ExportRequest("fsq", output, None, options, ("fp32", "fp16", "int8"))
-    return export_bundle(request, int8=default_int8)
+    return export_bundle(request)

@@ -25,6 +25,7 @@ from vidtok_edge.runtime.clips.writing import ClipWriter
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.streaming.latents import Latents
 
@@ -32,7 +33,6 @@ __all__ = [
     "ClipSource",
     "Decoded",
     "Encoded",
-    "Progress",
     "Reconstructed",
     "bits_per_latent",
     "decode_file",
@@ -41,12 +41,6 @@ __all__ = [
 ]
 
 StrPath = str | os.PathLike[str]
-Progress = Callable[[int, int | None], None]
-"""Called per frame with how many are done and, where known, how many there are."""
-
-
-def _silent(done: int, total: int | None) -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +147,7 @@ def encode_clip(
     backend: str = "auto",
     precision: str | None = None,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> Encoded:
     """Encode a clip to a token file (`TokenFile`).
 
@@ -239,7 +233,7 @@ def decode_file(
     backend: str = "auto",
     precision: str | None = None,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> Decoded:
     """Decode a token file to a clip.
 
@@ -324,7 +318,7 @@ def reconstruct_clip(
     backend: str = "auto",
     precision: str | None = None,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> Reconstructed:
     """Encode and decode a clip; write it and its reconstruction side by side, and a contact sheet.
 

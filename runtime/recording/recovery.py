@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from mcap.records import Message
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
 from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
@@ -184,7 +185,7 @@ def recover(
     output: str | os.PathLike[str],
     *,
     force: bool = False,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Recovered:
     """Copy every sound entry of a recording to a new, finished file, and say what is missing.
 

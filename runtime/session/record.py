@@ -18,13 +18,13 @@ import numpy as np
 from vidtok_edge.errors import OutputExists, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.recorder import Notice, Progress, Recorder
-from vidtok_edge.runtime.session.sinks import Writer
+from vidtok_edge.runtime.session.recorder import Notice, Recorder, ShowSummary
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.streaming.sinks import Writer
 from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 from vidtok_edge.runtime.viewing.target import ViewTarget
 from vidtok_edge.runtime.viewing.watched import WatchedSource, WatchedWriter, Watching
@@ -129,7 +129,7 @@ def record(
     request: RecordRequest,
     *,
     stop: threading.Event | None = None,
-    progress: Progress | None = None,
+    progress: ShowSummary | None = None,
     notice: Notice = lambda line: None,
 ) -> RecordSummary:
     """Record until the sources end or `stop` is set; the file is finished either way.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.sinks import StartReason, Writer
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.sources.capture import Captures
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
@@ -19,10 +18,11 @@ from vidtok_edge.runtime.sources.frame import without_password
 from vidtok_edge.runtime.streaming.batching import Batching
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.sinks import StartReason, Writer
 
-__all__ = ["Notice", "Progress", "Recorder"]
+__all__ = ["Notice", "Recorder", "ShowSummary"]
 
-Progress = Callable[[RecordSummary], None]
+ShowSummary = Callable[[RecordSummary], None]
 Notice = Callable[[str], None]
 
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
@@ -93,7 +93,7 @@ class Recorder:
         names: Sequence[str],
         options: RecordOptions | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ShowSummary | None = None,
         notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:

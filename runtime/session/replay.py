@@ -15,6 +15,7 @@ import numpy as np
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Entry, Recording
 from vidtok_edge.runtime.recording.playback import RATES, Playback, PlayedFrame, frame_rate
@@ -58,7 +59,7 @@ def replay(
     precision: str | None = None,
     force: bool = False,
     view: ViewTarget | None = None,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Replayed:
     """Decode a recording, or a part of it, to a clip, to raw frames, or to look at.
 
@@ -169,9 +170,7 @@ def _show_frames(
         yield frame
 
 
-def _counted(
-    frames: Playback, progress: Callable[[int, int | None], None], total: int
-) -> Iterator[PlayedFrame]:
+def _counted(frames: Playback, progress: Progress, total: int) -> Iterator[PlayedFrame]:
     for number, frame in enumerate(frames, 1):
         yield frame
         progress(number, total)

@@ -29,7 +29,7 @@ class Picture:
 
 
 @dataclass(slots=True)
-class _Progress:
+class _StreamState:
     latents: int = 0
     """Latents that the stream was given."""
     frames_real: int = 0
@@ -44,7 +44,7 @@ class StreamDecoder(Slots[Picture]):
     def __init__(self, manifest: Manifest, step: Step) -> None:
         name = "tokens" if manifest.model.latent == "fsq" else "latent"
         super().__init__(manifest, step, manifest.chunk, name)
-        self._progress = [_Progress() for _ in range(manifest.streams)]
+        self._progress = [_StreamState() for _ in range(manifest.streams)]
 
     def __enter__(self) -> StreamDecoder:
         return self
@@ -119,7 +119,7 @@ class StreamDecoder(Slots[Picture]):
         """Forget a stream: what is still inside is dropped, the next latents begin a new one."""
         self._slot(slot)
         self._end(slot)
-        self._progress[slot] = _Progress()
+        self._progress[slot] = _StreamState()
 
     def _flush(self, slot: int, filled: int, end: bool) -> list[Picture]:
         """A last call: `filled` latents, then dummies, the first of them with `end`."""
@@ -163,7 +163,9 @@ class StreamDecoder(Slots[Picture]):
                 "Decode with the variant that wrote them."
             )
 
-    def _check_frames_real(self, progress: _Progress, count: int, frames_real: int | None) -> None:
+    def _check_frames_real(
+        self, progress: _StreamState, count: int, frames_real: int | None
+    ) -> None:
         index, share_of = progress.latents, self.framing.first_frame
         share = share_of(index + count) - share_of(index)
         real = share if frames_real is None else frames_real

@@ -19,7 +19,7 @@ __all__ = ["StreamEncoder"]
 
 
 @dataclass(slots=True)
-class _Progress:
+class _StreamState:
     """What a stream has been given and has given back."""
 
     frames: int = 0
@@ -39,7 +39,7 @@ class StreamEncoder(Slots[Latents]):
 
     def __init__(self, manifest: Manifest, step: Step) -> None:
         super().__init__(manifest, step, manifest.chunk_frames, "frames")
-        self._progress = [_Progress() for _ in range(manifest.streams)]
+        self._progress = [_StreamState() for _ in range(manifest.streams)]
 
     def __enter__(self) -> StreamEncoder:
         return self
@@ -91,7 +91,7 @@ class StreamEncoder(Slots[Latents]):
         """Forget a stream: frames not yet encoded are dropped, the next one begins a new stream."""
         self._slot(slot)
         self._end(slot)
-        self._progress[slot] = _Progress()
+        self._progress[slot] = _StreamState()
 
     def _collect(self, number: int) -> list[Latents]:
         progress, framing = self._progress[number], self.framing

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from vidtok_edge.runtime.session.sinks import StartReason, Writer
 from vidtok_edge.runtime.sources.clock import CLOCK
 from vidtok_edge.runtime.sources.frame import Frame, Source
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.sinks import StartReason, Writer
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
 
 __all__ = ["WatchedSource", "WatchedWriter", "Watching"]

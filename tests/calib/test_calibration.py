@@ -18,7 +18,7 @@ from torch import nn
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate, plan_calibration
 from vidtok_edge.calib.clips import find_clips
 from vidtok_edge.calib.ranges import Ranges
-from vidtok_edge.calib.resume import PROGRESS, Progress
+from vidtok_edge.calib.resume import PROGRESS, CalibrationState
 from vidtok_edge.errors import CalibrationError
 from vidtok_edge.lowering.facts import BOTH_FP32
 from vidtok_edge.lowering.interface import KINDS
@@ -110,7 +110,7 @@ def test_an_interrupted_calibration_goes_on(
     request = CalibrationRequest(data, method="minmax")
     calls = []
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int | None) -> None:
         assert total == 15
         if done == 12:  # in the second clip
             raise Interrupted
@@ -136,7 +136,7 @@ def test_what_has_not_changed_is_reused(
     assert done.reused and done.ranges == ranges and done.notes == ()
 
 
-def no_frames(done: int, total: int) -> None:
+def no_frames(done: int, total: int | None) -> None:
     raise AssertionError("a frame was read")
 
 
@@ -189,14 +189,14 @@ def test_memory_does_not_grow_with_the_clips(
     model: VidTok, options: StepOptions, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = []
-    save = Progress.save
+    save = CalibrationState.save
 
-    def measure(self: Progress, bundle: Path) -> None:
+    def measure(self: CalibrationState, bundle: Path) -> None:
         arrays = [h.counts for h in self.histograms.values()]
         held.append((len(arrays), sum(a.nbytes for a in arrays)))
         save(self, bundle)
 
-    monkeypatch.setattr(Progress, "save", measure)
+    monkeypatch.setattr(CalibrationState, "save", measure)
     listed = tmp_path / "clips.txt"
     listed.write_text("\n".join([str(data / "b.mkv")] * 4))
     request = CalibrationRequest(listed, method="minmax")

@@ -17,14 +17,14 @@ import torch
 from vidtok_edge.calib.clips import UsedClip
 from vidtok_edge.calib.histogram import BINS
 from vidtok_edge.calib.ranges import DataFacts
-from vidtok_edge.calib.resume import PROGRESS, Progress, TensorKey
+from vidtok_edge.calib.resume import PROGRESS, CalibrationState, TensorKey
 from vidtok_edge.errors import OutputNotWritable
 
 DATA = DataFacts("v", "0" * 64, 64, 96, None, tuple(UsedClip(n, n * 64, 8) for n in "abc"))
 KEYS = (TensorKey("encoder", "conv_in", "input"), TensorKey("decoder", "mid.attn/q", "output"))
 
 
-def calibrate(progress: Progress, clips: range) -> Progress:
+def calibrate(progress: CalibrationState, clips: range) -> CalibrationState:
     for clip in clips:
         generator = torch.Generator().manual_seed(clip)
         for key in KEYS:
@@ -34,12 +34,12 @@ def calibrate(progress: Progress, clips: range) -> Progress:
 
 
 def test_an_interrupted_calibration_ends_as_a_whole_one(tmp_path: Path) -> None:
-    calibrate(Progress(DATA), range(2)).save(tmp_path)
-    resumed, reason = Progress.load(tmp_path, DATA)
+    calibrate(CalibrationState(DATA), range(2)).save(tmp_path)
+    resumed, reason = CalibrationState.load(tmp_path, DATA)
     assert resumed is not None
     assert (reason, resumed.clips_done, tuple(resumed.histograms)) == ("", 2, KEYS)
     calibrate(resumed, range(2, 3))
-    whole = calibrate(Progress(DATA), range(3))
+    whole = calibrate(CalibrationState(DATA), range(3))
     for key in KEYS:
         for one, other in zip(
             resumed.histograms[key].state(), whole.histograms[key].state(), strict=True
@@ -48,28 +48,30 @@ def test_an_interrupted_calibration_ends_as_a_whole_one(tmp_path: Path) -> None:
 
 
 def test_saving_replaces_and_removing_removes(tmp_path: Path) -> None:
-    assert Progress.load(tmp_path, DATA) == (None, "")
-    Progress(DATA).save(tmp_path)
-    calibrate(Progress(DATA), range(1)).save(tmp_path)
-    loaded, _ = Progress.load(tmp_path, DATA)
+    assert CalibrationState.load(tmp_path, DATA) == (None, "")
+    CalibrationState(DATA).save(tmp_path)
+    calibrate(CalibrationState(DATA), range(1)).save(tmp_path)
+    loaded, _ = CalibrationState.load(tmp_path, DATA)
     assert loaded is not None
     assert loaded.clips_done == 1
     assert [path.name for path in (tmp_path / "calibration").iterdir()] == ["progress.npz"]
-    Progress.remove(tmp_path)
-    Progress.remove(tmp_path)
-    assert Progress.load(tmp_path, DATA) == (None, "")
+    CalibrationState.remove(tmp_path)
+    CalibrationState.remove(tmp_path)
+    assert CalibrationState.load(tmp_path, DATA) == (None, "")
 
 
 def test_numpy_reads_the_file(tmp_path: Path) -> None:
-    calibrate(Progress(DATA), range(1)).save(tmp_path)
+    calibrate(CalibrationState(DATA), range(1)).save(tmp_path)
     with np.load(tmp_path / PROGRESS, allow_pickle=False) as file:
         assert file["counts"].shape == (2, BINS)
         assert file["extents"].shape == (2, 3)
 
 
 def test_progress_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
-    Progress(DATA).save(tmp_path)
-    progress, reason = Progress.load(tmp_path, replace(DATA, variant="w", clips=DATA.clips[:2]))
+    CalibrationState(DATA).save(tmp_path)
+    progress, reason = CalibrationState.load(
+        tmp_path, replace(DATA, variant="w", clips=DATA.clips[:2])
+    )
     assert progress is None
     assert reason == (
         f"{tmp_path / PROGRESS} is of another calibration: they are of v, the bundle is w; "
@@ -78,9 +80,9 @@ def test_progress_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_progress_of_another_toolkit(tmp_path: Path) -> None:
-    Progress(DATA).save(tmp_path)
+    CalibrationState(DATA).save(tmp_path)
     rewrite(tmp_path, "meta.json", meta(toolkit="0.0.1"))
-    progress, reason = Progress.load(tmp_path, DATA)
+    progress, reason = CalibrationState.load(tmp_path, DATA)
     assert progress is None
     assert "it is by toolkit 0.0.1, this is " in reason
 
@@ -144,9 +146,9 @@ def array(value: Any) -> Callable[[bytes], bytes]:
 def test_a_damaged_file_is_told_and_not_used(
     member: str, change: Callable[[bytes], bytes | None], sentence: str, tmp_path: Path
 ) -> None:
-    calibrate(Progress(DATA), range(2)).save(tmp_path)
+    calibrate(CalibrationState(DATA), range(2)).save(tmp_path)
     rewrite(tmp_path, member, change)
-    progress, reason = Progress.load(tmp_path, DATA)
+    progress, reason = CalibrationState.load(tmp_path, DATA)
     assert progress is None
     assert sentence in reason
     assert reason.startswith(f"{tmp_path / PROGRESS} is damaged: ")
@@ -154,32 +156,32 @@ def test_a_damaged_file_is_told_and_not_used(
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.99])
 def test_a_file_that_is_cut_short(share: float, tmp_path: Path) -> None:
-    calibrate(Progress(DATA), range(1)).save(tmp_path)
+    calibrate(CalibrationState(DATA), range(1)).save(tmp_path)
     path = tmp_path / PROGRESS
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    progress, reason = Progress.load(tmp_path, DATA)
+    progress, reason = CalibrationState.load(tmp_path, DATA)
     assert progress is None
     assert reason == f"{path} is damaged: File is not a zip file."
 
 
 def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    calibrate(Progress(DATA), range(1)).save(tmp_path)
+    calibrate(CalibrationState(DATA), range(1)).save(tmp_path)
     path = tmp_path / PROGRESS
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    progress, reason = Progress.load(tmp_path, DATA)
+    progress, reason = CalibrationState.load(tmp_path, DATA)
     assert progress is None
     assert "Bad CRC-32 for file 'counts.npy'" in reason
 
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / PROGRESS).mkdir(parents=True)
-    progress, reason = Progress.load(tmp_path, DATA)
+    progress, reason = CalibrationState.load(tmp_path, DATA)
     assert progress is None
     assert "is damaged" in reason
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputNotWritable, match="calibration cannot be made: No such file"):
-        Progress(DATA).save(tmp_path / "gone")
+        CalibrationState(DATA).save(tmp_path / "gone")

@@ -88,7 +88,7 @@ def test_each_layer_is_measured_alone_and_the_worst_is_first(
     some = [*encoder[2:5], *decoder[3:6]]
     policy = Policy((*(Rule(name, "int8") for name in some[:-1]), Rule(some[-1], "cache")))
     levels, work = levels_of(ranges, policy), Work(model.variant, options)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int | None]] = []
     found = damages(meter, work, levels, lambda done, total: told.append((done, total)))
     assert {(d.kind, d.layer, d.level) for d in found} == {
         ("encoder" if name in encoder else "decoder", name, levels[name]) for name in some

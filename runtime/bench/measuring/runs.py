@@ -29,7 +29,7 @@ __all__ = ["Calls", "Measured", "Pace", "run_measured"]
 
 FIRST_CALLS = 3
 _NEVER = 1 << 63
-Progress = Callable[[float], None]
+ShareDone = Callable[[float], None]
 """Is told which share of the run is done."""
 
 
@@ -97,7 +97,7 @@ def run_measured(
     warmup_s: float,
     seconds: float,
     clock: Clock | None = None,
-    progress: Progress = lambda share: None,
+    progress: ShareDone = lambda share: None,
 ) -> Measured:
     """Stream `frames`, again and again, and measure after `warmup_s` for `seconds`.
 

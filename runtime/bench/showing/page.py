@@ -38,9 +38,9 @@ _NUMBER = re.compile(r"[-+]?[\d.]*%?")
 DEFINITIONS = (
     (
         "latency",
-        "from when a latent's last frame was released by the camera (saturated: handed "
-        "over) to its tokens in host memory. A paced camera keeps its schedule whatever the encoder "
-        "does, so a frame that waits behind a slow call has waited from when it was due.",
+        "from when a latent's last frame was released by the camera (saturated: handed over) to "
+        "its tokens in host memory. A paced camera keeps its schedule whatever the encoder does, "
+        "so a frame that waits behind a slow call has waited from when it was due.",
     ),
     (
         "percentile",
@@ -64,9 +64,9 @@ DEFINITIONS = (
     ("spread", "least and most of the rounds. Each round compares turns that were neighbours."),
     (
         "verdict",
-        "of an exact two-sided sign test: how many rounds were faster, not by how much, so "
-        "that one disturbed round hides nothing. Faster or slower is said where luck alone would say "
-        "it of any comparison of this run once in 20 runs at most; inside the noise: it may be luck.",
+        "of an exact two-sided sign test: how many rounds were faster, not by how much, so that "
+        "one disturbed round hides nothing. Faster or slower is said where luck alone would say it "
+        "of any comparison of this run once in 20 runs at most; inside the noise: it may be luck.",
     ),
 )
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.exports.episodes import Episode, episodes
 from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Recording
@@ -24,7 +25,6 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
 Format = Literal["npz", "webdataset", "lerobot"]
-Progress = Callable[[int, int | None], None]
 CONTENTS = "recording.json"
 """In a folder of token files or shards: what is in it."""
 _NO_SPREAD = -30.0  # the least log variance of VidTok's KL models; a recording holds means alone
@@ -69,7 +69,7 @@ def export_recording(
     sample_latents: int = 64,
     shard_bytes: int = 256 << 20,
     force: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Exported:
     """Write a recording into the new folder `output`; docs/recording_format.md says what is in it.
 
