@@ -10,15 +10,21 @@ import click
 
 from vidtok_edge import __version__
 from vidtok_edge.commands.bench import bench
-from vidtok_edge.commands.bundles import export, variants, verify
-from vidtok_edge.commands.calibration import calibrate
-from vidtok_edge.commands.clips import decode, encode, reconstruct
+from vidtok_edge.commands.build import build
+from vidtok_edge.commands.calibrate import calibrate
+from vidtok_edge.commands.decode import decode
 from vidtok_edge.commands.doctor import doctor
-from vidtok_edge.commands.engines import build
+from vidtok_edge.commands.encode import encode
+from vidtok_edge.commands.export import export
+from vidtok_edge.commands.export_recording import export_recording
 from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.printing import Group
+from vidtok_edge.commands.reconstruct import reconstruct
 from vidtok_edge.commands.record import record
-from vidtok_edge.commands.recordings import export_recording, recover, replay
+from vidtok_edge.commands.recover import recover
+from vidtok_edge.commands.replay import replay
+from vidtok_edge.commands.variants import variants
+from vidtok_edge.commands.verify import verify
 
 __all__ = ["export_main", "main"]
 

@@ -128,3 +128,15 @@ def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
             cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def warn(text: str) -> None:
+    click.secho(f"warning: {text}", fg="yellow", err=True)
+
+
+def warn_of_missing(broken: int, damaged_bytes: int, unreadable: int, effect: str) -> None:
+    if broken or damaged_bytes or unreadable:
+        warn(
+            f"latents are missing in {broken} places ({damaged_bytes} bytes damaged, {unreadable} "
+            f"messages without sense); {effect}. What was lost: vidtok-edge recover"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -331,3 +332,11 @@ def test_what_is_missing_comes_with_the_line_that_installs_it(
     result = program(f"from vidtok_edge.cli import main; main({arguments})")
     assert result.returncode == 4, result.stderr
     assert line in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_each_command_has_a_file_of_its_name(name: str) -> None:
+    callback = main.commands[name].callback
+    assert callback is not None
+    module = importlib.import_module(f"vidtok_edge.commands.{name.replace('-', '_')}")
+    assert getattr(module, name.replace("-", "_")) is main.commands[name]

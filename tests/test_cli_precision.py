@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from clips import make_clip
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.bundles import print_precisions
+from vidtok_edge.commands.export import print_precisions
 from vidtok_edge.export import Exported
 from vidtok_edge.runtime.clips.token_files import TokenFile
 

@@ -1,4 +1,4 @@
-"""`export`, `verify` and `variants`."""
+"""`export`: a verified bundle."""
 
 from __future__ import annotations
 
@@ -123,83 +123,6 @@ def export(
     click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
     for report in (exported.report, *exported.other_reports):
         require_passed(report, f"{request.output} was written and is marked unverified")
-
-
-@click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
-@click.option(
-    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
-)
-@click.option(
-    "--min-tokens",
-    type=float,
-    metavar="SHARE",
-    help="FP16, INT8: least share of equal tokens.  [default: fp16 0.99, int8 none]",
-)
-@click.option(
-    "--min-psnr",
-    type=float,
-    metavar="DB",
-    help="FP16, INT8: least PSNR against fp32.  [default: fp16 40, int8 none]",
-)
-@click.option(
-    "--max-loss-db",
-    type=float,
-    metavar="DB",
-    help="FP16, INT8: most PSNR lost against the source.  [default: fp16 none, int8 0.5]",
-)
-def verify(
-    bundle: Path,
-    checkpoint: str | None,
-    backend: str,
-    min_tokens: float | None,
-    min_psnr: float | None,
-    max_loss_db: float | None,
-) -> None:
-    """Stream a bundle and compare it with the reference; exit 1 where a limit is passed."""
-    need_export()
-    from vidtok_edge.export import verify_written
-    from vidtok_edge.export.verifying.loss import limits_with
-    from vidtok_edge.runtime import Bundle
-
-    loaded = Bundle.load(bundle, check_hashes=True)
-    others = [] if backend.startswith("tensorrt") else loaded.other_forms(check_hashes=True)
-    limits = limits_with(min_tokens, min_psnr, max_loss_db)
-    for form in (loaded, *others):
-        click.echo(describe(form.manifest))
-        with stage("verification", None):
-            report = verify_written(form, checkpoint, backend, limits)
-        print_report(report)
-        require_passed(report, f"{form.path} is marked unverified")
-
-
-@click.command()
-def variants() -> None:
-    """List the published models and the one that ships with the package."""
-    from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
-
-    short = {name: key for key, name in SHORT_NAMES.items()}
-    rows = [("variant", "version", "latent", "T x H x W", "streaming", "")]
-    for variant in VARIANTS.values():
-        space = variant.space_factor
-        latent = (
-            f"FSQ {variant.codebook_size}"
-            if variant.latent == "fsq"
-            else f"KL {variant.z_channels}"
-        )
-        note = "ships with the package" if variant is EMBEDDED else short.get(variant.name, "")
-        rows.append(
-            (
-                variant.name,
-                variant.version,
-                latent,
-                f"{variant.time_factor} x {space} x {space}",
-                variant.promise.partition(":")[0],
-                note,
-            )
-        )
-    print_columns(rows)
 
 
 def _print_plan(plan: ExportPlan, output: Path) -> None:

@@ -1,4 +1,4 @@
-"""`encode`, `decode` and `reconstruct`: whole clips."""
+"""`reconstruct`: a clip through the tokenizer and back."""
 
 from __future__ import annotations
 
@@ -24,85 +24,6 @@ from vidtok_edge.commands.printing import (
     print_columns,
     report_loss,
 )
-
-
-@click.command()
-@click.argument("clip", type=click.Path(path_type=Path))
-@bundle_option
-@output_option
-@fit_option
-@fps_option
-@backend_option
-@precision_option
-@force_option
-def encode(
-    clip: Path,
-    bundle: Path,
-    output: Path,
-    fit: Literal["crop", "letterbox"],
-    fps: str | None,
-    backend: str,
-    precision: str | None,
-    force: bool,
-) -> None:
-    """A clip to tokens (.npz)."""
-    need_video()
-    from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
-
-    loaded = load_bundle(bundle)
-    source = ClipSource(clip, fit, rate_of(fps))
-    with frame_bar("encoding") as progress:
-        done = encode_clip(
-            loaded,
-            source,
-            output,
-            backend=backend,
-            precision=precision,
-            force=force,
-            progress=progress,
-        )
-    click.echo(
-        f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
-        f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
-        f"{done.bits_per_pixel:.4f} bits per pixel, "
-        f"{done.frames / done.seconds:.1f} frames/s\n{output}"
-    )
-    report_loss(done.lost)
-
-
-@click.command()
-@click.argument("tokens", type=click.Path(path_type=Path))
-@bundle_option
-@output_option
-@click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")
-@backend_option
-@precision_option
-@force_option
-def decode(
-    tokens: Path,
-    bundle: Path,
-    output: Path,
-    fps: float | None,
-    backend: str,
-    precision: str | None,
-    force: bool,
-) -> None:
-    """Tokens to a clip (.mp4, .mkv)."""
-    need_video()
-    from vidtok_edge.runtime.clips.transcoding import decode_file
-
-    with frame_bar("decoding") as progress:
-        done = decode_file(
-            load_bundle(bundle),
-            tokens,
-            output,
-            fps=fps,
-            backend=backend,
-            precision=precision,
-            force=force,
-            progress=progress,
-        )
-    click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")
 
 
 @click.command()

@@ -1,0 +1,55 @@
+"""`decode`: tokens to a clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidtok_edge.commands.options import (
+    backend_option,
+    bundle_option,
+    force_option,
+    output_option,
+    precision_option,
+)
+from vidtok_edge.commands.printing import (
+    frame_bar,
+    load_bundle,
+    need_video,
+)
+
+
+@click.command()
+@click.argument("tokens", type=click.Path(path_type=Path))
+@bundle_option
+@output_option
+@click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")
+@backend_option
+@precision_option
+@force_option
+def decode(
+    tokens: Path,
+    bundle: Path,
+    output: Path,
+    fps: float | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
+) -> None:
+    """Tokens to a clip (.mp4, .mkv)."""
+    need_video()
+    from vidtok_edge.runtime.clips.transcoding import decode_file
+
+    with frame_bar("decoding") as progress:
+        done = decode_file(
+            load_bundle(bundle),
+            tokens,
+            output,
+            fps=fps,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")

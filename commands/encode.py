@@ -1,0 +1,69 @@
+"""`encode`: a clip to tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from vidtok_edge.commands.options import (
+    backend_option,
+    bundle_option,
+    fit_option,
+    force_option,
+    fps_option,
+    output_option,
+    precision_option,
+    rate_of,
+)
+from vidtok_edge.commands.printing import (
+    frame_bar,
+    load_bundle,
+    need_video,
+    report_loss,
+)
+
+
+@click.command()
+@click.argument("clip", type=click.Path(path_type=Path))
+@bundle_option
+@output_option
+@fit_option
+@fps_option
+@backend_option
+@precision_option
+@force_option
+def encode(
+    clip: Path,
+    bundle: Path,
+    output: Path,
+    fit: Literal["crop", "letterbox"],
+    fps: str | None,
+    backend: str,
+    precision: str | None,
+    force: bool,
+) -> None:
+    """A clip to tokens (.npz)."""
+    need_video()
+    from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
+
+    loaded = load_bundle(bundle)
+    source = ClipSource(clip, fit, rate_of(fps))
+    with frame_bar("encoding") as progress:
+        done = encode_clip(
+            loaded,
+            source,
+            output,
+            backend=backend,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    click.echo(
+        f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
+        f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
+        f"{done.bits_per_pixel:.4f} bits per pixel, "
+        f"{done.frames / done.seconds:.1f} frames/s\n{output}"
+    )
+    report_loss(done.lost)

@@ -1,0 +1,93 @@
+"""`replay`: a recording back to frames."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from vidtok_edge.commands.options import (
+    backend_option,
+    bundle_option,
+    force_option,
+    precision_option,
+    view_option,
+)
+from vidtok_edge.commands.printing import (
+    frame_bar,
+    load_bundle,
+    need,
+    need_video,
+    warn,
+    warn_of_missing,
+)
+
+
+@click.command()
+@click.argument("recording", type=click.Path(path_type=Path))
+@bundle_option
+@click.option(
+    "--output",
+    "-o",
+    metavar="PATH|-",
+    help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.",
+)
+@click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
+@click.option("--start", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--end", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--fps", type=float, help="Of the clip, 0.01 to 1000.  [default: as it was recorded]")
+@backend_option
+@precision_option
+@view_option
+@force_option
+def replay(
+    recording: Path,
+    bundle: Path,
+    output: str | None,
+    source: int,
+    start: float | None,
+    end: float | None,
+    fps: float | None,
+    backend: str,
+    precision: str | None,
+    view: str | None,
+    force: bool,
+) -> None:
+    """A recording, or a part of it, back to frames."""
+    need("This command", "record", ("mcap",))
+    if output is None and view is None:
+        raise click.UsageError("Say where the frames go: --output PATH, or --view to look at them.")
+    if output not in ("-", None):
+        need_video()
+    from vidtok_edge.runtime.session.replay import replay as replay_recording
+    from vidtok_edge.runtime.viewing.target import ViewTarget
+
+    with frame_bar("decoding") as progress:
+        done = replay_recording(
+            recording,
+            load_bundle(bundle),
+            sys.stdout.buffer if output == "-" else output,
+            source=source,
+            start_s=start,
+            end_s=end,
+            fps=fps,
+            backend=backend,
+            precision=precision,
+            force=force,
+            view=ViewTarget.parse(view) if view else None,
+            progress=progress,
+        )
+    place = "" if output in ("-", None) else f"\n{output}"
+    click.echo(
+        f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
+        err=output == "-",
+    )
+    warn_of_missing(
+        done.broken,
+        done.damaged_bytes,
+        done.unreadable,
+        "the frames after each are near to what was encoded, not equal",
+    )
+    if done.cut_off:
+        warn("the end of the source is missing: the recording was cut off, or still goes on")
