@@ -23,8 +23,8 @@ from vidtok_edge.runtime.session.replay import replay
 
 FOLDER = Path(__file__).parent / "written_before"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
-TIMES = ("source", "stream", "index", "first_frame", "frames_real", "capture_time_ns")
-TIMES += ("wall_time_ns", "encode_start_ns", "encode_end_ns", "log_time_ns")
+TIMES: tuple[str, ...] = ("source", "stream", "index", "first_frame", "frames_real")
+TIMES += ("capture_time_ns", "wall_time_ns", "encode_start_ns", "encode_end_ns", "log_time_ns")
 MARKER = ("source", "kind", "stream", "index", "frames", "detail", "time_ns", "wall_time_ns", "fps")
 
 
