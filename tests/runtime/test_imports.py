@@ -32,6 +32,7 @@ HEAVY = (
     "pyarrow",
 )
 NEEDS = {"backends.onnxruntime": "onnxruntime", "clips.pictures": "PIL"}
+NEEDS["backends.onnxruntime_cuda"] = "onnxruntime"
 NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
 NEEDS |= dict.fromkeys(
     [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")], "av"
