@@ -36,6 +36,7 @@ from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session.recorder import Recorder
 from vidtok_edge.runtime.sources import Captures
 from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.streaming.records import Record
 
 FPS = 30.0
 SLOWER = (28.0, 25.0, 24.0, 20.0, 18.0, 15.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
@@ -227,9 +228,9 @@ class TimedWriter(RecordingWriter):
 
     spent_ns = 0
 
-    def write(self, *args: Any, **options: Any) -> None:
+    def take(self, record: Record) -> None:
         start = time.perf_counter_ns()
-        super().write(*args, **options)
+        super().take(record)
         self.spent_ns += time.perf_counter_ns() - start
 
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:
@@ -255,7 +256,7 @@ def recording_result(bundle: Bundle, precision: str, rounds: int) -> Result:
                 bundle.encoder("auto", precision=precision) as encoder,
                 Captures([source], policy="block", capacity=manifest.chunk_frames * 2) as captures,
             ):
-                done = Recorder(captures, encoder, writer, ["arrays"]).run()
+                done = Recorder(captures, encoder, [writer], ["arrays"]).run()
                 steps_ns = encoder.step_times.total_ns
             shares.append(writer.spent_ns / steps_ns)
             sessions.append(done.seconds * 1e9 / steps_ns - 1)

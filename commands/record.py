@@ -134,27 +134,27 @@ def record(
     status = StatusLine(to_stderr, sys.stderr.isatty())
     with stop_on_signals() as stop, status:
         request = RecordRequest(
-            load_bundle(bundle),
-            sources,
-            output,
-            backend,
-            precision,
-            queue,
-            capacity,
-            fit,
-            realtime,
-            RawFormat(*raw) if raw else None,
-            fps,
-            force,
-            RecordOptions(
-                on_drop,
-                None if deadline is None else deadline / 1000,
-                key_interval,
-                duration,
-                flush_interval,
+            bundle=load_bundle(bundle),
+            sources=sources,
+            output=output,
+            backend=backend,
+            precision=precision,
+            policy=queue,
+            capacity=capacity,
+            fit=fit,
+            realtime=realtime,
+            raw=RawFormat(*raw) if raw else None,
+            fps=fps,
+            force=force,
+            options=RecordOptions(
+                on_drop=on_drop,
+                deadline_s=None if deadline is None else deadline / 1000,
+                key_interval_s=key_interval,
+                duration_s=duration,
+                flush_interval_s=flush_interval,
             ),
-            ViewTarget.parse(view) if view else None,
-            view_decoded,
+            view=ViewTarget.parse(view) if view else None,
+            view_decoded=view_decoded,
         )
         if dry_run:
             return _show_plan(request)

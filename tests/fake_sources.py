@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.runtime.sources.clock import Clock
 from vidtok_edge.runtime.sources.frame import Frame
+from vidtok_edge.runtime.streaming.latents import Stamp
 
 __all__ = ["FakeClock", "FakeSource", "Script", "frame", "opener_of"]
 
@@ -49,7 +50,7 @@ def frame(value: int, number: int = 0, time_ns: int | None = None) -> Frame:
     """The frame of `value` (`fake_step.frame_of`), captured at `time_ns`, or at value ms."""
     time_ns = value * 1_000_000 if time_ns is None else time_ns
     pixels: NDArray[np.uint8] = frame_of(value)
-    return Frame(pixels, time_ns, time_ns + 10**18, number)
+    return Frame(pixels, Stamp(capture_time_ns=time_ns, wall_time_ns=time_ns + 10**18), number)
 
 
 Script = Sequence["int | BaseException | threading.Event | Callable[[], object]"]

@@ -6,7 +6,7 @@ frame since `start`. A decoded picture holds what its frame was made from, as `p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -158,6 +158,7 @@ class FakeStep:
         ends: (slot, which latent of its stream) of each `end` that a call was given.
         runs: the slots that took part in each call.
         fail_after: the call that raises; never where None.
+        before_run: called at the beginning of each call.
     """
 
     manifest: Manifest
@@ -165,6 +166,7 @@ class FakeStep:
     fail_after: int | None = None
     ends: list[tuple[int, int]] = field(default_factory=list)
     runs: list[list[int]] = field(default_factory=list)
+    before_run: Callable[[], object] = lambda: None
     closed: int = 0
 
     def __post_init__(self) -> None:
@@ -178,6 +180,7 @@ class FakeStep:
 
     def run(self) -> None:
         assert not self.closed, "run after close"
+        self.before_run()
         if self.fail_after is not None and len(self.runs) >= self.fail_after:
             raise RuntimeError("the device was lost")
         slots = [i for i in range(self.manifest.streams) if self._flag("ready", i, True)]

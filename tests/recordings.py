@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from stamps import span, stamp
 
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.records import SourceRecords
 
 __all__ = ["FSQ", "KL", "SECOND", "WALL", "latents", "record", "values_of", "write"]
 
-FSQ = Tokenizer("fsq", "ab" * 32, "fp32", 16, 24, 2, 3, 4, True, "fsq", (8, 8, 8, 8, 8), 5, "1")
-KL = Tokenizer("kl", "cd" * 32, "fp16", 16, 24, 2, 3, 4, True, "kl", (), 2, "1")
+FSQ = Tokenizer(
+    variant="fsq",
+    weights_sha256="ab" * 32,
+    precision="fp32",
+    height=16,
+    width=24,
+    grid_height=2,
+    grid_width=3,
+    time_factor=4,
+    causal=True,
+    latent="fsq",
+    levels=(8, 8, 8, 8, 8),
+    z_channels=5,
+    toolkit_version="1",
+)
+KL = replace(
+    FSQ,
+    variant="kl",
+    weights_sha256="cd" * 32,
+    precision="fp16",
+    latent="kl",
+    levels=(),
+    z_channels=2,
+)
 SECOND = 1_000_000_000
 WALL = 1_700_000_000 * SECOND
 PER_LATENT = SECOND // 10  # 4 frames: 40 frames per second
@@ -35,33 +61,42 @@ def latents(
     count: int = 1,
     last: int = 4,
     at: int | None = None,
+    at_ns: int | None = None,
+    wall_jump_ns: int = 0,
     tokenizer: Tokenizer = FSQ,
 ) -> Latents:
-    """Latents `index` on; `last`: real frames of the last one; `at`: its place in time."""
+    """Latents `index` on.
+
+    Args:
+        last: real frames of the last one.
+        at, at_ns: when the first one was captured, in latents or in ns; else by its index.
+        wall_jump_ns: of the wall clock, against `WALL` at time 0.
+    """
     values = np.stack([values_of(source, index + i, tokenizer) for i in range(count)])
-    framing = tokenizer.framing
-    first = framing.first_frame(index)
-    real = framing.first_frame(index + count) - first
-    share = framing.first_frame(index + count) - framing.first_frame(index + count - 1)
+    start_ns = (index if at is None else at) * PER_LATENT if at_ns is None else at_ns
+    spans = []
+    for i in range(count):
+        share = tokenizer.framing.share(index + i)
+        real = len(share) if i < count - 1 else min(last, len(share))
+        taken = stamp(start_ns + i * PER_LATENT, WALL + wall_jump_ns)
+        spans.append(span(share.start, real, taken))
     fsq = tokenizer.latent == "fsq"
-    stamps = (np.arange(count) + (index if at is None else at)) * PER_LATENT
     return Latents(
-        0,
-        index,
-        values if fsq else None,
-        None if fsq else values,
-        None if fsq else values,
-        first,
-        real - max(0, share - last),
-        stamps,
+        slot=0,
+        index=index,
+        tokens=values if fsq else None,
+        mean=None if fsq else values,
+        logvar=None if fsq else values,
+        spans=tuple(spans),
     )
 
 
-def write(writer: RecordingWriter, source: int, given: Latents, *, wall_jump_ns: int = 0) -> None:
-    """Give latents to a writer, at the wall time that goes with their capture time."""
-    walls = [WALL + int(t) + wall_jump_ns for t in given.capture_time_ns]
-    end = int(given.capture_time_ns[-1]) + SECOND // 100
-    writer.write(source, given, wall_time_ns=walls, encode_start_ns=end - 5, encode_end_ns=end)
+def write(writer: RecordingWriter, camera: SourceRecords, given: Latents) -> None:
+    """Give latents to a writer as a session does, encoded 10 ms after the last one's capture."""
+    end = given.spans[-1].last.capture_time_ns + SECOND // 100
+    for record in camera.encoded(given, encode_start_ns=end - 5, encode_end_ns=end):
+        writer.take(record)
+    writer.tick(time.monotonic_ns())
 
 
 def record(
@@ -82,18 +117,20 @@ def record(
     """
     names = [f"rtsp://me:secret@cam{n}/live" for n in range(sources)]
     with RecordingWriter(path, tokenizer, names, flush_interval_s=1000, force=force) as writer:
-        for source in range(sources):
-            writer.start(source, "start", 0, WALL, fps=fps)
+        cameras = [SourceRecords(source) for source in range(sources)]
+        for camera in cameras:
+            writer.take(camera.start("start", 0, WALL, fps=fps))
         for i in range(count):
-            for source in range(sources):
+            for camera in cameras:
                 if key and i and i % key == 0:
                     at = i * PER_LATENT - 1
-                    writer.start(source, "key", at, WALL + at)
+                    writer.take(camera.start("key", at, WALL + at))
                 index = i % key if key else i
-                write(writer, source, latents(source, index, at=i, tokenizer=tokenizer))
+                write(writer, camera, latents(camera.source, index, at=i, tokenizer=tokenizer))
             if i % chunk == chunk - 1:
                 writer.flush()
-        for source in range(sources):
+        for camera in cameras:
             if end:
-                writer.end(source, "the file ended", count * PER_LATENT, WALL + count * PER_LATENT)
+                at = count * PER_LATENT
+                writer.take(camera.end("the file ended", at, WALL + at))
     return path

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.recording import Recording
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 INTERVAL_S = 0.2
 LATENT_S = 4 / 50  # of the slower camera: what its last frames waited for
@@ -24,10 +24,10 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def latents_of(path: Path, source: int) -> list[RecordedLatent]:
+def latents_of(path: Path, source: int) -> list[LatentRecord]:
     with Recording.open(path) as recording:
         entries = list(recording.entries(source))
-    return [entry for entry in entries if isinstance(entry, RecordedLatent)]
+    return [entry for entry in entries if isinstance(entry, LatentRecord)]
 
 
 def killed(path: Path, process: subprocess.Popen[bytes], after_s: float) -> int:

@@ -22,8 +22,8 @@ from clips import make_clip
 from vidtok_edge.cli import main
 from vidtok_edge.commands.record import _status
 from vidtok_edge.runtime.recording import Recording
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 FRAME = 16 * 16 * 3
 NO_EXTRAS = ["torch", "onnx", "onnx_ir", "onnxscript", "av", "PIL", "safetensors"]
@@ -48,7 +48,7 @@ def test_standard_input_without_a_video_library(tiny: Path, tmp_path: Path) -> N
     done = subprocess.run(command, input=frames.tobytes(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     with Recording.open(path) as recording:
-        assert sum(isinstance(e, RecordedLatent) for e in recording.entries()) == 4
+        assert sum(isinstance(e, LatentRecord) for e in recording.entries()) == 4
     [row] = [line.split() for line in done.stdout.decode().splitlines() if line.startswith("- ")]
     assert row[:5] == ["-", "13", "13", "0", "4"]
 
@@ -70,7 +70,7 @@ def test_ctrl_c_ends_cleanly_with_a_finished_file(tiny: Path, tmp_path: Path) ->
         for source in (0, 1):
             entries = list(recording.entries(source))
             assert isinstance(entries[-1], Marker) and entries[-1].detail == "stopped"
-            assert sum(isinstance(entry, RecordedLatent) for entry in entries) > 1
+            assert sum(isinstance(entry, LatentRecord) for entry in entries) > 1
 
 
 def test_a_pipe_that_ends_in_a_frame_is_an_error_and_all_before_is_kept(
@@ -85,7 +85,7 @@ def test_a_pipe_that_ends_in_a_frame_is_an_error_and_all_before_is_kept(
     assert "\n- failed: standard input ended" in done.stderr, "each source that fails is told"
     with Recording.open(path) as recording:
         entries = list(recording.entries())
-    assert sum(isinstance(entry, RecordedLatent) for entry in entries) == 2
+    assert sum(isinstance(entry, LatentRecord) for entry in entries) == 2
     assert isinstance(entries[-1], Marker) and "in the middle of frame 5" in entries[-1].detail
 
 
@@ -123,8 +123,23 @@ def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_the_status_names_cameras_that_are_away() -> None:
-    here = SourceSummary("cam", 9, 7, 2, 3, 1, 0, 1.0, False, "", None)
-    done = RecordSummary((here, replace(here, name="rear", away=True)), 12.3, 8.0, 9.0, 10.0, 100)
+    here = SourceSummary(
+        name="cam",
+        frames_captured=9,
+        frames_encoded=7,
+        frames_dropped=2,
+        latents=3,
+        streams=1,
+        seconds=1.0,
+    )
+    done = RecordSummary(
+        sources=(here, replace(here, name="rear", away=True)),
+        seconds=12.3,
+        latency_p50_ms=8.0,
+        latency_p95_ms=9.0,
+        latency_max_ms=10.0,
+        bytes_written=100,
+    )
     assert _status(done) == ("    12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms  rear is away")
 
 

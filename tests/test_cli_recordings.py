@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from recordings import FSQ, record
+from stamps import span, stamp
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.records import SourceRecords
 
 
 def run(*arguments: object) -> Result:
@@ -37,16 +39,24 @@ def test_recover_has_an_exit_code_for_each_outcome(tmp_path: Path) -> None:
 
 def tiny_recording(bundle: Path, path: Path, *, flush: bool = False) -> Path:
     tokenizer = Tokenizer.of(Bundle.load(bundle))
+    camera = SourceRecords(0)
     with RecordingWriter(path, tokenizer, ["cam"]) as writer:
-        writer.start(0, "start", 0, 0, fps=30)
+        writer.take(camera.start("start", 0, 0, fps=30))
         if flush:
             writer.flush()
         for i in range(5):
             tokens = np.full((1, 2, 2), i, np.int32)
-            at = np.array([i * 133_333_333])
-            first = max(0, 4 * (i - 1) + 1)
-            latents = Latents(0, i, tokens, None, None, first, 4 if i else 1, at)
-            writer.write(0, latents, wall_time_ns=[int(at[0])], encode_start_ns=0, encode_end_ns=0)
+            share, taken = tokenizer.framing.share(i), stamp(i * 133_333_333)
+            latents = Latents(
+                slot=0,
+                index=i,
+                tokens=tokens,
+                mean=None,
+                logvar=None,
+                spans=(span(share.start, len(share), taken),),
+            )
+            for one in camera.encoded(latents, encode_start_ns=0, encode_end_ns=0):
+                writer.take(one)
             if flush:
                 writer.flush()
     return path
@@ -99,7 +109,7 @@ def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:
     path = tiny_recording(tiny, tmp_path / "a.mcap", flush=True)
     data = bytearray(path.read_bytes())
     with Recording.open(path) as recording:
-        offset = recording._chunks[3].offset  # latent 2
+        offset = recording.chunks[3].offset  # latent 2
     data[offset + 60] ^= 1
     path.write_bytes(data)
     done = run("replay", path, "--bundle", tiny, "-o", "-")

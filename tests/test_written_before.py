@@ -19,8 +19,8 @@ from vidtok_edge.runtime.clips.token_files import TokenFile
 from vidtok_edge.runtime.manifest.graphs import Placement
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import Recording
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.session.replay import replay
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 FOLDER = Path(__file__).parent / "written_before"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
@@ -62,7 +62,7 @@ def test_recordings(name: str, use_index: bool) -> None:
     with Recording.open(FOLDER / name, use_index=use_index) as recording:
         entries = list(recording.entries())
         assert recording.damage == []
-    latents = [entry for entry in entries if isinstance(entry, RecordedLatent)]
+    latents = [entry for entry in entries if isinstance(entry, LatentRecord)]
     markers = [entry for entry in entries if isinstance(entry, Marker)]
     times = np.array([[getattr(found, field) for field in TIMES] for found in latents], np.int64)
     assert sha256(*[latent.values for latent in latents]) == EXPECTED[name]["latents"]

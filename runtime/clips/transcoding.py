@@ -279,8 +279,7 @@ def _pictures(
 ) -> Iterator[Picture]:
     """Decode latent by latent, so that memory does not grow with the clip."""
     for i in range(len(values)):
-        first = decoder.framing.first_frame(i)
-        real = max(0, min(frames, decoder.framing.first_frame(i + 1)) - first)
+        real = len(decoder.framing.share(i, frames))
         yield from watch(decoder.push_values, values[i : i + 1], frames_real=real)
     yield from watch(decoder.finish)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
-from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
+from vidtok_edge.runtime.streaming.records import LatentRecord, Record
 
 __all__ = ["RATES", "Playback", "PlayedFrame", "frame_rate"]
 
@@ -31,7 +31,7 @@ class PlayedFrame:
     """When it was captured, since the recording began."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Playback:
     """Decodes one source of a recording between two times; iterate over it once.
 
@@ -47,7 +47,7 @@ class Playback:
     """Of the source, as `frame_rate` says."""
     start_s: float | None = None
     end_s: float | None = None
-    seen: Callable[[Entry], None] = lambda entry: None
+    seen: Callable[[Record], None] = lambda entry: None
     """Told every latent and marker of the range, before what it stands for is decoded."""
     cut_off: bool = False
     """What was played last is the last entry, and no `end` marker."""
@@ -81,8 +81,8 @@ class Playback:
             if entry.log_time_ns >= first_ns:
                 self.seen(entry)
             times_ns = times(entry)
-            self.cut_off = isinstance(entry, RecordedLatent) or entry.kind != "end"
-            if not isinstance(entry, RecordedLatent):
+            self.cut_off = isinstance(entry, LatentRecord) or entry.kind != "end"
+            if not isinstance(entry, LatentRecord):
                 continue
             yield from self._gaps.push(0, entry.stream, entry.index, entry.values, times_ns)
             past = end_ns is not None and times_ns and times_ns[0] >= end_ns
@@ -91,7 +91,7 @@ class Playback:
                 break
         yield from self._gaps.finish(0)
 
-    def _entries(self, first_ns: int) -> Iterator[Entry]:
+    def _entries(self, first_ns: int) -> Iterator[Record]:
         """From the marker on that begins the stream of that time."""
         begin = None
         if self.start_s is not None:
@@ -117,11 +117,11 @@ class _FrameTimes:
     _is_first: bool = False
     """`_before_ns` is the time of the frame that comes next, the first of a stream."""
 
-    def __call__(self, entry: Entry) -> list[int]:
+    def __call__(self, entry: Record) -> list[int]:
         """Of the frames that an entry stands for; a marker stands for none."""
         before_ns = entry.log_time_ns if self._before_ns is None else self._before_ns
         last_ns = max(before_ns, entry.log_time_ns)
-        if not isinstance(entry, RecordedLatent):
+        if not isinstance(entry, LatentRecord):
             if entry.starts_stream:
                 self._before_ns, self._is_first = last_ns, True
             return []
@@ -140,7 +140,7 @@ def frame_rate(recording: Recording, source: int) -> float:
     they say more: then a file was read faster than it plays.
     """
     entries = list(islice(recording.entries(source), _RATE_LATENTS))
-    announced = [e.fps for e in entries if not isinstance(e, RecordedLatent) and e.fps > 0]
+    announced = [e.fps for e in entries if not isinstance(e, LatentRecord) and e.fps > 0]
     steps = [step for a, b in pairwise(entries) if (step := _seconds_per_frame(a, b)) is not None]
     measured = 1 / median(steps) if steps else None
     if announced and (measured is None or measured > 0.97 * announced[0]):
@@ -148,8 +148,8 @@ def frame_rate(recording: Recording, source: int) -> float:
     return min(RATES[1], max(RATES[0], measured if measured is not None else 30.0))
 
 
-def _seconds_per_frame(before: Entry, after: Entry) -> float | None:
-    if not (isinstance(before, RecordedLatent) and isinstance(after, RecordedLatent)):
+def _seconds_per_frame(before: Record, after: Record) -> float | None:
+    if not (isinstance(before, LatentRecord) and isinstance(after, LatentRecord)):
         return None
     seconds = (after.capture_time_ns - before.capture_time_ns) / 1e9
     follows = (after.stream, after.index) == (before.stream, before.index + 1)

@@ -15,8 +15,9 @@ from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.messages import bytes_from_marker
+from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 __all__ = ["Gap", "Recovered", "RecoveredSource", "recover"]
 
@@ -34,7 +35,7 @@ class Gap:
     latents: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RecoveredSource:
     """What is left of a source."""
 
@@ -49,7 +50,7 @@ class RecoveredSource:
     """Its end was found; else what came last may be missing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
     """What `recover` found. True when nothing was lost."""
 
@@ -152,14 +153,16 @@ class _Tally:
     def __init__(self, recording: Recording) -> None:
         self.start_ns: int | None = None
         self.end_ns = 0
-        self.sources = {n: RecoveredSource(n, s.name) for n, s in recording.sources.items()}
-        self.last: dict[int, Entry] = {}
+        self.sources = {
+            n: RecoveredSource(number=n, name=s.name) for n, s in recording.sources.items()
+        }
+        self.last: dict[int, Record] = {}
         self.latents = {number: _Channel() for number in self.sources}
         self.markers = {number: _Channel() for number in self.sources}
 
-    def add(self, message: Message, entry: Entry) -> None:
+    def add(self, message: Message, entry: Record) -> None:
         now = message.log_time
-        kind = self.latents if isinstance(entry, RecordedLatent) else self.markers
+        kind = self.latents if isinstance(entry, LatentRecord) else self.markers
         kind[entry.source].add(message.sequence, now)
         self.start_ns = now if self.start_ns is None else min(self.start_ns, now)
         self.end_ns = max(self.end_ns, now)
@@ -213,7 +216,7 @@ def recover(
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
         for message, entry in recording.messages():
             tally.add(message, entry)
-            kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
+            kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
             mcap.add(
                 entry.source,
                 kind,
@@ -232,12 +235,12 @@ def recover(
         _end_open_sources(mcap, tally)
         mcap.finish()
         return Recovered(
-            tuple(tally.sources.values()),
-            (tally.end_ns - tally.start_ns) / 1e9,
-            sum(damage.length for damage in recording.damage),
-            recording.unreadable,
-            max(source.flush_interval_s for source in sources),
-            not as_found.indexed,
+            sources=tuple(tally.sources.values()),
+            seconds=(tally.end_ns - tally.start_ns) / 1e9,
+            damaged_bytes=sum(damage.length for damage in recording.damage),
+            unreadable=recording.unreadable,
+            flush_interval_s=max(source.flush_interval_s for source in sources),
+            repaired=not as_found.indexed,
         )
 
 
@@ -257,25 +260,24 @@ def _end_open_sources(mcap: McapFile, tally: _Tally) -> None:
             continue
         last = tally.last.get(number)
         stream, index = (0, 0) if last is None else (last.stream, last.index)
-        index += isinstance(last, RecordedLatent)
+        index += isinstance(last, LatentRecord)
         at = newest if last is None else last
-        at_ns = at.capture_time_ns if isinstance(at, RecordedLatent) else at.time_ns
+        at_ns = at.capture_time_ns if isinstance(at, LatentRecord) else at.time_ns
         latents = max(tally.latents[number].end, tally.latents[number].claimed)
         end = Marker(
-            number,
-            "end",
-            stream,
-            index,
-            0,
-            "cut off; found by recover",
-            at_ns,
-            at.wall_time_ns,
+            source=number,
+            kind="end",
+            stream=stream,
+            index=index,
+            detail="cut off; found by recover",
+            time_ns=at_ns,
+            wall_time_ns=at.wall_time_ns,
             latents=latents,
         )
         mcap.add(
             number,
             "markers",
-            end.to_bytes(),
+            bytes_from_marker(end),
             log_time_ns=at.log_time_ns,
             wall_time_ns=at.wall_time_ns,
             sequence=tally.markers[number].end,

@@ -10,7 +10,7 @@ from vidtok_edge.errors import UsageError
 __all__ = ["RecordOptions"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOptions:
     """How a session records. Raises UsageError for values that mean nothing."""
 

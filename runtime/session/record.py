@@ -24,15 +24,15 @@ from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
-from vidtok_edge.runtime.streaming.sinks import Writer
+from vidtok_edge.runtime.streaming.records import Sink
 from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 from vidtok_edge.runtime.viewing.target import ViewTarget
-from vidtok_edge.runtime.viewing.watched import WatchedSource, WatchedWriter, Watching
+from vidtok_edge.runtime.viewing.watched import ViewSink, WatchedSource, Watching
 
 __all__ = ["RecordRequest", "record", "stop_on_signals"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRequest:
     """What to record and how.
 
@@ -172,13 +172,13 @@ def record(
                 flush_interval_s=request.options.flush_interval_s,
                 force=request.force,
             ) as file:
-                writer: Writer = file
+                sinks: list[Sink] = [file]  # first: what cannot be written is not shown
                 if watching is not None:
-                    writer = WatchedWriter(file, encoder.framing, len(request.sources), watching)
+                    sinks.append(ViewSink(watching))
                 recorder = Recorder(
                     captures,
                     encoder,
-                    writer,
+                    sinks,
                     request.sources,
                     request.options,
                     progress=progress,
@@ -202,13 +202,13 @@ def _view(request: RecordRequest) -> Iterator[LiveView | None]:
         yield None
         return
     plan = ViewPlan(
-        request.view,
-        tuple(map(without_password, request.sources)),
-        request.bundle.path,
-        request.backend,
-        request.precision,
-        request.view_decoded,
-        request.force,
+        target=request.view,
+        names=tuple(map(without_password, request.sources)),
+        bundle=request.bundle.path,
+        backend=request.backend,
+        precision=request.precision,
+        decode=request.view_decoded,
+        force=request.force,
     )
     with LiveView(plan) as view:
         yield view
@@ -217,10 +217,9 @@ def _view(request: RecordRequest) -> Iterator[LiveView | None]:
 def _nothing(request: RecordRequest) -> RecordSummary:
     """The summary of a session that was stopped before it began."""
     sources = [
-        SourceSummary(without_password(name), 0, 0, 0, 0, 0, 0, 0.0, False, "stopped", None)
-        for name in request.sources
+        SourceSummary(name=without_password(name), ended="stopped") for name in request.sources
     ]
-    return RecordSummary(tuple(sources), 0.0, 0.0, 0.0, 0.0, 0)
+    return RecordSummary(sources=tuple(sources))
 
 
 def _warm_up(encoder: StreamEncoder) -> None:

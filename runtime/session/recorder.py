@@ -1,12 +1,11 @@
-"""Cameras to a recording: what is captured is encoded, written and accounted for."""
+"""Cameras to sinks: what is captured is encoded, recorded and accounted for."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
@@ -18,7 +17,7 @@ from vidtok_edge.runtime.sources.frame import without_password
 from vidtok_edge.runtime.streaming.batching import Batching
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.latents import Latents
-from vidtok_edge.runtime.streaming.sinks import StartReason, Writer
+from vidtok_edge.runtime.streaming.records import Record, Sink, SourceRecords, StartReason
 
 __all__ = ["Notice", "Recorder", "ShowSummary"]
 
@@ -29,11 +28,12 @@ _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Track:
     """Where one source stands. Its size does not grow with time."""
 
     name: str
+    records: SourceRecords
     fps: float | None = None
     reason: StartReason = "start"
     """Of the stream that its next frame begins."""
@@ -41,13 +41,9 @@ class _Track:
     """A stream has begun and is not finished."""
     stream_start_ns: int = 0
     stream_frames: int = 0
-    walls_ns: list[int] = field(default_factory=list)
-    """Wall times of the frames since the last latent."""
     away: bool = False
     encoded: int = 0
     dropped: int = 0
-    latents: int = 0
-    streams: int = 0
     reconnects: int = 0
     first_ns: int = 0
     last_ns: int = 0
@@ -56,17 +52,17 @@ class _Track:
 
     def summary(self) -> SourceSummary:
         return SourceSummary(
-            self.name,
-            self.encoded + self.dropped,
-            self.encoded,
-            self.dropped,
-            self.latents,
-            self.streams,
-            self.reconnects,
-            (self.last_ns - self.first_ns) / 1e9,
-            self.away,
-            self.ended,
-            self.error,
+            name=self.name,
+            frames_captured=self.encoded + self.dropped,
+            frames_encoded=self.encoded,
+            frames_dropped=self.dropped,
+            latents=self.records.latents,
+            streams=self.records.streams,
+            reconnects=self.reconnects,
+            seconds=(self.last_ns - self.first_ns) / 1e9,
+            away=self.away,
+            ended=self.ended,
+            error=self.error,
         )
 
 
@@ -79,7 +75,7 @@ class Recorder:
     Args:
         captures: of the sources; its owner closes it too.
         encoder: with at least as many slots.
-        writer: closed by its owner.
+        sinks: given each record in this order, and closed by their owner.
         names: of the sources, for the summary.
         progress: told a few times per second how it goes.
         notice: told in a line when a source is lost, is back, or fails.
@@ -89,7 +85,7 @@ class Recorder:
         self,
         captures: Captures,
         encoder: StreamEncoder,
-        writer: Writer,
+        sinks: Sequence[Sink],
         names: Sequence[str],
         options: RecordOptions | None = None,
         *,
@@ -97,11 +93,14 @@ class Recorder:
         notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:
-        self._captures, self._writer, self._clock = captures, writer, clock
+        self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
         self._manifest, self._framing = encoder.manifest, encoder.framing
-        self._tracks = [_Track(without_password(name)) for name in names]
+        self._tracks = [
+            _Track(name=without_password(name), records=SourceRecords(source))
+            for source, name in enumerate(names)
+        ]
         self._latency = LatencyHistogram()
         self._stop = threading.Event()
         self._step_ns = 0
@@ -112,7 +111,7 @@ class Recorder:
         """Record until all sources have ended, the duration has passed, or `stop` is set.
 
         Frames captured by then are encoded and every stream is finished. Raises what the encoder
-        or the writer raises; the recording then ends before that, with markers that say why.
+        or a sink raises; the recording then ends before that, with markers that say why.
         """
         self._stop = stop or self._stop
         try:
@@ -132,12 +131,12 @@ class Recorder:
         """What was done so far."""
         latency = self._latency
         return RecordSummary(
-            tuple(track.summary() for track in self._tracks),
-            (self._clock.monotonic_ns() - self._begun_ns) / 1e9,
-            latency.quantile_ns(0.5) / 1e6,
-            latency.quantile_ns(0.95) / 1e6,
-            latency.max_ns / 1e6,
-            self._writer.safe_bytes,
+            sources=tuple(track.summary() for track in self._tracks),
+            seconds=(self._clock.monotonic_ns() - self._begun_ns) / 1e9,
+            latency_p50_ms=latency.quantile_ns(0.5) / 1e6,
+            latency_p95_ms=latency.quantile_ns(0.95) / 1e6,
+            latency_max_ms=latency.max_ns / 1e6,
+            bytes_written=sum(sink.safe_bytes for sink in self._sinks),
         )
 
     def _pump(self) -> str:
@@ -158,7 +157,7 @@ class Recorder:
             if event is not None:
                 self._handle(event)
             self._encode(self._batching.run_due)
-            self._writer.tick(self._clock.monotonic_ns(), self._step_ns)
+            self._tick(self._step_ns)
             self._show()
         return "ended"
 
@@ -172,7 +171,8 @@ class Recorder:
                 self._finish(source, next_reason="restart")
             track.dropped += event.frames
             index = self._framing.latents(track.stream_frames + 1) - 1 if track.running else None
-            self._writer.drop(source, event.frames, self._options.on_drop, *at, index=index)
+            drop = track.records.drop(event.frames, self._options.on_drop, *at, index=index)
+            self._give([drop])
         elif isinstance(event, Opened):
             track.fps, track.away = event.fps, False
             if track.reason == "reconnect":
@@ -182,7 +182,7 @@ class Recorder:
             self._finish(source, next_reason="reconnect")
             track.reason = "reconnect"
             if not track.away:  # each attempt that fails is a loss too
-                self._writer.lost(source, event.reason, *at)
+                self._give([track.records.lost(event.reason, *at)])
                 self._notice(f"{track.name} is lost and will be opened again: {event.reason}")
             track.away = True
         elif isinstance(event, Ended):
@@ -197,23 +197,16 @@ class Recorder:
         if self._key_is_due(track, event.time_ns):
             self._finish(source, next_reason="key")
         if not track.running:
-            self._writer.start(
-                source, track.reason, event.time_ns, event.wall_time_ns, fps=track.fps
-            )
+            at = event.time_ns, event.wall_time_ns
+            self._give([track.records.start(track.reason, *at, fps=track.fps)])
             track.running, track.stream_start_ns, track.stream_frames = True, event.time_ns, 0
-            track.streams += 1
         if not track.encoded:
             track.first_ns = event.time_ns
         track.last_ns = event.time_ns
         track.stream_frames += 1
-        track.walls_ns.append(event.wall_time_ns)
         track.encoded += 1
         frame = event.frame
-        self._encode(
-            lambda: self._batching.push(
-                frame.pixels, slot=source, capture_time_ns=frame.capture_time_ns
-            )
-        )
+        self._encode(lambda: self._batching.push(frame.pixels, slot=source, stamp=frame.stamp))
 
     def _key_is_due(self, track: _Track, now_ns: int) -> bool:
         """Whether the interval has passed and no chunk is begun, so that nothing is padded."""
@@ -230,12 +223,12 @@ class Recorder:
             return
         self._encode(lambda: self._batching.finish(source), ending=source)
         track.running, track.reason = False, next_reason
-        track.walls_ns.clear()
 
     def _end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         self._finish(source, next_reason="start")
-        self._tracks[source].ended = reason
-        self._writer.end(source, reason, time_ns, wall_time_ns)
+        track = self._tracks[source]
+        track.ended = reason
+        self._give([track.records.end(reason, time_ns, wall_time_ns)])
 
     def _encode(self, call: Callable[[], list[Latents]], *, ending: int | None = None) -> None:
         start_ns = self._clock.monotonic_ns()
@@ -244,39 +237,34 @@ class Recorder:
         if results:
             self._step_ns = end_ns - start_ns
         for latents in results:
-            track = self._tracks[latents.slot]
-            self._writer.write(
-                latents.slot,
-                latents,
-                wall_time_ns=self._walls_of(latents),
-                encode_start_ns=start_ns,
-                encode_end_ns=end_ns,
-            )
-            del track.walls_ns[: latents.frames_real]
-            track.latents += len(latents)
-            for captured_ns in latents.capture_time_ns if latents.slot != ending else ():
-                self._latency.add(end_ns - int(captured_ns))
+            records = self._tracks[latents.slot].records
+            self._give(records.encoded(latents, encode_start_ns=start_ns, encode_end_ns=end_ns))
+            for span in latents.spans if latents.slot != ending else ():
+                self._latency.add(end_ns - span.last.capture_time_ns)
 
-    def _walls_of(self, latents: Latents) -> list[int]:
-        """Wall time of the last real frame of each latent."""
-        walls_ns = self._tracks[latents.slot].walls_ns
-        ends = (
-            self._framing.first_frame(latents.index + i + 1) - latents.first_frame
-            for i in range(len(latents))
-        )
-        return [walls_ns[min(end, latents.frames_real) - 1] for end in ends]
+    def _give(self, records: Iterable[Record]) -> None:
+        """Give records to every sink; the one that a sink refuses is given to none behind it."""
+        for record in records:
+            for sink in self._sinks:
+                sink.take(record)
+        self._tick()
+
+    def _tick(self, busy_ns: int = 0) -> None:
+        now_ns = self._clock.monotonic_ns()
+        for sink in self._sinks:
+            sink.tick(now_ns, busy_ns)
 
     def _give_up(self, error: BaseException) -> None:
-        """Say in the recording why it ends; the encoder and the writer may both be unusable."""
+        """Say in the recording why it ends; the encoder and the sinks may all be unusable."""
         self._captures.close()
-        for source, track in enumerate(self._tracks):
+        for track in self._tracks:
             if not track.ended:
                 track.ended = f"failed: {_reason(error)}"
                 with suppress(Exception):
-                    self._writer.end(source, track.ended, *self._clock.now())
+                    self._give([track.records.end(track.ended, *self._clock.now())])
 
     def _show(self) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
         if self._progress is not None and now_ns - self._shown_ns >= _SHOW_EVERY_NS:
             self._shown_ns = now_ns
             self._progress(self.summary())

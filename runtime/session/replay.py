@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,10 +16,10 @@ import numpy as np
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.progress import Progress, no_progress
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
-from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import RATES, Playback, PlayedFrame, frame_rate
-from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, ShownLatent, ShownNote
+from vidtok_edge.runtime.streaming.records import Record
+from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, shown_from_record
 from vidtok_edge.runtime.viewing.target import ViewTarget
 
 __all__ = ["Replayed", "replay"]
@@ -28,7 +28,7 @@ __all__ = ["Replayed", "replay"]
 _LONGEST_S = 1e9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """What `replay` did."""
 
@@ -95,20 +95,27 @@ def replay(
             bundle.decoder(backend, precision=precision) as decoder,
             _shown(recording, source, bundle.path, view, force) as show,
         ):
-            seen = partial(_show_entry, show)
-            playback = Playback(recording, decoder, source, recorded_fps, start_s, end_s, seen)
+            playback = Playback(
+                recording=recording,
+                decoder=decoder,
+                source=source,
+                fps=recorded_fps,
+                start_s=start_s,
+                end_s=end_s,
+                seen=partial(_show_entry, show),
+            )
             frames = _counted(playback, progress, round(length_s * recorded_fps))
             frames = _show_frames(frames, show, recording.start_ns)
             written = _write(frames, output, clip_fps, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
         return Replayed(
-            written,
-            clip_fps,
-            playback.streams,
-            playback.broken,
-            damaged,
-            recording.unreadable,
-            playback.cut_off,
+            frames=written,
+            fps=clip_fps,
+            streams=playback.streams,
+            broken=playback.broken,
+            damaged_bytes=damaged,
+            unreadable=recording.unreadable,
+            cut_off=playback.cut_off,
         )
 
 
@@ -138,7 +145,8 @@ def _shown(
     if view.kind != "file":  # a viewer may not read, for ever
         from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 
-        with LiveView(ViewPlan(view, (facts.name,), bundle, pictures=pictures)) as live:
+        plan = ViewPlan(target=view, names=(facts.name,), bundle=bundle, pictures=pictures)
+        with LiveView(plan) as live:
             yield live.show_all
             live.finish()
         return
@@ -148,17 +156,8 @@ def _shown(
         yield log.show
 
 
-def _show_entry(show: Callable[[Shown], None], entry: Entry) -> None:
-    if isinstance(entry, RecordedLatent):
-        latency_ms = (entry.encode_end_ns - entry.capture_time_ns) / 1e6
-        show(
-            ShownLatent(
-                0, entry.log_time_ns, entry.stream, entry.index, entry.values, (), latency_ms
-            )
-        )
-    else:
-        detail = f"{entry.frames} frames, {entry.detail}" if entry.frames else entry.detail
-        show(ShownNote(0, entry.log_time_ns, entry.kind, detail))
+def _show_entry(show: Callable[[Shown], None], entry: Record) -> None:
+    show(shown_from_record(replace(entry, source=0), entry.log_time_ns))
 
 
 def _show_frames(

@@ -7,41 +7,41 @@ from dataclasses import dataclass
 __all__ = ["RecordSummary", "SourceSummary"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSummary:
     """What became of one source."""
 
     name: str
-    frames_captured: int
+    frames_captured: int = 0
     """Encoded and dropped ones."""
-    frames_encoded: int
-    frames_dropped: int
-    latents: int
-    streams: int
-    reconnects: int
-    seconds: float
+    frames_encoded: int = 0
+    frames_dropped: int = 0
+    latents: int = 0
+    streams: int = 0
+    reconnects: int = 0
+    seconds: float = 0.0
     """From its first frame to its last."""
-    away: bool
+    away: bool = False
     """A camera that is lost and not back."""
-    ended: str
+    ended: str = ""
     """Why nothing more came of it; empty while it runs."""
-    error: BaseException | None
+    error: BaseException | None = None
     """What ended it, where it was not simply over."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSummary:
     """What a session recorded. Truthy where no source ended in an error."""
 
     sources: tuple[SourceSummary, ...]
-    seconds: float
+    seconds: float = 0.0
     """That the session ran."""
-    latency_p50_ms: float
+    latency_p50_ms: float = 0.0
     """From when a latent's last frame was captured to its tokens ready; at most 2 % too high.
     Latents that a stream's end completed are left out: they waited for nothing."""
-    latency_p95_ms: float
-    latency_max_ms: float
-    bytes_written: int
+    latency_p95_ms: float = 0.0
+    latency_max_ms: float = 0.0
+    bytes_written: int = 0
     """0: it was stopped before all sources were open, and there is no file."""
     not_shown: int = 0
     """Things that a view left out, because it was too slow or gone."""

@@ -134,8 +134,8 @@ class CameraSource(Reading):
             if self._closed.is_set():
                 return
             for picture in _decoded(packet):
-                stamp = self._clock.now()
-                yield Frame(self._fitting.from_video(picture), *stamp, number)
+                stamp = self._clock.stamp()
+                yield Frame(self._fitting.from_video(picture), stamp, number)
                 number += 1
         raise SourceLost(f"{self.shown} ended its stream after {number} frames")
 

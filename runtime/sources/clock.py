@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vidtok_edge.runtime.streaming.latents import Stamp
+
 __all__ = ["CLOCK", "Clock"]
 
 
@@ -22,6 +24,11 @@ class Clock:
     def now(self) -> tuple[int, int]:
         """Monotonic and wall time of this moment, in ns."""
         return self.monotonic_ns(), self.wall_ns()
+
+    def stamp(self) -> Stamp:
+        """This moment, as of a frame."""
+        monotonic_ns, wall_ns = self.now()
+        return Stamp(capture_time_ns=monotonic_ns, wall_time_ns=wall_ns)
 
 
 CLOCK = Clock()

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_edge.runtime.streaming.latents import Stamp
+
 __all__ = ["Fit", "Frame", "RawFormat", "Source", "without_password"]
 
 Fit = Literal["crop", "letterbox"]
@@ -21,12 +23,20 @@ class Frame:
 
     pixels: NDArray[np.uint8]
     """[H, W, 3] RGB of the bundle's size, C-contiguous."""
-    capture_time_ns: int
-    """Monotonic clock when it was captured; of a paced file, when it was due."""
-    wall_time_ns: int
-    """The machine's clock at the same moment."""
+    stamp: Stamp
+    """When it was captured; of a paced file, when it was due."""
     number: int
     """In the source since it was opened, from 0."""
+
+    @property
+    def capture_time_ns(self) -> int:
+        """Monotonic clock when it was captured; of a paced file, when it was due."""
+        return self.stamp.capture_time_ns
+
+    @property
+    def wall_time_ns(self) -> int:
+        """The machine's clock at the same moment."""
+        return self.stamp.wall_time_ns
 
     def __repr__(self) -> str:
         return f"Frame(number={self.number}, capture_time_ns={self.capture_time_ns})"

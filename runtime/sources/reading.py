@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.sources.clock import Clock
 from vidtok_edge.runtime.sources.frame import Frame, without_password
+from vidtok_edge.runtime.streaming.latents import Stamp
 
 __all__ = ["Reading", "timed_frames"]
 
@@ -90,4 +91,5 @@ def timed_frames(
                 now_ns = clock.monotonic_ns()
         if closed.is_set():
             return
-        yield Frame(pixels, due_ns, clock.wall_ns() - (now_ns - due_ns), number)
+        wall_ns = clock.wall_ns() - (now_ns - due_ns)
+        yield Frame(pixels, Stamp(capture_time_ns=due_ns, wall_time_ns=wall_ns), number)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
-from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.latents import Latents, Stamp
 
 __all__ = ["Batching"]
 
@@ -43,10 +43,15 @@ class Batching:
         self._complete_since: dict[int, int] = {}
 
     def push(
-        self, frame: NDArray[Any], *, slot: int = 0, capture_time_ns: int | None = None
+        self,
+        frame: NDArray[Any],
+        *,
+        slot: int = 0,
+        capture_time_ns: int | None = None,
+        stamp: Stamp | None = None,
     ) -> list[Latents]:
         """As `StreamEncoder.push`; latents of any slot may be ready."""
-        results = self.encoder.push(frame, slot=slot, capture_time_ns=capture_time_ns)
+        results = self.encoder.push(frame, slot=slot, capture_time_ns=capture_time_ns, stamp=stamp)
         self._note()
         return results + self.run_due()
 

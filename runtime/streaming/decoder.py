@@ -88,7 +88,7 @@ class StreamDecoder(Slots[Picture]):
         for value in values:
             results += self._make_room(slot)
             index = progress.latents
-            share = framing.first_frame(index + 1) - framing.first_frame(index)
+            share = len(framing.share(index))
             real = share if frames_real is None else min(share, frames_real)
             if frames_real is not None:
                 frames_real -= real

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.manifest import Manifest
-from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.latents import FrameSpan, Latents, Stamp
 from vidtok_edge.runtime.streaming.slots import Slots, described
 
 __all__ = ["StreamEncoder"]
@@ -24,7 +23,7 @@ class _StreamState:
 
     frames: int = 0
     latents: int = 0
-    capture_times_ns: list[int] = field(default_factory=list)
+    stamps: list[Stamp] = field(default_factory=list)
     """Of the frames since the last latent that was returned."""
     reported: int = 0
     """Frames that the returned latents stand for."""
@@ -45,29 +44,39 @@ class StreamEncoder(Slots[Latents]):
         return self
 
     def push(
-        self, frame: NDArray[Any], *, slot: int = 0, capture_time_ns: int | None = None
+        self,
+        frame: NDArray[Any],
+        *,
+        slot: int = 0,
+        capture_time_ns: int | None = None,
+        stamp: Stamp | None = None,
     ) -> list[Latents]:
         """Give the next frame of a stream; the first one begins it.
 
         Args:
             frame: [H, W, 3] RGB of the bundle's size, uint8 (float32 in [-1, 1] with `--io float`).
             slot: whose stream.
-            capture_time_ns: when the frame was taken; the monotonic clock where None.
+            capture_time_ns: when the frame was taken, on the monotonic clock; now where None.
+            stamp: when it was taken, on every clock; in place of `capture_time_ns`.
 
         Returns:
             What is ready: nothing, or the latents of one call, of this and perhaps of other slots.
 
         Raises:
-            StreamError: a frame of another size or type, no such slot, a closed stream.
+            StreamError: a frame of another size or type, no such slot, a closed stream; a stamp
+                and another capture time.
         """
         self._slot(slot)
         progress = self._progress[slot]
         self._check(frame, slot, progress.frames)
-        stamp = time.monotonic_ns() if capture_time_ns is None else capture_time_ns
+        if stamp is None:
+            stamp = Stamp.at(capture_time_ns)
+        elif capture_time_ns is not None:
+            raise StreamError("Got a stamp and a capture time beside it. Give one of them.")
         results = self._make_room(slot)
         copies = self.framing.lead_in if progress.frames == 0 else 1
         progress.frames += 1
-        progress.capture_times_ns.append(stamp)
+        progress.stamps.append(stamp)
         for _ in range(copies):
             results += self._put(slot, frame)
         return results
@@ -100,26 +109,28 @@ class StreamEncoder(Slots[Latents]):
         if framing.causal:  # a window is decoded whole, so all of its latents are needed
             total = min(total, framing.latents(progress.frames))
         count = total - index
-        last_frames = [
-            min(framing.first_frame(i + 1), progress.frames) - 1 for i in range(index, total)
-        ]
-        stamps = [progress.capture_times_ns[last - progress.reported] for last in last_frames]
-        first = progress.reported
-        real = last_frames[-1] + 1 - first
-        progress.latents, progress.reported = total, first + real
-        del progress.capture_times_ns[:real]
-        return [
-            Latents(
-                number,
-                index,
-                self._output("tokens", number, count),
-                self._output("mean", number, count),
-                self._output("logvar", number, count),
-                first,
-                real,
-                np.array(stamps, dtype=np.int64),
-            )
-        ]
+        latents = Latents(
+            slot=number,
+            index=index,
+            tokens=self._output("tokens", number, count),
+            mean=self._output("mean", number, count),
+            logvar=self._output("logvar", number, count),
+            spans=tuple(self._span(progress, i) for i in range(index, total)),
+        )
+        real = latents.frames_real
+        progress.latents, progress.reported = total, progress.reported + real
+        del progress.stamps[:real]
+        return [latents]
+
+    def _span(self, progress: _StreamState, index: int) -> FrameSpan:
+        """The frames of latent `index`, which are among those since the last one returned."""
+        real = self.framing.share(index, progress.frames)
+        first, end = real.start - progress.reported, real.stop - progress.reported
+        return FrameSpan(
+            first_frame=self.framing.first_frame(index),
+            stamps=tuple(progress.stamps[first:end]),
+            last=progress.stamps[end - 1],
+        )
 
     def _output(self, name: str, number: int, count: int) -> NDArray[Any] | None:
         array = self._step.outputs.get(name)

@@ -41,6 +41,16 @@ class Framing:
         f = self.time_factor
         return max(0, f * (latent - 1) + 1) if self.causal else f * latent
 
+    def share(self, latent: int, frames: int | None = None) -> range:
+        """Numbers of the frames that `latent` stands for; of a stream of `frames`, the real ones.
+
+        >>> framing = Framing(4, causal=True, delayed=False)
+        >>> [framing.share(i) for i in range(3)], framing.share(2, frames=7)
+        ([range(0, 1), range(1, 5), range(5, 9)], range(5, 7))
+        """
+        first, end = self.first_frame(latent), self.first_frame(latent + 1)
+        return range(first, end) if frames is None else range(min(first, frames), min(end, frames))
+
     def latents(self, frames: int) -> int:
         """How many latents stand for the first `frames` frames, the last one perhaps in part.
 

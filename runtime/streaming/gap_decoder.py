@@ -75,8 +75,7 @@ class GapDecoder:
             self.begun += 1
             self.broken += index != 0
             track = self._tracks[slot]
-        framing = self._decoder.framing
-        share = framing.first_frame(track.pushed + 1) - framing.first_frame(track.pushed)
+        share = len(self._decoder.framing.share(track.pushed))
         real = min(len(times_ns), share)  # behind a gap, the first latent gives its last frame only
         track.times_ns.extend(times_ns[len(times_ns) - real :])
         track.pushed += 1

@@ -34,7 +34,7 @@ _WAITING = 64  # things to show; of four cameras about half a second
 _PATIENCE_S = 10.0  # for the viewer to show what it was given, at the end
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ViewPlan:
     """What is shown and where."""
 

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Shown", "ShownFrame", "ShownLatent", "ShownNote"]
+from vidtok_edge.runtime.streaming.records import LatentRecord, Record
+
+__all__ = ["Shown", "ShownFrame", "ShownLatent", "ShownNote", "shown_from_record"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +24,7 @@ class ShownFrame:
     kind: Literal["frame", "reconstruction"] = "frame"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ShownLatent:
     """One latent."""
 
@@ -34,7 +36,7 @@ class ShownLatent:
     values: NDArray[Any]
     """int32 tokens [h, w], or float32 mean [z, h, w]."""
     frame_times_ns: tuple[int, ...]
-    """Of the real frames that it stands for."""
+    """Of the real frames that it stands for; empty where a recording does not say."""
     latency_ms: float
     """From its last frame captured to its tokens ready."""
 
@@ -61,3 +63,21 @@ class ShownNote:
 
 
 Shown = ShownFrame | ShownLatent | ShownNote
+
+
+def shown_from_record(
+    record: Record, time_ns: int, frame_times_ns: tuple[int, ...] = ()
+) -> ShownLatent | ShownNote:
+    """A record to look at; times as of everything that is shown."""
+    if isinstance(record, LatentRecord):
+        return ShownLatent(
+            source=record.source,
+            time_ns=time_ns,
+            stream=record.stream,
+            index=record.index,
+            values=record.values,
+            frame_times_ns=frame_times_ns,
+            latency_ms=(record.encode_end_ns - record.capture_time_ns) / 1e6,
+        )
+    detail = f"{record.frames} frames, {record.detail}" if record.frames else record.detail
+    return ShownNote(record.source, time_ns, record.kind, detail)

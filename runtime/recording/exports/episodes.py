@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["Episode", "episodes"]
 
@@ -25,7 +25,7 @@ class Episode:
     source: SourceFacts
     fps: float
     """Frames per second of the source."""
-    latents: Iterator[RecordedLatent]
+    latents: Iterator[LatentRecord]
 
 
 @dataclass(slots=True)
@@ -35,15 +35,15 @@ class _Run:
     number: int = -1
     due: tuple[int, int] | None = None
 
-    def __call__(self, latent: RecordedLatent) -> int:
+    def __call__(self, latent: LatentRecord) -> int:
         if (latent.stream, latent.index) != self.due:
             self.number += 1
         self.due = (latent.stream, latent.index + 1)
         return self.number
 
 
-def _whole_windows(latents: Iterator[RecordedLatent], window: int) -> Iterator[RecordedLatent]:
-    held: list[RecordedLatent] = []
+def _whole_windows(latents: Iterator[LatentRecord], window: int) -> Iterator[LatentRecord]:
+    held: list[LatentRecord] = []
     for latent in latents:
         follows = held and (latent.stream, latent.index) == (held[-1].stream, held[-1].index + 1)
         if not follows:
@@ -61,7 +61,7 @@ def episodes(recording: Recording) -> Iterator[Episode]:
     for source in sorted(recording.sources.values(), key=lambda facts: facts.number):
         fps = frame_rate(recording, source.number)
         latents = (
-            entry for entry in recording.entries(source.number) if isinstance(entry, RecordedLatent)
+            entry for entry in recording.entries(source.number) if isinstance(entry, LatentRecord)
         )
         whole = _whole_windows(latents, source.tokenizer.window)
         for _, run in groupby(whole, _Run()):

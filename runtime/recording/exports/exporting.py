@@ -19,8 +19,8 @@ from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.exports.episodes import Episode, episodes
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -30,7 +30,7 @@ CONTENTS = "recording.json"
 _NO_SPREAD = -30.0  # the least log variance of VidTok's KL models; a recording holds means alone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """What `export_recording` wrote."""
 
@@ -52,7 +52,7 @@ class _Count:
     latents: int = 0
     broken: int = 0
 
-    def __call__(self, latents: Iterator[RecordedLatent]) -> Iterator[RecordedLatent]:
+    def __call__(self, latents: Iterator[LatentRecord]) -> Iterator[LatentRecord]:
         for number, latent in enumerate(latents):
             self.broken += number == 0 and latent.index > 0
             self.latents += 1
@@ -113,7 +113,12 @@ def export_recording(
             files = sum(1 for _ in folder.iterdir())
         damaged = sum(damage.length for damage in recording.damage)
         return Exported(
-            len(contents), count.latents, files, count.broken, damaged, recording.unreadable
+            episodes=len(contents),
+            latents=count.latents,
+            files=files,
+            broken=count.broken,
+            damaged_bytes=damaged,
+            unreadable=recording.unreadable,
         )
 
 
@@ -131,11 +136,11 @@ def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[s
     return contents
 
 
-def _token_file(episode: Episode, latents: list[RecordedLatent]) -> TokenFile | None:
+def _token_file(episode: Episode, latents: list[LatentRecord]) -> TokenFile | None:
     """None: no real frame is in it."""
     tokenizer = episode.source.tokenizer
     # A run that begins inside a stream is decoded like a stream: its first latent is one frame.
-    frames = min(latents[0].frames_real, tokenizer.framing.first_frame(1))
+    frames = min(latents[0].frames_real, len(tokenizer.framing.share(0)))
     frames += sum(latent.frames_real for latent in latents[1:])
     if not frames:
         return None
@@ -163,7 +168,7 @@ def _token_file(episode: Episode, latents: list[RecordedLatent]) -> TokenFile | 
     )
 
 
-def _facts(episode: Episode, latents: list[RecordedLatent]) -> dict[str, Any]:
+def _facts(episode: Episode, latents: list[LatentRecord]) -> dict[str, Any]:
     first, last = latents[0], latents[-1]
     return {
         "episode": episode.number,

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.exports.episodes import Episode, episodes
-from vidtok_edge.runtime.recording.format.messages import RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -46,7 +46,7 @@ _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 def write_lerobot(
     recording: Recording,
     folder: Path,
-    count: Callable[[Iterator[RecordedLatent]], Iterator[RecordedLatent]],
+    count: Callable[[Iterator[LatentRecord]], Iterator[LatentRecord]],
     task: str,
 ) -> int:
     """Write the dataset into `folder`; the number of episodes.
@@ -125,7 +125,7 @@ class _Data:
     _writer: Any = None
 
     def write(
-        self, episode: Episode, latents: Iterator[RecordedLatent], rate: float, task: str
+        self, episode: Episode, latents: Iterator[LatentRecord], rate: float, task: str
     ) -> dict[str, Any]:
         """Write an episode; its row in meta/episodes."""
         if self._bytes >= _FILE_BYTES:
@@ -169,7 +169,7 @@ class _Data:
         return self._writer
 
     def _arrays(
-        self, batch: list[RecordedLatent], episode: int, first: int, rate: float
+        self, batch: list[LatentRecord], episode: int, first: int, rate: float
     ) -> dict[str, NDArray[Any]]:
         rows = first + np.arange(len(batch))
         return {

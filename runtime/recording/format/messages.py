@@ -10,9 +10,8 @@ read it with `mcap-ros2-support`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +19,17 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import RecordingError, StreamError
 from vidtok_edge.runtime.recording.format.packing import pack, unpack
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+from vidtok_edge.runtime.streaming.latents import Stamp
+from vidtok_edge.runtime.streaming.records import MARKER_KINDS, LatentRecord, Marker, MarkerKind
 
 __all__ = [
     "LATENT_SCHEMA",
     "MARKER_SCHEMA",
-    "Marker",
-    "MarkerKind",
-    "RecordedLatent",
-    "StartReason",
+    "bytes_from_latent",
+    "bytes_from_marker",
+    "latent_from_bytes",
+    "marker_from_bytes",
 ]
-
-StartReason = Literal["start", "reconnect", "restart", "key"]
-MarkerKind = Literal["start", "reconnect", "restart", "key", "drop", "lost", "end"]
-STARTS = get_args(StartReason)
 
 _HEADER = b"\x00\x01\x00\x00"  # CDR, little-endian
 _LATENT = struct.Struct("<QQqqqqIII")  # the last one: length of `data`
@@ -65,117 +62,96 @@ string detail           # drop: continue or restart; lost, end: why
 """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordedLatent:
-    """One latent as it lies in a recording; fields as in `LATENT_SCHEMA`."""
-
-    source: int
-    stream: int
-    index: int
-    first_frame: int
-    frames_real: int
-    capture_time_ns: int
-    wall_time_ns: int
-    encode_start_ns: int
-    encode_end_ns: int
-    values: NDArray[Any]
-    """int32 tokens [h, w], or float32 mean [z, h, w]."""
-    log_time_ns: int = 0
-    """Time in the recording: as `wall_time_ns`, but it never jumps."""
-
-    def to_bytes(self, tokenizer: Tokenizer) -> bytes:
-        """The message. StreamError: values that this tokenizer cannot have made."""
-        data = _data_from(self.values, tokenizer)
-        numbers = _LATENT.pack(
-            self.index,
-            self.first_frame,
-            self.capture_time_ns,
-            self.wall_time_ns,
-            self.encode_start_ns,
-            self.encode_end_ns,
-            self.stream,
-            self.frames_real,
-            len(data),
-        )
-        return _HEADER + numbers + data
-
-    @classmethod
-    def from_bytes(
-        cls, data: bytes, source: int, tokenizer: Tokenizer, log_time_ns: int
-    ) -> RecordedLatent:
-        """Read a message and check everything in it. Raises RecordingError."""
-        start = len(_HEADER) + _LATENT.size
-        if len(data) != start + tokenizer.latent_bytes or data[: len(_HEADER)] != _HEADER:
-            raise RecordingError(f"a latent of {len(data)} bytes is not one of {tokenizer}")
-        (index, first, captured, wall, begun, ended, stream, real, length) = _LATENT.unpack_from(
-            data, len(_HEADER)
-        )
-        framing = tokenizer.framing
-        if length != tokenizer.latent_bytes or index >= 1 << 62:
-            raise RecordingError(f"latent {index} claims {length} bytes of values")
-        if first != framing.first_frame(index):
-            raise RecordingError(f"latent {index} claims to begin at frame {first}")
-        if real > framing.first_frame(index + 1) - first:
-            raise RecordingError(f"latent {index} claims {real} frames")
-        values = _values_from(data[start:], tokenizer)
-        return cls(
-            source, stream, index, first, real, captured, wall, begun, ended, values, log_time_ns
-        )
+def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
+    """The message of a latent. StreamError: values that this tokenizer cannot have made."""
+    data = _data_from(latent.values, tokenizer)
+    numbers = _LATENT.pack(
+        latent.index,
+        latent.first_frame,
+        latent.capture_time_ns,
+        latent.wall_time_ns,
+        latent.encode_start_ns,
+        latent.encode_end_ns,
+        latent.stream,
+        latent.frames_real,
+        len(data),
+    )
+    return _HEADER + numbers + data
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """Something that happened to a source; fields as in `MARKER_SCHEMA`."""
+def latent_from_bytes(
+    data: bytes, source: int, tokenizer: Tokenizer, log_time_ns: int
+) -> LatentRecord:
+    """Read the message of a latent and check everything in it. Raises RecordingError."""
+    start = len(_HEADER) + _LATENT.size
+    if len(data) != start + tokenizer.latent_bytes or data[: len(_HEADER)] != _HEADER:
+        raise RecordingError(f"a latent of {len(data)} bytes is not one of {tokenizer}")
+    (index, first, captured, wall, begun, ended, stream, real, length) = _LATENT.unpack_from(
+        data, len(_HEADER)
+    )
+    if length != tokenizer.latent_bytes or index >= 1 << 62:
+        raise RecordingError(f"latent {index} claims {length} bytes of values")
+    share = tokenizer.framing.share(index)
+    if first != share.start:
+        raise RecordingError(f"latent {index} claims to begin at frame {first}")
+    if real > len(share):
+        raise RecordingError(f"latent {index} claims {real} frames")
+    return LatentRecord(
+        source=source,
+        stream=stream,
+        index=index,
+        first_frame=first,
+        frames_real=real,
+        stamp=Stamp(capture_time_ns=captured, wall_time_ns=wall),
+        encode_start_ns=begun,
+        encode_end_ns=ended,
+        values=_values_from(data[start:], tokenizer),
+        log_time_ns=log_time_ns,
+    )
 
-    source: int
-    kind: MarkerKind
-    stream: int
-    index: int
-    frames: int
-    detail: str
-    time_ns: int
-    wall_time_ns: int
-    fps: float = 0.0
-    log_time_ns: int = 0
-    """Time in the recording: as `wall_time_ns`, but it never jumps."""
-    latents: int = 0
-    """Of the source, before it in the recording."""
 
-    @property
-    def starts_stream(self) -> bool:
-        """Whether latent 0 of a new stream follows."""
-        return self.kind in STARTS
+def bytes_from_marker(marker: Marker) -> bytes:
+    """The message of a marker."""
+    numbers = _MARKER.pack(
+        marker.index,
+        marker.frames,
+        marker.latents,
+        marker.time_ns,
+        marker.wall_time_ns,
+        marker.fps,
+        marker.stream,
+    )
+    return _HEADER + numbers + _text(marker.kind, padded=True) + _text(marker.detail)
 
-    def to_bytes(self) -> bytes:
-        """The message."""
-        numbers = _MARKER.pack(
-            self.index,
-            self.frames,
-            self.latents,
-            self.time_ns,
-            self.wall_time_ns,
-            self.fps,
-            self.stream,
-        )
-        return _HEADER + numbers + _text(self.kind, padded=True) + _text(self.detail)
 
-    @classmethod
-    def from_bytes(cls, data: bytes, source: int, log_time_ns: int) -> Marker:
-        """Read a message and check everything in it. Raises RecordingError."""
-        try:
-            if data[: len(_HEADER)] != _HEADER:
-                raise ValueError("no CDR header")
-            numbers = _MARKER.unpack_from(data, len(_HEADER))
-            index, frames, latents, at, wall, fps, stream = numbers
-            kind, offset = _text_from(data, len(_HEADER) + _MARKER.size)
-            detail, offset = _text_from(data, offset + -offset % 4)
-            if offset != len(data) or kind not in get_args(MarkerKind) or not 0 <= fps < 1e6:
-                raise ValueError(f"kind {kind!r}, {fps} fps")
-            if latents >> 32:  # numbers of messages have 32 bits
-                raise ValueError(f"{latents} latents before it")
-        except (struct.error, ValueError) as error:
-            raise RecordingError(f"a marker is damaged: {error}") from None
-        return cls(source, kind, stream, index, frames, detail, at, wall, fps, log_time_ns, latents)  # type: ignore[arg-type]
+def marker_from_bytes(data: bytes, source: int, log_time_ns: int) -> Marker:
+    """Read the message of a marker and check everything in it. Raises RecordingError."""
+    try:
+        if data[: len(_HEADER)] != _HEADER:
+            raise ValueError("no CDR header")
+        numbers = _MARKER.unpack_from(data, len(_HEADER))
+        index, frames, latents, at, wall, fps, stream = numbers
+        kind, offset = _text_from(data, len(_HEADER) + _MARKER.size)
+        detail, offset = _text_from(data, offset + -offset % 4)
+        if offset != len(data) or kind not in MARKER_KINDS or not 0 <= fps < 1e6:
+            raise ValueError(f"kind {kind!r}, {fps} fps")
+        if latents >> 32:  # numbers of messages have 32 bits
+            raise ValueError(f"{latents} latents before it")
+    except (struct.error, ValueError) as error:
+        raise RecordingError(f"a marker is damaged: {error}") from None
+    return Marker(
+        source=source,
+        kind=cast(MarkerKind, kind),
+        stream=stream,
+        index=index,
+        frames=frames,
+        detail=detail,
+        time_ns=at,
+        wall_time_ns=wall,
+        fps=fps,
+        latents=latents,
+        log_time_ns=log_time_ns,
+    )
 
 
 def _data_from(values: NDArray[Any], tokenizer: Tokenizer) -> bytes:

@@ -13,17 +13,17 @@ from vidtok_edge.runtime.recording.format.mcap_file import (
     channel_of,
     source_of,
 )
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
 from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Scan, records_of
+from vidtok_edge.runtime.streaming.records import Marker, Record
 
 try:
     from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
-__all__ = ["Entry", "Recording"]
+__all__ = ["Recording"]
 
-Entry = RecordedLatent | Marker
 _MAX_CHANNELS = 1 << 12
 
 
@@ -41,6 +41,7 @@ class Recording:
         indexed: the file was finished and has its index; else it was read through to find the
             chunks.
         damage: bytes that could not be read. It grows while entries are read.
+        chunks: where the chunks lie, in the order of reading.
     """
 
     def __init__(self, scan: Scan, *, use_index: bool = True) -> None:
@@ -49,7 +50,7 @@ class Recording:
         self.damage: list[Damage] = []
         self._unreadable: set[tuple[int, int]] = set()  # chunk, and which of its messages
         self._scan = scan
-        self._chunks: list[ChunkPlace] = []
+        self.chunks: list[ChunkPlace] = []
         self._channels: dict[int, tuple[int, ChannelKind] | None] = {}
         summary = scan.summary() if use_index else None
         self.indexed = summary is not None and self._take_index(summary)
@@ -93,12 +94,12 @@ class Recording:
     @property
     def start_ns(self) -> int:
         """Time of the first entry; 0 where there is none."""
-        return min((chunk.start_ns for chunk in self._chunks), default=0)
+        return min((chunk.start_ns for chunk in self.chunks), default=0)
 
     @property
     def end_ns(self) -> int:
         """Time of the last entry; 0 where there is none."""
-        return max((chunk.end_ns for chunk in self._chunks), default=0)
+        return max((chunk.end_ns for chunk in self.chunks), default=0)
 
     def source(self, number: int) -> SourceFacts:
         """The facts of a source. RecordingError: there is none of that number."""
@@ -109,7 +110,7 @@ class Recording:
 
     def entries(
         self, source: int | None = None, *, start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Record]:
         """What was recorded, in the order of writing: latents, and markers between them.
 
         Args:
@@ -121,16 +122,16 @@ class Recording:
 
     def messages(
         self, source: int | None = None, *, start_ns: int | None = None, end_ns: int | None = None
-    ) -> Iterator[tuple[Message, Entry]]:
+    ) -> Iterator[tuple[Message, Record]]:
         """As `entries`, each with the MCAP message it lies in; at most one chunk is in memory."""
         start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             if chunk.end_ns >= start and chunk.start_ns < end:
                 yield from self._messages_in(chunk, source, start, end)
 
     def stream_start(self, source: int, at_ns: int) -> Marker | None:
         """The last marker up to `at_ns` that begins a stream of `source`."""
-        early = [chunk for chunk in self._chunks if chunk.start_ns <= at_ns]
+        early = [chunk for chunk in self.chunks if chunk.start_ns <= at_ns]
         for chunk in sorted(early, key=lambda chunk: chunk.start_ns, reverse=True):
             begins = [
                 entry
@@ -148,7 +149,7 @@ class Recording:
 
     def _messages_in(
         self, chunk: ChunkPlace, source: int | None, start: int, end: int
-    ) -> Iterator[tuple[Message, Entry]]:
+    ) -> Iterator[tuple[Message, Record]]:
         for number, message in enumerate(self._all_messages_in(chunk)):
             if not start <= message.log_time < end:
                 continue
@@ -176,16 +177,16 @@ class Recording:
             if damage not in self.damage:
                 self.damage.append(damage)
 
-    def _entry(self, message: Message, source: int | None) -> Entry | None:
+    def _entry(self, message: Message, source: int | None) -> Record | None:
         """The entry in a message; None: it is not ours, or of another source than `source`."""
         found = self._channels.get(message.channel_id)
         if found is None or found[0] not in self.sources or source not in (None, found[0]):
             return None
         number, kind = found
         if kind == "markers":
-            return Marker.from_bytes(message.data, number, message.log_time)
+            return marker_from_bytes(message.data, number, message.log_time)
         tokenizer = self.sources[number].tokenizer
-        return RecordedLatent.from_bytes(message.data, number, tokenizer, message.log_time)
+        return latent_from_bytes(message.data, number, tokenizer, message.log_time)
 
     def _take_index(self, summary: list[McapRecord]) -> bool:
         """Whether the index and the head of the file tell all that is needed."""
@@ -199,7 +200,7 @@ class Recording:
             if isinstance(record, Channel):
                 self._name_channel(record)
             elif isinstance(record, ChunkIndex):
-                self._chunks.append(
+                self.chunks.append(
                     ChunkPlace(
                         record.chunk_start_offset,
                         record.chunk_length,
@@ -217,7 +218,7 @@ class Recording:
             elif isinstance(item, ChunkPlace):
                 content = item.crc, item.start_ns, item.end_ns
                 if content not in seen:  # else it lies in the file twice
-                    self._chunks.append(item)
+                    self.chunks.append(item)
                 seen.add(content)
             else:
                 self.damage.append(item)

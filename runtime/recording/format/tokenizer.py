@@ -26,7 +26,7 @@ _LARGEST = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
     """The fingerprint in a recording's channel metadata.
 

@@ -16,6 +16,7 @@ from fake_step import FakeStep, fake_manifest, frame_of, picture_content, pictur
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from stamps import stamp
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
@@ -26,6 +27,7 @@ from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_
 from vidtok_edge.runtime.session.replay import replay
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.streaming.records import SourceRecords
 
 FRAME = 25_000_000  # ns: 40 frames per second
 WALL = 1_700_000_000_000_000_000
@@ -62,27 +64,28 @@ def record_streams(
     encoder = StreamEncoder(manifest, FakeStep(manifest, "encoder"))
     number, streams = 0, []
     times_ns = times_ns or range(0, (sum(lengths) + 1) * frame_ns, frame_ns)
+    camera = SourceRecords(0)
     with RecordingWriter(path, tokenizer, ["cam"], flush_interval_s=1000) as writer:
 
         def write(results: Sequence[Any]) -> None:
             for latents in results:
-                walls = [WALL + int(t) for t in latents.capture_time_ns]
-                writer.write(0, latents, wall_time_ns=walls, encode_start_ns=0, encode_end_ns=0)
+                for one in camera.encoded(latents, encode_start_ns=0, encode_end_ns=0):
+                    writer.take(one)
                 writer.flush()
 
         for stream, length in enumerate(lengths):
             at = times_ns[number]
-            writer.start(0, "key" if stream else "start", at, WALL + at, fps=fps)
+            writer.take(camera.start("key" if stream else "start", at, WALL + at, fps=fps))
             streams.append(list(range(number, number + length)))
             for value in streams[-1]:
-                write(encoder.push(frame_of(value), capture_time_ns=times_ns[value]))
+                write(encoder.push(frame_of(value), stamp=stamp(times_ns[value], WALL)))
             write(encoder.finish())
             number += length
-        writer.end(0, "end", times_ns[-1], WALL + times_ns[-1])
+        writer.take(camera.end("end", times_ns[-1], WALL + times_ns[-1]))
     data = bytearray(path.read_bytes())
     with Recording.open(path) as recording:
         for chunk in leave_out:
-            data[recording._chunks[chunk].offset + 60] ^= 255
+            data[recording.chunks[chunk].offset + 60] ^= 255
     path.write_bytes(data)
     return streams
 
@@ -95,7 +98,9 @@ def played(
     fps: float = 40,
 ) -> tuple[list[PlayedFrame], Playback]:
     with Recording.open(path) as recording, bundle_of(manifest).decoder() as decoder:
-        playback = Playback(recording, decoder, 0, fps, start, end)
+        playback = Playback(
+            recording=recording, decoder=decoder, source=0, fps=fps, start_s=start, end_s=end
+        )
         return list(playback), playback
 
 
@@ -267,7 +272,7 @@ def test_a_recording_that_was_cut_off_is_said_to_be(tmp_path: Path) -> None:
     path, manifest = tmp_path / "a.mcap", fake_manifest()
     record_streams(path, manifest, [33])
     with Recording.open(path) as recording:
-        end = recording._chunks[-1].offset
+        end = recording.chunks[-1].offset
     for size, end_s, cut_off in ((-1, None, False), (end, None, True), (end, 0.2, False)):
         (tmp_path / "cut.mcap").write_bytes(path.read_bytes()[:size])
         done = replay(tmp_path / "cut.mcap", bundle_of(manifest), io.BytesIO(), end_s=end_s)

@@ -15,9 +15,9 @@ from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 from vidtok_edge.errors import OutputExists, RecordingBusy, RecordingError, UsageError
 from vidtok_edge.runtime.recording import RecordingWriter
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.recovery import Recovered, recover
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, SourceRecords
 
 
 def kept(path: Path, source: int) -> list[int]:
@@ -25,12 +25,12 @@ def kept(path: Path, source: int) -> list[int]:
         assert recording.indexed and not recording.damage
         entries = list(recording.entries(source))
     assert isinstance(entries[-1], Marker) and entries[-1].kind == "end"
-    return [entry.index for entry in entries if isinstance(entry, RecordedLatent)]
+    return [entry.index for entry in entries if isinstance(entry, LatentRecord)]
 
 
 def chunk_of(path: Path, number: int) -> tuple[int, int]:
     with Recording.open(path) as recording:
-        place = recording._chunks[number]
+        place = recording.chunks[number]
     return place.offset, place.offset + place.length
 
 
@@ -99,14 +99,15 @@ def test_a_lost_tail_is_counted_when_the_end_is_there(whole: Path) -> None:
 
 def test_latents_lost_before_a_stream_without_any_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         for i in range(10):
-            write(writer, 0, latents(0, i))
+            write(writer, camera, latents(0, i))
             if i % 5 == 4:
                 writer.flush()
-        writer.start(0, "restart", SECOND, WALL + SECOND)
-        writer.end(0, "ended", 2 * SECOND, WALL + 2 * SECOND)
+        writer.take(camera.start("restart", SECOND, WALL + SECOND))
+        writer.take(camera.end("ended", 2 * SECOND, WALL + 2 * SECOND))
     data = bytearray(path.read_bytes())
     data[chunk_of(path, 1)[0] + 100] ^= 1
     found, _ = recovered(path, bytes(data))
@@ -139,7 +140,7 @@ def test_a_copy_whose_messages_have_no_numbers_is_copied_whole(whole: Path, tmp_
     with copy.open("wb") as file, Recording.open(whole) as recording:
         mcap = McapFile(file, list(recording.sources.values()))
         for message, entry in recording.messages():
-            kind: ChannelKind = "latents" if isinstance(entry, RecordedLatent) else "markers"
+            kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
             mcap.add(
                 entry.source,
                 kind,
@@ -168,9 +169,10 @@ def test_a_malformed_record_in_a_sound_chunk_costs_the_rest_of_it(whole: Path) -
 
 def test_a_source_without_an_entry_is_ended_too(tmp_path: Path) -> None:
     path, once, twice = (tmp_path / f"{name}.mcap" for name in "abc")
+    camera = SourceRecords(1)
     with RecordingWriter(path, FSQ, ["a", "b", "c"], flush_interval_s=1000) as writer:
-        writer.start(1, "start", 0, WALL)
-        write(writer, 1, latents(1, 0, count=3))
+        writer.take(camera.start("start", 0, WALL))
+        write(writer, camera, latents(1, 0, count=3))
     found = recover(path, once)
     assert not found and [source.ended for source in found.sources] == [False] * 3
     assert recover(once, twice)
@@ -216,8 +218,9 @@ def test_the_recording_itself_is_never_the_output(whole: Path, tmp_path: Path) -
 
 def test_what_is_being_recorded_is_no_output(whole: Path, tmp_path: Path) -> None:
     live = tmp_path / "live.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(live, FSQ, ["cam"]) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         with pytest.raises(RecordingBusy, match="being recorded to"):
             recover(whole, live, force=True)
     with Recording.open(live) as recording:

@@ -21,13 +21,13 @@ from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.recording import Recording, RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
 from vidtok_edge.runtime.session import record as record_module
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.record import RecordRequest, record, stop_on_signals
 from vidtok_edge.runtime.session.recorder import Recorder
 from vidtok_edge.runtime.sources import Captures, RawFormat
 from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def clips(tmp_path: Path) -> list[str]:
 
 
 def request(bundle: Bundle, sources: list[str], output: Path, **options: Any) -> RecordRequest:
-    return RecordRequest(bundle, tuple(sources), output, **options)
+    return RecordRequest(bundle=bundle, sources=tuple(sources), output=output, **options)
 
 
 def entries(path: Path, source: int) -> tuple[list[str], list[bytes]]:
@@ -54,7 +54,7 @@ def entries(path: Path, source: int) -> tuple[list[str], list[bytes]]:
         assert recording.indexed and not recording.damage
         found = list(recording.entries(source))
     kinds: list[str] = [e.kind for e in found if isinstance(e, Marker)]
-    return kinds, [e.values.tobytes() for e in found if isinstance(e, RecordedLatent)]
+    return kinds, [e.values.tobytes() for e in found if isinstance(e, LatentRecord)]
 
 
 def encoded(bundle: Bundle, clip: str) -> list[bytes]:
@@ -271,14 +271,14 @@ def test_a_minute_with_a_step_that_is_too_slow(
             return event
 
         monkeypatch.setattr(captures, "next", watched)
-        done = Recorder(captures, encoder, writer, ["arrays"]).run().sources[0]
+        done = Recorder(captures, encoder, [writer], ["arrays"]).run().sources[0]
     assert most <= 8
     assert done.frames_captured == done.frames_encoded + done.frames_dropped == 1800
     assert (done.frames_dropped == 0) == (policy == "block")
     with Recording.open(path) as recording:
         found = list(recording.entries(0))
     assert sum(e.frames for e in found if isinstance(e, Marker)) == done.frames_dropped
-    latents = [e for e in found if isinstance(e, RecordedLatent)]
+    latents = [e for e in found if isinstance(e, LatentRecord)]
     assert sum(latent.frames_real for latent in latents) == done.frames_encoded
     assert [latent.index for latent in latents] == list(range(len(latents)))
 

@@ -1,4 +1,4 @@
-"""The session from capture to writer: what is written when, and that nothing is lost unsaid."""
+"""The session from capture to sink: what is recorded when, and that nothing is lost unsaid."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import threading
 import time
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
+from fake_sink import MS, FakeSink
 from fake_sources import FakeClock, FakeSource, frame, opener_of
 from fake_step import FakeStep, fake_manifest, tokens_from
-from fake_writer import MS, FakeWriter
+from stamps import stamp
 
 from vidtok_edge.errors import OutputNotWritable, SourceError, SourceLost, UsageError
 from vidtok_edge.runtime import StreamEncoder
@@ -36,12 +39,15 @@ WALL = 10**18  # ahead of the monotonic clock; as `fake_sources.frame` makes it
 
 
 class FakeCaptures:
-    """Gives events in order, then None; `at` calls something before the event of that number."""
+    """Gives events in order, then `more`, then None; `at` calls something before an event."""
 
     def __init__(
-        self, *events: Event, at: Mapping[int, Callable[[], object]] | None = None
+        self,
+        *events: Event,
+        more: Iterable[Event] = (),
+        at: Mapping[int, Callable[[], object]] | None = None,
     ) -> None:
-        self._events = iter(enumerate(events))
+        self._events = iter(enumerate(chain(events, more)))
         self._at = at or {}
         self.closed = 0
         self.backlog = 0
@@ -76,41 +82,48 @@ def session(
     chunk: int = 1,
     causal: bool = True,
     fail_after: int | None = None,
-    fail_at: int | None = None,
+    before_run: Callable[[], object] = lambda: None,
+    runs: Any = None,
+    sink: FakeSink | None = None,
     clock: Any = None,
     progress: Any = None,
     notice: Any = lambda line: None,
     **options: Any,
-) -> tuple[Recorder, FakeWriter]:
+) -> tuple[Recorder, FakeSink]:
+    """A recorder, and the sink that it gives to; `runs`: where the step notes its calls."""
     step = FakeStep(
-        fake_manifest(streams=streams, chunk=chunk, causal=causal), "encoder", fail_after
+        fake_manifest(streams=streams, chunk=chunk, causal=causal),
+        "encoder",
+        fail_after,
+        runs=[] if runs is None else runs,
+        before_run=before_run,
     )
-    writer = FakeWriter(fail_at)
+    sink = sink or FakeSink()
     recorder = Recorder(
         captures,
         StreamEncoder(step.manifest, step),
-        writer,
+        [sink],
         [f"cam{i}" for i in range(streams)],
         RecordOptions(**options),
         clock=clock or FakeClock().clock,
         progress=progress,
         notice=notice,
     )
-    return recorder, writer
+    return recorder, sink
 
 
 def tokens(*values: int, chunk: int = 1, causal: bool = True) -> list[int]:
     return tokens_from(values, fake_manifest(chunk=chunk, causal=causal))
 
 
-def streams_of(writer: FakeWriter, source: int = 0) -> list[Any]:
+def streams_of(sink: FakeSink, source: int = 0) -> list[Any]:
     """The log of a source, its latents joined, without the times of starts."""
     joined: list[Any] = []
-    for entry in (e for e in writer.log if e[0] == source):
-        if entry[1] == "latents" and joined and isinstance(joined[-1], list):
-            joined[-1] += entry[2]
-        elif entry[1] == "latents":
-            joined.append(list(entry[2]))
+    for entry in (e for e in sink.log if e[0] == source):
+        if entry[1] == "latent" and joined and isinstance(joined[-1], list):
+            joined[-1].append(entry[2])
+        elif entry[1] == "latent":
+            joined.append([entry[2]])
         else:
             joined.append(
                 entry[1] if entry[1] in ("start", "key", "reconnect", "restart") else entry[1:]
@@ -124,36 +137,36 @@ def streams_of(writer: FakeWriter, source: int = 0) -> list[Any]:
 def test_a_file_from_start_to_end() -> None:
     values = range(10, 23)
     captures = FakeCaptures(opened(), *captured(*values), ended())
-    recorder, writer = session(captures)
+    recorder, sink = session(captures)
     done = recorder.run()
-    assert streams_of(writer) == ["start", tokens(*values), ("end", "ended")]
-    assert writer.log[0] == (0, "start", 10)
+    assert streams_of(sink) == ["start", tokens(*values), ("end", "ended")]
+    assert sink.log[0] == (0, "start", 10)
     [source] = done.sources
     assert (source.frames_captured, source.frames_encoded, source.latents) == (13, 13, 4)
     assert (source.ended, source.error, bool(done)) == ("ended", None, True)
     assert source.seconds == pytest.approx(0.012)
-    assert captures.closed and writer.ticks >= 15
+    assert captures.closed and sink.ticks >= 15
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("frames", [1, 2, 12, 13, 14])
-def test_each_latent_has_the_wall_time_of_its_last_frame(
-    frames: int, chunk: int, causal: bool
-) -> None:
+def test_each_latent_has_the_times_of_its_frames(frames: int, chunk: int, causal: bool) -> None:
     events = [opened(), *captured(*range(frames)), ended()]
-    recorder, writer = session(FakeCaptures(*events), chunk=chunk, causal=causal)
+    recorder, sink = session(FakeCaptures(*events), chunk=chunk, causal=causal)
     recorder.run()
-    for latents, walls in writer.latents:
-        assert walls == [int(t) + WALL for t in latents.capture_time_ns]
-    assert sum(latents.frames_real for latents, _ in writer.latents) == frames
+    given = [stamp(value * MS, WALL) for value in range(frames)]
+    assert [one for latent in sink.latents for one in latent.stamps] == given
+    for latent in sink.latents:
+        assert latent.frames_real == len(latent.stamps)
+        assert latent.stamp == (latent.stamps or given)[-1]
 
 
 def test_a_drop_that_the_stream_goes_on_over() -> None:
     events = [opened(), *captured(*range(6)), Dropped(0, 6 * MS, WALL, 3), *captured(9, 10, 11)]
-    recorder, writer = session(FakeCaptures(*events, ended()))
+    recorder, sink = session(FakeCaptures(*events, ended()))
     [source] = recorder.run().sources
-    assert streams_of(writer) == [
+    assert streams_of(sink) == [
         "start",
         tokens(*range(5)),
         ("drop", 3, "continue"),
@@ -174,33 +187,27 @@ def test_a_drop_is_marked_where_it_is() -> None:
         *captured(8, 9),
         Dropped(0, 0, WALL, 1),
     ]
-    recorder, writer = session(FakeCaptures(*events, ended(0), ended(1)), streams=2)
+    recorder, sink = session(FakeCaptures(*events, ended(0), ended(1)), streams=2)
     recorder.run()
-    assert streams_of(writer)[:3] == ["start", tokens(0), ("drop", 3, "continue")]
-    assert writer.drops == [2, 2]
+    assert streams_of(sink)[:3] == ["start", tokens(0), ("drop", 3, "continue")]
+    assert [marker.index for marker in sink.markers if marker.kind == "drop"] == [2, 2]
 
 
-def test_the_writer_is_told_how_long_a_step_takes() -> None:
+def test_a_sink_is_told_how_long_a_step_takes() -> None:
     time_ = FakeClock(ns=0)
     events = [opened(), *captured(*range(9)), ended()]
-    recorder, writer = session(FakeCaptures(*events), clock=time_.clock)
-    step: Any = recorder._batching.encoder._step
-    run = step.run
-
-    def slow() -> None:
-        time_.pass_s(0.4)
-        run()
-
-    step.run = slow
+    recorder, sink = session(
+        FakeCaptures(*events), clock=time_.clock, before_run=lambda: time_.pass_s(0.4)
+    )
     recorder.run()
-    assert writer.busy_ns == {0, 400 * MS}
+    assert sink.busy_ns == {0, 400 * MS}
 
 
 def test_a_drop_that_starts_anew() -> None:
     events = [opened(), *captured(*range(6)), Dropped(0, 6 * MS, WALL, 3), *captured(9, 10)]
-    recorder, writer = session(FakeCaptures(*events, ended()), on_drop="restart")
+    recorder, sink = session(FakeCaptures(*events, ended()), on_drop="restart")
     recorder.run()
-    assert streams_of(writer) == [
+    assert streams_of(sink) == [
         "start",
         tokens(*range(6)),
         ("drop", 3, "restart"),
@@ -212,9 +219,9 @@ def test_a_drop_that_starts_anew() -> None:
 
 def test_a_drop_before_the_first_frame_starts_no_stream() -> None:
     events = [opened(), Dropped(0, 0, WALL, 2), *captured(3), ended()]
-    recorder, writer = session(FakeCaptures(*events), on_drop="restart")
+    recorder, sink = session(FakeCaptures(*events), on_drop="restart")
     recorder.run()
-    assert streams_of(writer) == [
+    assert streams_of(sink) == [
         ("drop", 2, "restart"),
         "start",
         tokens(3),
@@ -232,9 +239,9 @@ def test_a_camera_that_is_lost_and_comes_back() -> None:
         *captured(8, 9),
         ended(),
     ]
-    recorder, writer = session(FakeCaptures(*events))
+    recorder, sink = session(FakeCaptures(*events))
     [source] = recorder.run().sources
-    assert streams_of(writer) == [
+    assert streams_of(sink) == [
         "start",
         tokens(1, 2, 3),
         ("lost", "unplugged"),
@@ -247,9 +254,9 @@ def test_a_camera_that_is_lost_and_comes_back() -> None:
 
 def test_a_camera_that_flaps_without_a_frame_starts_no_streams() -> None:
     gone = Lost(0, 0, WALL, "gone", 0.5)
-    recorder, writer = session(FakeCaptures(opened(), gone, opened(), gone, ended()))
+    recorder, sink = session(FakeCaptures(opened(), gone, opened(), gone, ended()))
     recorder.run()
-    assert streams_of(writer) == [("lost", "gone"), ("lost", "gone"), ("end", "ended")]
+    assert streams_of(sink) == [("lost", "gone"), ("lost", "gone"), ("end", "ended")]
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
@@ -257,16 +264,15 @@ def test_keys_come_at_the_end_of_chunks(chunk: int) -> None:
     """A stream that is cut elsewhere has a padded tail. One frame is one millisecond here."""
     values = range(60)
     events = [opened(), *captured(*values), ended()]
-    recorder, writer = session(FakeCaptures(*events), chunk=chunk, key_interval_s=0.010)
+    recorder, sink = session(FakeCaptures(*events), chunk=chunk, key_interval_s=0.010)
     recorder.run()
-    starts = [entry[2] for entry in writer.log if entry[1] in ("start", "key")]
+    starts = [entry[2] for entry in sink.log if entry[1] in ("start", "key")]
     assert starts == list(range(0, 60, 13))
     parts = [list(values)[a:b] for a, b in zip(starts, [*starts[1:], 60], strict=True)]
     expected = [item for part in parts for item in ("key", tokens(*part, chunk=chunk))]
-    assert streams_of(writer) == ["start", *expected[1:], ("end", "ended")]
+    assert streams_of(sink) == ["start", *expected[1:], ("end", "ended")]
     assert all(
-        latents.frames_real == (1 + 4 * (chunk - 1) if latents.index == 0 else 4 * chunk)
-        for latents, _ in writer.latents[:-1]
+        latent.frames_real == (1 if latent.index == 0 else 4) for latent in sink.latents[:-1]
     )
 
 
@@ -277,10 +283,10 @@ def test_sources_share_a_batch_and_do_not_mix() -> None:
         if value % 3 == 0:
             events += captured(1000 + value, source=1)
     events += [ended(1), *captured(20, 21, source=0), ended(0)]
-    recorder, writer = session(FakeCaptures(*events), streams=2)
+    recorder, sink = session(FakeCaptures(*events), streams=2)
     recorder.run()
-    assert streams_of(writer, 0) == ["start", tokens(*range(22)), ("end", "ended")]
-    assert streams_of(writer, 1) == [
+    assert streams_of(sink, 0) == ["start", tokens(*range(22)), ("end", "ended")]
+    assert streams_of(sink, 1) == [
         "start",
         tokens(*range(1000, 1020, 3)),
         ("end", "ended"),
@@ -293,52 +299,52 @@ def test_sources_share_a_batch_and_do_not_mix() -> None:
 def test_a_stop_encodes_what_was_captured_and_finishes() -> None:
     stop = threading.Event()
     captures = FakeCaptures(opened(), *captured(*range(9)), at={3: stop.set})
-    recorder, writer = session(captures)
+    recorder, sink = session(captures)
     done = recorder.run(stop)
-    assert streams_of(writer) == ["start", tokens(*range(9)), ("end", "stopped")]
+    assert streams_of(sink) == ["start", tokens(*range(9)), ("end", "stopped")]
     assert done and captures.closed
 
 
 def test_a_stop_before_anything_was_captured() -> None:
     stop = threading.Event()
     stop.set()
-    recorder, writer = session(FakeCaptures())
+    recorder, sink = session(FakeCaptures())
     assert recorder.run(stop)
-    assert writer.log == [(0, "end", "stopped")]
+    assert sink.log == [(0, "end", "stopped")]
 
 
 def test_a_pipe_that_the_stop_cut_is_no_error() -> None:
     stop = threading.Event()
     events = [opened(), *captured(1), ended(error=SourceError("in the middle of a frame"))]
-    recorder, writer = session(FakeCaptures(*events, at={2: stop.set}))
+    recorder, sink = session(FakeCaptures(*events, at={2: stop.set}))
     assert recorder.run(stop)
-    assert streams_of(writer)[-1] == ("end", "in the middle of a frame")
+    assert streams_of(sink)[-1] == ("end", "in the middle of a frame")
 
 
 def test_the_duration_ends_it() -> None:
     time_ = FakeClock()
     events = [opened(), *captured(*range(50))]
     captures = FakeCaptures(*events, at={20: lambda: time_.pass_s(5)})
-    recorder, writer = session(captures, clock=time_.clock, duration_s=5)
+    recorder, sink = session(captures, clock=time_.clock, duration_s=5)
     done = recorder.run()
-    assert streams_of(writer)[-1] == ("end", "duration reached") and done.seconds == 5
+    assert streams_of(sink)[-1] == ("end", "duration reached") and done.seconds == 5
 
 
 def test_a_source_that_fails_leaves_the_others_running() -> None:
     wrong = SourceError("garbage")
     events = [opened(0), opened(1), *captured(1, 2, source=0), *captured(5, 6, source=1)]
     events += [ended(0, wrong), *captured(7, 8, source=1), ended(1)]
-    recorder, writer = session(FakeCaptures(*events), streams=2)
+    recorder, sink = session(FakeCaptures(*events), streams=2)
     done = recorder.run()
-    assert streams_of(writer, 0) == ["start", tokens(1, 2), ("end", "garbage")]
-    assert streams_of(writer, 1) == ["start", tokens(5, 6, 7, 8), ("end", "ended")]
+    assert streams_of(sink, 0) == ["start", tokens(1, 2), ("end", "garbage")]
+    assert streams_of(sink, 1) == ["start", tokens(5, 6, 7, 8), ("end", "ended")]
     assert not done and done.sources[0].error is wrong
 
 
 def test_an_error_without_a_text_is_an_end() -> None:
-    recorder, writer = session(FakeCaptures(opened(), *captured(1), ended(error=MemoryError())))
+    recorder, sink = session(FakeCaptures(opened(), *captured(1), ended(error=MemoryError())))
     assert not recorder.run()
-    assert streams_of(writer) == ["start", tokens(1), ("end", "MemoryError")]
+    assert streams_of(sink) == ["start", tokens(1), ("end", "MemoryError")]
 
 
 def test_what_happens_to_sources_is_told() -> None:
@@ -346,35 +352,40 @@ def test_what_happens_to_sources_is_told() -> None:
     gone = Lost(0, 0, WALL, "unplugged", 0.5)
     events = [opened(0), opened(1), *captured(1), gone, gone, opened(0), ended(0)]
     events.append(ended(1, SourceError("garbage")))
-    recorder, _ = session(FakeCaptures(*events), streams=2, notice=told.append)
     away: list[bool] = []
-    recorder._captures._at = {6: lambda: away.append(recorder.summary().sources[0].away)}  # type: ignore[attr-defined]
+    captures = FakeCaptures(
+        *events,
+        at={
+            number: lambda: away.append(recorder.summary().sources[0].away) for number in (3, 4, 6)
+        },
+    )
+    recorder, _ = session(captures, streams=2, notice=told.append)
     done = recorder.run()
     assert told == [
         "cam0 is lost and will be opened again: unplugged",
         "cam0 is back",
         "cam1 failed: garbage",
     ]
-    assert not done.sources[0].away
+    assert away == [False, True, False] and not done.sources[0].away
 
 
 def test_a_stop_and_a_flush_do_not_wait_for_silent_sources() -> None:
     stop = threading.Event()
     with Captures([lambda: FakeSource([1, threading.Event()], live=True)]) as captures:
-        recorder, writer = session(captures, clock=CLOCK)
+        recorder, sink = session(captures, clock=CLOCK)
         threading.Timer(0.3, stop.set).start()
         began = time.monotonic()
         recorder.run(stop)
     assert time.monotonic() - began < 2
-    assert writer.ticks >= 3, "every 0.1 s"
+    assert sink.ticks >= 3, "every 0.1 s"
 
 
 def test_a_step_that_raises_ends_the_recording_there() -> None:
     captures = FakeCaptures(opened(), *captured(*range(100)))
-    recorder, writer = session(captures, fail_after=3)
+    recorder, sink = session(captures, fail_after=3)
     with pytest.raises(RuntimeError, match="the device was lost"):
         recorder.run()
-    assert streams_of(writer) == [
+    assert streams_of(sink) == [
         "start",
         tokens(*range(9)),
         ("end", "failed: the device was lost"),
@@ -385,10 +396,25 @@ def test_a_step_that_raises_ends_the_recording_there() -> None:
 @pytest.mark.parametrize("fail_at", range(6))
 def test_a_disk_that_fills_up_is_raised_at_once(fail_at: int) -> None:
     captures = FakeCaptures(opened(), *captured(*range(100)))
-    recorder, writer = session(captures, fail_at=fail_at)
+    recorder, sink = session(captures, sink=FakeSink(fail_at))
     with pytest.raises(OutputNotWritable, match="disk is full"):
         recorder.run()
-    assert captures.closed and len(writer.log) == fail_at
+    assert captures.closed and len(sink.log) == fail_at
+
+
+def test_what_a_sink_refuses_is_given_to_none_behind_it() -> None:
+    full, behind = FakeSink(fail_at=2), FakeSink()
+    step = FakeStep(fake_manifest(), "encoder")
+    recorder = Recorder(
+        FakeCaptures(opened(), *captured(*range(100))),  # type: ignore[arg-type]
+        StreamEncoder(step.manifest, step),
+        [full, behind],
+        ["cam"],
+        clock=FakeClock().clock,
+    )
+    with pytest.raises(OutputNotWritable, match="disk is full"):
+        recorder.run()
+    assert behind.log == full.log and len(full.log) == 2
 
 
 @pytest.mark.parametrize("name", ["key_interval_s", "duration_s"])
@@ -418,41 +444,43 @@ def test_latents_that_an_end_completes_have_no_latency() -> None:
     time_ = FakeClock(ns=0)
     events = [opened(), *captured(0, 1), ended()]
     captures = FakeCaptures(*events, at={3: lambda: time_.pass_s(60)})
-    recorder, writer = session(captures, clock=time_.clock)
+    recorder, sink = session(captures, clock=time_.clock)
     done = recorder.run()
-    assert len(writer.latents) == 2 and done.latency_max_ms == 0
+    assert len(sink.latents) == 2 and done.latency_max_ms == 0
 
 
 def test_a_deadline_runs_the_batch_while_a_source_is_silent() -> None:
     time_ = FakeClock(ns=0)
     events = [opened(0), opened(1), *captured(0, source=1), *captured(0, 1, 2, 3, 4, source=0)]
     captures = FakeCaptures(*events, ended(0), ended(1), at={8: lambda: time_.pass_s(0.05)})
-    recorder, writer = session(captures, streams=2, clock=time_.clock, deadline_s=0.02)
+    recorder, sink = session(captures, streams=2, clock=time_.clock, deadline_s=0.02)
     recorder.run()
-    before_end = writer.log[: writer.log.index((0, "end", "ended"))]
-    written = [token for e in before_end if e[:2] == (0, "latents") for token in e[2]]
+    before_end = sink.log[: sink.log.index((0, "end", "ended"))]
+    written = [entry[2] for entry in before_end if entry[:2] == (0, "latent")]
     assert written == tokens(0, 1, 2, 3, 4)
 
 
 def test_a_wall_clock_that_jumps_is_noted_and_nothing_else() -> None:
-    def run(jump_ns: int) -> tuple[list[Any], list[list[int]]]:
+    def run(jump_ns: int) -> tuple[list[Any], list[int]]:
         events: list[Event] = [opened()]
         for one in captured(*range(13)):
-            jumped = jump_ns if one.frame.number > 6 or one.time_ns > 6 * MS else 0
-            events.append(Captured(0, one.time_ns, one.wall_time_ns + jumped, one.frame))
-        recorder, writer = session(FakeCaptures(*events, ended()), key_interval_s=0.005)
+            jumped = stamp(one.time_ns, WALL + (jump_ns if one.time_ns > 6 * MS else 0))
+            frame = replace(one.frame, stamp=jumped)
+            events.append(Captured(0, one.time_ns, jumped.wall_time_ns, frame))
+        recorder, sink = session(FakeCaptures(*events, ended()), key_interval_s=0.005)
         recorder.run()
-        return writer.log, [walls for _, walls in writer.latents]
+        return sink.log, [latent.wall_time_ns for latent in sink.latents]
 
     steady, jumping = run(0), run(-3600 * 10**9)
     assert steady[0] == jumping[0] and steady[1] != jumping[1]
 
 
-def test_progress_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_now_and_then() -> None:
     told: list[RecordSummary] = []
+    time_ = FakeClock()
     events = [opened(), *captured(*range(50)), ended()]
-    recorder, _ = session(FakeCaptures(*events), progress=told.append)
-    recorder._shown_ns = 0
+    captures = FakeCaptures(*events, at={10: lambda: time_.pass_s(0.3)})
+    recorder, _ = session(captures, clock=time_.clock, progress=told.append)
     recorder.run()
     assert len(told) == 1 and told[0].sources[0].name == "cam0"
 
@@ -470,12 +498,10 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
         yield ended()
 
     def peak(count: int) -> int:
-        captures = FakeCaptures()
-        captures._events = enumerate(endless(count))
-        recorder, writer = session(captures, key_interval_s=0.05)
-        writer._note = lambda *_: None  # type: ignore[method-assign]
-        recorder._batching.encoder._step.runs = deque(maxlen=1)  # type: ignore[attr-defined]
-        writer.latents = type("Sink", (list,), {"append": lambda *_: None})()
+        captures = FakeCaptures(more=endless(count))
+        recorder, _ = session(
+            captures, sink=FakeSink(forget=True), runs=deque(maxlen=1), key_interval_s=0.05
+        )
         tracemalloc.start()
         recorder.run()
         try:
@@ -500,9 +526,9 @@ def test_a_backlog_is_encoded_in_full_batches() -> None:
             gate.set()
         while captures.backlog < 82:
             time.sleep(0.001)
-        recorder, _ = session(captures, streams=2, deadline_s=10)
+        runs: list[list[int]] = []
+        recorder, _ = session(captures, streams=2, deadline_s=10, runs=runs)
         recorder.run()
-    runs = recorder._batching.encoder._step.runs  # type: ignore[attr-defined]
     assert runs[1:-1] == 10 * [[0, 1]], "11 latents each; the first began alone"
 
 
@@ -522,10 +548,10 @@ def test_two_cameras_one_of_which_reconnects() -> None:
     with Captures(openers, policy="block", capacity=4, retry=Retry(0.001)) as captures:
         captures.next(0)
         gate.set()
-        recorder, writer = session(captures, streams=2, deadline_s=0.001)
+        recorder, sink = session(captures, streams=2, deadline_s=0.001)
         done = recorder.run()
-    assert streams_of(writer, 0) == ["start", tokens(*range(30)), ("end", "ended")]
-    assert streams_of(writer, 1) == [
+    assert streams_of(sink, 0) == ["start", tokens(*range(30)), ("end", "ended")]
+    assert streams_of(sink, 1) == [
         "start",
         tokens(*range(100, 120)),
         ("lost", "gone"),

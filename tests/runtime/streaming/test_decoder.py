@@ -19,6 +19,7 @@ from fake_step import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from stamps import span, stamp
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime import Latents, Picture, StreamDecoder, StreamEncoder
@@ -45,8 +46,16 @@ def tokens(*values: int) -> NDArray[np.int32]:
 
 
 def latents(index: int, *values: int, frames_real: int, slot: int = 0) -> Latents:
-    times = np.zeros(len(values), np.int64)
-    return Latents(slot, index, tokens(*values), None, None, 0, frames_real, times)
+    """All frames are given to the first one: a decoder asks for their number alone."""
+    shares = [frames_real, *[0] * (len(values) - 1)]
+    return Latents(
+        slot=slot,
+        index=index,
+        tokens=tokens(*values),
+        mean=None,
+        logvar=None,
+        spans=tuple(span(0, real, stamp(0)) for real in shares),
+    )
 
 
 def content(pictures: list[Picture]) -> list[tuple[int, int]]:

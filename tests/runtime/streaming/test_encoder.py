@@ -11,6 +11,7 @@ import pytest
 from fake_step import FakeStep, fake_manifest, frame_of, tokens_from
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stamps import stamp
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime import Latents, StreamEncoder
@@ -137,6 +138,45 @@ def test_the_clock_where_no_time_is_given() -> None:
     [latents] = encoder.push(frame_of(1))
     assert before <= latents.capture_time_ns[0] <= time.monotonic_ns()
     assert repr(latents) == "Latents(slot=0, index=0, n=1, frames=0..0, shape=[1, 1, 1])"
+
+
+@pytest.mark.parametrize("latent", ["fsq", "kl"])
+@pytest.mark.parametrize("kind", [{"chunk": 3}, {"causal": False, "version": "1.0", "chunk": 3}])
+def test_each_latent_knows_its_frames(latent: Any, kind: Any) -> None:
+    encoder, _ = opened(fake_manifest(latent=latent, **kind))
+    given = [stamp(v * v, 10**18) for v in range(18)]
+    results = [r for v, one in enumerate(given) for r in encoder.push(frame_of(v), stamp=one)]
+    results += encoder.finish()
+    each = [one for part in results for one in part]
+    assert [one.index for one in each] == list(range(len(each)))
+    assert [one for latent in each for one in latent.stamps] == given
+    for one in each:
+        share = encoder.framing.share(one.index, len(given))
+        assert one.first_frame == encoder.framing.first_frame(one.index)
+        assert one.frames_real == len(share) and list(one.stamps) == given[share.start : share.stop]
+        assert one.stamp == (one.stamps or given)[-1]
+        assert one.values.shape == ((1, 1) if latent == "fsq" else (1, 1, 1))
+        assert (one.logvar is None) == (latent == "fsq")
+    for part in results:
+        assert part.capture_time_ns.tolist() == [one.stamp.capture_time_ns for one in part]
+        assert part.frames_real == sum(one.frames_real for one in part)
+        assert part.values.tolist() == [one.values.tolist() for one in part]
+
+
+def test_a_capture_time_has_the_wall_time_of_that_moment() -> None:
+    encoder, _ = opened(fake_manifest())
+    ahead_ns = time.time_ns() - time.monotonic_ns()
+    [latents] = encoder.push(frame_of(1), capture_time_ns=123)
+    [latent] = latents
+    assert latent.stamp.capture_time_ns == 123
+    assert abs(latent.stamp.wall_time_ns - 123 - ahead_ns) < 1e9
+
+
+def test_a_stamp_and_another_time_are_refused() -> None:
+    encoder, _ = opened(fake_manifest())
+    with pytest.raises(StreamError, match="Give one of them"):
+        encoder.push(frame_of(1), capture_time_ns=1, stamp=stamp(2))
+    assert len(encoder.push(frame_of(1))) == 1, "the stream is as it was"
 
 
 def test_a_view_of_any_strides() -> None:

@@ -8,7 +8,6 @@ import time
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session.recorder import Recorder
 from vidtok_edge.runtime.sources import Captures
 from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.streaming.records import LatentRecord, Record
 
 CHUNKS = 10_000
 
@@ -31,8 +31,10 @@ class WatchedWriter(RecordingWriter):
         self.times_ns = np.zeros(CHUNKS, np.int64)  # lists would grow while memory is measured
         self.resident = np.zeros(CHUNKS, np.int64)
 
-    def write(self, *args: Any, **options: Any) -> None:
-        super().write(*args, **options)
+    def take(self, record: Record) -> None:
+        super().take(record)
+        if not isinstance(record, LatentRecord):
+            return
         self.times_ns[self.count] = time.process_time_ns()  # the machine may have other work
         self.resident[self.count] = resident_bytes()
         self.count += 1
@@ -54,7 +56,7 @@ def test_10_000_chunks(tiny: Path, tmp_path: Path) -> None:
         bundle.encoder("cpu", threads=1) as encoder,
         Captures([source], policy="block") as captures,
     ):
-        done = Recorder(captures, encoder, writer, ["arrays"]).run()
+        done = Recorder(captures, encoder, [writer], ["arrays"]).run()
     assert done.sources[0].latents == CHUNKS == writer.count
     tenth = CHUNKS // 10
     resident = writer.resident[tenth:]

@@ -24,11 +24,20 @@ def test_latents_are_as_many_as_the_frames_need(framing: Framing, frames: int) -
 
 @given(framings)
 def test_latents_share_out_the_frames_without_a_gap(framing: Framing) -> None:
-    starts = [framing.first_frame(i) for i in range(20)]
-    shares = [b - a for a, b in pairwise(starts)]
-    assert starts[0] == 0
-    assert shares[1:] == [framing.time_factor] * 18
-    assert shares[0] == (1 if framing.causal else framing.time_factor)
+    shares = [framing.share(i) for i in range(20)]
+    assert [share.start for share in shares] == [framing.first_frame(i) for i in range(20)]
+    assert shares[0].start == 0 and all(a.stop == b.start for a, b in pairwise(shares))
+    assert [len(share) for share in shares[1:]] == [framing.time_factor] * 19
+    assert len(shares[0]) == (1 if framing.causal else framing.time_factor)
+
+
+@given(framings, st.integers(0, 100))
+def test_the_real_frames_of_all_latents_are_those_of_the_stream(
+    framing: Framing, frames: int
+) -> None:
+    count = framing.latents(frames)
+    assert [n for i in range(count) for n in framing.share(i, frames)] == list(range(frames))
+    assert len(framing.share(count, frames)) == 0
 
 
 @given(framings, st.integers(1, 20))

@@ -36,7 +36,7 @@ PICTURE = np.zeros((512, 512, 3), np.uint8)
 
 
 def plan_of(bundle: Path, target: ViewTarget, **options: Any) -> ViewPlan:
-    return ViewPlan(target, ("cam",), bundle, **options)
+    return ViewPlan(target=target, names=("cam",), bundle=bundle, **options)
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -56,9 +56,9 @@ def test_a_recording_with_reconstructions(tiny: Path, tmp_path: Path) -> None:
     view = ViewTarget("file", str(tmp_path / "a.rrd"))
     done = record(
         RecordRequest(
-            Bundle.load(tiny),
-            tuple(clips),
-            tmp_path / "a.mcap",
+            bundle=Bundle.load(tiny),
+            sources=tuple(clips),
+            output=tmp_path / "a.mcap",
             view=view,
             view_decoded=True,
             realtime=True,
@@ -89,7 +89,11 @@ def test_a_viewer_that_does_not_read_is_not_waited_for(
         target = ViewTarget.parse(f"127.0.0.1:{deaf.getsockname()[1]}")
         options = RecordOptions(duration_s=1.5)
         request = RecordRequest(
-            Bundle.load(tiny), ("synthetic:400",), tmp_path / "a.mcap", view=target, options=options
+            bundle=Bundle.load(tiny),
+            sources=("synthetic:400",),
+            output=tmp_path / "a.mcap",
+            view=target,
+            options=options,
         )
         done = record(request)
     assert done.seconds < 3, "it ended when it was told to"
@@ -221,7 +225,10 @@ def replaying(
     path = folder / "a.mcap"
     record(
         RecordRequest(
-            Bundle.load(bundle), ("synthetic:400",), path, options=RecordOptions(duration_s=0.2)
+            bundle=Bundle.load(bundle),
+            sources=("synthetic:400",),
+            output=path,
+            options=RecordOptions(duration_s=0.2),
         )
     )
     with socket.create_server(("127.0.0.1", 0), backlog=8) as viewer:
@@ -256,9 +263,9 @@ def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     request = RecordRequest(
-        Bundle.load(tiny),
-        ("synthetic",),
-        tmp_path / "a.mcap",
+        bundle=Bundle.load(tiny),
+        sources=("synthetic",),
+        output=tmp_path / "a.mcap",
         view=ViewTarget.parse(f"127.0.0.1:{port}"),
     )
     with pytest.raises(UsageError, match="No viewer answers"):
@@ -278,7 +285,8 @@ from vidtok_edge.runtime.viewing.target import ViewTarget
 live_view._PATIENCE_S = float(sys.argv[3])  # in the process that shows, too
 if __name__ == "__main__":
     bundle, view = Path(sys.argv[1]), ViewTarget.parse(sys.argv[2])
-    view = live_view.LiveView(live_view.ViewPlan(view, ("cam",), bundle))
+    plan = live_view.ViewPlan(target=view, names=("cam",), bundle=bundle)
+    view = live_view.LiveView(plan)
     print(view._process.pid, flush=True)
     while True:
         view.show(ShownNote(0, time.time_ns(), "start"))

@@ -26,7 +26,17 @@ def test_everything_is_in_the_file_at_its_time(tmp_path: Path) -> None:
     with RerunLog.open(ViewTarget("file", str(path)), ["cam", "other"], (8, 8)) as log:
         log.show(ShownFrame(0, AT, pixels))
         log.show(ShownFrame(1, AT + 1, pixels, "reconstruction"))
-        log.show(ShownLatent(1, AT + 2, 0, 3, tokens, (), 12.5))
+        log.show(
+            ShownLatent(
+                source=1,
+                time_ns=AT + 2,
+                stream=0,
+                index=3,
+                values=tokens,
+                frame_times_ns=(),
+                latency_ms=12.5,
+            )
+        )
         log.show(ShownNote(0, AT + 3, "drop", "3 frames, continue"))
         assert not path.exists()
     rows = rows_of(path)

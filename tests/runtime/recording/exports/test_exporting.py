@@ -18,6 +18,7 @@ from vidtok_edge.errors import OutputExists, RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, Exported, export_recording
+from vidtok_edge.runtime.streaming.records import SourceRecords
 
 
 def read_json(path: Path) -> Any:
@@ -28,7 +29,7 @@ def read_json(path: Path) -> Any:
 def test_npz_files_are_token_files(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = record(tmp_path / "a.mcap", 10, key=6, tokenizer=tokenizer)
     done = export_recording(path, tmp_path / "out", "npz")
-    assert done == Exported(4, 20, 5)
+    assert done == Exported(episodes=4, latents=20, files=5)
     contents = read_json(tmp_path / "out" / CONTENTS)
     assert [(e["source"], e["stream"], e["latents"]) for e in contents["episodes"]] == [
         (0, 0, 6),
@@ -60,10 +61,11 @@ def test_a_gap_ends_an_episode(tmp_path: Path) -> None:
 
 def test_a_run_behind_a_gap_that_ends_in_a_tail(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         for i in range(20):
-            write(writer, 0, latents(0, i, last=1 if i in (0, 19) else 4))
+            write(writer, camera, latents(0, i, last=1 if i in (0, 19) else 4))
             if i % 5 == 4:
                 writer.flush()
     data = bytearray(path.read_bytes())
@@ -100,7 +102,7 @@ def values_bytes(index: int) -> bytes:
 def test_webdataset_shards_hold_samples_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = record(tmp_path / "a.mcap", 10, tokenizer=tokenizer)
     done = export_recording(path, tmp_path / "out", "webdataset", sample_latents=4, shard_bytes=1)
-    assert done == Exported(2, 20, 7)  # a sample per shard
+    assert done == Exported(episodes=2, latents=20, files=7)  # a sample per shard
     kind, dtype = ("tokens", np.int32) if tokenizer is FSQ else ("latent", np.float16)
     found = []
     for shard in sorted((tmp_path / "out").glob("shard-*.tar")):
@@ -123,7 +125,8 @@ def test_webdataset_shards_hold_samples_in_order(tmp_path: Path, tokenizer: Toke
 @pytest.mark.parametrize("tokenizer", [FSQ, KL])
 def test_lerobot_layout(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path, out = record(tmp_path / "a.mcap", 10, key=6, tokenizer=tokenizer), tmp_path / "out"
-    assert export_recording(path, out, "lerobot", task="drive") == Exported(4, 20, 5)
+    done = export_recording(path, out, "lerobot", task="drive")
+    assert done == Exported(episodes=4, latents=20, files=5)
     info, stats = (read_json(out / "meta" / f"{name}.json") for name in ("info", "stats"))
     assert (info["codebase_version"], info["fps"], info["total_frames"]) == ("v3.0", 10, 20)
     assert info["splits"] == {"train": "0:4"} and info["total_episodes"] == 4
@@ -150,11 +153,12 @@ def test_lerobot_layout(tmp_path: Path, tokenizer: Tokenizer) -> None:
 
 
 def test_lerobot_takes_one_rate(tmp_path: Path) -> None:
+    cameras = [SourceRecords(source) for source in range(2)]
     with RecordingWriter(tmp_path / "a.mcap", FSQ, ["a", "b"]) as writer:
         for source in range(2):
-            writer.start(source, "start", 0, WALL)
+            writer.take(cameras[source].start("start", 0, WALL))
             for i in range(4):
-                write(writer, source, latents(source, i, at=i * (source + 1)))
+                write(writer, cameras[source], latents(source, i, at=i * (source + 1)))
     with pytest.raises(RecordingError, match=r"different rates \(40.00, 20.00"):
         export_recording(tmp_path / "a.mcap", tmp_path / "out", "lerobot")
     assert not (tmp_path / "out").exists()

@@ -16,29 +16,47 @@ from recordings import FSQ, KL, record, values_of
 
 from vidtok_edge.errors import RecordingError, StreamError
 from vidtok_edge.runtime.recording import Tokenizer
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
+from vidtok_edge.runtime.recording.format.messages import (
+    bytes_from_latent,
+    bytes_from_marker,
+    latent_from_bytes,
+    marker_from_bytes,
+)
 from vidtok_edge.runtime.recording.format.packing import unpack
+from vidtok_edge.runtime.streaming.latents import Stamp
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 
-def latent(values: Any = None, tokenizer: Tokenizer = FSQ) -> RecordedLatent:
+def latent(values: Any = None, tokenizer: Tokenizer = FSQ) -> LatentRecord:
     values = values_of(0, 7, tokenizer) if values is None else values
-    return RecordedLatent(0, 3, 7, 25, 4, 10**15, 2**60, -5, 12, values, 99)
+    return LatentRecord(
+        source=0,
+        stream=3,
+        index=7,
+        first_frame=25,
+        frames_real=4,
+        stamp=Stamp(capture_time_ns=10**15, wall_time_ns=2**60),
+        encode_start_ns=-5,
+        encode_end_ns=12,
+        values=values,
+        log_time_ns=99,
+    )
 
 
 @pytest.mark.parametrize("tokenizer", [FSQ, KL])
 def test_a_latent_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
     before = latent(tokenizer=tokenizer)
-    data = before.to_bytes(tokenizer)
-    after = RecordedLatent.from_bytes(data, 0, tokenizer, 99)
+    data = bytes_from_latent(before, tokenizer)
+    after = latent_from_bytes(data, 0, tokenizer, 99)
     np.testing.assert_array_equal(after.values, before.values)
     assert after.values.dtype == (np.int32 if tokenizer is FSQ else np.float32)
     none = np.zeros(0)
     facts = [
-        [getattr(x, name) for name in RecordedLatent.__slots__ if name != "values"]
+        [getattr(x, name) for name in LatentRecord.__slots__ if name != "values"]
         for x in (before, after)
     ]
     assert facts[0] == facts[1] and replace(before, values=none) is not before
-    assert after.to_bytes(tokenizer) == data
+    assert bytes_from_latent(after, tokenizer) == data
 
 
 @given(
@@ -47,8 +65,20 @@ def test_a_latent_comes_back_as_it_was(tokenizer: Tokenizer) -> None:
     st.integers(0, 2**40),
 )
 def test_a_marker_comes_back_as_it_was(kind: Any, detail: str, frames: int) -> None:
-    before = Marker(1, kind, 2, 8, frames, detail.replace("\0", " "), -3, 2**61, 29.97, 5, 12)
-    assert Marker.from_bytes(before.to_bytes(), 1, 5) == before
+    before = Marker(
+        source=1,
+        kind=kind,
+        stream=2,
+        index=8,
+        frames=frames,
+        detail=detail.replace("\0", " "),
+        time_ns=-3,
+        wall_time_ns=2**61,
+        fps=29.97,
+        latents=12,
+        log_time_ns=5,
+    )
+    assert marker_from_bytes(bytes_from_marker(before), 1, 5) == before
 
 
 def test_a_reader_of_others_shows_every_field(tmp_path: Path) -> None:
@@ -73,7 +103,7 @@ def test_a_reader_of_others_shows_every_field(tmp_path: Path) -> None:
 
 def test_kl_latents_beyond_fp16_are_brought_to_its_ends() -> None:
     values = np.array([1e6, -1e6, 1, 2, 3, 4] * 2, np.float32).reshape(2, 2, 3)
-    back = RecordedLatent.from_bytes(latent(values, KL).to_bytes(KL), 0, KL, 0)
+    back = latent_from_bytes(bytes_from_latent(latent(values, KL), KL), 0, KL, 0)
     assert back.values.reshape(-1)[:2].tolist() == [65504, -65504]
 
 
@@ -90,7 +120,7 @@ def test_what_the_tokenizer_cannot_have_made_is_not_recorded(
     values: Any, tokenizer: Tokenizer, match: str
 ) -> None:
     with pytest.raises(StreamError, match=match):
-        latent(values, tokenizer).to_bytes(tokenizer)
+        bytes_from_latent(latent(values, tokenizer), tokenizer)
 
 
 SMALL = replace(FSQ, levels=(5, 5))  # 25 tokens in 5 bits: 25 to 31 exist on disk only
@@ -100,36 +130,42 @@ SMALL = replace(FSQ, levels=(5, 5))  # 25 tokens in 5 bits: 25 to 31 exist on di
     ("field", "value"), [("index", 6), ("first_frame", 24), ("frames_real", 5)]
 )
 def test_a_latent_that_contradicts_itself_is_refused(field: str, value: int) -> None:
-    data = replace(latent(), **{field: value}).to_bytes(FSQ)  # type: ignore[arg-type]
+    data = bytes_from_latent(replace(latent(), **{field: value}), FSQ)  # type: ignore[arg-type]
     with pytest.raises(RecordingError, match="claims"):
-        RecordedLatent.from_bytes(data, 0, FSQ, 0)
+        latent_from_bytes(data, 0, FSQ, 0)
 
 
 def test_a_token_outside_the_codebook_is_refused() -> None:
     wide = replace(FSQ, levels=(8, 4))
-    data = latent(np.full((2, 3), 25, np.int32)).to_bytes(wide)
-    assert RecordedLatent.from_bytes(data, 0, wide, 0)
+    data = bytes_from_latent(latent(np.full((2, 3), 25, np.int32)), wide)
+    assert latent_from_bytes(data, 0, wide, 0)
     with pytest.raises(RecordingError, match="at most 24"):
-        RecordedLatent.from_bytes(data, 0, SMALL, 0)
+        latent_from_bytes(data, 0, SMALL, 0)
 
 
 @given(st.data())
 def test_damaged_messages_are_refused_or_sound(data: st.DataObject) -> None:
     marker = data.draw(st.booleans())
-    whole = (
-        Marker(0, "drop", 1, 2, 3, "restart", 4, 5).to_bytes()
-        if marker
-        else (latent().to_bytes(FSQ))
+    happened = Marker(
+        source=0,
+        kind="drop",
+        stream=1,
+        index=2,
+        frames=3,
+        detail="restart",
+        time_ns=4,
+        wall_time_ns=5,
     )
+    whole = bytes_from_marker(happened) if marker else bytes_from_latent(latent(), FSQ)
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
     for _ in range(data.draw(st.integers(0, 4))):
         if damaged:
             damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
         if marker:
-            Marker.from_bytes(bytes(damaged), 0, 0)
+            marker_from_bytes(bytes(damaged), 0, 0)
         else:
-            RecordedLatent.from_bytes(bytes(damaged), 0, FSQ, 0)
+            latent_from_bytes(bytes(damaged), 0, FSQ, 0)
     except RecordingError:
         pass
 

@@ -20,9 +20,9 @@ from recordings import FSQ, PER_LATENT, SECOND, WALL, record, values_of
 
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import checksum
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.scan import MAX_RECORD_BYTES, ChunkPlace, Scan
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record(tmp_path_factory.mktemp("whole") / "a.mcap")
 
 
-def key(entry: Entry) -> tuple[int, str, int, int]:
+def key(entry: Record) -> tuple[int, str, int, int]:
     kind = entry.kind if isinstance(entry, Marker) else "latent"
     return entry.source, kind, entry.stream, entry.index
 
@@ -40,7 +40,7 @@ def read(path: Path) -> list[tuple[int, str, int, int]]:
     with Recording.open(path) as recording:
         found = list(recording.entries())
     for entry in found:
-        if isinstance(entry, RecordedLatent):
+        if isinstance(entry, LatentRecord):
             np.testing.assert_array_equal(entry.values, values_of(entry.source, entry.index))
     return [key(entry) for entry in found]
 
@@ -104,7 +104,7 @@ def test_a_file_cut_anywhere_gives_a_prefix(whole: Path, tmp_path: Path) -> None
 
 def test_cut_after_a_chunk_keeps_that_chunk(whole: Path, tmp_path: Path) -> None:
     with Recording.open(whole) as recording:
-        places = list(recording._chunks)
+        places = list(recording.chunks)
     path = tmp_path / "cut.mcap"
     path.write_bytes(whole.read_bytes()[: places[2].offset + places[2].length])
     assert len(read(path)) == 2 + 2 * 15
@@ -113,7 +113,7 @@ def test_cut_after_a_chunk_keeps_that_chunk(whole: Path, tmp_path: Path) -> None
 def test_a_damaged_chunk_costs_itself_alone(whole: Path, tmp_path: Path) -> None:
     data = bytearray(whole.read_bytes())
     with Recording.open(whole) as recording:
-        place = recording._chunks[2]
+        place = recording.chunks[2]
     data[place.offset + 200] ^= 1
     path = tmp_path / "damaged.mcap"
     path.write_bytes(data)
@@ -224,7 +224,7 @@ def test_a_chunk_that_is_there_twice_is_read_once(whole: Path, tmp_path: Path) -
 
 def test_a_file_without_its_head_is_read(whole: Path, tmp_path: Path) -> None:
     with Recording.open(whole) as recording:
-        second = recording._chunks[1].offset
+        second = recording.chunks[1].offset
     path = tmp_path / "headless.mcap"
     path.write_bytes(whole.read_bytes()[second:])
     assert len(read(path)) == 2 * 25 + 2
@@ -256,7 +256,7 @@ def test_fuzzed_bytes_never_crash_the_reader(
         try:
             with Recording.open(path, use_index=use_index) as recording:
                 for entry in recording.entries():
-                    if isinstance(entry, RecordedLatent):
+                    if isinstance(entry, LatentRecord):
                         np.testing.assert_array_equal(
                             entry.values, values_of(entry.source, entry.index)
                         )
@@ -273,7 +273,7 @@ def test_fuzzed_chunks_with_a_right_checksum_never_crash_the_reader(
 ) -> None:
     damaged = bytearray(whole.read_bytes())
     with Recording.open(whole) as recording:
-        place = recording._chunks[0]
+        place = recording.chunks[0]
     begin, end = place.offset + 9 + 40, place.offset + place.length
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(begin, end - 1))
@@ -292,7 +292,7 @@ def test_fuzzed_chunks_with_a_right_checksum_never_crash_the_reader(
 def test_a_length_of_gigabytes_allocates_nothing(whole: Path, tmp_path: Path, size: int) -> None:
     data = bytearray(whole.read_bytes())
     with Recording.open(whole) as recording:
-        place = recording._chunks[1]
+        place = recording.chunks[1]
     for offset in (1, 9 + 16, 9 + 32):  # of the record, of its content, of its data
         struct.pack_into("<Q", data, place.offset + offset, size)
     path = tmp_path / "large.mcap"
@@ -305,7 +305,7 @@ def test_a_chunk_of_more_than_64_mib_is_not_read(whole: Path, tmp_path: Path) ->
     """Also where the file is as long as the chunk claims."""
     data = bytearray(whole.read_bytes())
     with Recording.open(whole) as recording:
-        place = recording._chunks[5]
+        place = recording.chunks[5]
     size = 150 << 20
     for offset, less in ((1, 0), (9 + 16, 40), (9 + 32, 40)):
         struct.pack_into("<Q", data, place.offset + offset, size - less)

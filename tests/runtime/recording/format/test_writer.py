@@ -26,15 +26,14 @@ from vidtok_edge.errors import (
     OutputExists,
     OutputNotWritable,
     RecordingBusy,
-    StreamError,
     UsageError,
 )
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
-from vidtok_edge.runtime.recording.format.reader import Entry, Recording
+from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, SourceRecords
 
 
-def entries(path: Path, source: int | None = None) -> list[Entry]:
+def entries(path: Path, source: int | None = None) -> list[Record]:
     with Recording.open(path) as recording:
         return list(recording.entries(source))
 
@@ -43,7 +42,7 @@ def entries(path: Path, source: int | None = None) -> list[Entry]:
 def test_what_was_written_is_read(tmp_path: Path, tokenizer: Tokenizer) -> None:
     found = entries(record(tmp_path / "a.mcap", 7, tokenizer=tokenizer), 1)
     kinds = [entry.kind for entry in found if isinstance(entry, Marker)]
-    got = [entry for entry in found if isinstance(entry, RecordedLatent)]
+    got = [entry for entry in found if isinstance(entry, LatentRecord)]
     assert kinds == ["start", "end"] and [latent.index for latent in got] == list(range(7))
     for i, latent in enumerate(got):
         np.testing.assert_array_equal(latent.values, values_of(1, i, tokenizer))
@@ -53,11 +52,12 @@ def test_what_was_written_is_read(tmp_path: Path, tokenizer: Tokenizer) -> None:
 
 
 def test_latents_of_one_call_are_numbered_and_the_tail_is_counted(tmp_path: Path) -> None:
+    camera = SourceRecords(0)
     with RecordingWriter(tmp_path / "a.mcap", FSQ, ["file.mp4"]) as writer:
-        writer.start(0, "start", 0, WALL)
-        write(writer, 0, latents(0, 0, count=3))
-        write(writer, 0, latents(0, 3, count=2, last=1))
-    got = [e for e in entries(tmp_path / "a.mcap") if isinstance(e, RecordedLatent)]
+        writer.take(camera.start("start", 0, WALL))
+        write(writer, camera, latents(0, 0, count=3))
+        write(writer, camera, latents(0, 3, count=2, last=1))
+    got = [e for e in entries(tmp_path / "a.mcap") if isinstance(e, LatentRecord)]
     assert [(e.index, e.first_frame, e.frames_real) for e in got] == [
         (0, 0, 1),
         (1, 1, 4),
@@ -68,14 +68,15 @@ def test_latents_of_one_call_are_numbered_and_the_tail_is_counted(tmp_path: Path
 
 
 def test_markers_say_what_happened(tmp_path: Path) -> None:
+    camera = SourceRecords(0)
     with RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"]) as writer:
-        writer.start(0, "start", 0, WALL)
-        write(writer, 0, latents(0, 0))
-        writer.drop(0, 12, "restart", 5, WALL)
-        writer.start(0, "restart", 6, WALL)
-        writer.lost(0, "no frame for 2 s", 7, WALL)
-        writer.start(0, "reconnect", 8, WALL, fps=25.0)
-        writer.end(0, "stopped", 9, WALL)
+        writer.take(camera.start("start", 0, WALL))
+        write(writer, camera, latents(0, 0))
+        writer.take(camera.drop(12, "restart", 5, WALL))
+        writer.take(camera.start("restart", 6, WALL))
+        writer.take(camera.lost("no frame for 2 s", 7, WALL))
+        writer.take(camera.start("reconnect", 8, WALL, fps=25.0))
+        writer.take(camera.end("stopped", 9, WALL))
     markers = [e for e in entries(tmp_path / "a.mcap") if isinstance(e, Marker)]
     assert [(m.kind, m.stream, m.index, m.frames, m.detail, m.fps) for m in markers] == [
         ("start", 0, 0, 0, "", 0),
@@ -88,29 +89,20 @@ def test_markers_say_what_happened(tmp_path: Path) -> None:
     assert [m.latents for m in markers] == [0, 1, 1, 1, 1, 1]
 
 
-def test_latents_must_continue_the_stream(tmp_path: Path) -> None:
-    with RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"]) as writer:
-        with pytest.raises(StreamError, match="start"):
-            write(writer, 0, latents(0, 0))
-        writer.start(0, "start", 0, WALL)
-        write(writer, 0, latents(0, 0))
-        with pytest.raises(StreamError, match="where 1 was due"):
-            write(writer, 0, latents(0, 2))
-
-
 def test_a_wall_clock_that_jumps_back_leaves_time_in_order(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         for i in range(40):
             jump = -3600 * SECOND if i >= 20 else 0
-            write(writer, 0, latents(0, i), wall_jump_ns=jump)
+            write(writer, camera, latents(0, i, wall_jump_ns=jump))
             writer.flush()
     with Recording.open(path) as recording:
         assert recording.indexed
         assert (recording.start_ns, recording.end_ns) == (WALL, WALL + 39 * PER_LATENT)
         part = recording.entries(0, start_ns=WALL + 2 * SECOND, end_ns=WALL + 3 * SECOND)
-        got = [entry for entry in part if isinstance(entry, RecordedLatent)]
+        got = [entry for entry in part if isinstance(entry, LatentRecord)]
     assert [latent.index for latent in got] == list(range(20, 30))
     assert got[0].wall_time_ns == WALL + 2 * SECOND - 3600 * SECOND
 
@@ -118,10 +110,11 @@ def test_a_wall_clock_that_jumps_back_leaves_time_in_order(tmp_path: Path) -> No
 def test_what_waits_is_on_disk_when_the_interval_has_passed(tmp_path: Path) -> None:
     """By `tick` alone, at every quarter of the interval: a stalled camera must not hold it back."""
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=100) as writer:
         now = time.monotonic_ns()
-        writer.start(0, "start", 0, WALL)
-        write(writer, 0, latents(0, 0))
+        writer.take(camera.start("start", 0, WALL))
+        write(writer, camera, latents(0, 0))
         assert entries(path) == []
         writer.tick(now + 54 * SECOND, 20 * SECOND)
         assert entries(path) == []
@@ -136,8 +129,9 @@ def test_what_waits_is_on_disk_when_the_interval_has_passed(tmp_path: Path) -> N
 def test_a_step_that_takes_long_is_flushed_before(tmp_path: Path) -> None:
     """No tick comes while it runs."""
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=100) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         writer.tick(time.monotonic_ns(), 76 * SECOND)
         assert len(entries(path)) == 1
 
@@ -166,8 +160,9 @@ def test_the_second_process_on_a_file_is_refused(tmp_path: Path) -> None:
         "from vidtok_edge.runtime.recording import RecordingWriter\n"
         f"RecordingWriter({str(path)!r}, FSQ, ['cam'], force=True)"
     )
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"]) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         writer.flush()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(
@@ -176,19 +171,20 @@ def test_the_second_process_on_a_file_is_refused(tmp_path: Path) -> None:
         assert "RecordingBusy" in done.stderr and "another process" in done.stderr
         with pytest.raises(RecordingBusy):
             RecordingWriter(path, FSQ, ["cam"])
-        write(writer, 0, latents(0, 0))
+        write(writer, camera, latents(0, 0))
     assert len(entries(path)) == 2
     RecordingWriter(path, FSQ, ["cam"], force=True).close()
 
 
 def test_a_full_disk_leaves_what_was_flushed(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
-        write(writer, 0, latents(0, 0))
+        writer.take(camera.start("start", 0, WALL))
+        write(writer, camera, latents(0, 0))
         writer.flush()
         safe = path.read_bytes()
-        write(writer, 0, latents(0, 1, count=50))
+        write(writer, camera, latents(0, 1, count=50))
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(safe) + 1000, limits[1]))
@@ -200,7 +196,7 @@ def test_a_full_disk_leaves_what_was_flushed(tmp_path: Path) -> None:
             signal.signal(signal.SIGXFSZ, before)
         assert path.read_bytes() == safe  # half a chunk was written, and taken back
         with pytest.raises(OutputNotWritable):
-            write(writer, 0, latents(0, 51))
+            write(writer, camera, latents(0, 51))
     assert path.read_bytes() == safe and len(entries(path)) == 2
 
 
@@ -212,11 +208,12 @@ def test_a_slow_disk_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         calls.append(path.stat().st_size)
         assert free.wait(10)
 
+    camera = SourceRecords(0)
     with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         monkeypatch.setattr(os, "fsync", fsync)
         for i in range(5):
-            write(writer, 0, latents(0, i))
+            write(writer, camera, latents(0, i))
             writer.flush()
         assert len(entries(path)) == 6, "a reader, or a kill, finds all of it"
         free.set()
@@ -230,11 +227,12 @@ def test_a_disk_that_fails_is_told(
     def fsync(fd: int) -> None:
         raise OSError(errno.EIO, "broken")
 
+    camera = SourceRecords(0)
     with (
         pytest.raises(OutputNotWritable, match=r"did not take .*a\.mcap: Input/output error"),
         RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"], flush_interval_s=1000) as writer,
     ):
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         monkeypatch.setattr(os, "fsync", fsync)
         for _ in range(1000 if when == "running" else 0):
             writer.flush()
@@ -244,26 +242,28 @@ def test_a_disk_that_fails_is_told(
 def test_a_removed_folder_is_noticed(tmp_path: Path) -> None:
     folder = tmp_path / "drive"
     folder.mkdir()
+    camera = SourceRecords(0)
     with RecordingWriter(folder / "a.mcap", FSQ, ["cam"]) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         writer.flush()
         shutil.rmtree(folder)
-        write(writer, 0, latents(0, 0))
+        write(writer, camera, latents(0, 0))
         with pytest.raises(OutputNotWritable, match="removed while it was written"):
             writer.flush()
 
 
 def test_an_error_in_the_block_still_finishes_the_file(tmp_path: Path) -> None:
+    camera = SourceRecords(0)
     with (
         pytest.raises(KeyboardInterrupt),
         RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"]) as writer,
     ):
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         raise KeyboardInterrupt
     with Recording.open(tmp_path / "a.mcap") as recording:
         assert recording.indexed and len(list(recording.entries())) == 1
     with pytest.raises(UsageError, match="closed"):
-        writer.end(0, "late", 0, WALL)
+        writer.take(camera.end("late", 0, WALL))
 
 
 INTERVAL_NS = SECOND // 50
@@ -272,15 +272,16 @@ _PROGRESS = struct.Struct("<qqq")  # longest time between two ticks, last tick, 
 
 def _record_until_killed(path: Path, shared: mmap.mmap) -> None:
     """Latents as they come, of which nothing but `tick` writes any to the file."""
+    cameras = [SourceRecords(source) for source in range(2)]
     with RecordingWriter(path, FSQ, ["a", "b"], flush_interval_s=INTERVAL_NS / SECOND) as writer:
         begun_ns = before_ns = time.monotonic_ns()
         longest_ns = 0
         for source in range(2):
-            writer.start(source, "start", begun_ns, WALL + begun_ns)
+            writer.take(cameras[source].start("start", begun_ns, WALL + begun_ns))
         for i in range(1_000_000):
-            captured = np.array([time.monotonic_ns()])
+            captured_ns = time.monotonic_ns()
             for source in range(2):
-                write(writer, source, replace(latents(source, i), capture_time_ns=captured))
+                write(writer, cameras[source], latents(source, i, at_ns=captured_ns))
             writer.tick(time.monotonic_ns())
             now_ns = time.monotonic_ns()
             longest_ns, before_ns = max(longest_ns, now_ns - before_ns), now_ns
@@ -311,7 +312,7 @@ def test_kill_9_at_50_moments_loses_no_more_than_the_interval(tmp_path: Path) ->
         longest_ns, ticked_ns, elapsed_ns = _PROGRESS.unpack_from(shared)
         allowed_ns = max(INTERVAL_NS, 0.75 * INTERVAL_NS + 3 * longest_ns)
         for source in range(2):
-            got = [e for e in entries(path, source) if isinstance(e, RecordedLatent)]
+            got = [e for e in entries(path, source) if isinstance(e, LatentRecord)]
             assert [latent.index for latent in got] == list(range(len(got)))
             newest_ns = got[-1].capture_time_ns if got else ticked_ns - elapsed_ns
             assert ticked_ns - newest_ns <= allowed_ns
@@ -329,12 +330,13 @@ def test_memory_of_hours_is_flat(tmp_path: Path) -> None:
     400 chunks after a warm-up.
     """
     given = [latents(source, 0) for source in range(4)]
+    cameras = [SourceRecords(source) for source in range(4)]
     with RecordingWriter(tmp_path / "a.mcap", FSQ, list("abcd"), flush_interval_s=1000) as writer:
 
         def second() -> None:
             for source in range(4):
-                writer.start(source, "key", 0, WALL)
-                write(writer, source, given[source])
+                writer.take(cameras[source].start("key", 0, WALL))
+                write(writer, cameras[source], given[source])
             writer.flush()
 
         for _ in range(20):
@@ -348,9 +350,10 @@ def test_memory_of_hours_is_flat(tmp_path: Path) -> None:
 
 
 def test_one_flush_never_waits_for_more_than_8_mib(tmp_path: Path) -> None:
-    large = Tokenizer("kl", "", "fp32", 512, 512, 64, 64, 4, True, "kl", (), 16, "1")
+    large = replace(KL, height=512, width=512, grid_height=64, grid_width=64, z_channels=16)
+    camera = SourceRecords(0)
     with RecordingWriter(tmp_path / "a.mcap", large, ["cam"], flush_interval_s=1000) as writer:
-        writer.start(0, "start", 0, WALL)
+        writer.take(camera.start("start", 0, WALL))
         for i in range(70):
-            write(writer, 0, latents(0, i, tokenizer=large))
+            write(writer, camera, latents(0, i, tokenizer=large))
         assert writer.safe_bytes > 7 << 20
