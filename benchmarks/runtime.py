@@ -34,8 +34,7 @@ from vidtok_edge.runtime.bench.measuring.worker import run_in_process
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session.recorder import Recorder
-from vidtok_edge.runtime.sources import Captures
-from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.sources import ArraySource, Captures
 from vidtok_edge.runtime.streaming.records import Record
 
 FPS = 30.0

@@ -3,6 +3,6 @@
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
-from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.latents import Latent, Latents, Stamp
 
-__all__ = ["Bundle", "Latents", "Picture", "StreamDecoder", "StreamEncoder"]
+__all__ = ["Bundle", "Latent", "Latents", "Picture", "Stamp", "StreamDecoder", "StreamEncoder"]

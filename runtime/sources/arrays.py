@@ -17,10 +17,17 @@ __all__ = ["ArraySource"]
 
 
 class ArraySource(Reading):
-    """Frames that a program has: uint8 [T, H, W, 3], or anything that gives uint8 [H, W, 3].
+    """Frames that a program has, of a simulator for instance; a `Source`.
 
-    Each frame must stay unchanged once it was given. Raises SourceError while iterating for what
-    is no frame of `size`.
+    Raises SourceError while iterating for what is no frame of `size`.
+
+    Args:
+        frames: uint8 [T, H, W, 3], or anything that gives uint8 [H, W, 3] RGB. A frame must stay
+            unchanged once it was given.
+        size: (H, W) of the frames: the bundle's.
+        fps: their rate, as it is announced.
+        realtime: hold frames back to that rate.
+        name: of the source, in the recording.
     """
 
     def __init__(

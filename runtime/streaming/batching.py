@@ -70,8 +70,10 @@ class Batching:
 
     def run_due(self) -> list[Latents]:
         """Run the step if the deadline of a chunk has passed."""
-        if self.due_in_s() != 0:
-            return []
+        return self.run_pending() if self.due_in_s() == 0 else []
+
+    def run_pending(self) -> list[Latents]:
+        """As `StreamEncoder.run_pending`: before the deadline of a chunk."""
         results = self.encoder.run_pending()
         self._note()
         return results

@@ -109,13 +109,14 @@ class StreamEncoder(Slots[Latents]):
         if framing.causal:  # a window is decoded whole, so all of its latents are needed
             total = min(total, framing.latents(progress.frames))
         count = total - index
+        spans = [self._span(progress, i) for i in range(index, total)]
         latents = Latents(
             slot=number,
             index=index,
             tokens=self._output("tokens", number, count),
             mean=self._output("mean", number, count),
             logvar=self._output("logvar", number, count),
-            spans=tuple(self._span(progress, i) for i in range(index, total)),
+            spans=tuple(spans),
         )
         real = latents.frames_real
         progress.latents, progress.reported = total, progress.reported + real

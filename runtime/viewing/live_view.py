@@ -28,9 +28,9 @@ from vidtok_edge.runtime.viewing.target import ViewTarget
 if TYPE_CHECKING:
     from vidtok_edge.runtime.viewing.rerun_log import RerunLog
 
-__all__ = ["LiveView", "ViewPlan"]
+__all__ = ["MOST_WAITING", "LiveView", "ViewPlan"]
 
-_WAITING = 64  # things to show; of four cameras about half a second
+MOST_WAITING = 64  # things to show; of four cameras about half a second
 _PATIENCE_S = 10.0  # for the viewer to show what it was given, at the end
 
 
@@ -62,12 +62,29 @@ class LiveView:
         self._process = context.Process(target=_show_all, args=(plan, reader), daemon=True)
         self._process.start()
         reader.close()  # so that writing fails when the process is gone
-        self._queue: queue.Queue[Shown | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[Shown | None] = queue.Queue(MOST_WAITING)
         self._counting = threading.Lock()
         self.left_out = 0
         """Things that were not shown, because the viewer was too slow or gone."""
         self._thread = threading.Thread(target=self._feed, name="view", daemon=True)
         self._thread.start()
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that shows."""
+        number = self._process.pid
+        assert number is not None  # it was started
+        return number
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, or the thread that feeds it."""
+        return self._process.is_alive() or self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """Things that are not being sent yet, at most `MOST_WAITING`."""
+        return self._queue.qsize()
 
     def __enter__(self) -> LiveView:
         return self

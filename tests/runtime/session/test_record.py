@@ -25,8 +25,7 @@ from vidtok_edge.runtime.session import record as record_module
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.record import RecordRequest, record, stop_on_signals
 from vidtok_edge.runtime.session.recorder import Recorder
-from vidtok_edge.runtime.sources import Captures, RawFormat
-from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.sources import ArraySource, Captures, RawFormat
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vidtok_edge.errors import SourceError, UsageError
 from vidtok_edge.runtime.clips.reading import ClipReader
-from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.sources import ArraySource, Captured, Captures, Ended, Opened, Source
 from vidtok_edge.runtime.sources.clock import CLOCK
 from vidtok_edge.runtime.sources.image_folder import ImageFolderSource
 from vidtok_edge.runtime.sources.reading import Reading
@@ -194,6 +194,18 @@ def test_arrays_are_given_as_they_are() -> None:
     source: Reading = ArraySource(iter(frames), (4, 6), fps=30)
     assert source.fps == 30
     assert all(np.array_equal(f.pixels, frames[f.number]) for f in source)
+
+
+def test_a_program_captures_its_own_frames() -> None:
+    frames = np.arange(3 * 4 * 6 * 3, dtype=np.uint8).reshape(3, 4, 6, 3)
+    source: Source = ArraySource(frames, (4, 6), fps=30, name="simulator")
+    assert (source.name, source.live, source.fps) == ("simulator", False, 30)
+    with Captures([lambda: source]) as captures:
+        begun, *events = iter(captures.next, None)
+    assert isinstance(begun, Opened) and (begun.fps, begun.live) == (30, False)
+    taken = [event.frame.pixels for event in events if isinstance(event, Captured)]
+    np.testing.assert_array_equal(taken, frames)
+    assert isinstance(events[-1], Ended) and events[-1].error is None
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 5, 3), np.uint8), np.zeros((4, 4, 3)), None])

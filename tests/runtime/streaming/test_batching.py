@@ -54,8 +54,7 @@ def joined(deadline_s: float | None) -> tuple[Batching, FakeStep, Time]:
     batch, step, time_ = batching(deadline_s)
     for slot in range(SLOTS):
         batch.push(frame_of(slot), slot=slot)
-    batch.encoder.run_pending()
-    batch._note()
+    batch.run_pending()
     step.runs.clear()
     return batch, step, time_
 
@@ -189,8 +188,7 @@ def test_streams_do_not_disturb_each_other(
             time_.ns += value * 100
             take(batch.run_due())
         else:
-            take(batch.encoder.run_pending())
-            batch._note()
+            take(batch.run_pending())
     for slot in range(SLOTS):
         finish(slot)
 

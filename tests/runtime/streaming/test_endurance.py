@@ -15,8 +15,7 @@ import pytest
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session.recorder import Recorder
-from vidtok_edge.runtime.sources import Captures
-from vidtok_edge.runtime.sources.arrays import ArraySource
+from vidtok_edge.runtime.sources import ArraySource, Captures
 from vidtok_edge.runtime.streaming.records import LatentRecord, Record
 
 CHUNKS = 10_000

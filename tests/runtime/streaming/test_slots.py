@@ -60,17 +60,26 @@ def test_a_failing_step_closes_the_stream(make: Any) -> None:
         push(stream)
 
 
-@both
-def test_results_that_cannot_be_read_close_the_stream(
-    make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the same chunk would run again, on caches that have gone on."""
-    stream, step = make()
+class Unreadable(dict[str, Any]):
+    """Outputs of a step that there is no memory for, once it ran."""
 
-    def fails(number: int) -> None:
+    def get(self, *_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(stream, "_collect", fails)
+    __getitem__ = get
+
+
+@both
+def test_results_that_cannot_be_read_close_the_stream(make: Any) -> None:
+    """Else the same chunk would run again, on caches that have gone on."""
+    stream, step = make()
+    run = step.run
+
+    def runs() -> None:
+        run()
+        step.outputs = Unreadable()
+
+    step.run = runs
     with pytest.raises(MemoryError):
         push(stream)
     assert step.closed == 1

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,9 @@ def test_showing_returns_at_once_and_counts_what_it_leaves_out(
 ) -> None:
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
-        assert view._process.pid is not None
-        os.kill(view._process.pid, signal.SIGSTOP)
+        os.kill(view.process_id, signal.SIGSTOP)
         view.show(ShownFrame(0, 1, PICTURE))
-        wait_for(view._queue.empty)  # it is being sent, to no one
+        wait_for(lambda: not view.waiting)  # it is being sent, to no one
 
         def show_300() -> None:
             for _ in range(300):
@@ -121,15 +121,14 @@ def test_showing_returns_at_once_and_counts_what_it_leaves_out(
         shows.start()
         shows.join(5)
         assert not shows.is_alive()
-        assert view.left_out == 300 - live_view._WAITING
-    assert not view._process.is_alive()
-    assert not view._thread.is_alive(), "it was told to end, not waited for in vain"
+        assert view.left_out == 300 - live_view.MOST_WAITING
+    assert not view.running, "the thread was told to end, not waited for in vain"
 
 
 def test_a_process_that_died_is_left_out_too(tiny: Path, tmp_path: Path) -> None:
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
-        view._process.kill()
-        view._process.join()
+        os.kill(view.process_id, signal.SIGKILL)
+        os.waitid(os.P_PID, view.process_id, os.WEXITED | os.WNOWAIT)
         for _ in range(3):
             view.show(ShownNote(0, 1, "start"))
     assert view.left_out == 3
@@ -150,9 +149,8 @@ def test_a_signal_to_all_processes_is_for_the_one_that_records(tiny: Path, tmp_p
     path = tmp_path / "a.rrd"
     with LiveView(plan_of(tiny, ViewTarget("file", str(path)))) as view:
         wait_for(lambda: any(tmp_path.glob(".a.rrd*.part")))
-        assert view._process.pid is not None
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(view._process.pid, number)
+            os.kill(view.process_id, number)
         view.show(ShownNote(0, 1, "start"))
     assert view.left_out == 0
     assert len(rows_of(path)["/camera0/events"]) == 1
@@ -163,17 +161,17 @@ def test_no_process_is_left_when_waiting_for_it_is_interrupted(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd"))))
-    join = view._process.join
+    join = BaseProcess.join
 
-    def interrupted(timeout: float | None = None) -> None:
+    def interrupted(process: BaseProcess, timeout: float | None = None) -> None:
         if timeout is not None:
             raise KeyboardInterrupt
-        join()
+        join(process)
 
-    monkeypatch.setattr(view._process, "join", interrupted)
+    monkeypatch.setattr(BaseProcess, "join", interrupted)
     with pytest.raises(KeyboardInterrupt):
         view.close()
-    assert not view._process.is_alive()
+    wait_for(lambda: not view.running)
 
 
 def test_showing_all_waits_and_gives_up(
@@ -181,8 +179,7 @@ def test_showing_all_waits_and_gives_up(
 ) -> None:
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
-        assert view._process.pid is not None
-        os.kill(view._process.pid, signal.SIGSTOP)
+        os.kill(view.process_id, signal.SIGSTOP)
         with pytest.raises(UsageError, match=r"a\.rrd failed, or took nothing for 0\.2 s"):
             for _ in range(300):
                 view.show_all(ShownFrame(0, 1, PICTURE))
@@ -201,7 +198,7 @@ def test_showing_all_leaves_nothing_out(tiny: Path, tmp_path: Path) -> None:
 def test_a_process_that_died_did_not_show_all(tiny: Path, tmp_path: Path) -> None:
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
         view.show_all(ShownNote(0, 1, "start"))
-        view._process.kill()
+        os.kill(view.process_id, signal.SIGKILL)
         with pytest.raises(UsageError, match="Not everything was shown"):
             view.finish()
 
@@ -287,7 +284,7 @@ if __name__ == "__main__":
     bundle, view = Path(sys.argv[1]), ViewTarget.parse(sys.argv[2])
     plan = live_view.ViewPlan(target=view, names=("cam",), bundle=bundle)
     view = live_view.LiveView(plan)
-    print(view._process.pid, flush=True)
+    print(view.process_id, flush=True)
     while True:
         view.show(ShownNote(0, time.time_ns(), "start"))
         time.sleep(0.01)
