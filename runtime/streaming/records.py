@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
-from vidtok_edge.runtime.streaming.latents import Latent, Latents, Stamp
+from vidtok_edge.runtime.streaming.latents import Latents, Stamp
 
 __all__ = [
     "MARKER_KINDS",
@@ -140,9 +140,12 @@ class SourceRecords:
     def encoded(
         self, latents: Latents, *, encode_start_ns: int, encode_end_ns: int
     ) -> Iterator[LatentRecord]:
-        """The latents of one call. StreamError where they do not continue the stream.
+        """The latents of one call, one by one.
 
         Each counts when the next one is asked for: where a sink refused it, it was not recorded.
+
+        Raises:
+            StreamError: they do not continue the stream.
         """
         if not self.streams or latents.index != self._index:
             raise StreamError(
@@ -150,7 +153,21 @@ class SourceRecords:
                 f"in stream {self.streams - 1}. start() a stream before its latent 0, and leave "
                 "none out."
             )
-        return self._counted(latents, encode_start_ns, encode_end_ns)
+        for latent in latents:
+            yield LatentRecord(
+                source=self.source,
+                stream=self.streams - 1,
+                index=latent.index,
+                first_frame=latent.first_frame,
+                frames_real=latent.frames_real,
+                stamp=latent.stamp,
+                stamps=latent.stamps,
+                encode_start_ns=encode_start_ns,
+                encode_end_ns=encode_end_ns,
+                values=latent.values,
+            )
+            self._index += 1
+            self.latents += 1
 
     def drop(
         self,
@@ -175,28 +192,6 @@ class SourceRecords:
     def end(self, reason: str, time_ns: int, wall_time_ns: int) -> Marker:
         """Nothing more comes from the source."""
         return self._marker("end", time_ns, wall_time_ns, detail=reason)
-
-    def _counted(
-        self, latents: Latents, encode_start_ns: int, encode_end_ns: int
-    ) -> Iterator[LatentRecord]:
-        for latent in latents:
-            yield self._latent(latent, encode_start_ns, encode_end_ns)
-            self._index += 1
-            self.latents += 1
-
-    def _latent(self, latent: Latent, encode_start_ns: int, encode_end_ns: int) -> LatentRecord:
-        return LatentRecord(
-            source=self.source,
-            stream=self.streams - 1,
-            index=latent.index,
-            first_frame=latent.first_frame,
-            frames_real=latent.frames_real,
-            stamp=latent.stamp,
-            stamps=latent.stamps,
-            encode_start_ns=encode_start_ns,
-            encode_end_ns=encode_end_ns,
-            values=latent.values,
-        )
 
     def _marker(
         self,
