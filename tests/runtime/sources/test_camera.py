@@ -213,7 +213,7 @@ def test_a_camera_is_not_opened_again_while_its_driver_hangs() -> None:
         return FakeContainer(packet(opened), *([hang] if opened == 1 else []))
 
     source = partial(
-        CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(0.1, 0.1)
+        CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(1, 0.3)
     )
     losses: list[str] = []
     shown: list[int] = []
