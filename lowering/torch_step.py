@@ -34,6 +34,7 @@ class TorchStep:
         self.inputs: Mapping[str, NDArray[Any]] = {
             spec.name: self._tensors[spec.name].numpy() for spec in graph.host_inputs
         }
+        self._written = {_memory_of(self._tensors[name]) for name in self.inputs}
         self.outputs: Mapping[str, NDArray[Any]] = {
             spec.name: np.zeros(spec.shape, spec.dtype) for spec in graph.host_outputs
         }
@@ -48,7 +49,9 @@ class TorchStep:
                 self.outputs[spec.name][...] = result.numpy()
             else:
                 name = CACHE_PREFIX + spec.name.removeprefix(NEW_CACHE_PREFIX)
-                self._tensors[name] = result
+                # A v1.1 decoder puts out `start` itself, which the host writes anew for each call.
+                written = _memory_of(result) in self._written
+                self._tensors[name] = result.clone() if written else result
 
     def caches(self) -> dict[str, NDArray[Any]]:
         return {spec.name: self._tensors[spec.name].numpy().copy() for spec, _ in self.graph.caches}
@@ -65,6 +68,10 @@ class TorchStep:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _memory_of(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 class TorchStreams:
