@@ -42,8 +42,16 @@ from vidtok_edge.vidtok_ref import VidTok, load_weights
 FULL = "vidtok_fsq_causal_488_32768_v1_1"
 FORMS: tuple[FormName, ...] = ("conv2d", "conv3d")
 PARITY_CALLS = 3
-WARMUP = 10
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much is measured: frames of `size` x `size`, `calls` timed after `warmup` not timed."""
+
+    size: int
+    calls: int
+    warmup: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,9 @@ class Check:
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--full", is_flag=True, help="The full-width model, random weights.")
 @click.option("--size", default=256, show_default=True, help="Height and width of frames.")
-@click.option("--calls", default=200, show_default=True, help="Timed, of each engine.")
+@click.option(
+    "--calls", default=200, type=click.IntRange(1), show_default=True, help="Timed, of each engine."
+)
 @click.option("--seconds", default=200.0, show_default=True, help="Begin nothing after so long.")
 @click.option("--fake", is_flag=True, help="On the GPU made of host memory of the tests.")
 def main(out: Path, full: bool, size: int, calls: int, seconds: float, fake: bool) -> None:
@@ -92,7 +102,7 @@ def main(out: Path, full: bool, size: int, calls: int, seconds: float, fake: boo
         raise click.ClickException(str(error)) from None
     name, weights = (FULL, "random") if full else ("fsq", None)
     model, _ = load_weights(name, weights)
-    wanted = engine_checks(model, size, calls, device)
+    wanted = engine_checks(model, Amount(size, calls, min(calls, 10)), device)
     if not fake:
         wanted += original_checks(model, size)
     results: list[Result] = []
@@ -142,8 +152,8 @@ def run_checks(checks: Sequence[Check], end: float) -> Iterator[Result]:
 # --- engines ----------------------------------------------------------------------------------
 
 
-def engine_checks(model: VidTok, size: int, calls: int, device: Device) -> list[Check]:
-    """Both graphs in both precisions and forms, frames of `size` x `size`."""
+def engine_checks(model: VidTok, amount: Amount, device: Device) -> list[Check]:
+    """Both graphs in both precisions and forms."""
     checks = []
     for kind, numerics, form in product(KINDS, (FP32, FP16), FORMS):
         facts = {
@@ -152,19 +162,18 @@ def engine_checks(model: VidTok, size: int, calls: int, device: Device) -> list[
             "form": form,
             "precision": numerics.precision,
         }
-        options = StepOptions(size, size, form=form)
-        work = partial(engine_facts, model, kind, options, numerics, calls, device)
+        work = partial(engine_facts, model, kind, form, numerics, amount, device)
         checks.append(Check(facts, work))
     return checks
 
 
 def engine_facts(
-    model: VidTok, kind: Kind, options: StepOptions, numerics: Numerics, calls: int, device: Device
+    model: VidTok, kind: Kind, form: FormName, numerics: Numerics, amount: Amount, device: Device
 ) -> Result:
     """Opens one engine, compares it, times it and closes it."""
-    graph = graph_spec(
-        kind, options, numerics, interface_of(model.variant, options, kind, numerics)
-    )
+    options = StepOptions(amount.size, amount.size, form=form)
+    interface = interface_of(model.variant, options, kind, numerics)
+    graph = graph_spec(kind, options, numerics, interface)
     module = lower(model, options, kind, numerics).eval()
     with torch_engine(module, graph, device) as step:
         found = {
@@ -173,7 +182,7 @@ def engine_facts(
             "device_mb": round(step.device_bytes / 1e6),
         }
         parity = compared(step, plain_step(model, kind, options), model.variant.codebook_size)
-        timing = timed(step, calls)
+        timing = timed(step, amount)
     device.settle()
     return {**found, **asdict(parity), **asdict(timing)}
 
@@ -220,12 +229,12 @@ def difference(got: Any, wanted: Any) -> float:
     return float(np.nanmax(np.abs(got.astype(np.float64) - wanted.astype(np.float64))))
 
 
-def timed(step: EngineStep, calls: int) -> Timing:
+def timed(step: EngineStep, amount: Amount) -> Timing:
     wall, parts = [], []
-    for call in range(WARMUP + calls):
+    for call in range(amount.warmup + amount.calls):
         begin = time.perf_counter()
         step.run()
-        if call >= WARMUP:
+        if call >= amount.warmup:
             wall.append((time.perf_counter() - begin) * 1e3)
             parts.append((step.times.upload_ns, step.times.compute_ns, step.times.download_ns))
     upload, compute, download = (
@@ -266,7 +275,7 @@ def chunk_shape(model: VidTok, kind: Kind, size: int) -> tuple[int, ...]:
     if kind == "encoder":
         return (1, 3, variant.time_factor, size, size)
     side = size // variant.space_factor
-    return (1, len(variant.levels) if variant.levels else variant.z, 1, side, side)
+    return (1, len(variant.levels) if variant.levels else variant.z_channels, 1, side, side)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ def bound_engine(engine: Any) -> Bound:
         tensors.append(torch.zeros(shape, dtype=_TYPES[kind], device="cuda"))
         context.set_tensor_address(name, tensors[-1].data_ptr())
     torch.cuda.synchronize()  # the zeros are there before another stream reads them
-    return Bound(engine, context, tensors, torch.cuda.Stream())
+    stream = cast(Any, torch.cuda.Stream)()  # untyped in PyTorch
+    return Bound(engine, context, tensors, stream)
 
 
 def graph_times_ms(bound: Bound) -> list[float]:
