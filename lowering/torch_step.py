@@ -49,9 +49,11 @@ class TorchStep:
                 self.outputs[spec.name][...] = result.numpy()
             else:
                 name = CACHE_PREFIX + spec.name.removeprefix(NEW_CACHE_PREFIX)
-                # A v1.1 decoder puts out `start` itself, which the host writes anew for each call.
-                written = _memory_of(result) in self._written
-                self._tensors[name] = result.clone() if written else result
+                self._tensors[name] = self._kept(result)
+
+    def _kept(self, cache: torch.Tensor) -> torch.Tensor:
+        """`cache` in memory that the host does not write: v1.1 decoders put out `start` itself."""
+        return cache.clone() if _memory_of(cache) in self._written else cache
 
     def caches(self) -> dict[str, NDArray[Any]]:
         return {spec.name: self._tensors[spec.name].numpy().copy() for spec, _ in self.graph.caches}
