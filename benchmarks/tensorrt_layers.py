@@ -23,6 +23,7 @@ import torch
 from cuda_events import event_times_ms, require_torch_cuda
 
 from vidtok_edge.errors import EngineRefused, VidTokEdgeError
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 
 LAUNCHES = 50
@@ -67,7 +68,7 @@ class Bound:
 def main(graph: Path, out: Path, level: int, aux: int | None) -> None:
     try:
         require_torch_cuda()
-        trt = cast(Any, load_tensorrt("tensorrt"))
+        trt = cast(Any, load_tensorrt(Target.TENSORRT))
         logger = trt.Logger(trt.Logger.WARNING)
         blob = built(trt, logger, graph, level, aux)
     except VidTokEdgeError as error:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vidtok_edge.errors import BackendUnavailable
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda, load_cuda
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
@@ -75,8 +76,8 @@ class RealDevice:
             raise BackendUnavailable(
                 "No NVIDIA GPU was found here. Use --fake to rehearse on one made of host memory."
             )
-        self.cuda = load_cuda("tensorrt")
-        self.here = EngineHost("tensorrt", _VERSION, gpu.architecture, gpu.name, "")
+        self.cuda = load_cuda(Target.TENSORRT)
+        self.here = EngineHost(Target.TENSORRT, _VERSION, gpu.architecture, gpu.name, "")
 
     def placed(self, module: nn.Module) -> nn.Module:
         return module.cuda()
@@ -108,7 +109,7 @@ class FakeDevice:
     def __init__(self, api: Any) -> None:
         self._api = api
         self.cuda = Cuda(api)
-        self.here = EngineHost("tensorrt", _VERSION, "sm90", "fake GPU", "")
+        self.here = EngineHost(Target.TENSORRT, _VERSION, "sm90", "fake GPU", "")
 
     def placed(self, module: nn.Module) -> nn.Module:
         return module

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from fake_gpu import FakeApi, Misuse
 from numpy.typing import NDArray
 
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
@@ -22,7 +23,7 @@ from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["HERE", "FakeTensorRT", "fake_engine"]
 
-HERE = EngineHost("tensorrt", "10.3.0", "sm87", "Orin", "Linux aarch64")
+HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
 _ALIGNMENT = 256
 """Of the address of a tensor, in bytes: TensorRT asks for so much."""
 _TYPES = {
