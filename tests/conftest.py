@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_gpu import assert_fake_gpus_are_clean
 from gpu_required import REQUIRE, must_run, required_backends
 
 if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
@@ -35,6 +36,13 @@ def pytest_runtest_makereport(
 
 def pytest_configure() -> None:
     required_backends(os.environ.get(REQUIRE, ""))  # refuses a wrong name before anything runs
+
+
+@pytest.fixture(autouse=True)
+def fake_gpus_are_clean() -> Iterator[None]:
+    """Fail a test that misused a fake GPU or left something on it, whether or not it looked."""
+    yield
+    assert_fake_gpus_are_clean()
 
 
 @pytest.fixture(scope="session")
