@@ -13,9 +13,7 @@ from pathlib import Path
 from vidtok_edge.export import ExportRequest, StepOptions, export_bundle
 
 
-def main(
-    checkpoint: str, output: str, variant: str = "fsq", height: int = 256, width: int = 256
-) -> None:
+def main(checkpoint: str, output: str, variant: str = "fsq", *, height: int, width: int) -> None:
     request = ExportRequest(
         variant=variant,
         output=Path(output),
@@ -31,4 +29,6 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:6]))
+    arguments = sys.argv[1:]
+    sizes = [int(pixels) for pixels in arguments[3:5]] or [256, 256]
+    main(arguments[0], arguments[1], *(arguments[2:3] or ["fsq"]), height=sizes[0], width=sizes[1])

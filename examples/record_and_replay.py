@@ -26,7 +26,7 @@ def main(path: str, recording: str, source: str = "synthetic:30") -> None:
         options=RecordOptions(duration_s=2.0),
     )
     summary = record(request)
-    print(f"{summary.sources[0].encoded} frames, {summary.sources[0].latents} latents")
+    print(f"{summary.sources[0].frames_encoded} frames, {summary.sources[0].latents} latents")
 
     raw = io.BytesIO()
     done = replay(recording, bundle, raw, start_s=0.5, end_s=1.5)
