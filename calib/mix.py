@@ -107,7 +107,8 @@ class MixedStep(TorchStep):
             outputs, time = self.module.trace(data, [*controls, *(self._caches or [])], probe=fresh)
         for spec, output in zip(self.graph.host_outputs, outputs, strict=True):
             self.outputs[spec.name][...] = output.numpy()
-        self._caches = time.caches_out if isinstance(time, CausalTimeline) else []
+        new = time.caches_out if isinstance(time, CausalTimeline) else []
+        self._caches = [self._kept(cache) for cache in new]
 
 
 class MixMeter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,25 +13,12 @@ from vidtok_edge.commands.options import finite, force_option, precision_list, s
 from vidtok_edge.commands.printing import need_export, print_columns
 
 if TYPE_CHECKING:
-    from vidtok_edge.export.planning.cost import Bound, GraphCost, Rates
+    from vidtok_edge.export.planning.cost import Bound, Rates
     from vidtok_edge.export.planning.devices import Device
-    from vidtok_edge.lowering.step import Kind, StepOptions
+    from vidtok_edge.export.planning.plan import Plan
+    from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.runtime.manifest.graphs import Precision
     from vidtok_edge.variants import Variant
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Of one size."""
-
-    options: StepOptions
-    rates: Rates
-    costs: dict[Precision, list[GraphCost]]
-    bounds: dict[Precision, dict[Device, Bound]]
-
-    @property
-    def size(self) -> str:
-        return f"{self.options.height}x{self.options.width}"
 
 
 @click.command(context_settings={"show_default": True})
@@ -74,6 +60,7 @@ def plan(
 ) -> None:
     """Memory, work, rates, and the least time per call on known devices; builds nothing."""
     need_export()
+    from vidtok_edge.export.planning.plan import plan_of
     from vidtok_edge.lowering.interface import KINDS
     from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.runtime.files import require_writable, write_beside
@@ -85,7 +72,14 @@ def plan(
     latents = StepOptions.chunk_for(model) if chunk is None else chunk
     kinds = KINDS if graphs == "both" else (graphs,)
     plans = [
-        _plan(model, StepOptions(*size, streams, latents), fps, kinds, precision) for size in sizes
+        plan_of(
+            model,
+            StepOptions(*size, streams, latents),
+            fps=fps,
+            kinds=kinds,
+            precisions=precision,
+        )
+        for size in sizes
     ]
     _print_subject(variant, model, plans[0].options, fps)
     _print_rates(plans)
@@ -99,30 +93,9 @@ def plan(
     if sources:
         _print_sources()
     if json_path is not None:
-        text = json.dumps([_facts(model, fps, p) for p in plans], indent=1, allow_nan=False)
+        text = json.dumps([found.facts() for found in plans], indent=1, allow_nan=False)
         with write_beside(json_path, force) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _plan(
-    model: Variant,
-    options: StepOptions,
-    fps: float,
-    kinds: tuple[Kind, ...],
-    precision: tuple[Precision, ...],
-) -> _Plan:
-    from vidtok_edge.calib.placement import planned_numerics
-    from vidtok_edge.export.planning.cost import bound, cost_of, rates_of, require_countable
-    from vidtok_edge.export.planning.devices import DEVICES
-
-    require_countable(options)
-    rates = rates_of(model, options, fps)
-    costs = {
-        p: [cost_of(model, options, k, planned_numerics(model, options, k, p)) for k in kinds]
-        for p in precision
-    }
-    bounds = {p: {d: bound(costs[p], d) for d in DEVICES} for p in precision}
-    return _Plan(options, rates, costs, bounds)
 
 
 def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float) -> None:
@@ -139,7 +112,7 @@ def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float)
         )
 
 
-def _print_rates(plans: list[_Plan]) -> None:
+def _print_rates(plans: list[Plan]) -> None:
     rows = [("size", "ms between calls", "positions/s", "kbit/s of a stream", "of the raw frames")]
     rows += [
         (
@@ -155,7 +128,7 @@ def _print_rates(plans: list[_Plan]) -> None:
     click.echo()
 
 
-def _print_costs(plans: list[_Plan]) -> None:
+def _print_costs(plans: list[Plan]) -> None:
     rows = [
         (
             "size",
@@ -189,7 +162,7 @@ def _print_costs(plans: list[_Plan]) -> None:
     click.echo("MB; activations and memory at least; moved: to and from memory per call\n")
 
 
-def _print_bounds(plans: list[_Plan]) -> None:
+def _print_bounds(plans: list[Plan]) -> None:
     """Columns are precisions; of several sizes, sizes, in a table for each precision."""
     if len(plans) == 1:
         _print_table("ms at least", plans[0].bounds, plans[0].rates)
@@ -232,31 +205,3 @@ def _print_sources() -> None:
             f"{device.fp32_tflops:g} fp32 and {device.fp16_tflops:g} fp16 TFLOPS, "
             f"{device.int8_tops:g} int8 TOPS\n    {device.source}"
         )
-
-
-def _facts(model: Variant, fps: float, plan: _Plan) -> dict[str, Any]:
-    period_ms = plan.rates.period_ms
-    devices = next(iter(plan.bounds.values()))
-    return {
-        "variant": model.name,
-        "options": asdict(plan.options),
-        "fps": fps,
-        "rates": asdict(plan.rates),
-        "costs": {
-            precision: [asdict(cost) | {"memory": cost.memory} for cost in costs]
-            for precision, costs in plan.costs.items()
-        },
-        "bounds": {
-            device.name: {
-                precision: asdict(bounds[device])
-                | {
-                    "ms": bounds[device].ms,
-                    "limit": bounds[device].limit,
-                    "late": bounds[device].ms > period_ms,
-                }
-                for precision, bounds in plan.bounds.items()
-            }
-            for device in devices
-        },
-        "sources": {device.name: device.source for device in devices},
-    }

@@ -34,6 +34,7 @@ class TorchStep:
         self.inputs: Mapping[str, NDArray[Any]] = {
             spec.name: self._tensors[spec.name].numpy() for spec in graph.host_inputs
         }
+        self._written = {_memory_of(self._tensors[name]) for name in self.inputs}
         self.outputs: Mapping[str, NDArray[Any]] = {
             spec.name: np.zeros(spec.shape, spec.dtype) for spec in graph.host_outputs
         }
@@ -48,7 +49,11 @@ class TorchStep:
                 self.outputs[spec.name][...] = result.numpy()
             else:
                 name = CACHE_PREFIX + spec.name.removeprefix(NEW_CACHE_PREFIX)
-                self._tensors[name] = result
+                self._tensors[name] = self._kept(result)
+
+    def _kept(self, cache: torch.Tensor) -> torch.Tensor:
+        """`cache` in memory that the host does not write: v1.1 decoders put out `start` itself."""
+        return cache.clone() if _memory_of(cache) in self._written else cache
 
     def caches(self) -> dict[str, NDArray[Any]]:
         return {spec.name: self._tensors[spec.name].numpy().copy() for spec, _ in self.graph.caches}
@@ -65,6 +70,10 @@ class TorchStep:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _memory_of(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 class TorchStreams:

@@ -44,6 +44,8 @@ _PACKAGES = (
     (("matplotlib",), "the plot of calibrate", "export"),
     (("huggingface-hub",), "official weights", "hub"),
     (("mcap",), "recordings", "record"),
+    (("lz4",), "recordings that other tools compressed", "record"),
+    (("zstandard",), "recordings that other tools compressed", "record"),
     (("pyarrow",), "recordings as LeRobot datasets", "datasets"),
     (("rerun-sdk",), "the Rerun viewer", "view"),
     (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench", "meters"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_gpu import assert_fake_gpus_are_clean
 from gpu_required import REQUIRE, must_run, required_backends
 
 if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
@@ -37,6 +38,13 @@ def pytest_configure() -> None:
     required_backends(os.environ.get(REQUIRE, ""))  # refuses a wrong name before anything runs
 
 
+@pytest.fixture(autouse=True)
+def fake_gpus_are_clean() -> Iterator[None]:
+    """Fail a test that misused a fake GPU or left something on it, whether or not it looked."""
+    yield
+    assert_fake_gpus_are_clean()
+
+
 @pytest.fixture(scope="session")
 def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny bundle; do not change it."""
@@ -56,6 +64,7 @@ def tiny(tiny_original: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     """Bundles of narrow models, each written once."""
+    pytest.importorskip("torch", reason="exports a model")
     from export_helpers import Exports
 
     return Exports(tmp_path_factory)
@@ -64,6 +73,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for uint8 frames of 64x96, as the command exports it."""
+    pytest.importorskip("torch", reason="exports a model")
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 
@@ -74,6 +84,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for frames of 32x48 in every precision, as the command exports it."""
+    pytest.importorskip("torch", reason="exports a model")
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 

@@ -1,42 +1,45 @@
-"""A GPU made of host memory: enough of CUDA and TensorRT for the engine backend to run on it.
+"""A GPU made of host memory: enough of CUDA for the engine backend to run on it.
 
 Streams are queues that do nothing until they are waited for, captures record, memory is full of
-ones at first, and every call can be made to fail. Engines are ONNX files, run by ONNX Runtime.
-What real hardware would do differently, this cannot show.
+ones at first, and every call can be made to fail. Device memory has addresses of its own, which
+the host cannot read (`fake_memory`). What a real GPU would refuse, or do wrongly without a word,
+raises Misuse; it is noted too, and `assert_fake_gpus_are_clean` fails a test that hid it or left
+something behind. What real hardware would do differently beyond that, this cannot show.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar
 
-import numpy as np
-import onnxruntime as ort
+from fake_memory import FakeMemory, Misuse, Space
 
-from vidtok_edge.runtime.backends.backend import Target
-from vidtok_edge.runtime.backends.engines.api import TensorRT
-from vidtok_edge.runtime.backends.engines.cuda import Cuda
-from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
-from vidtok_edge.runtime.backends.engines.step import EngineStep
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+__all__ = [
+    "Error",
+    "Event",
+    "FakeApi",
+    "Graph",
+    "Misuse",
+    "Recording",
+    "Stream",
+    "assert_fake_gpus_are_clean",
+]
 
-__all__ = ["HERE", "FakeApi", "FakeTensorRT", "fake_engine"]
-
-HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
-_TYPES = {
-    "tensor(float)": ("FLOAT", np.float32),
-    "tensor(float16)": ("HALF", np.float16),
-    "tensor(uint8)": ("UINT8", np.uint8),
-    "tensor(int8)": ("INT8", np.int8),
-    "tensor(int32)": ("INT32", np.int32),
-    "tensor(bool)": ("BOOL", np.bool_),
-}
+Work = Callable[[], None]
+Made = TypeVar("Made", bound="_Made")
+_FREEING = (
+    "cudaFree",
+    "cudaFreeHost",
+    "cudaStreamDestroy",
+    "cudaEventDestroy",
+    "cudaGraphDestroy",
+    "cudaGraphExecDestroy",
+)
 
 
 class Error(IntEnum):
@@ -47,27 +50,71 @@ class Error(IntEnum):
 
 
 @dataclass(eq=False)
-class Stream:
-    address: int
-    waiting: list[Callable[[], None]] = field(default_factory=list)
-    recording: list[Callable[[], None]] | None = None
-    recorded: list[Callable[[], None]] | None = None
+class _Made:
+    """What is made once and destroyed once."""
+
+    handle: int
+    destroyed: bool = field(default=False, init=False)
 
     def __int__(self) -> int:
-        return self.address
+        return self.handle
 
-    def put(self, work: Callable[[], None]) -> None:
+    def __str__(self) -> str:
+        return f"{type(self).__name__.lower()} {self.handle:#x}"
+
+
+@dataclass(eq=False)
+class Stream(_Made):
+    waiting: list[Work] = field(default_factory=list, init=False)
+    recording: list[Work] | None = field(default=None, init=False)
+    recorded: list[Work] | None = field(default=None, init=False)
+
+    def put(self, work: Work) -> None:
         (self.waiting if self.recording is None else self.recording).append(work)
+
+
+@dataclass(eq=False)
+class Event(_Made):
+    ms: float | None = field(default=None, init=False)
+    """When a stream came here; None before it did."""
+
+
+@dataclass(eq=False)
+class Recording(_Made):
+    """A `cudaGraph_t`."""
+
+    work: list[Work] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Graph(_Made):
+    """A `cudaGraphExec_t`."""
+
+    work: list[Work] = field(default_factory=list)
+
+
+_ALL: list[FakeApi] = []
+
+
+def assert_fake_gpus_are_clean() -> None:
+    """Of all that were made since the last time: no misuse, whoever hid it, and nothing left."""
+    apis = _ALL.copy()
+    _ALL.clear()
+    for api in apis:
+        api.assert_clean()
 
 
 class FakeApi:
     """`cuda.bindings.runtime`.
 
     Attributes:
-        failing: calls that fail from now on, and how; `launch` is a fault inside a running graph.
+        failing: calls that fail from now on, and how. What they were to free counts as freed: a
+            device that was lost takes it along.
         calls: how often each was called.
         copies: which way and how many bytes, of each.
-        live: buffers, streams, events and graphs that were made and not yet freed.
+        pageable: those of the copies whose host memory is not pinned. They wait, as CUDA's do.
+        misuse: what was wrong, also where somebody caught the exception.
+        memory: both address spaces.
     """
 
     cudaStreamNonBlocking = 1
@@ -78,10 +125,12 @@ class FakeApi:
         self.failing: dict[str, Error] = {}
         self.calls: Counter[str] = Counter()
         self.copies: list[tuple[str, int]] = []
-        self.memory: dict[int, Any] = {}
-        self.streams: dict[int, Stream] = {}
-        self.live: Counter[str] = Counter()
+        self.pageable: list[tuple[str, int]] = []
+        self.misuse: list[str] = []
+        self.memory = FakeMemory()
         self.clock = 0.0
+        self._made: dict[int, _Made] = {}
+        _ALL.append(self)
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
@@ -90,16 +139,104 @@ class FakeApi:
 
         def call(*arguments: Any) -> tuple[Any, ...]:
             self.calls[name] += 1
-            if name == "cudaStreamEndCapture":  # it ends also where it fails
-                arguments[0].recorded, arguments[0].recording = arguments[0].recording, None
             if name in self.failing:
+                self._fail(name, *arguments)
                 return self.failing[name], None
-            result = found(*arguments)
+            with self.noting():
+                result = found(*arguments)
             if result is None:
                 return (Error.SUCCESS,)
             return (Error.SUCCESS, *result) if isinstance(result, tuple) else (0, result)
 
         return found if name.startswith("cudaGetError") else call
+
+    # --- what tests ask ---------------------------------------------------------------------
+
+    @property
+    def left(self) -> list[str]:
+        """Memory, streams, events and graphs that were made and not freed."""
+        return self.memory.left() + [str(it) for it in self._made.values() if not it.destroyed]
+
+    def assert_nothing_left(self) -> None:
+        assert not self.left, f"not freed: {'; '.join(self.left)}"
+
+    def assert_clean(self) -> None:
+        """No misuse, no memory damaged, nothing left."""
+        assert not self.misuse, f"the fake GPU was misused: {'; '.join(self.misuse)}"
+        damaged = self.memory.damaged()
+        assert not damaged, f"the host wrote beyond or after: {'; '.join(damaged)}"
+        self.assert_nothing_left()
+
+    # --- what a fake of TensorRT needs ------------------------------------------------------
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note misuse before it is raised: what catches the exception cannot hide it."""
+        try:
+            yield
+        except Misuse as error:
+            self.misuse.append(str(error))
+            raise
+
+    def stream_of(self, handle: int) -> Stream:
+        """The stream of `handle`, which must be in use."""
+        return self._used(self._made.get(handle), Stream)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def cudaMalloc(self, size: int) -> int:
+        return self._allocated("device", size)
+
+    def cudaMallocHost(self, size: int) -> int:
+        return self._allocated("pinned", size)
+
+    def cudaFree(self, address: int) -> None:
+        self.memory.free("device", address)
+
+    def cudaFreeHost(self, address: int) -> None:
+        self.memory.free("pinned", address)
+
+    def cudaMemGetInfo(self) -> tuple[int, int]:
+        return 6 << 30, 8 << 30
+
+    def cudaMemcpyAsync(
+        self, target: int, source: int, size: int, kind: int, stream: Stream
+    ) -> None:
+        ways = {1: ("up", target, source), 2: ("down", source, target)}
+        if kind not in ways:
+            raise Misuse(f"a copy of kind {kind!r}; 1 is up and 2 is down")
+        way, device, host = ways[kind]
+        stream = self._used(stream, Stream)
+        self.memory.device(device, size, f"copy {way}")
+        pinned = self.memory.pinned(host, size, f"copy {way}") is not None
+        self.copies.append((way, size))
+
+        def copied() -> None:  # asked for again: it may have been freed meanwhile
+            there = self.memory.device(device, size, f"copy {way}")
+            here = self.memory.host(host, size, f"copy {way}")
+            if way == "up":
+                there[...] = here
+            else:
+                here[...] = there
+
+        stream.put(copied)
+        if not pinned:
+            self._pageable(way, size, stream)
+
+    def _pageable(self, way: str, size: int, stream: Stream) -> None:
+        """CUDA copies such memory while the caller waits, which no graph can hold."""
+        self.pageable.append((way, size))
+        if stream.recording is not None:
+            raise Misuse(f"{size} B of pageable memory were copied {way} while capturing")
+        _done(stream)
+
+    def _allocated(self, space: Space, size: int) -> int:
+        for made in self._made.values():
+            if isinstance(made, Stream) and made.recording is not None:
+                raise Misuse(f"{size} B of {space} memory were asked for while capturing")
+        return self.memory.allocate(space, size)
+
+    # --- streams and events -----------------------------------------------------------------
 
     def cudaGetErrorName(self, error: Error) -> tuple[int, bytes]:
         return 0, f"cudaError{error.name.title().replace('_', '')}".encode()
@@ -110,202 +247,92 @@ class FakeApi:
     def cudaGetDeviceCount(self) -> int:
         return 1
 
-    def cudaMemGetInfo(self) -> tuple[int, int]:
-        return 6 << 30, 8 << 30
-
-    def cudaMalloc(self, size: int) -> int:
-        memory = ctypes.create_string_buffer(b"\xff" * size, size)
-        address = ctypes.addressof(memory)
-        self.memory[address] = memory
-        self.live["buffer"] += 1
-        return address
-
-    cudaMallocHost = cudaMalloc
-
-    def cudaFree(self, address: int) -> None:
-        del self.memory[address]
-        self.live["buffer"] -= 1
-
-    cudaFreeHost = cudaFree
-
     def cudaStreamCreateWithFlags(self, flags: int) -> Stream:
-        stream = Stream(1000 + len(self.streams))
-        self.streams[stream.address] = stream
-        self.live["stream"] += 1
-        return stream
+        return self._new(Stream(self._handle()))
 
     def cudaStreamDestroy(self, stream: Stream) -> None:
-        self.live["stream"] -= 1
+        self._used(stream, Stream).destroyed = True
 
     def cudaStreamSynchronize(self, stream: Stream) -> None:
-        waiting, stream.waiting = stream.waiting, []
-        for work in waiting:
-            work()
+        if self._used(stream, Stream).recording is not None:
+            raise Misuse(f"{stream} was waited for while capturing")
+        _done(stream)
 
-    def cudaMemcpyAsync(
-        self, target: int, source: int, size: int, kind: int, stream: Stream
-    ) -> None:
-        self.copies.append(({1: "up", 2: "down"}[kind], size))
-        stream.put(lambda: cast(None, ctypes.memmove(target, source, size)))
+    def cudaEventCreate(self) -> Event:
+        return self._new(Event(self._handle()))
 
-    def cudaEventCreate(self) -> dict[str, float]:
-        self.live["event"] += 1
-        return {}
+    def cudaEventDestroy(self, event: Event) -> None:
+        self._used(event, Event).destroyed = True
 
-    def cudaEventDestroy(self, event: dict[str, float]) -> None:
-        self.live["event"] -= 1
-
-    def cudaEventRecord(self, event: dict[str, float], stream: Stream) -> None:
+    def cudaEventRecord(self, event: Event, stream: Stream) -> None:
         def note() -> None:
             self.clock += 0.25
-            event["ms"] = self.clock
+            event.ms = self.clock
 
-        stream.put(note)
+        self._used(event, Event).ms = None
+        self._used(stream, Stream).put(note)
 
-    def cudaEventElapsedTime(self, first: dict[str, float], second: dict[str, float]) -> float:
-        return second["ms"] - first["ms"]
+    def cudaEventElapsedTime(self, first: Event, second: Event) -> float:
+        begin, end = self._used(first, Event).ms, self._used(second, Event).ms
+        if begin is None or end is None:
+            raise Misuse("the time between events was asked for, to which no stream has come yet")
+        return end - begin
+
+    # --- graphs -----------------------------------------------------------------------------
 
     def cudaStreamBeginCapture(self, stream: Stream, mode: int) -> None:
-        assert not stream.waiting, "capturing a stream that has work to do"
+        if self._used(stream, Stream).waiting:
+            raise Misuse(f"{stream} was captured, and has work to do")
         stream.recording = []
 
-    def cudaStreamEndCapture(self, stream: Stream) -> list[Callable[[], None]]:
-        assert stream.recorded is not None, "no capture had begun"
-        self.live["recording"] += 1
-        return stream.recorded
+    def cudaStreamEndCapture(self, stream: Stream) -> Recording:
+        work, self._used(stream, Stream).recording = stream.recording, None
+        if work is None:
+            raise Misuse(f"a capture of {stream} was ended, and none had begun")
+        return self._new(Recording(self._handle(), work))
 
-    def cudaGraphInstantiate(self, recorded: list[Any], flags: int) -> list[Any]:
-        assert recorded, "nothing was captured"
-        self.live["graph"] += 1
-        return list(recorded)
+    def cudaGraphInstantiate(self, recording: Recording, flags: int) -> Graph:
+        if not self._used(recording, Recording).work:
+            raise Misuse(f"{recording} holds nothing")
+        return self._new(Graph(self._handle(), list(recording.work)))
 
-    def cudaGraphDestroy(self, recorded: list[Any]) -> None:
-        self.live["recording"] -= 1
+    def cudaGraphDestroy(self, recording: Recording) -> None:
+        self._used(recording, Recording).destroyed = True
 
-    def cudaGraphLaunch(self, graph: list[Callable[[], None]], stream: Stream) -> None:
-        for work in graph:
-            stream.put(work)
+    def cudaGraphLaunch(self, graph: Graph, stream: Stream) -> None:
+        for work in self._used(graph, Graph).work:
+            self._used(stream, Stream).put(work)
 
-    def cudaGraphExecDestroy(self, graph: list[Any]) -> None:
-        self.live["graph"] -= 1
+    def cudaGraphExecDestroy(self, graph: Graph) -> None:
+        self._used(graph, Graph).destroyed = True
 
+    # --- what was made ----------------------------------------------------------------------
 
-class _Logger:
-    def __init__(self) -> None:
-        pass
+    def _handle(self) -> int:
+        return 0x1000 + len(self._made)
 
+    def _new(self, made: Made) -> Made:
+        self._made[made.handle] = made
+        return made
 
-class FakeTensorRT:
-    """The module `tensorrt`, for running.
+    def _used(self, made: Any, kind: type[Made]) -> Made:
+        """`made`, which must be of `kind`, of this GPU, and not destroyed."""
+        if not isinstance(made, kind) or self._made.get(made.handle) is not made:
+            raise Misuse(f"a {kind.__name__.lower()} is needed, and this is {made}")
+        if made.destroyed:
+            raise Misuse(f"{made} was destroyed")
+        return made
 
-    Attributes:
-        failing: what fails from now on: `deserialize`, `context`, `address`, `execute`, `capture`.
-    """
-
-    __version__ = "10.3.0"
-    ILogger = _Logger
-    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="ours")
-
-    def __init__(self, api: FakeApi) -> None:
-        self.api, self.failing = api, set[str]()
-        self.loggers: list[Any] = []
-
-    def Runtime(self, logger: Any) -> Any:
-        self.loggers.append(logger)
-        return SimpleNamespace(deserialize_cuda_engine=self._deserialize)
-
-    def _deserialize(self, content: bytes) -> Any:
-        if "deserialize" in self.failing:
-            self.loggers[-1].log(1, "[runtime.cpp] Out of memory")
-            return None
-        return _Engine(content, self)
+    def _fail(self, name: str, *arguments: Any) -> None:
+        """What a call does even where it fails."""
+        if name == "cudaStreamEndCapture":
+            arguments[0].recording = None
+        elif name in _FREEING:
+            with self.noting():
+                object.__getattribute__(self, name)(*arguments)
 
 
-class _Engine:
-    device_memory_size_v2 = 1024
-
-    def __init__(self, content: bytes, library: FakeTensorRT) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        # A path, not the graph itself: its weights lie in a file beside it.
-        self.session = ort.InferenceSession(
-            content.decode(), options, providers=["CPUExecutionProvider"]
-        )
-        self.inputs = {node.name: node for node in self.session.get_inputs()}
-        self.nodes = self.inputs | {node.name: node for node in self.session.get_outputs()}
-        self.num_io_tensors, self.library = len(self.nodes), library
-
-    def get_tensor_name(self, index: int) -> str:
-        return str(list(self.nodes)[index])
-
-    def get_tensor_mode(self, name: str) -> Any:
-        return SimpleNamespace(name="INPUT" if name in self.inputs else "OUTPUT")
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return SimpleNamespace(name=_TYPES[self.nodes[name].type][0])
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.nodes[name].shape)
-
-    def create_execution_context(self, strategy: str) -> Any:
-        assert strategy == "ours", "TensorRT would allocate memory of its own"
-        return None if "context" in self.library.failing else _Context(self)
-
-
-class _Context:
-    def __init__(self, engine: _Engine) -> None:
-        self.engine, self.library = engine, engine.library
-        self.addresses: dict[str, int] = {}
-        self.scratch, self.captured = 0, False
-
-    def set_device_memory(self, address: int, size: int) -> None:
-        assert size >= self.engine.device_memory_size_v2
-        self.scratch = address
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert not self.captured, "a graph of this context has the old address"
-        self.addresses[name] = address
-        return "address" not in self.library.failing
-
-    def execute_async_v3(self, handle: int) -> bool:
-        stream = self.library.api.streams[handle]
-        capturing = stream.recording is not None
-        if "execute" in self.library.failing or (capturing and "capture" in self.library.failing):
-            self.library.loggers[-1].log(1, "[executionContext.cpp] CUDA initialization failure")
-            return False
-        self.captured |= capturing
-        bound = dict(self.addresses)
-        assert set(bound) == set(self.engine.nodes), "an address is missing"
-        assert len(set(bound.values())) == len(bound), "two tensors share memory"
-        stream.put(lambda: self._compute(bound))
-        return True
-
-    def _compute(self, bound: dict[str, int]) -> None:
-        assert self.scratch in self.library.api.memory, "nowhere to work in"
-        given = {name: self._at(name, bound).copy() for name in self.engine.inputs}
-        names = [name for name in self.engine.nodes if name not in self.engine.inputs]
-        for name, value in zip(names, self.engine.session.run(names, given), strict=True):
-            self._at(name, bound)[...] = value
-
-    def _at(self, name: str, bound: dict[str, int]) -> Any:
-        assert bound[name] in self.library.api.memory, f"{name} lies in memory that was freed"
-        node = self.engine.nodes[name]
-        kind = np.dtype(_TYPES[node.type][1])
-        memory = (ctypes.c_uint8 * (int(np.prod(node.shape)) * kind.itemsize)).from_address(
-            bound[name]
-        )
-        return np.frombuffer(memoryview(memory), kind).reshape(node.shape)
-
-
-def fake_engine(
-    graph: GraphSpec,
-    file: Path,
-    api: FakeApi,
-    library: FakeTensorRT | None = None,
-    to_compare: bool = False,
-) -> EngineStep:
-    """The ONNX graph in `file` as an engine on the fake GPU."""
-    library = library or FakeTensorRT(api)
-    content = str(file).encode()
-    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare)
+def _done(stream: Stream) -> None:
+    waiting, stream.waiting = stream.waiting, []
+    for work in waiting:
+        work()

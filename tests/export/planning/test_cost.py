@@ -105,6 +105,19 @@ def test_caches_and_work_are_those_of_the_specification(
         assert sum(flat.values()) + sum(flat[n] for n in in_space) * 5 // 4 == sum(layers.values())
 
 
+def device(memory_gb: float, bandwidth_gbs: float = 1, shared: bool = False) -> Device:
+    return Device(
+        name="a",
+        memory_gb=memory_gb,
+        bandwidth_gbs=bandwidth_gbs,
+        fp32_tflops=1,
+        fp16_tflops=2,
+        int8_tops=4,
+        source="made up",
+        shared=shared,
+    )
+
+
 def test_activations_by_hand() -> None:
     """The encoder's second convolution: 4 frames and 2 of its past, 16 channels of 32x48."""
     options = StepOptions(32, 48)
@@ -160,22 +173,22 @@ COST = GraphCost("encoder", "int8", 100, 200, 10, 50, 1000, 500)
 
 
 def test_a_bound_by_hand() -> None:
-    device = Device("a", 1e-6, 1e-6, 1, 2, 4, "made up")
-    found = bound([COST], device)
+    slow = device(1e-6, 1e-6)
+    found = bound([COST], slow)
     assert found.compute_ms == pytest.approx(1000 * (1000 / 4e12 + 1000 / 2e12))
     assert found.memory_ms == pytest.approx(1000 * 510 / 1e3)
     assert found == Bound(found.compute_ms, found.memory_ms, fits=True)
     assert (found.ms, found.limit) == (found.memory_ms, "memory")
-    assert not bound([COST, COST], device).fits
+    assert not bound([COST, COST], slow).fits
 
 
 def test_memory_to_the_byte() -> None:
     """Of 100 + 2 * 200 + 10 + 50 bytes; a board's system keeps 1.5 GB."""
     assert COST.memory == 560
-    assert bound([COST], Device("a", 560e-9, 1, 1, 2, 4, "made up")).fits
-    assert not bound([COST], Device("a", 559e-9, 1, 1, 2, 4, "made up")).fits
-    assert bound([COST], Device("a", 1.5 + 561e-9, 1, 1, 2, 4, "made up", shared=True)).fits
-    assert not bound([COST], Device("a", 1.5 + 559e-9, 1, 1, 2, 4, "made up", shared=True)).fits
+    assert bound([COST], device(560e-9, 1)).fits
+    assert not bound([COST], device(559e-9, 1)).fits
+    assert bound([COST], device(1.5 + 561e-9, 1, shared=True)).fits
+    assert not bound([COST], device(1.5 + 559e-9, 1, shared=True)).fits
 
 
 @given(st.sampled_from(DEVICES), st.sampled_from(PRECISIONS), st.floats(0, 1))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_gpu import FakeApi, fake_engine
+from fake_gpu import FakeApi
+from fake_tensorrt import fake_engine
 from gpu_required import BACKENDS
 from tiny_calls import run_flat
 

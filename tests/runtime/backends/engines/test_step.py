@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 from engine_sidecars import sidecar_of
-from fake_gpu import Error, FakeApi, FakeTensorRT, fake_engine
+from fake_gpu import Error, FakeApi
+from fake_tensorrt import FakeTensorRT, fake_engine
 from tiny_calls import run_flat
 
 from vidtok_edge.errors import (
@@ -81,7 +82,7 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
     got = through(encoder, decoder)
     for a, b in zip(got[0] + got[1], wanted[0] + wanted[1], strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not +api.live, "something was not freed"
+    api.assert_nothing_left()
 
 
 def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
@@ -97,6 +98,7 @@ def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
     frames, start, ready = ("up", 2 * 4 * 16 * 16 * 3), ("up", 2), ("up", 2)
     tokens = ("down", 2 * 2 * 2 * 4)
     assert api.copies == [frames, start, ready, tokens], "no cache, and no latent"
+    assert not api.pageable, "copies of a call need no CPU"
     assert made["cudaStreamSynchronize"] == 2, "one in the call, one when closing"
     assert not made["cudaMalloc"] and not made["cudaMallocHost"]
 
@@ -104,7 +106,7 @@ def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
 def test_what_cannot_be_captured_runs_all_the_same(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fake_gpu import _Context
+    from fake_tensorrt import _Context
 
     monkeypatch.setattr(_Context, "is_stream_capturable", lambda self, stream: False, raising=False)
     api = FakeApi()
@@ -114,7 +116,8 @@ def test_what_cannot_be_captured_runs_all_the_same(
         assert run_flat(step, (3, 5), start=True) == [3, 5]
         assert run_flat(step, (1, 2)) == [4, 7]
         assert run_flat(step, (1, 2)) == [5, 9]
-    assert not api.calls["cudaGraphLaunch"] and not +api.live
+    assert not api.calls["cudaGraphLaunch"]
+    api.assert_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_a_capture_that_fails_is_no_reason_not_to_run(
         assert re.search(f"calls are not CUDA graphs: .*{why}", step.info.fell_back)
         assert run_flat(step, (3, 5), start=True) == [3, 5]
         assert run_flat(step, (1, 2)) == [4, 7]
-    assert not +api.live
+    api.assert_nothing_left()
 
 
 def test_what_the_device_holds(tiny: Path) -> None:
@@ -182,7 +185,7 @@ def test_a_call_that_fails_at_the_start(tiny: Path, call: str) -> None:
     with pytest.raises(DeviceError, match=rf"{call} failed: cudaErrorOutOfMemory \(2\)") as caught:
         tiny_engine(tiny, api)
     assert caught.value.exit_code == 4
-    assert not +api.live, "what was made before is freed"
+    api.assert_nothing_left()
 
 
 def test_a_device_that_is_lost_at_the_start_fails_once(tiny: Path) -> None:
@@ -218,7 +221,7 @@ def test_a_device_that_recovers_gets_its_memory_back(tiny: Path) -> None:
     api.failing["cudaGraphLaunch"] = Error.LAUNCH_FAILURE
     with pytest.raises(DeviceError):
         step.run()
-    assert not +api.live
+    api.assert_nothing_left()
 
 
 CACHES = {"cache_000": np.zeros((2, 1), np.float32)}
@@ -235,7 +238,7 @@ def test_caches_that_cannot_be_copied_close_the_step(tiny: Path, call: str, use:
     api.failing.clear()
     with pytest.raises(StreamError, match="closed"):
         use(step)
-    assert not +api.live
+    api.assert_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_tensorrt_that_fails_at_the_start(tiny: Path, failing: str, message: str
     library.failing.add(failing)
     with pytest.raises(DeviceError, match=message):
         tiny_engine(tiny, api, library)
-    assert not +api.live
+    api.assert_nothing_left()
 
 
 def test_an_engine_with_other_tensors_is_refused(tiny: Path) -> None:
@@ -262,7 +265,7 @@ def test_an_engine_with_other_tensors_is_refused(tiny: Path) -> None:
     api = FakeApi()
     with pytest.raises(BundleMismatch, match=r"disagree on 5 tensor\(s\).*--rebuild"):
         fake_engine(manifest.graph("encoder"), decoder, api)
-    assert not +api.live
+    api.assert_nothing_left()
 
 
 # --- opening ----------------------------------------------------------------------------------

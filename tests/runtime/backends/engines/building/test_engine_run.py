@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from engine_graphs import write_engine_bundle
-from fake_gpu import FakeApi, fake_engine
+from fake_gpu import FakeApi
+from fake_tensorrt import fake_engine
 from gpu_required import BACKENDS, ENGINES
 from onnxruntime import InferenceSession, get_available_providers
 

@@ -1,0 +1,145 @@
+"""Memory of a fake GPU: an address space for the device, and pinned memory of the host apart.
+
+Device addresses are numbers that no process can map, so reading one as a host pointer ends the
+process instead of working by accident. Freed pinned memory stays mapped, with a pattern in it, so
+that a write to it is found; so is one past the end of a buffer that is still in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FakeMemory", "Misuse", "Space"]
+
+Space = Literal["device", "pinned"]
+Bytes = NDArray[np.uint8]
+
+# No process is given it: x86-64 maps below 2**47 where more is not asked for, and on AArch64 bit 55
+# says that an address is the kernel's (bits 56 and up may be ignored there).
+_DEVICE = 1 << 55
+_ALIGNMENT = 512
+_GUARD = 64
+_UNINITIALISED, _FREED, _BEYOND = 0xFF, 0xDD, 0xA5
+
+
+class Misuse(AssertionError):
+    """The fake GPU was asked for what a real one would refuse, or do wrongly."""
+
+
+@dataclass(eq=False)
+class _Buffer:
+    space: Space
+    address: int
+    size: int
+    """In bytes."""
+    memory: Bytes
+    """Of pinned memory with `_GUARD` bytes more."""
+    freed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.size} B of {self.space} memory at {self.address:#x}"
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the host wrote beyond it, or into it after it was freed."""
+        if self.space == "device":
+            return False
+        inside = self.freed and bool((self.memory[: self.size] != _FREED).any())
+        return inside or bool((self.memory[self.size :] != _BEYOND).any())
+
+
+@dataclass
+class FakeMemory:
+    """Every allocation that was ever made; addresses are never used twice.
+
+    Methods raise Misuse.
+    """
+
+    _buffers: list[_Buffer] = field(default_factory=list)
+    _next: int = _DEVICE
+
+    def allocate(self, space: Space, size: int) -> int:
+        """Address of `size` new bytes, all ones: as a float NaN, as a bool invalid."""
+        if size <= 0:
+            raise Misuse(f"{size} B of {space} memory were asked for")
+        if space == "device":
+            memory = np.full(size, _UNINITIALISED, np.uint8)
+            address, self._next = self._next, self._next + (size // _ALIGNMENT + 2) * _ALIGNMENT
+        else:
+            memory = np.full(size + _GUARD, _UNINITIALISED, np.uint8)
+            memory[size:] = _BEYOND
+            address = memory.ctypes.data
+        self._buffers.append(_Buffer(space, address, size, memory))
+        return address
+
+    def free(self, space: Space, address: int) -> None:
+        """Free what `allocate` gave, by its first address."""
+        buffer = self._around(address)
+        if buffer is None or buffer.address != address:
+            raise Misuse(f"{address:#x} was freed, where no memory begins")
+        if buffer.space != space:
+            raise Misuse(f"{buffer} was freed as {space} memory")
+        if buffer.freed:
+            raise Misuse(f"{buffer} was freed twice")
+        if buffer.damaged:
+            raise Misuse(f"{buffer} was written beyond its end")
+        buffer.freed = True
+        if space == "pinned":
+            buffer.memory[: buffer.size] = _FREED
+        else:
+            buffer.memory = np.empty(0, np.uint8)
+
+    def device(self, address: int, size: int, what: str) -> Bytes:
+        """The `size` bytes of device memory at `address`, in place; `what` names them in errors."""
+        buffer = self._around(address)
+        if buffer is None:
+            raise Misuse(f"{what}: {address:#x} is no device memory")
+        if buffer.space != "device":
+            raise Misuse(f"{what}: device memory is needed, and this is in {buffer}")
+        return self._part(buffer, address, size, what)
+
+    def pinned(self, address: int, size: int, what: str) -> Bytes | None:
+        """The `size` bytes of pinned memory at `address`; None where they are pageable."""
+        buffer = self._around(address)
+        if buffer is None and address < _DEVICE:
+            return None
+        if buffer is None or buffer.space != "pinned":
+            raise Misuse(f"{what}: host memory is needed, and {address:#x} is the device's")
+        return self._part(buffer, address, size, what)
+
+    def host(self, address: int, size: int, what: str) -> Bytes:
+        """The `size` bytes of host memory at `address`, pinned or pageable."""
+        found = self.pinned(address, size, what)
+        if found is not None:
+            return found
+        if not address:
+            raise Misuse(f"{what}: host memory is needed, and this is a null pointer")
+        memory = (ctypes.c_uint8 * size).from_address(address)
+        return np.frombuffer(memoryview(memory), np.uint8)
+
+    def left(self) -> list[str]:
+        """What was not freed."""
+        return [str(buffer) for buffer in self._buffers if not buffer.freed]
+
+    def damaged(self) -> list[str]:
+        """Pinned memory that the host wrote beyond, or wrote into after it was freed."""
+        return [str(buffer) for buffer in self._buffers if buffer.damaged]
+
+    def _around(self, address: int) -> _Buffer | None:
+        for buffer in self._buffers:
+            if buffer.address <= address < buffer.address + buffer.size:
+                return buffer
+        return None
+
+    def _part(self, buffer: _Buffer, address: int, size: int, what: str) -> Bytes:
+        if buffer.freed:
+            raise Misuse(f"{what}: {buffer} was freed")
+        begin = address - buffer.address
+        if begin + size > buffer.size:
+            raise Misuse(f"{what}: {size} B from byte {begin} are not within {buffer}")
+        return buffer.memory[begin : begin + size]
