@@ -91,8 +91,8 @@ class _Step(nn.Module):
     ) -> Timeline:
         if start is None:
             return WindowTimeline(self.form.time_axis)
-        repeat_first = self.variant.version == "1.1"
-        return CausalTimeline(self.form.time_axis, caches, start, ready, repeat_first)
+        first = self.variant.repeat_first
+        return CausalTimeline(self.form.time_axis, caches, start, ready, first)
 
 
 def _caches_out(time: Timeline) -> tuple[Tensor, ...]:
@@ -137,7 +137,7 @@ class StepDecoder(_Step):
 
     @property
     def has_end(self) -> bool:
-        return self.variant.causal and self.variant.delayed
+        return self.variant.delayed
 
     def forward(self, latents: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         outputs, time = self.trace(latents, list(rest))
