@@ -26,7 +26,7 @@ _LARGEST_FILE = 1 << 24  # bytes; a real one has about 100,000
 _AGAIN = "Calibrate again with: vidtok-edge calibrate BUNDLE --data CLIPS"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
     """What decides the values that a calibration sees. `height` and `width` are pixels."""
 
@@ -57,9 +57,7 @@ class DataFacts:
 
     def differences(self, other: DataFacts) -> tuple[str, ...]:
         """A sentence for each fact in which these, of what is stored, differ from those wanted."""
-        found = _model_differences(
-            self, other.variant, other.weights_sha256, other.height, other.width
-        )
+        found = _model_differences(self, other)
         if self.frames_per_clip != other.frames_per_clip:
             limits = [
                 f"{limit or 'all'} frames"
@@ -97,7 +95,7 @@ class LayerRanges:
             raise ValueError(f"{self.layer[:80]!r} is no name of a layer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """The facts of one calibration and the ranges it found, layers in the order of the graph."""
 
@@ -123,17 +121,6 @@ class Ranges:
     def layers(self, kind: Kind) -> Mapping[str, LayerRanges]:
         """The ranges of one graph's layers by their name."""
         return {ranges.layer: ranges for ranges in getattr(self, kind)}
-
-    def check(self, *, variant: str, weights_sha256: str, height: int, width: int) -> None:
-        """Raise CalibrationError, naming every fact that differs, unless these are of the bundle.
-
-        Another frame size is refused too: at another scale the same scene has other values.
-        """
-        found = _model_differences(self.data, variant, weights_sha256, height, width)
-        if found:
-            raise CalibrationError(
-                f"The ranges in {RANGES} are not of this bundle: {'; '.join(found)}. {_AGAIN}"
-            )
 
     def differences(
         self, data: DataFacts, method: Method, percentile: float | None
@@ -206,18 +193,16 @@ def _ranges(value: object) -> Ranges:
     return from_plain(Ranges, value)
 
 
-def _model_differences(
-    data: DataFacts, variant: str, weights_sha256: str, height: int, width: int
-) -> list[str]:
+def _model_differences(had: DataFacts, wanted: DataFacts) -> list[str]:
     found = []
-    if data.variant != variant:
-        found.append(f"they are of {data.variant}, the bundle is {variant}")
-    if data.weights_sha256 != weights_sha256:
-        had, has = data.weights_sha256[:12], weights_sha256[:12]
-        found.append(f"they are of the weights {had}…, the bundle has {has}…")
-    if (data.height, data.width) != (height, width):
-        size = f"{data.height}x{data.width}"
-        found.append(f"they are of frames of {size} (HxW), the bundle takes {height}x{width}")
+    if had.variant != wanted.variant:
+        found.append(f"they are of {had.variant}, the bundle is {wanted.variant}")
+    if had.weights_sha256 != wanted.weights_sha256:
+        weights, others = had.weights_sha256[:12], wanted.weights_sha256[:12]
+        found.append(f"they are of the weights {weights}…, the bundle has {others}…")
+    if (had.height, had.width) != (wanted.height, wanted.width):
+        sizes = [f"{data.height}x{data.width}" for data in (had, wanted)]
+        found.append(f"they are of frames of {sizes[0]} (HxW), the bundle takes {sizes[1]}")
     return found
 
 

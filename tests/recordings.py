@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,30 @@ from vidtok_edge.runtime.streaming.latents import Latents
 
 __all__ = ["FSQ", "KL", "SECOND", "WALL", "latents", "record", "values_of", "write"]
 
-FSQ = Tokenizer("fsq", "ab" * 32, "fp32", 16, 24, 2, 3, 4, True, "fsq", (8, 8, 8, 8, 8), 5, "1")
-KL = Tokenizer("kl", "cd" * 32, "fp16", 16, 24, 2, 3, 4, True, "kl", (), 2, "1")
+FSQ = Tokenizer(
+    variant="fsq",
+    weights_sha256="ab" * 32,
+    precision="fp32",
+    height=16,
+    width=24,
+    grid_height=2,
+    grid_width=3,
+    time_factor=4,
+    causal=True,
+    latent="fsq",
+    levels=(8, 8, 8, 8, 8),
+    z_channels=5,
+    toolkit_version="1",
+)
+KL = replace(
+    FSQ,
+    variant="kl",
+    weights_sha256="cd" * 32,
+    precision="fp16",
+    latent="kl",
+    levels=(),
+    z_channels=2,
+)
 SECOND = 1_000_000_000
 WALL = 1_700_000_000 * SECOND
 PER_LATENT = SECOND // 10  # 4 frames: 40 frames per second

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import log2
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_edge.errors import UnsupportedSize
 from vidtok_edge.export.planning.devices import Device
+from vidtok_edge.lowering.facts import facts_of
 from vidtok_edge.lowering.interface import interface_of, traced_without_data
 from vidtok_edge.lowering.numerics import FP32, Numerics, convolutions
 from vidtok_edge.lowering.step import Kind, StepOptions, lower
@@ -192,7 +192,7 @@ def rates_of(variant: Variant, options: StepOptions, fps: float) -> Rates:
     """What a stream of `fps` frames per second comes to."""
     per_second = fps / variant.time_factor
     grid = options.height // variant.space_factor * (options.width // variant.space_factor)
-    bits = log2(variant.codebook_size) if variant.latent == "fsq" else 16.0 * variant.z_channels
+    bits = facts_of(variant).bits_per_position
     return Rates(
         1000 * options.chunk / per_second,
         grid * per_second,

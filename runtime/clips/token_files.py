@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,9 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import TokenFileError, UsageError
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.identity import differing, identity
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.model import ModelFacts
 
 __all__ = ["MAX_ARRAY_BYTES", "TokenFile", "TokenMeta"]
 
@@ -37,7 +40,7 @@ _MAX_META_CHARACTERS = 1 << 16
 _ARRAYS = {"tokens": ("int32", 3), "mean": ("float32", 4), "logvar": ("float32", 4)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenMeta:
     """Where tokens come from. `frames` counts real frames, without padding to whole latents.
 
@@ -73,6 +76,16 @@ class TokenMeta:
         _require(number and 0 <= self.fps < 1e6, "fps", self.fps, "a number from 0 (unknown)")
 
     @classmethod
+    def of(cls, model: ModelFacts, **own: Any) -> TokenMeta:
+        """The meta of what `model` made; `own`: the fields that do not follow from it."""
+        return cls(
+            variant=model.variant,
+            time_factor=model.time_factor,
+            codebook_size=model.codebook_size or None,
+            **own,
+        )
+
+    @classmethod
     def from_json(cls, text: str) -> TokenMeta:
         """Read what `to_json` wrote. Raises TokenFileError."""
         try:
@@ -97,7 +110,7 @@ class TokenMeta:
         return json.dumps(asdict(self))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TokenFile:
     """The latents of one clip: `tokens`, or `mean` and `logvar`; `time_ns` and `meta` with them.
 
@@ -181,54 +194,57 @@ class TokenFile:
         except Exception as error:
             raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
 
-    def check_fits(
-        self,
-        *,
-        variant: str,
-        weights_sha256: str,
-        grid: tuple[int, int],
-        codebook_size: int | None = None,
-        channels: int | None = None,
-    ) -> None:
-        """Raise TokenFileError unless a decoder with these facts can take the latents.
+    def check_fits(self, manifest: Manifest) -> None:
+        """Raise TokenFileError unless a decoder of that bundle can take the latents.
 
-        Give `codebook_size` for an FSQ decoder, `channels` (z) for a KL one. Tokens without meta
-        pass when their grid and range fit: nobody knows which model made them.
+        Tokens without meta pass when their grid and range fit: nobody knows which model made them.
         """
-        if self.meta is not None and self.meta.variant != variant:
-            raise TokenFileError(
-                f"The tokens were made by {self.meta.variant}; this decoder is {variant}. "
+        here = identity(manifest)
+        if differ := differing(self._identity, here):
+            raise TokenFileError(self._misfit(differ[0], here))
+        if self.tokens is not None:
+            _require_range(self.tokens, manifest.model.codebook_size)
+
+    @property
+    def _identity(self) -> dict[str, object]:
+        """What the file says of its tokenizer."""
+        facts: dict[str, object] = {}
+        if self.meta is not None:
+            facts = {"variant": self.meta.variant, "weights_sha256": self.meta.weights_sha256}
+        facts |= {"grid_height": self.grid[0], "grid_width": self.grid[1]}
+        if self.mean is None:
+            return facts | {"latent": "fsq"}
+        return facts | {"latent": "kl", "z_channels": self.mean.shape[1]}
+
+    def _misfit(self, name: str, here: Mapping[str, object]) -> str:
+        """The sentence about the fact called `name`, in which the decoder that is here differs."""
+        had, has = self._identity[name], here[name]
+        if name == "variant":
+            return (
+                f"The tokens were made by {had}; this decoder is {has}. "
                 "Decode them with a bundle of the former."
             )
-        if self.meta is not None and self.meta.weights_sha256 != weights_sha256:
-            raise TokenFileError(
-                f"The tokens were made with weights {self.meta.weights_sha256[:12]}; this decoder "
-                f"has {weights_sha256[:12]}. Decode them with a bundle of the same weights."
+        if name == "weights_sha256":
+            return (
+                f"The tokens were made with weights {str(had)[:12]}; this decoder "
+                f"has {str(has)[:12]}. Decode them with a bundle of the same weights."
             )
-        if self.grid != tuple(grid):
-            raise TokenFileError(
-                f"The latents are {self.grid[0]}x{self.grid[1]}; this decoder takes "
-                f"{grid[0]}x{grid[1]}. Decode them with a bundle exported for their size."
-            )
-        self._require_kind(codebook_size, channels)
+        if name == "latent":
+            kinds = {"fsq": "FSQ tokens", "kl": "KL latents"}
+            return f"The file holds {kinds[str(had)]}; this decoder takes {kinds[str(has)]}."
+        if name == "z_channels":
+            return f"The latents have {had} channels; this decoder takes {has}."
+        return (
+            f"The latents are {self.grid[0]}x{self.grid[1]}; this decoder takes "
+            f"{here['grid_height']}x{here['grid_width']}. Decode them with a bundle exported for "
+            "their size."
+        )
 
     @property
     def _main(self) -> NDArray[Any]:
         array = self.tokens if self.tokens is not None else self.mean
         assert array is not None
         return array
-
-    def _require_kind(self, codebook_size: int | None, channels: int | None) -> None:
-        if self.tokens is not None and channels is not None:
-            raise TokenFileError("The file holds FSQ tokens; this decoder takes KL latents.")
-        if self.mean is not None and codebook_size is not None:
-            raise TokenFileError("The file holds KL latents; this decoder takes FSQ tokens.")
-        if self.tokens is not None:
-            _require_range(self.tokens, codebook_size)
-        if self.mean is not None and channels is not None and self.mean.shape[1] != channels:
-            raise TokenFileError(
-                f"The latents have {self.mean.shape[1]} channels; this decoder takes {channels}."
-            )
 
     def _require_kl(self) -> None:
         assert self.mean is not None and self.logvar is not None

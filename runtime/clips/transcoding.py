@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from math import log2
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,9 +102,7 @@ class Reconstructed:
 
 def bits_per_latent(manifest: Manifest) -> float:
     """Bits of all values of one latent: log2 of the codebook each, or 16 per KL value."""
-    height, width = manifest.grid
-    model = manifest.model
-    return height * width * (log2(model.codebook_size) if model.levels else 16 * model.z_channels)
+    return prod(manifest.grid) * manifest.model.bits_per_position
 
 
 @dataclass(slots=True)
@@ -202,16 +200,14 @@ def _token_file(
         parts = [getattr(result, name) for result in results]
         return None if parts[0] is None else np.concatenate(parts)
 
-    meta = TokenMeta(
-        variant=manifest.model.variant,
+    meta = TokenMeta.of(
+        manifest.model,
         weights_sha256=manifest.weights.sha256,
         precision=graph.precision,
         height=manifest.height,
         width=manifest.width,
-        time_factor=manifest.model.time_factor,
         fps=fps,
         frames=sum(result.frames_real for result in results),
-        codebook_size=manifest.model.codebook_size or None,
         toolkit_version=__version__,
     )
     times = np.concatenate([result.capture_time_ns for result in results])
@@ -249,14 +245,7 @@ def decode_file(
     manifest = bundle.manifest
     _require_uint8(manifest)
     file = TokenFile.load(tokens)
-    model = manifest.model
-    file.check_fits(
-        variant=model.variant,
-        weights_sha256=manifest.weights.sha256,
-        grid=manifest.grid,
-        codebook_size=model.codebook_size or None,
-        channels=None if model.levels else model.z_channels,
-    )
+    file.check_fits(manifest)
     values = file.tokens if file.tokens is not None else file.mean
     assert values is not None
     recorded = file.meta.fps if file.meta is not None else 0

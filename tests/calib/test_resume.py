@@ -20,7 +20,14 @@ from vidtok_edge.calib.ranges import DataFacts
 from vidtok_edge.calib.resume import PROGRESS, CalibrationState, TensorKey
 from vidtok_edge.errors import OutputNotWritable
 
-DATA = DataFacts("v", "0" * 64, 64, 96, None, tuple(UsedClip(n, n * 64, 8) for n in "abc"))
+DATA = DataFacts(
+    variant="v",
+    weights_sha256="0" * 64,
+    height=64,
+    width=96,
+    frames_per_clip=None,
+    clips=tuple(UsedClip(n, n * 64, 8) for n in "abc"),
+)
 KEYS = (TensorKey("encoder", "conv_in", "input"), TensorKey("decoder", "mid.attn/q", "output"))
 
 

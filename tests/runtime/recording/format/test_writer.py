@@ -348,7 +348,7 @@ def test_memory_of_hours_is_flat(tmp_path: Path) -> None:
 
 
 def test_one_flush_never_waits_for_more_than_8_mib(tmp_path: Path) -> None:
-    large = Tokenizer("kl", "", "fp32", 512, 512, 64, 64, 4, True, "kl", (), 16, "1")
+    large = replace(KL, height=512, width=512, grid_height=64, grid_width=64, z_channels=16)
     with RecordingWriter(tmp_path / "a.mcap", large, ["cam"], flush_interval_s=1000) as writer:
         writer.start(0, "start", 0, WALL)
         for i in range(70):
