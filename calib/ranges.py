@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +11,8 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.clips import SkippedClip, UsedClip
 from vidtok_edge.calib.methods import Method, Range
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import DocumentKind, write_document
 from vidtok_edge.runtime.manifest.graphs import Kind
-from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["RANGES", "SCHEMA", "DataFacts", "LayerRanges", "Ranges", "TensorRanges", "make_folder"]
 
@@ -22,7 +20,7 @@ SCHEMA = 1
 RANGES = "calibration/ranges.json"
 """Where the file lies inside a bundle."""
 
-_LARGEST_FILE = 1 << 24  # bytes; a real one has about 100,000
+_DOCUMENT = DocumentKind(schema=SCHEMA)
 _AGAIN = "Calibrate again with: vidtok-edge calibrate BUNDLE --data CLIPS"
 
 
@@ -146,8 +144,7 @@ class Ranges:
         Raises OutputNotWritable.
         """
         path = make_folder(bundle / RANGES)
-        with write_beside(path, force=True) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_document(path, asdict(self))
         return path
 
     @classmethod
@@ -160,12 +157,8 @@ class Ranges:
         try:
             if not path.exists():
                 return None
-            with path.open("rb") as file:
-                data = file.read(_LARGEST_FILE + 1)
-            if len(data) > _LARGEST_FILE:
-                raise ValueError("larger than 16 MiB")
-            return _ranges(json.loads(data))
-        except (OSError, ValueError, RecursionError) as error:
+            return _DOCUMENT.load(cls, path)
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CalibrationError(f"{path} cannot be used: {reason}. {_AGAIN}") from None
 
@@ -183,14 +176,6 @@ def make_folder(path: Path) -> Path:
             "the bundle, or copy it to where you may write."
         ) from error
     return path
-
-
-def _ranges(value: object) -> Ranges:
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if schema != SCHEMA or isinstance(schema, bool):
-        shown = str(schema)[:20] if isinstance(schema, int) else "unknown"
-        raise ValueError(f"its schema is {shown}, this toolkit reads {SCHEMA}")
-    return from_plain(Ranges, value)
 
 
 def _model_differences(had: DataFacts, wanted: DataFacts) -> list[str]:

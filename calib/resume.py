@@ -19,17 +19,16 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.histogram import BINS, Histogram
 from vidtok_edge.calib.ranges import DataFacts, make_folder
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
 from vidtok_edge.runtime.manifest.graphs import Kind
-from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["PROGRESS", "CalibrationState", "TensorKey"]
 
 PROGRESS = "calibration/progress.npz"
 """Where the file lies inside a bundle, until the calibration is done."""
 
-_SCHEMA = 1
+_DOCUMENT = DocumentKind(schema=1, other_schema="its schema is not {schema}")
 _MOST_TENSORS = 1 << 12  # a model has some hundreds; 4096 are 256 MiB
-_LARGEST_META = 1 << 24  # bytes
 _LARGEST_HEADER = 1 << 10  # bytes; NumPy writes 128
 # KeyError: no such member. The last two: compressed or encrypted, as ours never is.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError)
@@ -65,7 +64,9 @@ class CalibrationState:
         OutputNotWritable.
         """
         states = [histogram.state() for histogram in self.histograms.values()]
-        meta = _Meta(_SCHEMA, __version__, self.data, self.clips_done, tuple(self.histograms))
+        meta = _Meta(
+            _DOCUMENT.schema, __version__, self.data, self.clips_done, tuple(self.histograms)
+        )
         with (
             write_beside(make_folder(bundle / PROGRESS), force=True) as temporary,
             zipfile.ZipFile(temporary, "w") as archive,  # not compressed: a matter of seconds
@@ -94,7 +95,7 @@ class CalibrationState:
                 if differences := _differences(meta, data):
                     return None, f"{path} is of another calibration: {'; '.join(differences)}."
                 return cls(data, meta.clips_done, _histograms(archive, meta)), ""
-        except (OSError, ValueError, RecursionError, EOFError, *_ZIP_ERRORS, *_NPY_ERRORS) as error:
+        except (OSError, ValueError, EOFError, *_ZIP_ERRORS, *_NPY_ERRORS) as error:
             return None, f"{path} is damaged: {error}."
 
     @staticmethod
@@ -119,10 +120,8 @@ class _Meta:
 
 
 def _meta(archive: zipfile.ZipFile) -> _Meta:
-    value = json.loads(_member(archive, "meta.json", _LARGEST_META))
-    if not isinstance(value, dict) or value.get("schema") != _SCHEMA:
-        raise ValueError(f"its schema is not {_SCHEMA}")
-    return from_plain(_Meta, value)
+    text = _member(archive, "meta.json", _DOCUMENT.largest)
+    return fields(_Meta, _DOCUMENT.parsed(text))
 
 
 def _differences(meta: _Meta, data: DataFacts) -> list[str]:

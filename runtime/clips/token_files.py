@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import TokenFileError, UsageError
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown
 from vidtok_edge.runtime.manifest.identity import differing, identity
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts
@@ -37,6 +38,12 @@ __all__ = ["MAX_ARRAY_BYTES", "TokenFile", "TokenMeta"]
 SCHEMA = 1
 MAX_ARRAY_BYTES = 1 << 31  # per array: a header may claim anything, and zeros compress 1000 to 1
 _MAX_META_CHARACTERS = 1 << 16
+_META = DocumentKind(
+    schema=SCHEMA,
+    not_json="meta is not JSON: {error}",
+    no_object="meta is no JSON object",
+    other_schema="The token file has schema {value!r}; this toolkit reads {schema}",
+)
 _ARRAYS = {"tokens": ("int32", 3), "mean": ("float32", 4), "logvar": ("float32", 4)}
 
 
@@ -61,11 +68,8 @@ class TokenMeta:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        if type(self.schema) is not int or self.schema != SCHEMA:
-            raise TokenFileError(
-                f"The token file has schema {self.schema!r}; this toolkit reads {SCHEMA}. "
-                "Read it with the version of vidtok-edge that wrote it."
-            )
+        known = type(self.schema) is int and self.schema == SCHEMA
+        _require(known, "schema", self.schema, str(SCHEMA))
         for name in ("variant", "weights_sha256", "precision", "toolkit_version"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name), "a string")
         for name in ("height", "width", "time_factor", "frames"):
@@ -89,16 +93,13 @@ class TokenMeta:
     def from_json(cls, text: str) -> TokenMeta:
         """Read what `to_json` wrote. Raises TokenFileError."""
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise TokenFileError(f"meta is not JSON: {error}. {_AGAIN}") from error
-        if not isinstance(values, dict):
-            raise TokenFileError(f"meta is no JSON object. {_AGAIN}")
-        if values.get("schema") != SCHEMA:  # first: another schema may have other fields
+            values = _META.parsed(text)
+        except SchemaUnknown as error:
             raise TokenFileError(
-                f"The token file has schema {values.get('schema')!r}; this toolkit reads {SCHEMA}. "
-                "Read it with the version of vidtok-edge that wrote it."
-            )
+                f"{error}. Read it with the version of vidtok-edge that wrote it."
+            ) from None
+        except ValueError as error:
+            raise TokenFileError(f"{error}. {_AGAIN}") from None
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             wrong = ", ".join(sorted(values.keys() ^ names))

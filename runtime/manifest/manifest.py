@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
+from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown, fields
 from vidtok_edge.runtime.manifest.graphs import (
     CACHE_PREFIX,
     NEW_CACHE_PREFIX,
@@ -19,11 +20,17 @@ from vidtok_edge.runtime.manifest.graphs import (
 )
 from vidtok_edge.runtime.manifest.interface import host_interface
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
-from vidtok_edge.runtime.manifest.plain import from_plain
 
-__all__ = ["SCHEMA", "Manifest"]
+__all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
 SCHEMA = 2
+DOCUMENT = DocumentKind(  # a real one has about 20,000 bytes
+    schema=SCHEMA,
+    too_large="has more than {mib} MiB: it is no manifest",
+    not_text="is not UTF-8 text",
+    not_json="manifest.json is not JSON: {error}",
+    other_schema="manifest.json has schema {found}; this toolkit reads {schema}",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,22 +100,17 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read and validate; raises `BundleSchemaUnknown`, `BundlePathEscapes` or `BundleError`."""
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BundleError(
-                f"manifest.json is not JSON: {error}. Export the bundle again."
-            ) from None
-        schema = value.get("schema") if isinstance(value, dict) else None
-        if schema != SCHEMA:
-            shown = str(schema) if isinstance(schema, int) else "unknown"
+            plain = DOCUMENT.parsed(text)
+        except SchemaUnknown as error:
             raise BundleSchemaUnknown(
-                f"manifest.json has schema {shown[:20]}; this toolkit reads {SCHEMA}. "
-                "Export the bundle again, or install the toolkit version that wrote it."
-            )
+                f"{error}. Export the bundle again, or install the toolkit version that wrote it."
+            ) from None
+        except ValueError as error:
+            raise BundleError(f"{error}. Export the bundle again.") from None
         try:
-            manifest = from_plain(cls, value)
+            manifest = fields(cls, plain)
             manifest._check()
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
         return manifest
 

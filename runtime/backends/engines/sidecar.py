@@ -15,8 +15,8 @@ from typing import Literal
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
-from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = [
     "ENGINES",
@@ -37,7 +37,14 @@ __all__ = [
 
 ENGINES = "engines"
 SIDECAR_SCHEMA = 2
-_LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
+_DOCUMENT = DocumentKind(
+    schema=SIDECAR_SCHEMA,
+    largest=1 << 20,  # a real one has about 1,500
+    too_large="it has more than {mib} MiB",
+    not_text="it is not UTF-8 text",
+    no_object="it is no object",
+    other_schema="schema: this toolkit reads {schema}",
+)
 
 FLAGS: Mapping[Target, tuple[str, ...]] = {
     Target.TENSORRT: ("STRONGLY_TYPED", "no TF32"),
@@ -167,16 +174,9 @@ class EngineSidecar:
     @classmethod
     def from_json(cls, text: str) -> EngineSidecar:
         """Read strictly; ValueError says what does not fit, or that the file was edited."""
-        try:
-            value = json.loads(text)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
-        if not isinstance(value, dict):
-            raise ValueError("it is no object")
-        if value.get("schema") != SIDECAR_SCHEMA:
-            raise ValueError(f"schema: this toolkit reads {SIDECAR_SCHEMA}")
+        value = _DOCUMENT.parsed(text)
         digest = value.pop("digest", None)
-        sidecar = from_plain(cls, value)
+        sidecar = fields(cls, value)
         if digest != _digest(value):
             raise ValueError("it was edited: its digest does not fit its content")
         return sidecar
@@ -276,11 +276,7 @@ def read_sidecar(engine: Path) -> EngineSidecar:
     path = engine.with_suffix(".json")
     if not path.is_file():
         raise ValueError("it is missing")
-    with path.open("rb") as file:
-        content = file.read(_LARGEST_SIDECAR + 1)
-    if len(content) > _LARGEST_SIDECAR:
-        raise ValueError(f"it has more than {_LARGEST_SIDECAR >> 20} MiB")
-    return EngineSidecar.from_json(content.decode("utf-8"))
+    return EngineSidecar.from_json(_DOCUMENT.text(path))
 
 
 def _digest(facts: object) -> str:
