@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidtok_edge.export.graphs.graph import write_graph
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.lowering.facts import BOTH_FP32, UNKNOWN_WEIGHTS, graph_spec, manifest_of
 from vidtok_edge.lowering.interface import KINDS, interface_of
 from vidtok_edge.lowering.numerics import Numerics
@@ -15,7 +16,7 @@ from vidtok_edge.lowering.step import Kind, StepOptions, lower
 from vidtok_edge.lowering.work import share
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of, write_beside
+from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.metadata import GraphMetadata

@@ -14,11 +14,11 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
     EngineMissing,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
 from vidtok_edge.runtime.manifest.manifest import DOCUMENT, Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder

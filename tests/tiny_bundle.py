@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts

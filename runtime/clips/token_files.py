@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +32,7 @@ from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown
 from vidtok_edge.runtime.manifest.identity import differing, identity
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts
+from vidtok_edge.runtime.npz import array_of, damage_told, read_array, write_arrays
 
 __all__ = ["MAX_ARRAY_BYTES", "TokenFile", "TokenMeta"]
 
@@ -177,7 +178,8 @@ class TokenFile:
         arrays = {n: a for n in _ARRAYS if (a := getattr(self, n)) is not None}
         assert self.time_ns is not None
         arrays |= {"time_ns": self.time_ns, "meta": np.array(self.meta.to_json())}
-        _write_npz(file, arrays)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            write_arrays(archive, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenFile:
@@ -186,13 +188,13 @@ class TokenFile:
         Raises TokenFileError for any file that is not a sound token file.
         """
         try:
-            return cls(**_parts(Path(path)))
+            with damage_told():
+                return cls(**_parts(Path(path)))
         except TokenFileError as error:
             raise TokenFileError(f"{path}: {error}") from error
         except MemoryError as error:
             raise TokenFileError(f"{path}: too large for this machine's memory.") from error
-        # zipfile, zlib, tokenize and ast each have their own errors for damage, and not one base.
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
 
     def check_fits(self, manifest: Manifest) -> None:
@@ -317,19 +319,6 @@ def _require_times(time_ns: NDArray[np.int64], latents: int) -> None:
         raise TokenFileError("time_ns goes back in time; allowed: never smaller than before.")
 
 
-def _write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
-    """What np.savez_compressed writes, but without the time of day: same tokens, same bytes.
-
-    NumPy before 2 also leaves its zip open when the disk is full.
-    """
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w", force_zip64=True) as target:
-                npy_format.write_array(target, array, allow_pickle=False)
-
-
 # -- reading
 
 
@@ -343,7 +332,7 @@ def _parts(path: Path) -> dict[str, Any]:
         magic = file.read(6)
         file.seek(0)
         if magic == npy_format.MAGIC_PREFIX:
-            return {"tokens": _array(file, "tokens", _is_tokens)}
+            return {"tokens": read_array(file, "tokens", _judge)}
         if magic[:4] != b"PK\x03\x04":
             raise TokenFileError("this is neither .npz nor .npy. Name a token file.")
         with zipfile.ZipFile(file) as archive:
@@ -356,59 +345,24 @@ def _members(archive: zipfile.ZipFile) -> dict[str, Any]:
     missing = [name for name in (*kinds, "time_ns", "meta") if name not in present]
     if missing:
         raise TokenFileError(f"the array {', '.join(missing)} is missing. {_AGAIN}")
-    parts: dict[str, Any] = {}
-    with archive.open("meta.npy") as file:  # first: it is small, and may refuse the rest
-        parts["meta"] = TokenMeta.from_json(str(_array(file, "meta", _is_text)))
-    for name in kinds:
-        with archive.open(f"{name}.npy") as file:
-            parts[name] = _array(file, name, _is_tokens if name == "tokens" else _is_latents)
-    with archive.open("time_ns.npy") as file:
-        parts["time_ns"] = _array(file, "time_ns", _is_times)
-    return parts
+    # Meta first: it is small, and may refuse the rest.
+    meta = TokenMeta.from_json(str(array_of(archive, "meta", _judge)))
+    return {"meta": meta, **{name: array_of(archive, name, _judge) for name in (*kinds, "time_ns")}}
 
 
-_Test = Callable[[tuple[int, ...], "np.dtype[Any]"], bool]
-
-
-def _is_tokens(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.int32 and len(shape) == 3
-
-
-def _is_latents(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.float32 and len(shape) == 4
-
-
-def _is_times(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.int64 and len(shape) == 1
-
-
-def _is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
-
-
-def _array(file: IO[bytes], name: str, allowed: _Test) -> NDArray[Any]:
-    """Read one `.npy`: header, judgement, and only then the data, as far as it is there."""
-    shape, column_major, dtype = _header(file)
+def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what a token file does not hold under this name, and what is too large."""
     if dtype.hasobject:
         raise TokenFileError(f"{name} holds pickled Python objects, which are never loaded.")
-    if not allowed(shape, dtype):
+    if name == "meta":
+        fits = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
+    else:
+        kind, axes = _ARRAYS.get(name, ("int64", 1))
+        fits = dtype == np.dtype(kind) and len(shape) == axes
+    if not fits:
         raise TokenFileError(f"{name} is {dtype} {shape}, which is not what a token file holds.")
     size = dtype.itemsize * int(np.prod(shape, dtype=object))
     if size > MAX_ARRAY_BYTES:
         raise TokenFileError(
             f"{name} claims {size} bytes; allowed: {MAX_ARRAY_BYTES}. Split the clip."
         )
-    data = file.read(size + 1)  # one more: to reach the end, where zip compares its checksum
-    if len(data) != size:
-        raise TokenFileError(f"{name} is {shape}, but its data is cut short or too long. {_AGAIN}")
-    array: NDArray[Any] = np.frombuffer(data, dtype)
-    return np.array(array.reshape(shape, order="F" if column_major else "C"), order="C")
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy_format.read_magic(file)
-    if version == (1, 0):
-        return npy_format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return npy_format.read_array_header_2_0(file)
-    raise TokenFileError(f"an array has .npy version {version}; allowed: 1.0 and 2.0.")

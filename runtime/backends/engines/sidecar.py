@@ -5,7 +5,6 @@ The sidecar decides whether an engine may be loaded. It needs no TensorRT to be 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import EngineMissing, EngineStale
+from vidtok_edge.hashes import sha256_of, sha256_of_parts
 from vidtok_edge.runtime.backends.backend import Target
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
 
@@ -201,7 +200,7 @@ def engine_file(folder: Path, graph: GraphSpec, target: str, gpu: str) -> Path:
 
 def layers_sha256(names: Iterable[str]) -> str:
     """SHA-256 of a set of layer names."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return sha256_of_parts(["\n".join(sorted(names)).encode()])
 
 
 def check_engine(folder: Path, graph: GraphSpec, target: Target, here: EngineHost) -> EngineFile:
@@ -281,7 +280,7 @@ def read_sidecar(engine: Path) -> EngineSidecar:
 
 def _digest(facts: object) -> str:
     plain = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(plain.encode()).hexdigest()
+    return sha256_of_parts([plain.encode()])
 
 
 def _shown(fact: str) -> str:

@@ -29,6 +29,7 @@ from vidtok_edge.errors import (
     OutputNotWritable,
     UsageError,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import (
@@ -48,7 +49,6 @@ from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import EngineFile, EngineHost, check_engine
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
