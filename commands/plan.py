@@ -74,7 +74,7 @@ def plan(
     plans = [
         plan_of(
             model,
-            StepOptions(*size, streams, latents),
+            StepOptions(*size, streams=streams, chunk=latents),
             fps=fps,
             kinds=kinds,
             precisions=precision,

@@ -53,10 +53,10 @@ def options_of(manifest: Manifest) -> StepOptions:
     return StepOptions(
         manifest.height,
         manifest.width,
-        manifest.streams,
-        manifest.chunk,
-        forms[0] if forms else "conv2d",
-        manifest.io,
+        streams=manifest.streams,
+        chunk=manifest.chunk,
+        form=forms[0] if forms else "conv2d",
+        io=manifest.io,
     )
 
 

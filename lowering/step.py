@@ -5,7 +5,7 @@ A step's forward takes and returns flat tuples of tensors in the order of its `G
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import atanh
 from typing import Literal
 
@@ -38,6 +38,7 @@ class StepOptions:
 
     height: int = 256
     width: int = 256
+    _: KW_ONLY
     streams: int = 1
     chunk: int = 1
     form: FormName = "conv2d"

@@ -27,7 +27,7 @@ _MOST_PIXELS = 2**32  # of a call: far below where PyTorch's sizes of tensors ov
 _SYSTEM_GB = 1.5  # of a board without a desktop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphCost:
     """One graph. Memory in bytes; work and bytes moved per call.
 
@@ -144,14 +144,14 @@ def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numeri
     )
     layers = work_by_layer(variant, options, kind)
     return GraphCost(
-        kind,
-        numerics.precision,
-        _weight_bytes(variant, options, kind, numerics),
-        sum(spec.nbytes for spec in caches),
-        host,
-        _activation_bytes(variant, options, kind, numerics),
-        _multiply_adds(variant, options, kind),
-        sum(layers[name].multiply_adds for name in numerics.int8_layers),
+        kind=kind,
+        precision=numerics.precision,
+        weights=_weight_bytes(variant, options, kind, numerics),
+        caches=sum(spec.nbytes for spec in caches),
+        host=host,
+        activations=_activation_bytes(variant, options, kind, numerics),
+        multiply_adds=_multiply_adds(variant, options, kind),
+        int8_multiply_adds=sum(layers[name].multiply_adds for name in numerics.int8_layers),
     )
 
 

@@ -52,7 +52,7 @@ class ClipSource:
     rate: Rate = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """What `encode_clip` did."""
 
@@ -78,7 +78,7 @@ class Decoded:
     """Of the clip that was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstructed:
     """What `reconstruct_clip` did and how good it is."""
 
@@ -184,12 +184,12 @@ def encode_clip(
     frames = tokens.meta.frames
     pixels = frames * manifest.height * manifest.width
     return Encoded(
-        frames,
-        tokens.latents,
-        sum(result.values.size for result in results),
-        bits_per_latent(manifest) * tokens.latents / pixels,
-        watch.seconds,
-        clip.report.lost,
+        frames=frames,
+        latents=tokens.latents,
+        tokens=sum(result.values.size for result in results),
+        bits_per_pixel=bits_per_latent(manifest) * tokens.latents / pixels,
+        seconds=watch.seconds,
+        lost=clip.report.lost,
     )
 
 
@@ -363,19 +363,19 @@ def reconstruct_clip(
     per_second = latents * fps / frames
     height, width = manifest.grid
     return Reconstructed(
-        frames,
-        fps,
-        quality.psnr_db,
-        quality.ssim,
-        quality.worst.index,
-        quality.worst.psnr_db,
-        height * width * per_second,
-        bits * fps / frames,
-        bits / (frames * manifest.height * manifest.width),
-        frames / encode_watch.seconds,
-        frames / decode_watch.seconds,
-        clip.report.lost,
-        backend_used,
+        frames=frames,
+        fps=fps,
+        psnr_db=quality.psnr_db,
+        ssim=quality.ssim,
+        worst_frame=quality.worst.index,
+        worst_psnr_db=quality.worst.psnr_db,
+        tokens_per_second=height * width * per_second,
+        bits_per_second=bits * fps / frames,
+        bits_per_pixel=bits / (frames * manifest.height * manifest.width),
+        encode_fps=frames / encode_watch.seconds,
+        decode_fps=frames / decode_watch.seconds,
+        lost=clip.report.lost,
+        backend=backend_used,
     )
 
 

@@ -53,7 +53,7 @@ FLAGS: Mapping[Target, tuple[str, ...]] = {
 """What an engine must have been built with to be run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineHost:
     """Where an engine is to run: the TensorRT of a machine, and a GPU."""
 
@@ -129,7 +129,7 @@ class SlowerEngine:
         return f"{self.precision} {self.form} {self.step_ms:.2f} ms"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSidecar:
     """The facts of one engine."""
 
