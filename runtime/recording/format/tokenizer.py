@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ _MOST_LEVELS = 32
 _NOT_COMPARED = ("precision", "toolkit_version")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `model` is kept, as every latent asks for it
 class Tokenizer:
     """The fingerprint in a recording's channel metadata.
 
@@ -80,7 +81,7 @@ class Tokenizer:
         facts: Any = identity(bundle.manifest)
         return cls(**facts, precision=graph.precision, toolkit_version=__version__)
 
-    @property
+    @cached_property
     def model(self) -> ModelFacts:
         """What a recording says of the model; not its version."""
         return ModelFacts(
