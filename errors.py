@@ -203,8 +203,13 @@ class MissingDependency(MissingFromEnvironment):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs {package}, which is not installed. "
-            f'Install it with: pip install "vidtok-edge[{extra}]"'
+            f"Install it with: {self.install_line(extra)}"
         )
+
+    @staticmethod
+    def install_line(extra: str) -> str:
+        """The command that installs an extra of this distribution."""
+        return f'pip install "vidtok-edge[{extra}]"'
 
 
 class BackendUnavailable(MissingFromEnvironment):

@@ -57,9 +57,19 @@ class Variant:
         return prod(self.levels) if self.levels else 0
 
     @property
-    def delayed(self) -> bool:
-        """True where the streaming decoder is f - 1 frames late (v1.1 upsamples linearly)."""
+    def repeat_first(self) -> bool:
+        """True where the past of the first frame is that frame (v1.1), not zeros."""
         return self.version == "1.1"
+
+    @property
+    def linear(self) -> bool:
+        """True where the decoder upsamples linearly in time (v1.1), not to the nearest."""
+        return self.version == "1.1"
+
+    @property
+    def delayed(self) -> bool:
+        """True where the streaming decoder is f - 1 frames late: it is causal, and linear."""
+        return self.causal and self.linear
 
     @property
     def window(self) -> int:

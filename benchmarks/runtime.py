@@ -112,8 +112,14 @@ def exported(folder: Path, streams: int, precision: str, size: int) -> Path:
     from vidtok_edge.lowering.step import StepOptions
 
     click.echo(f"exporting {folder.name}: {streams} slot(s), {size}x{size}, {precision}", err=True)
-    options = StepOptions(size, size, streams)
-    request = ExportRequest("fsq", folder, None, options, (precision,))  # type: ignore[arg-type]
+    options = StepOptions(size, size, streams=streams)
+    request = ExportRequest(
+        variant="fsq",
+        output=folder,
+        checkpoint=None,
+        options=options,
+        precisions=(precision,),  # type: ignore[arg-type]
+    )
     export_bundle(request)
     return folder
 

@@ -77,7 +77,13 @@ class RealDevice:
                 "No NVIDIA GPU was found here. Use --fake to rehearse on one made of host memory."
             )
         self.cuda = load_cuda(Target.TENSORRT)
-        self.here = EngineHost(Target.TENSORRT, _VERSION, gpu.architecture, gpu.name, "")
+        self.here = EngineHost(
+            target=Target.TENSORRT,
+            version=_VERSION,
+            gpu=gpu.architecture,
+            gpu_name=gpu.name,
+            platform="",
+        )
 
     def placed(self, module: nn.Module) -> nn.Module:
         return module.cuda()
@@ -109,7 +115,9 @@ class FakeDevice:
     def __init__(self, api: Any) -> None:
         self._api = api
         self.cuda = Cuda(api)
-        self.here = EngineHost(Target.TENSORRT, _VERSION, "sm90", "fake GPU", "")
+        self.here = EngineHost(
+            target=Target.TENSORRT, version=_VERSION, gpu="sm90", gpu_name="fake GPU", platform=""
+        )
 
     def placed(self, module: nn.Module) -> nn.Module:
         return module

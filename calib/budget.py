@@ -69,7 +69,7 @@ class Budget:
         return self.tokens_hold(damage) and (self.loss_db is None or damage.loss_db <= self.loss_db)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MixPoint:
     """A mix that was measured whole, with the worse figures of both placements.
 
@@ -141,11 +141,11 @@ class Mixes:
             levels = self.levels_without(back)
             damage = self.meter.measure_both(levels)
             self._points[key] = MixPoint(
-                self.work.int8_share(levels),
-                damage.tokens_equal,
-                damage.loss_db,
-                damage.psnr_db,
-                tuple(name for name, level in levels.items() if level == "int8"),
+                work_int8_share=self.work.int8_share(levels),
+                tokens_equal=damage.tokens_equal,
+                loss_db=damage.loss_db,
+                psnr_db=damage.psnr_db,
+                layers=tuple(name for name, level in levels.items() if level == "int8"),
             )
             self.progress(len(self._points), 0)
         return self._points[key]

@@ -116,8 +116,14 @@ def plan_calibration(
         least_frames=options.chunk * variant.time_factor,
         frames=request.frames,
     )
-    size = (options.height, options.width)
-    data = DataFacts(variant.name, weights_sha256, *size, request.frames, clips.used)
+    data = DataFacts(
+        variant=variant.name,
+        weights_sha256=weights_sha256,
+        height=options.height,
+        width=options.width,
+        frames_per_clip=request.frames,
+        clips=clips.used,
+    )
     return CalibrationPlan(clips, data, *_stored(folder, data, request))
 
 
@@ -154,13 +160,14 @@ def calibrate(
     state = state or CalibrationState(plan.data)
     _observe(TorchStreams(model, options, BOTH_FP32), plan.clips, state, folder, progress)
     ranges = Ranges(
-        SCHEMA,
-        __version__,
-        plan.data,
-        plan.clips.skipped,
-        request.method,
-        request.percentile_used,
-        *(_ranges(state, kind, request) for kind in KINDS),
+        schema=SCHEMA,
+        toolkit=__version__,
+        data=plan.data,
+        skipped=plan.clips.skipped,
+        method=request.method,
+        percentile=request.percentile_used,
+        encoder=_ranges(state, "encoder", request),
+        decoder=_ranges(state, "decoder", request),
     )
     ranges.save(folder)
     CalibrationState.remove(folder)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import CalibrationError, ClipError, UsageError
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.clips.reading import ClipReader
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.vidtok_ref import embedded_file
 
 __all__ = ["SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]

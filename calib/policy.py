@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -12,13 +11,13 @@ from typing import Literal, get_args
 
 from vidtok_edge.calib.ranges import make_folder
 from vidtok_edge.errors import CalibrationError, UsageError
-from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest.plain import from_plain
+from vidtok_edge.runtime.manifest.documents import DocumentKind, fields, write_document
 
 __all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
 
 POLICY = "calibration/policy.json"
 """Where the file lies inside a bundle."""
+_DOCUMENT = DocumentKind(schema=1, other_schema="expected an object of schema {schema}")
 
 Level = Literal["float", "cache", "int8"]
 """`float`: nothing is rounded. `cache`: the input is rounded to INT8, and so held in the cache, but
@@ -82,20 +81,17 @@ class Policy:
     def save(self, bundle: Path, layers: Mapping[str, Level]) -> Path:
         """Write the rules and what they come to into the folder `bundle`."""
         path = make_folder(bundle / POLICY)
-        content = {"schema": 1, **asdict(self), "layers": dict(layers)}
-        with write_beside(path, force=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = {"schema": _DOCUMENT.schema, **asdict(self), "layers": dict(layers)}
+        write_document(path, content)
         return path
 
     @classmethod
     def load(cls, path: Path) -> Policy:
         """Read a policy file; raises CalibrationError."""
         try:
-            value = json.loads(path.read_bytes()[: 1 << 24])
-            if not isinstance(value, dict) or value.get("schema") != 1:
-                raise ValueError("expected an object of schema 1")
-            return from_plain(cls, {"rules": value.get("rules")})
-        except (OSError, ValueError, RecursionError) as error:
+            value = _DOCUMENT.parsed(_DOCUMENT.text(path))
+            return fields(cls, {"rules": value.get("rules")})
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CalibrationError(
                 f"{path} cannot be used as a policy: {reason}. "

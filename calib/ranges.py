@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +11,8 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.clips import SkippedClip, UsedClip
 from vidtok_edge.calib.methods import Method, Range
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import DocumentKind, write_document
 from vidtok_edge.runtime.manifest.graphs import Kind
-from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["RANGES", "SCHEMA", "DataFacts", "LayerRanges", "Ranges", "TensorRanges", "make_folder"]
 
@@ -22,11 +20,11 @@ SCHEMA = 1
 RANGES = "calibration/ranges.json"
 """Where the file lies inside a bundle."""
 
-_LARGEST_FILE = 1 << 24  # bytes; a real one has about 100,000
+_DOCUMENT = DocumentKind(schema=SCHEMA)
 _AGAIN = "Calibrate again with: vidtok-edge calibrate BUNDLE --data CLIPS"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
     """What decides the values that a calibration sees. `height` and `width` are pixels."""
 
@@ -57,9 +55,7 @@ class DataFacts:
 
     def differences(self, other: DataFacts) -> tuple[str, ...]:
         """A sentence for each fact in which these, of what is stored, differ from those wanted."""
-        found = _model_differences(
-            self, other.variant, other.weights_sha256, other.height, other.width
-        )
+        found = _model_differences(self, other)
         if self.frames_per_clip != other.frames_per_clip:
             limits = [
                 f"{limit or 'all'} frames"
@@ -97,7 +93,7 @@ class LayerRanges:
             raise ValueError(f"{self.layer[:80]!r} is no name of a layer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """The facts of one calibration and the ranges it found, layers in the order of the graph."""
 
@@ -124,17 +120,6 @@ class Ranges:
         """The ranges of one graph's layers by their name."""
         return {ranges.layer: ranges for ranges in getattr(self, kind)}
 
-    def check(self, *, variant: str, weights_sha256: str, height: int, width: int) -> None:
-        """Raise CalibrationError, naming every fact that differs, unless these are of the bundle.
-
-        Another frame size is refused too: at another scale the same scene has other values.
-        """
-        found = _model_differences(self.data, variant, weights_sha256, height, width)
-        if found:
-            raise CalibrationError(
-                f"The ranges in {RANGES} are not of this bundle: {'; '.join(found)}. {_AGAIN}"
-            )
-
     def differences(
         self, data: DataFacts, method: Method, percentile: float | None
     ) -> tuple[str, ...]:
@@ -159,8 +144,7 @@ class Ranges:
         Raises OutputNotWritable.
         """
         path = make_folder(bundle / RANGES)
-        with write_beside(path, force=True) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_document(path, asdict(self))
         return path
 
     @classmethod
@@ -173,12 +157,8 @@ class Ranges:
         try:
             if not path.exists():
                 return None
-            with path.open("rb") as file:
-                data = file.read(_LARGEST_FILE + 1)
-            if len(data) > _LARGEST_FILE:
-                raise ValueError("larger than 16 MiB")
-            return _ranges(json.loads(data))
-        except (OSError, ValueError, RecursionError) as error:
+            return _DOCUMENT.load(cls, path)
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CalibrationError(f"{path} cannot be used: {reason}. {_AGAIN}") from None
 
@@ -198,26 +178,16 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def _ranges(value: object) -> Ranges:
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if schema != SCHEMA or isinstance(schema, bool):
-        shown = str(schema)[:20] if isinstance(schema, int) else "unknown"
-        raise ValueError(f"its schema is {shown}, this toolkit reads {SCHEMA}")
-    return from_plain(Ranges, value)
-
-
-def _model_differences(
-    data: DataFacts, variant: str, weights_sha256: str, height: int, width: int
-) -> list[str]:
+def _model_differences(had: DataFacts, wanted: DataFacts) -> list[str]:
     found = []
-    if data.variant != variant:
-        found.append(f"they are of {data.variant}, the bundle is {variant}")
-    if data.weights_sha256 != weights_sha256:
-        had, has = data.weights_sha256[:12], weights_sha256[:12]
-        found.append(f"they are of the weights {had}…, the bundle has {has}…")
-    if (data.height, data.width) != (height, width):
-        size = f"{data.height}x{data.width}"
-        found.append(f"they are of frames of {size} (HxW), the bundle takes {height}x{width}")
+    if had.variant != wanted.variant:
+        found.append(f"they are of {had.variant}, the bundle is {wanted.variant}")
+    if had.weights_sha256 != wanted.weights_sha256:
+        weights, others = had.weights_sha256[:12], wanted.weights_sha256[:12]
+        found.append(f"they are of the weights {weights}…, the bundle has {others}…")
+    if (had.height, had.width) != (wanted.height, wanted.width):
+        sizes = [f"{data.height}x{data.width}" for data in (had, wanted)]
+        found.append(f"they are of frames of {sizes[0]} (HxW), the bundle takes {sizes[1]}")
     return found
 
 

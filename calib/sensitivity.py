@@ -19,7 +19,7 @@ LATENTS = 6
 enough for a model of a hundred layers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDamage:
     """What one layer costs alone.
 
@@ -81,13 +81,13 @@ def damages(
         damage = meter.measure({name: level})
         found.append(
             LayerDamage(
-                kind,
-                name,
-                level,
-                work.shares[name],
-                damage.tokens_equal,
-                damage.psnr_db,
-                damage.loss_db,
+                kind=kind,
+                layer=name,
+                level=level,
+                work_share=work.shares[name],
+                tokens_equal=damage.tokens_equal,
+                psnr_db=damage.psnr_db,
+                loss_db=damage.loss_db,
             )
         )
         progress(number + 1, len(rounded))

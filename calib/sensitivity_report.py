@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.budget import Budget, MixPoint
 from vidtok_edge.calib.ranges import make_folder
 from vidtok_edge.calib.sensitivity import LayerDamage
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import write_document
 
 __all__ = ["REPORT", "write_report"]
 
@@ -59,9 +58,7 @@ def write_report(
         "layers": [asdict(damage) for damage in damages],
     }
     path = make_folder(bundle / REPORT)
-    with write_beside(path, force=True) as temporary:
-        text = json.dumps(_finite(content), indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_document(path, _finite(content))
     return path
 
 

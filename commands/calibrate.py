@@ -11,7 +11,6 @@ import click
 from vidtok_edge.commands.printing import (
     frame_bar,
     need,
-    need_export,
     print_columns,
     print_report,
     require_passed,
@@ -90,8 +89,7 @@ def calibrate(
     dry_run: bool,
 ) -> None:
     """INT8 graphs from live streams: ranges, which layers run in INT8, and what that costs."""
-    need_export()
-    need("This command", "export", ("matplotlib",))
+    need("export")
     from vidtok_edge.calib.budget import Budget
     from vidtok_edge.calib.calibration import CalibrationRequest
     from vidtok_edge.calib.policy import Rule

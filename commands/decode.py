@@ -16,7 +16,7 @@ from vidtok_edge.commands.options import (
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
-    need_video,
+    need,
 )
 
 
@@ -38,7 +38,7 @@ def decode(
     force: bool,
 ) -> None:
     """Tokens to a clip (.mp4, .mkv)."""
-    need_video()
+    need("video")
     from vidtok_edge.runtime.clips.transcoding import decode_file
 
     with frame_bar("decoding") as progress:

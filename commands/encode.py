@@ -20,7 +20,7 @@ from vidtok_edge.commands.options import (
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
-    need_video,
+    need,
     report_loss,
 )
 
@@ -45,7 +45,7 @@ def encode(
     force: bool,
 ) -> None:
     """A clip to tokens (.npz)."""
-    need_video()
+    need("video")
     from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
 
     loaded = load_bundle(bundle)

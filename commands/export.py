@@ -92,9 +92,9 @@ def export(
     from vidtok_edge.variants import EMBEDDED
 
     request = ExportRequest(
-        variant,
-        output or Path(f"vidtok-{variant}"),
-        checkpoint,
+        variant=variant,
+        output=output or Path(f"vidtok-{variant}"),
+        checkpoint=checkpoint,
         other_forms=form[1:],
         precisions=precision,
         force=force,
@@ -102,7 +102,9 @@ def export(
     )
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
-    request = request.with_options(StepOptions(*size, streams, latents, form[0], io))
+    request = request.with_options(
+        StepOptions(*size, streams=streams, chunk=latents, form=form[0], io=io)
+    )
     click.echo(
         f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
     )

@@ -13,7 +13,7 @@ from vidtok_edge.commands.options import (
 )
 from vidtok_edge.commands.printing import (
     frame_bar,
-    need,
+    need_record,
     warn_of_missing,
 )
 
@@ -52,7 +52,7 @@ def export_recording(
     force: bool,
 ) -> None:
     """A recording as training data: a folder of token files, of shards, or a LeRobot dataset."""
-    need("This command", "record", ("mcap",))
+    need_record()
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
 
     with frame_bar("exporting, latents") as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,7 +62,8 @@ def plan(
     from vidtok_edge.export.planning.plan import plan_of
     from vidtok_edge.lowering.interface import KINDS
     from vidtok_edge.lowering.step import StepOptions
-    from vidtok_edge.runtime.files import require_writable, write_beside
+    from vidtok_edge.runtime.files import require_writable
+    from vidtok_edge.runtime.manifest.documents import write_document
     from vidtok_edge.variants import variant_by_name
 
     if json_path is not None:
@@ -74,7 +74,7 @@ def plan(
     plans = [
         plan_of(
             model,
-            StepOptions(*size, streams, latents),
+            StepOptions(*size, streams=streams, chunk=latents),
             fps=fps,
             kinds=kinds,
             precisions=precision,
@@ -93,9 +93,7 @@ def plan(
     if sources:
         _print_sources()
     if json_path is not None:
-        text = json.dumps([found.facts() for found in plans], indent=1, allow_nan=False)
-        with write_beside(json_path, force) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_document(json_path, [found.facts() for found in plans], force)
 
 
 def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float) -> None:

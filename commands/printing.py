@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidtok_edge.errors import CheckFailed, ClipError, MissingDependency, VidTokEdgeError
+from vidtok_edge.errors import CheckFailed, ClipError, VidTokEdgeError
 
 if TYPE_CHECKING:
     from vidtok_edge.export import ParityReport
@@ -43,19 +42,18 @@ def _reporting(call: Any) -> Any:
         sys.exit(error.exit_code)
 
 
-def need(purpose: str, extra: str, packages: tuple[str, ...]) -> None:
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependency(package, extra, purpose)
+def need(extra: str, but: tuple[str, ...] = ()) -> None:
+    from vidtok_edge.runtime.extras import require
+
+    require(extra, "This command", but)
 
 
 def need_export() -> None:
-    packages = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "safetensors", "av")
-    need("This command", "export", packages)
+    need("export", but=("matplotlib",))  # only the plot of calibrate uses it
 
 
-def need_video() -> None:
-    need("This command", "video", ("av", "PIL"))
+def need_record() -> None:
+    need("record", but=("lz4", "zstandard"))  # only chunks that other tools compressed use them
 
 
 def load_bundle(path: Path) -> Bundle:

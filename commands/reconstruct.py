@@ -20,7 +20,7 @@ from vidtok_edge.commands.options import (
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
-    need_video,
+    need,
     print_columns,
     report_loss,
 )
@@ -52,7 +52,7 @@ def reconstruct(
     force: bool,
 ) -> None:
     """A clip through the tokenizer and back: side by side, a picture, and figures."""
-    need_video()
+    need("video")
     from vidtok_edge.runtime.clips.transcoding import ClipSource, reconstruct_clip
 
     loaded = load_bundle(bundle)

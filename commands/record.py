@@ -21,7 +21,7 @@ from vidtok_edge.commands.options import (
     precision_option,
     view_option,
 )
-from vidtok_edge.commands.printing import load_bundle, need, print_columns
+from vidtok_edge.commands.printing import load_bundle, need_record, print_columns
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def record(
     A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw RGB frames on
     standard input, or synthetic:30. Several are encoded in one batch.
     """
-    need("This command", "record", ("mcap",))
+    need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
     from vidtok_edge.runtime.session.record import RecordRequest, stop_on_signals
     from vidtok_edge.runtime.session.record import record as record_sources

@@ -10,7 +10,7 @@ from vidtok_edge.commands.options import (
     force_option,
     output_option,
 )
-from vidtok_edge.commands.printing import frame_bar, need
+from vidtok_edge.commands.printing import frame_bar, need_record
 from vidtok_edge.errors import CheckFailed
 
 
@@ -23,7 +23,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
 
     Says what was lost. Exit codes: 0 nothing was lost; 1 something was; 3 nothing can be read.
     """
-    need("This command", "record", ("mcap",))
+    need_record()
     from vidtok_edge.runtime.recording.recovery import recover as recover_recording
 
     with frame_bar("recovering, seconds") as progress:

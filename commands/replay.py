@@ -18,7 +18,7 @@ from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
     need,
-    need_video,
+    need_record,
     warn,
     warn_of_missing,
 )
@@ -55,11 +55,11 @@ def replay(
     force: bool,
 ) -> None:
     """A recording, or a part of it, back to frames."""
-    need("This command", "record", ("mcap",))
+    need_record()
     if output is None and view is None:
         raise click.UsageError("Say where the frames go: --output PATH, or --view to look at them.")
     if output not in ("-", None):
-        need_video()
+        need("video")
     from vidtok_edge.runtime.session.replay import replay as replay_recording
     from vidtok_edge.runtime.viewing.target import ViewTarget
 

@@ -19,7 +19,7 @@ FPS = 30.0  # raw frames do not say it
 
 def main(path: str, output: str) -> None:
     bundle = Bundle.load(path)
-    manifest, model = bundle.manifest, bundle.manifest.model
+    manifest = bundle.manifest
     latents: list[Latents] = []
     frames = 0
     with bundle.encoder() as encoder:
@@ -27,16 +27,14 @@ def main(path: str, output: str) -> None:
             latents += encoder.push(frame.pixels, capture_time_ns=round(frames * 1e9 / FPS))
             frames += 1
         latents += encoder.finish()
-    meta = TokenMeta(
-        variant=model.variant,
+    meta = TokenMeta.of(
+        manifest.model,
         weights_sha256=manifest.weights.sha256,
         precision=manifest.precisions[0],
         height=manifest.height,
         width=manifest.width,
-        time_factor=model.time_factor,
         fps=FPS,
         frames=frames,
-        codebook_size=model.codebook_size,
         toolkit_version=__version__,
     )
     tokens = np.concatenate([got.tokens for got in latents if got.tokens is not None])

@@ -36,7 +36,7 @@ __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_exp
 PARITY_REPORT = "reports/parity.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
     """What to export.
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidtok_edge.export.graphs.graph import write_graph
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.lowering.facts import BOTH_FP32, UNKNOWN_WEIGHTS, graph_spec, manifest_of
 from vidtok_edge.lowering.interface import KINDS, interface_of
 from vidtok_edge.lowering.numerics import Numerics
@@ -15,9 +16,10 @@ from vidtok_edge.lowering.step import Kind, StepOptions, lower
 from vidtok_edge.lowering.work import share
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of, write_beside
+from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.metadata import GraphMetadata
 from vidtok_edge.runtime.manifest.model import WeightsFacts
 from vidtok_edge.runtime.progress import Stage, no_stage
 from vidtok_edge.vidtok_ref import VidTok
@@ -78,36 +80,7 @@ def _write_graph(
     path, data = folder / graph.file, folder / graph.data_file
     with stage(path.name, data):
         step = lower(model, options, kind, numerics)
-        write_graph(step, interface, path, _metadata(manifest, graph), numerics)
+        write_graph(step, interface, path, GraphMetadata.of(manifest, graph).to_map(), numerics)
         del step
         gc.collect()  # a full-width step is a second copy of the weights, and has cycles
     return replace(graph, sha256=sha256_of(path), data_sha256=sha256_of(data))
-
-
-def _metadata(manifest: Manifest, graph: GraphSpec) -> dict[str, str]:
-    """The manifest's facts, so that a graph alone can be understood."""
-    model = manifest.model
-    return {
-        "graph": graph.kind,
-        "toolkit": manifest.toolkit,
-        "variant": model.variant,
-        "version": model.version,
-        "causal": str(model.causal).lower(),
-        "latent": model.latent,
-        "levels": ",".join(map(str, model.levels)),
-        "z_channels": str(model.z_channels),
-        "time_factor": str(model.time_factor),
-        "space_factor": str(model.space_factor),
-        "promise": manifest.promise,
-        "height": str(manifest.height),
-        "width": str(manifest.width),
-        "streams": str(manifest.streams),
-        "chunk": str(manifest.chunk),
-        "io": manifest.io,
-        "form": graph.form,
-        "precision": graph.precision,
-        "placement": graph.placement,
-        "int8_layers": ",".join(graph.int8_layers),
-        "weights_source": manifest.weights.source,
-        "weights_sha256": manifest.weights.sha256,
-    }

@@ -91,7 +91,7 @@ class RecalibrationPlan:
     """Of the multiply-adds of both graphs, 0 to 1."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
     """What layers and mixes cost, on the first frames of the first clip.
 
@@ -113,7 +113,7 @@ class Sensitivity:
     picture: Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recalibrated:
     """A bundle with new INT8 graphs, and whether they hold their limits."""
 
@@ -188,14 +188,14 @@ def recalibrate(
             limits = _limits(request.budget)
             reports.append(verify_written(form, request.checkpoint, limits=limits))
     return Recalibrated(
-        Bundle.load(bundle.path),
-        calibration,
-        levels,
-        work.int8_share(levels),
-        saved,
-        sensitivity,
-        reports[0],
-        tuple(reports[1:]),
+        bundle=Bundle.load(bundle.path),
+        calibration=calibration,
+        levels=levels,
+        work_int8_share=work.int8_share(levels),
+        policy=saved,
+        sensitivity=sensitivity,
+        report=reports[0],
+        other_reports=tuple(reports[1:]),
     )
 
 
@@ -251,8 +251,16 @@ def _measured(
     title = f"{model.variant.name}\n{clip.facts.name}, {len(frames)} frames of "
     title += f"{options.height}x{options.width}"
     picture = plot_mixes(bundle.path, title, points, chosen, budget)
-    where = clip.facts.name, len(frames)
-    return policy, levels, Sensitivity(*where, found, points, chosen, report, picture)
+    sensitivity = Sensitivity(
+        clip=clip.facts.name,
+        frames=len(frames),
+        damages=found,
+        points=points,
+        chosen=chosen,
+        report=report,
+        picture=picture,
+    )
+    return policy, levels, sensitivity
 
 
 def _first_frames(manifest: Manifest, clips: ClipList) -> tuple[Clip, NDArray[np.uint8]]:

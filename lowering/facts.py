@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vidtok_edge import __version__
-from vidtok_edge.lowering.interface import KINDS, OPSET, Interface
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
-from vidtok_edge.lowering.step import Kind, StepOptions
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, graph_name
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime.manifest.graphs import KINDS, OPSET, GraphSpec, Kind, graph_name
+from vidtok_edge.runtime.manifest.interface import Interface
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
 from vidtok_edge.variants import Variant
@@ -36,14 +36,14 @@ UNKNOWN_WEIGHTS = WeightsFacts("file", "in memory", "")
 def facts_of(variant: Variant) -> ModelFacts:
     """What a runtime needs to know of `variant`."""
     return ModelFacts(
-        variant.name,
-        variant.version,
-        variant.causal,
-        variant.latent,
-        variant.levels,
-        variant.z_channels,
-        variant.time_factor,
-        variant.space_factor,
+        variant=variant.name,
+        version=variant.version,
+        causal=variant.causal,
+        latent=variant.latent,
+        levels=variant.levels,
+        z_channels=variant.z_channels,
+        time_factor=variant.time_factor,
+        space_factor=variant.space_factor,
     )
 
 
@@ -53,10 +53,10 @@ def options_of(manifest: Manifest) -> StepOptions:
     return StepOptions(
         manifest.height,
         manifest.width,
-        manifest.streams,
-        manifest.chunk,
-        forms[0] if forms else "conv2d",
-        manifest.io,
+        streams=manifest.streams,
+        chunk=manifest.chunk,
+        form=forms[0] if forms else "conv2d",
+        io=manifest.io,
     )
 
 
@@ -93,17 +93,17 @@ def graph_spec(
     """What the manifest says of a graph, but for its hashes; `options.form` is the graph's own."""
     file = graph_name(kind, numerics.precision, numerics.placement) + ".onnx"
     return GraphSpec(
-        kind,
-        numerics.precision,
-        numerics.placement,
-        options.form,
-        OPSET,
-        file,
-        "",
-        file + ".data",
-        "",
-        interface.inputs,
-        interface.outputs,
-        numerics.int8_layers,
-        round(1000 * int8_work),
+        kind=kind,
+        precision=numerics.precision,
+        placement=numerics.placement,
+        form=options.form,
+        opset=OPSET,
+        file=file,
+        sha256="",
+        data_file=file + ".data",
+        data_sha256="",
+        inputs=interface.inputs,
+        outputs=interface.outputs,
+        int8_layers=numerics.int8_layers,
+        work_int8_permille=round(1000 * int8_work),
     )

@@ -13,13 +13,14 @@ Weights come in as `[O, I, kt, kh, kw]`.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidtok_edge.lowering.kernels import Kernels, Padding
+from vidtok_edge.runtime.manifest.graphs import FormName
 
 __all__ = [
     "FORMS",
@@ -30,8 +31,6 @@ __all__ = [
     "Form",
     "FormName",
 ]
-
-FormName = Literal["conv2d", "conv3d", "channels_last"]
 
 
 class Convolution(nn.Module):

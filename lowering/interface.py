@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vidtok_edge.lowering.facts import facts_of
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.lowering.step import StepDecoder, StepEncoder, StepOptions, lower
 from vidtok_edge.lowering.timeline import CausalTimeline, Timeline
@@ -19,13 +19,11 @@ from vidtok_edge.runtime.manifest.graphs import (
     Kind,
     TensorSpec,
 )
+from vidtok_edge.runtime.manifest.interface import Interface, host_interface
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
-__all__ = ["KINDS", "OPSET", "Interface", "Kind", "interface_of", "traced_without_data", "zeros"]
-
-OPSET = 20
-"""The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
+__all__ = ["KINDS", "Interface", "Kind", "interface_of", "traced_without_data", "zeros"]
 
 _NAMES: dict[torch.dtype, DType] = {
     torch.float32: "float32",
@@ -38,14 +36,6 @@ _NAMES: dict[torch.dtype, DType] = {
 _TYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A step graph from outside, in the order of its forward."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
 def interface_of(
     variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics = FP32
 ) -> Interface:
@@ -55,16 +45,17 @@ def interface_of(
         UsageError: `options` that `variant` cannot be lowered with.
     """
     options.check(variant)
-    data = _data_inputs(variant, options, kind)
-    controls = _control_inputs(variant, options, kind)
+    host = _host(variant, options, kind)
     with torch.device("meta"):
         _, run = traced_without_data(variant, options, kind, numerics)
         outputs, time = run()
     caches_in = time.caches_in if isinstance(time, CausalTimeline) else []
     caches_out = time.caches_out if isinstance(time, CausalTimeline) else []
+    made = zip(host.outputs, outputs, strict=True)
+    assert all(spec == _spec(spec.name, tensor) for spec, tensor in made)
     return Interface(
-        (*data, *controls, *_cache_specs(CACHE_PREFIX, caches_in)),
-        (*_output_specs(variant, kind, outputs), *_cache_specs(NEW_CACHE_PREFIX, caches_out)),
+        (*host.inputs, *_cache_specs(CACHE_PREFIX, caches_in)),
+        (*host.outputs, *_cache_specs(NEW_CACHE_PREFIX, caches_out)),
     )
 
 
@@ -73,8 +64,7 @@ def traced_without_data(
 ) -> tuple[StepEncoder | StepDecoder, Callable[[], tuple[tuple[Tensor, ...], Timeline]]]:
     """A step without weights and one call of it; both for inside `torch.device("meta")`."""
     step = lower(VidTok(variant), options, kind, numerics)
-    specs = (*_data_inputs(variant, options, kind), *_control_inputs(variant, options, kind))
-    tensors = [_zeros(spec, "meta") for spec in specs]
+    tensors = [_zeros(spec, "meta") for spec in _host(variant, options, kind).inputs]
     return step, lambda: step.trace(tensors[0], tensors[1:], probe=True)
 
 
@@ -87,37 +77,16 @@ def _zeros(spec: TensorSpec, device: str) -> Tensor:
     return torch.zeros(spec.shape, dtype=_TYPES[spec.dtype], device=device)
 
 
-def _data_inputs(variant: Variant, options: StepOptions, kind: Kind) -> tuple[TensorSpec, ...]:
-    b, n, s = options.streams, options.chunk, variant.space_factor
-    if kind == "encoder":
-        shape = (b, n * variant.time_factor, options.height, options.width, 3)
-        return (TensorSpec("frames", "uint8" if options.io == "uint8" else "float32", shape),)
-    grid = (options.height // s, options.width // s)
-    if variant.latent == "fsq":
-        return (TensorSpec("tokens", "int32", (b, n, *grid)),)
-    return (TensorSpec("latent", "float32", (b, n, variant.z_channels, *grid)),)
-
-
-def _control_inputs(variant: Variant, options: StepOptions, kind: Kind) -> tuple[TensorSpec, ...]:
-    if not variant.causal:
-        return ()
-    b = options.streams
-    controls = [TensorSpec("start", "bool", (b, 1))]
-    if kind == "decoder" and variant.delayed:
-        controls.append(TensorSpec("end", "bool", (b, options.chunk)))
-    if b > 1:
-        controls.append(TensorSpec("ready", "bool", (b, 1)))
-    return tuple(controls)
-
-
-def _output_specs(
-    variant: Variant, kind: Kind, outputs: tuple[Tensor, ...]
-) -> tuple[TensorSpec, ...]:
-    if kind == "decoder":
-        names = ["frames"]
-    else:
-        names = ["tokens", "latent"] if variant.latent == "fsq" else ["mean", "logvar"]
-    return tuple(_spec(name, tensor) for name, tensor in zip(names, outputs, strict=True))
+def _host(variant: Variant, options: StepOptions, kind: Kind) -> Interface:
+    return host_interface(
+        facts_of(variant),
+        kind,
+        height=options.height,
+        width=options.width,
+        streams=options.streams,
+        chunk=options.chunk,
+        io=options.io,
+    )
 
 
 def _cache_specs(prefix: str, caches: list[Tensor]) -> tuple[TensorSpec, ...]:

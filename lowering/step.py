@@ -5,7 +5,7 @@ A step's forward takes and returns flat tuples of tensors in the order of its `G
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import atanh
 from typing import Literal
 
@@ -38,6 +38,7 @@ class StepOptions:
 
     height: int = 256
     width: int = 256
+    _: KW_ONLY
     streams: int = 1
     chunk: int = 1
     form: FormName = "conv2d"
@@ -91,8 +92,8 @@ class _Step(nn.Module):
     ) -> Timeline:
         if start is None:
             return WindowTimeline(self.form.time_axis)
-        repeat_first = self.variant.version == "1.1"
-        return CausalTimeline(self.form.time_axis, caches, start, ready, repeat_first)
+        first = self.variant.repeat_first
+        return CausalTimeline(self.form.time_axis, caches, start, ready, first)
 
 
 def _caches_out(time: Timeline) -> tuple[Tensor, ...]:
@@ -137,7 +138,7 @@ class StepDecoder(_Step):
 
     @property
     def has_end(self) -> bool:
-        return self.variant.causal and self.variant.delayed
+        return self.variant.delayed
 
     def forward(self, latents: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         outputs, time = self.trace(latents, list(rest))

@@ -14,13 +14,13 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
     EngineMissing,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
-from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.manifest import DOCUMENT, Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
@@ -29,7 +29,6 @@ __all__ = ["FORMS", "MANIFEST", "Bundle"]
 MANIFEST = "manifest.json"
 FORMS = "forms"
 """Folder of a bundle with the same graphs in other forms, each a bundle of its own; for engines."""
-_LARGEST_MANIFEST = 1 << 24  # bytes; a real one has about 20,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +184,11 @@ def _manifest_text(folder: Path) -> str:
                 f"{folder} {what}. Write a bundle with: "
                 f"vidtok-export --variant fsq --output {folder}"
             )
-        with file.open("rb") as opened:
-            content = opened.read(_LARGEST_MANIFEST + 1)
+        return DOCUMENT.text(file)
     except OSError as error:
         raise _unreadable(file, error) from None
-    if len(content) > _LARGEST_MANIFEST:
-        raise BundleError(
-            f"{file} has more than {_LARGEST_MANIFEST >> 20} MiB: it is no manifest. "
-            "Export the bundle again."
-        )
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BundleError(f"{file} is not UTF-8 text. Export the bundle again.") from None
+    except ValueError as error:
+        raise BundleError(f"{file} {error}. Export the bundle again.") from None
 
 
 def _unreadable(path: Path, error: Exception) -> BundleError:

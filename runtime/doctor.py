@@ -10,7 +10,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidtok_edge.errors import MissingDependency
 from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.extras import extra_with, extras
 
 __all__ = ["Finding", "examine"]
 
@@ -32,31 +34,29 @@ class Finding:
 
 
 _PACKAGES = (
-    # distributions (any of them), purpose, extra
-    (("numpy",), "the runtime", ""),
-    (("av",), "reads and writes clips", "video"),
-    (("pillow",), "contact sheets", "video"),
-    (("torch",), "the reference model and export", "export"),
-    (("onnx",), "export", "export"),
-    (("onnxscript",), "export", "export"),
-    (("onnx-ir",), "export", "export"),
-    (("safetensors",), "weights", "export"),
-    (("matplotlib",), "the plot of calibrate", "export"),
-    (("huggingface-hub",), "official weights", "hub"),
-    (("mcap",), "recordings", "record"),
-    (("lz4",), "recordings that other tools compressed", "record"),
-    (("zstandard",), "recordings that other tools compressed", "record"),
-    (("pyarrow",), "recordings as LeRobot datasets", "datasets"),
-    (("rerun-sdk",), "the Rerun viewer", "view"),
-    (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench", "meters"),
-    (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU", "tensorrt"),
-    (
-        ("tensorrt-rtx", "tensorrt-rtx-cu12"),
-        "TensorRT-RTX engines, also without a GPU",
-        "tensorrt-rtx",
-    ),
-    (("cuda-bindings",), "calls of CUDA, to run engines", "tensorrt"),
+    # distributions (any of them), purpose; the extra is found in the metadata
+    (("numpy",), "the runtime"),
+    (("av",), "reads and writes clips"),
+    (("pillow",), "contact sheets"),
+    (("torch",), "the reference model and export"),
+    (("onnx",), "export"),
+    (("onnxscript",), "export"),
+    (("onnx-ir",), "export"),
+    (("safetensors",), "weights"),
+    (("matplotlib",), "the plot of calibrate"),
+    (("huggingface-hub",), "official weights"),
+    (("mcap",), "recordings"),
+    (("lz4",), "recordings that other tools compressed"),
+    (("zstandard",), "recordings that other tools compressed"),
+    (("pyarrow",), "recordings as LeRobot datasets"),
+    (("rerun-sdk",), "the Rerun viewer"),
+    (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench"),
+    (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU"),
+    (("tensorrt-rtx", "tensorrt-rtx-cu12"), "TensorRT-RTX engines, also without a GPU"),
+    (("cuda-bindings",), "calls of CUDA, to run engines"),
 )
+_install = MissingDependency.install_line
+_OF_BACKENDS = ("onnxruntime", "onnxruntime-gpu")
 
 
 _JETSON = Path("/etc/nv_tegra_release")
@@ -84,7 +84,7 @@ def _backends() -> list[Finding]:
         return [Finding("onnxruntime", "", f"runs bundles ({reason})", again, needed=True)]
     cpu = "CPUExecutionProvider"
     found = cpu if cpu in ort.get_available_providers() else ""
-    install = 'pip install "vidtok-edge[ort]"'
+    install = _install("ort")
     return [
         Finding("onnxruntime", ort.__version__, "runs bundles", needed=True),
         Finding("backend cpu", found, "ONNX Runtime provider", install),
@@ -97,8 +97,7 @@ def _cuda(providers: list[str]) -> Finding:
     from vidtok_edge.runtime.backends.onnxruntime_cuda import CUDA, cuda_obstacle
 
     if CUDA not in providers and not _version("onnxruntime-gpu"):
-        install = 'pip install "vidtok-edge[gpu]"'
-        return Finding("backend cuda", "", "ONNX Runtime provider", install)
+        return Finding("backend cuda", "", "ONNX Runtime provider", _install("gpu"))
     obstacle = cuda_obstacle()
     if obstacle is None:
         return Finding("backend cuda", CUDA, "ONNX Runtime provider")
@@ -115,13 +114,21 @@ def _runs_engines() -> bool:
 
 def _packages() -> list[Finding]:
     findings = []
-    for names, purpose, extra in _PACKAGES:
+    for names, purpose in (*_PACKAGES, *_others()):
         found = next((text for name in names if (text := _version(name))), "")
-        install = f'pip install "vidtok-edge[{extra}]"' if extra else ""
+        extra = extra_with(names[0])
+        install = _install(extra) if extra else f"pip install {names[0]}"
         if _JETSON.is_file():
             install = _ON_JETSON.get(names[0], install)
         findings.append(Finding(names[0], found, purpose, install))
     return findings
+
+
+def _others() -> list[tuple[tuple[str, ...], str]]:
+    """What extras bring, and the table above does not say what for."""
+    known = {*_OF_BACKENDS, *(name for names, _ in _PACKAGES for name in names)}
+    brought = dict.fromkeys(name for names in extras().values() for name in names)
+    return [((name,), f"the extra {extra_with(name)}") for name in brought if name not in known]
 
 
 def _version(distribution: str) -> str:

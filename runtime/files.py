@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
 
-__all__ = ["require_writable", "sha256_of", "write_beside", "write_folder_beside"]
+__all__ = ["require_writable", "write_beside", "write_folder_beside"]
 
 # Only writing fails with these, whatever file the error names.
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -194,12 +193,3 @@ def _free_space(folder: Path) -> str:
     except OSError:
         return "free space unknown"
     return f"{free / 1e6:.1f} MB free"
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -78,7 +78,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     from vidtok_edge.lowering.step import StepOptions
 
     output = tmp_path_factory.mktemp("embedded") / "bundle"
-    return export_bundle(ExportRequest("fsq", output, options=StepOptions(64, 96)))
+    return export_bundle(ExportRequest(variant="fsq", output=output, options=StepOptions(64, 96)))
 
 
 @pytest.fixture(scope="session")
@@ -90,5 +90,11 @@ def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
     output = tmp_path_factory.mktemp("precisions") / "bundle"
     options = StepOptions(32, 48)
-    request = ExportRequest("fsq", output, None, options, ("fp32", "fp16", "int8"))
+    request = ExportRequest(
+        variant="fsq",
+        output=output,
+        checkpoint=None,
+        options=options,
+        precisions=("fp32", "fp16", "int8"),
+    )
     return export_bundle(request)

@@ -59,7 +59,14 @@ def fake_manifest(
         schema=SCHEMA,
         toolkit="0",
         model=ModelFacts(
-            "fake", version, causal, latent, LEVELS if fsq else (), 5 if fsq else 1, f, SIZE
+            variant="fake",
+            version=version,
+            causal=causal,
+            latent=latent,
+            levels=LEVELS if fsq else (),
+            z_channels=5 if fsq else 1,
+            time_factor=f,
+            space_factor=SIZE,
         ),
         promise="exact",
         height=SIZE,
@@ -78,17 +85,17 @@ def _graph(
 ) -> GraphSpec:
     file = f"{kind}.fp32.onnx"
     return GraphSpec(
-        kind,
-        "fp32",
-        Placement.ANY,
-        "conv2d",
-        20,
-        file,
-        "",
-        file + ".data",
-        "",
-        tuple(inputs),
-        tuple(outputs),
+        kind=kind,
+        precision="fp32",
+        placement=Placement.ANY,
+        form="conv2d",
+        opset=20,
+        file=file,
+        sha256="",
+        data_file=file + ".data",
+        data_sha256="",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
     )
 
 

@@ -23,7 +23,9 @@ from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["HERE", "FakeTensorRT", "fake_engine"]
 
-HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
+HERE = EngineHost(
+    target=Target.TENSORRT, version="10.3.0", gpu="sm87", gpu_name="Orin", platform="Linux aarch64"
+)
 _ALIGNMENT = 256
 """Of the address of a tensor, in bytes: TensorRT asks for so much."""
 _TYPES = {

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
@@ -48,7 +48,16 @@ def tiny_manifest(folder: Path) -> Manifest:
     return Manifest(
         schema=SCHEMA,
         toolkit="0",
-        model=ModelFacts("tiny", "1.0", True, "fsq", (8,) * 5, 5, T, SIZE // GRID),
+        model=ModelFacts(
+            variant="tiny",
+            version="1.0",
+            causal=True,
+            latent="fsq",
+            levels=(8,) * 5,
+            z_channels=5,
+            time_factor=T,
+            space_factor=SIZE // GRID,
+        ),
         promise="exact",
         height=SIZE,
         width=SIZE,
@@ -66,17 +75,17 @@ def _spec(folder: Path, kind: Literal["encoder", "decoder"]) -> GraphSpec:
     file = folder / f"{kind}.fp32.onnx"
     weights = file.with_name(file.name + ".data")
     return GraphSpec(
-        kind,
-        "fp32",
-        Placement.ANY,
-        "conv2d",
-        20,
-        file.name,
-        sha256_of(file),
-        weights.name,
-        sha256_of(weights),
-        (data, *CONTROLS, CACHE),
-        (*_results(kind, result), NEW_CACHE),
+        kind=kind,
+        precision="fp32",
+        placement=Placement.ANY,
+        form="conv2d",
+        opset=20,
+        file=file.name,
+        sha256=sha256_of(file),
+        data_file=weights.name,
+        data_sha256=sha256_of(weights),
+        inputs=(data, *CONTROLS, CACHE),
+        outputs=(*_results(kind, result), NEW_CACHE),
     )
 
 

@@ -6,7 +6,6 @@ otherwise, and a file is refused unless its weights are exactly those of the var
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vidtok_edge.errors import CheckpointError
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.variants import VARIANTS, Variant
 from vidtok_edge.vidtok_ref.model import VidTok
 
@@ -63,7 +63,7 @@ def load_checkpoint(path: str | Path, variant: Variant) -> LoadedCheckpoint:
     kept = {key: t for key, t in tensors.items() if not key.startswith(TRAINING_ONLY)}
     _check_keys(path, kept, variant)
     state = {key: _weight(path, key, kept[key]) for key in shapes_of(variant)}
-    return LoadedCheckpoint(state, _file_sha256(path), len(tensors) - len(kept), path)
+    return LoadedCheckpoint(state, sha256_of(path), len(tensors) - len(kept), path)
 
 
 @cache
@@ -209,11 +209,3 @@ def _weight(path: Path, key: str, stored: Tensor) -> Tensor:
             "Nothing that it computes would mean anything; fetch or train it again."
         )
     return weight
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -42,10 +42,10 @@ class CausalConv(nn.Module):
     Before the start it sees zeros (v1.0) or copies of its own first input frame (v1.1).
     """
 
-    def __init__(self, conv: nn.Conv1d | nn.Conv3d, version: str) -> None:
+    def __init__(self, conv: nn.Conv1d | nn.Conv3d, repeat_first: bool) -> None:
         super().__init__()
         self.conv = conv
-        self.repeat_first = version == "1.1"
+        self.repeat_first = repeat_first
         self.past = conv.kernel_size[0] - 1 + (1 - conv.stride[0])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ def pad_past(x: Tensor, frames: int, repeat_first: bool) -> Tensor:
     return torch.cat([past if repeat_first else torch.zeros_like(past), x], dim=2)
 
 
-def conv1d(channels: int, version: str, causal: bool) -> nn.Module:
+def conv1d(channels: int, repeat_first: bool, causal: bool) -> nn.Module:
     """Kernel 3 along time."""
     conv = nn.Conv1d(channels, channels, 3, padding=0 if causal else 1)
-    return CausalConv(conv, version) if causal else conv
+    return CausalConv(conv, repeat_first) if causal else conv
 
 
-def conv3d(c_in: int, c_out: int, kernel: int, version: str, causal: bool) -> nn.Module:
+def conv3d(c_in: int, c_out: int, kernel: int, repeat_first: bool, causal: bool) -> nn.Module:
     """`kernel` along time, height and width; space is padded so that its size stays."""
     pad = kernel // 2
     conv = nn.Conv3d(c_in, c_out, kernel, padding=(0 if causal else pad, pad, pad))
-    return CausalConv(conv, version) if causal else conv
+    return CausalConv(conv, repeat_first) if causal else conv
 
 
 def per_frame(function: nn.Module, x: Tensor) -> Tensor:
@@ -120,37 +120,37 @@ class SpatialBlock(_ResidualBlock):
 class TemporalBlock(_ResidualBlock):
     """1-D residual block along time, each pixel on its own: `[N, C, T]`, pixels in the batch."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
         self.norm1 = LayerNorm(channels)
-        self.conv1 = conv1d(channels, version, causal)
+        self.conv1 = conv1d(channels, repeat_first, causal)
         self.norm2 = LayerNorm(channels)
-        self.conv2 = conv1d(channels, version, causal)
+        self.conv2 = conv1d(channels, repeat_first, causal)
         self.nin_shortcut = None
 
 
 class MiddleBlock(_ResidualBlock):
     """3-D residual block of the middle: `[B, C, T, H, W]`."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
         self.norm1 = LayerNorm(channels)
-        self.conv1 = conv3d(channels, channels, 3, version, causal)
+        self.conv1 = conv3d(channels, channels, 3, repeat_first, causal)
         self.norm2 = LayerNorm(channels)
-        self.conv2 = conv3d(channels, channels, 3, version, causal)
+        self.conv2 = conv3d(channels, channels, 3, repeat_first, causal)
         self.nin_shortcut = None
 
 
 class Attention(nn.Module):
     """Single-head attention over the positions of each frame, plus the skip."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
         self.norm = LayerNorm(channels)
-        self.q = conv3d(channels, channels, 1, version, causal)
-        self.k = conv3d(channels, channels, 1, version, causal)
-        self.v = conv3d(channels, channels, 1, version, causal)
-        self.proj_out = conv3d(channels, channels, 1, version, causal)
+        self.q = conv3d(channels, channels, 1, repeat_first, causal)
+        self.k = conv3d(channels, channels, 1, repeat_first, causal)
+        self.v = conv3d(channels, channels, 1, repeat_first, causal)
+        self.proj_out = conv3d(channels, channels, 1, repeat_first, causal)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, frames, height, width = x.shape
@@ -191,13 +191,13 @@ class SpatialUpsample(nn.Module):
 class TemporalDownsample(nn.Module):
     """Halves the frame rate: a mean and a convolution of the same windows, mixed by a scalar."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.zeros(1))
         conv = nn.Conv3d(channels, channels, 3, stride=(2, 1, 1), padding=(0, 1, 1))
-        self.conv: nn.Module = CausalConv(conv, version) if causal else conv
+        self.conv: nn.Module = CausalConv(conv, repeat_first) if causal else conv
         self.causal = causal
-        self.repeat_first = version == "1.1"
+        self.repeat_first = repeat_first
 
     def forward(self, x: Tensor) -> Tensor:
         if self.causal:
@@ -213,11 +213,11 @@ class TemporalDownsample(nn.Module):
 class TemporalUpsample(nn.Module):
     """Doubles the frame rate: u is x upsampled in time, the result mixes u and conv(u)."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool, linear: bool) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.zeros(1))
-        self.conv = conv3d(channels, channels, 3, version, causal)
-        self.linear = version == "1.1"
+        self.conv = conv3d(channels, channels, 3, repeat_first, causal)
+        self.linear = linear
 
     def forward(self, x: Tensor, lead: int) -> Tensor:
         """`lead`: how many of the first frames belong to latent 0."""

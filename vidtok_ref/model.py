@@ -46,11 +46,11 @@ def paired(space: nn.ModuleList, time: nn.ModuleList) -> list[tuple[Level, Level
 class Middle(nn.Module):
     """Block, attention, block at the coarsest level."""
 
-    def __init__(self, channels: int, version: str, causal: bool) -> None:
+    def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
-        self.block_1 = MiddleBlock(channels, version, causal)
-        self.attn_1 = Attention(channels, version, causal)
-        self.block_2 = MiddleBlock(channels, version, causal)
+        self.block_1 = MiddleBlock(channels, repeat_first, causal)
+        self.attn_1 = Attention(channels, repeat_first, causal)
+        self.block_2 = MiddleBlock(channels, repeat_first, causal)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.block_2(self.attn_1(self.block_1(x)))
@@ -62,24 +62,24 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        version, causal = variant.version, variant.causal
+        repeat_first, causal = variant.repeat_first, variant.causal
         widths = [variant.ch * m for m in variant.ch_mult]
-        self.conv_in = conv3d(3, variant.ch, 3, version, causal)
+        self.conv_in = conv3d(3, variant.ch, 3, repeat_first, causal)
         self.down = nn.ModuleList()
         self.down_temporal = nn.ModuleList()
         for i, width in enumerate(widths):
             inputs = [widths[i - 1] if i else variant.ch] + [width] * (variant.num_res_blocks - 1)
             space = Level([SpatialBlock(c, width) for c in inputs])
-            time = Level([TemporalBlock(width, version, causal) for _ in inputs])
+            time = Level([TemporalBlock(width, repeat_first, causal) for _ in inputs])
             if i in variant.spatial_down:
                 space.downsample = SpatialDownsample(width)
                 if i in variant.temporal_down:
-                    time.downsample = TemporalDownsample(width, version, causal)
+                    time.downsample = TemporalDownsample(width, repeat_first, causal)
             self.down.append(space)
             self.down_temporal.append(time)
-        self.mid = Middle(widths[-1], version, causal)
+        self.mid = Middle(widths[-1], repeat_first, causal)
         self.norm_out = LayerNorm(widths[-1])
-        self.conv_out = conv3d(widths[-1], variant.encoder_channels, 3, version, causal)
+        self.conv_out = conv3d(widths[-1], variant.encoder_channels, 3, repeat_first, causal)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
@@ -99,25 +99,25 @@ class Decoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        version, causal = variant.version, variant.causal
+        repeat_first, causal = variant.repeat_first, variant.causal
         widths = [variant.ch * m for m in variant.ch_mult]
-        self.conv_in = conv3d(variant.z_channels, widths[-1], 3, version, causal)
-        self.mid = Middle(widths[-1], version, causal)
+        self.conv_in = conv3d(variant.z_channels, widths[-1], 3, repeat_first, causal)
+        self.mid = Middle(widths[-1], repeat_first, causal)
         self.up = nn.ModuleList()
         self.up_temporal = nn.ModuleList()
         for i, width in enumerate(widths):
             above = widths[min(i + 1, len(widths) - 1)]
             inputs = [above] + [width] * variant.num_res_blocks
             space = Level([SpatialBlock(c, width) for c in inputs])
-            time = Level([TemporalBlock(width, version, causal) for _ in inputs])
+            time = Level([TemporalBlock(width, repeat_first, causal) for _ in inputs])
             if i in variant.spatial_up:
                 space.upsample = SpatialUpsample(width)
                 if i in variant.temporal_up:
-                    time.upsample = TemporalUpsample(width, version, causal)
+                    time.upsample = TemporalUpsample(width, repeat_first, causal, variant.linear)
             self.up.append(space)
             self.up_temporal.append(time)
         self.norm_out = LayerNorm(widths[0])
-        self.conv_out = conv3d(widths[0], 3, 3, version, causal)
+        self.conv_out = conv3d(widths[0], 3, 3, repeat_first, causal)
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
@@ -177,7 +177,7 @@ class VidTok(nn.Module):
         rest, f = video.shape[2] % self.variant.time_factor, self.variant.time_factor
         if not self.variant.causal or rest == 0:
             return video
-        copies = f - 1 if self.variant.version == "1.0" else f - rest
+        copies = f - rest if self.variant.delayed else f - 1
         return torch.cat([video[:, :, :1].repeat_interleave(copies, dim=2), video], dim=2)
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class VidTok(nn.Module):
                 f"got {list(latent.shape)}. Pass what `encode` returned as `.latent`."
             )
         video: Tensor = self.decoder(latent)
-        if self.variant.causal and self.variant.version == "1.0":
+        if self.variant.causal and not self.variant.delayed:
             video = video[:, :, self.variant.time_factor - 1 :]
         return video
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vidtok_edge.errors import UsageError
+from vidtok_edge.hashes import sha256_of_parts
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
 from vidtok_edge.vidtok_ref.checkpoint import load_checkpoint, shapes_of
 from vidtok_edge.vidtok_ref.hub import download
@@ -141,7 +141,5 @@ def _random_tensor(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """sha256 of the float32 bytes (little-endian, C order) of every tensor, in order of key."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        digest.update(np.ascontiguousarray(state[key].numpy(), dtype="<f4").data)
-    return digest.hexdigest()
+    tensors = (state[key].numpy() for key in sorted(state))
+    return sha256_of_parts(np.ascontiguousarray(values, dtype="<f4").data for values in tensors)

@@ -20,8 +20,9 @@ from torch import nn
 from vidtok_edge.export.graphs.graph_rules import IR_VERSION, check_graph
 from vidtok_edge.export.graphs.simplify import simplify
 from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
-from vidtok_edge.lowering.interface import OPSET, Interface, zeros
+from vidtok_edge.lowering.interface import Interface, zeros
 from vidtok_edge.lowering.numerics import FP32, Numerics
+from vidtok_edge.runtime.manifest.graphs import OPSET
 
 __all__ = ["write_graph"]
 
@@ -39,7 +40,7 @@ def write_graph(
         step: forward takes and returns the tensors of `interface`, in order.
         interface: names, types and shapes; every shape is static.
         path: `<name>.onnx`.
-        metadata: facts to embed, so that the graph alone can be understood.
+        metadata: of `GraphMetadata`, so that the graph alone can be understood.
         numerics: what `step` computes in.
 
     Raises:
@@ -49,7 +50,7 @@ def write_graph(
     _part_weight_zeros(model)
     _clean(model)
     for key, value in sorted(metadata.items()):
-        model.metadata_props.add(key=f"vidtok_edge.{key}", value=value)
+        model.metadata_props.add(key=key, value=value)
     check_graph(model, interface, numerics)
     onnx.save_model(
         model,

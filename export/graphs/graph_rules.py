@@ -5,9 +5,9 @@ from __future__ import annotations
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
-from vidtok_edge.lowering.interface import OPSET, Interface
+from vidtok_edge.lowering.interface import Interface
 from vidtok_edge.lowering.numerics import FP32, Numerics
-from vidtok_edge.runtime.manifest.graphs import TensorSpec
+from vidtok_edge.runtime.manifest.graphs import OPSET, TensorSpec
 
 __all__ = ["IR_VERSION", "TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
 

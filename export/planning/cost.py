@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import log2
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_edge.errors import UnsupportedSize
 from vidtok_edge.export.planning.devices import Device
+from vidtok_edge.lowering.facts import facts_of
 from vidtok_edge.lowering.interface import interface_of, traced_without_data
 from vidtok_edge.lowering.numerics import FP32, Numerics, convolutions
 from vidtok_edge.lowering.step import Kind, StepOptions, lower
@@ -27,7 +27,7 @@ _MOST_PIXELS = 2**32  # of a call: far below where PyTorch's sizes of tensors ov
 _SYSTEM_GB = 1.5  # of a board without a desktop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphCost:
     """One graph. Memory in bytes; work and bytes moved per call.
 
@@ -144,14 +144,14 @@ def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numeri
     )
     layers = work_by_layer(variant, options, kind)
     return GraphCost(
-        kind,
-        numerics.precision,
-        _weight_bytes(variant, options, kind, numerics),
-        sum(spec.nbytes for spec in caches),
-        host,
-        _activation_bytes(variant, options, kind, numerics),
-        _multiply_adds(variant, options, kind),
-        sum(layers[name].multiply_adds for name in numerics.int8_layers),
+        kind=kind,
+        precision=numerics.precision,
+        weights=_weight_bytes(variant, options, kind, numerics),
+        caches=sum(spec.nbytes for spec in caches),
+        host=host,
+        activations=_activation_bytes(variant, options, kind, numerics),
+        multiply_adds=_multiply_adds(variant, options, kind),
+        int8_multiply_adds=sum(layers[name].multiply_adds for name in numerics.int8_layers),
     )
 
 
@@ -192,7 +192,7 @@ def rates_of(variant: Variant, options: StepOptions, fps: float) -> Rates:
     """What a stream of `fps` frames per second comes to."""
     per_second = fps / variant.time_factor
     grid = options.height // variant.space_factor * (options.width // variant.space_factor)
-    bits = log2(variant.codebook_size) if variant.latent == "fsq" else 16.0 * variant.z_channels
+    bits = facts_of(variant).bits_per_position
     return Rates(
         1000 * options.chunk / per_second,
         grid * per_second,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Comparison"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One number next to its limit; truthy where it passed."""
 

@@ -47,7 +47,7 @@ def limits_with(
     return {precision: replace(limits, **changes) for precision, limits in DEFAULT_LIMITS.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """What one pair of graphs makes of one clip, against float32 and against the source."""
 
@@ -79,13 +79,36 @@ def compare_loss(loss: Loss, limits: Limits) -> Iterator[Comparison]:
     if loss.tokens_equal is not None and loss.off_by_one is not None:
         note = f"{loss.off_by_one:.2%} off by one level; {_flips(loss.flips)}"
         yield Comparison(
-            what, "share of equal tokens", loss.tokens_equal, limits.tokens_equal, note, True
+            name=what,
+            metric="share of equal tokens",
+            value=loss.tokens_equal,
+            limit=limits.tokens_equal,
+            note=note,
+            at_least=True,
         )
-    yield Comparison(what, "PSNR against fp32, dB", loss.psnr_db, limits.psnr_db, "", True)
+    yield Comparison(
+        name=what,
+        metric="PSNR against fp32, dB",
+        value=loss.psnr_db,
+        limit=limits.psnr_db,
+        note="",
+        at_least=True,
+    )
     note = f"{loss.source_psnr_db:.2f} dB, SSIM {loss.source_ssim:.3f} ({-loss.ssim_loss:+.3f})"
-    yield Comparison(what, "PSNR lost against the source, dB", loss.loss_db, limits.loss_db, note)
+    yield Comparison(
+        name=what,
+        metric="PSNR lost against the source, dB",
+        value=loss.loss_db,
+        limit=limits.loss_db,
+        note=note,
+    )
     if loss.drift_db is not None:
-        yield Comparison(what, "drift, last third to first, dB", loss.drift_db, limits.drift_db)
+        yield Comparison(
+            name=what,
+            metric="drift, last third to first, dB",
+            value=loss.drift_db,
+            limit=limits.drift_db,
+        )
 
 
 def _flips(flips: tuple[int, ...]) -> str:

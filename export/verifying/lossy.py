@@ -118,18 +118,20 @@ def _bytes(pixels: Array) -> Array:
 def _loss(
     graphs: str, name: str, manifest: Manifest, source: Array, exact: _Stream, got: _Stream
 ) -> Loss:
-    tokens = _token_facts(manifest, exact, got)
+    tokens_equal, off_by_one, flips = _token_facts(manifest, exact, got)
     source_psnr, source_ssim = psnr(source, got.frames), ssim(source, got.frames)
     return Loss(
-        graphs,
-        name,
-        *tokens,
-        psnr(exact.frames, got.frames),
-        source_psnr,
-        source_ssim,
-        psnr(source, exact.frames) - source_psnr,
-        ssim(source, exact.frames) - source_ssim,
-        _drift(exact.encoded, got.encoded),
+        graphs=graphs,
+        clip=name,
+        tokens_equal=tokens_equal,
+        off_by_one=off_by_one,
+        flips=flips,
+        psnr_db=psnr(exact.frames, got.frames),
+        source_psnr_db=source_psnr,
+        source_ssim=source_ssim,
+        loss_db=psnr(source, exact.frames) - source_psnr,
+        ssim_loss=ssim(source, exact.frames) - source_ssim,
+        drift_db=_drift(exact.encoded, got.encoded),
     )
 
 

@@ -21,7 +21,7 @@ _ROUNDS = 5
 _SETTLE_S = 0.05  # the idle threads of the session before spin for a while
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionRow:
     """One pair of graphs.
 
@@ -51,12 +51,12 @@ def precision_rows(bundle: Bundle, report: ParityReport) -> list[PrecisionRow]:
         files = [bundle.path / f for g in graphs for f in (g.file, g.data_file)]
         rows.append(
             PrecisionRow(
-                name,
-                sum(file.stat().st_size for file in files),
-                sum(graph.cache_bytes for graph in graphs),
-                times.get(f"encoder.{name}"),
-                times.get(f"decoder.{name}"),
-                tuple(loss for loss in report.losses if loss.graphs == name),
+                graphs=name,
+                file_bytes=sum(file.stat().st_size for file in files),
+                cache_bytes=sum(graph.cache_bytes for graph in graphs),
+                encode_ms=times.get(f"encoder.{name}"),
+                decode_ms=times.get(f"decoder.{name}"),
+                losses=tuple(loss for loss in report.losses if loss.graphs == name),
             )
         )
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.export.verifying.loss import Loss
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import write_document
 
 __all__ = ["ParityReport"]
 
@@ -58,8 +57,7 @@ class ParityReport:
             "comparisons": [{**_finite(asdict(c)), "passed": bool(c)} for c in self.comparisons],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with write_beside(path, force=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_document(path, content)
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,15 @@ def _compare_restart(name: str, manifest: Manifest, pair: StepPair) -> list[Comp
             parts += encoder.push(frame)
         runs.append(np.concatenate([part.values for part in parts]))
     what = "values that differ"
-    return [Comparison(f"{name}, started over", what, _unequal(*runs), 0, "bit for bit")]
+    return [
+        Comparison(
+            name=f"{name}, started over",
+            metric=what,
+            value=_unequal(*runs),
+            limit=0,
+            note="bit for bit",
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +206,9 @@ def _compare_encode(streamed: _Streamed) -> list[Comparison]:
     tokens = got.values if clip.tokens is not None else None
     return [
         *clip.compare_encoded(what, got.encoded, tokens),
-        Comparison(what, "frames lost or added", lost, 0, "tail included"),
+        Comparison(
+            name=what, metric="frames lost or added", value=lost, limit=0, note="tail included"
+        ),
     ]
 
 
@@ -208,7 +218,9 @@ def _compare_decode(streamed: _Streamed) -> list[Comparison]:
     lost = abs(len(got) - len(clip.decoded))
     return [
         clip.compare_decoded(what, got),
-        Comparison(what, "frames lost or added", lost, 0, "tail included"),
+        Comparison(
+            name=what, metric="frames lost or added", value=lost, limit=0, note="tail included"
+        ),
     ]
 
 
@@ -225,14 +237,28 @@ def _compare_prefix(
     frames = framing.first_frame(latents)
     part = _stream_encode(encoder, encoder_step, whole.clip.frames[:frames])
     unequal = _unequal(part.encoded, whole.encoded.encoded[:latents])
-    comparisons = [Comparison("encode a prefix", "values that differ", unequal, 0, "bit for bit")]
+    comparisons = [
+        Comparison(
+            name="encode a prefix",
+            metric="values that differ",
+            value=unequal,
+            limit=0,
+            note="bit for bit",
+        )
+    ]
     # The right border of a delayed decoder is clamped, which is about its last f - 1 frames only.
     late = framing.time_factor - 1 if framing.delayed else 0
     part_frames = _stream_decode(decoder, decoder_step, whole.clip.values[:latents], frames)
     stable = max(1, frames - late)
     unequal = _unequal(part_frames[:stable], whole.decoded[:stable])
     comparisons.append(
-        Comparison("decode a prefix", "values that differ", unequal, 0, f"first {stable} frames")
+        Comparison(
+            name="decode a prefix",
+            metric="values that differ",
+            value=unequal,
+            limit=0,
+            note=f"first {stable} frames",
+        )
     )
     return comparisons
 
@@ -265,5 +291,9 @@ def _compare_slots(encoder: StreamEncoder, step: Step, alone: list[_Streamed]) -
         got = np.concatenate([r.values for r in results if r.slot == slot])
         unequal += _unequal(got, alone[slot].encoded.values)
     return Comparison(
-        "slot 1 reset, slot 0 goes on", "values that differ", unequal, 0, "bit for bit"
+        name="slot 1 reset, slot 0 goes on",
+        metric="values that differ",
+        value=unequal,
+        limit=0,
+        note="bit for bit",
     )

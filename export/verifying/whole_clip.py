@@ -62,7 +62,9 @@ class WholeClip:
     def compare_encoded(self, what: str, encoded: Array, tokens: Array | None) -> list[Comparison]:
         """Comparisons of an encoder's outputs, shapes as here."""
         distance = _distance(encoded, self.encoded)
-        comparisons = [Comparison(what, "max |difference|", distance, FLOAT_LIMIT)]
+        comparisons = [
+            Comparison(name=what, metric="max |difference|", value=distance, limit=FLOAT_LIMIT)
+        ]
         if self.tokens is not None and self.margin is not None and tokens is not None:
             comparisons.append(_compare_tokens(what, tokens, self.tokens, self.margin))
         return comparisons
@@ -81,7 +83,9 @@ class WholeClip:
             exact = (reference.clip(-1, 1).astype(np.float64) + 1) * 127.5
             distance = float(max(0.0, (np.abs(frames - exact) - 0.5).max() / 127.5))
             note = "uint8: beyond rounding"
-        return Comparison(what, "max |difference|", distance, FLOAT_LIMIT, note)
+        return Comparison(
+            name=what, metric="max |difference|", value=distance, limit=FLOAT_LIMIT, note=note
+        )
 
 
 def _distance(a: Array, b: Array) -> float:
@@ -91,7 +95,13 @@ def _distance(a: Array, b: Array) -> float:
 
 def _compare_tokens(what: str, got: Array, tokens: Array, margin: Array) -> Comparison:
     if got.shape != tokens.shape:
-        return Comparison(what, "tokens that differ", float("inf"), 0, "shapes differ")
+        return Comparison(
+            name=what,
+            metric="tokens that differ",
+            value=float("inf"),
+            limit=0,
+            note="shapes differ",
+        )
     flipped = got != tokens
     near = flipped & (margin < BOUNDARY)
     note = f"of {flipped.size}"
@@ -101,7 +111,13 @@ def _compare_tokens(what: str, got: Array, tokens: Array, margin: Array) -> Comp
             for place in np.argwhere(near)[:8]
         )
         note += f"; {int(near.sum())} more within {BOUNDARY:g} of a boundary: {places}"
-    return Comparison(what, "tokens that differ", int((flipped & ~near).sum()), 0, note)
+    return Comparison(
+        name=what,
+        metric="tokens that differ",
+        value=int((flipped & ~near).sum()),
+        limit=0,
+        note=note,
+    )
 
 
 def sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -28,16 +28,27 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import TokenFileError, UsageError
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown
+from vidtok_edge.runtime.manifest.identity import differing, identity
+from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.model import ModelFacts
+from vidtok_edge.runtime.npz import array_of, damage_told, read_array, write_arrays
 
 __all__ = ["MAX_ARRAY_BYTES", "TokenFile", "TokenMeta"]
 
 SCHEMA = 1
 MAX_ARRAY_BYTES = 1 << 31  # per array: a header may claim anything, and zeros compress 1000 to 1
 _MAX_META_CHARACTERS = 1 << 16
+_META = DocumentKind(
+    schema=SCHEMA,
+    not_json="meta is not JSON: {error}",
+    no_object="meta is no JSON object",
+    other_schema="The token file has schema {value!r}; this toolkit reads {schema}",
+)
 _ARRAYS = {"tokens": ("int32", 3), "mean": ("float32", 4), "logvar": ("float32", 4)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenMeta:
     """Where tokens come from. `frames` counts real frames, without padding to whole latents.
 
@@ -58,11 +69,8 @@ class TokenMeta:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        if type(self.schema) is not int or self.schema != SCHEMA:
-            raise TokenFileError(
-                f"The token file has schema {self.schema!r}; this toolkit reads {SCHEMA}. "
-                "Read it with the version of vidtok-edge that wrote it."
-            )
+        known = type(self.schema) is int and self.schema == SCHEMA
+        _require(known, "schema", self.schema, str(SCHEMA))
         for name in ("variant", "weights_sha256", "precision", "toolkit_version"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name), "a string")
         for name in ("height", "width", "time_factor", "frames"):
@@ -73,19 +81,26 @@ class TokenMeta:
         _require(number and 0 <= self.fps < 1e6, "fps", self.fps, "a number from 0 (unknown)")
 
     @classmethod
+    def of(cls, model: ModelFacts, **own: Any) -> TokenMeta:
+        """The meta of what `model` made; `own`: the fields that do not follow from it."""
+        return cls(
+            variant=model.variant,
+            time_factor=model.time_factor,
+            codebook_size=model.codebook_size or None,
+            **own,
+        )
+
+    @classmethod
     def from_json(cls, text: str) -> TokenMeta:
         """Read what `to_json` wrote. Raises TokenFileError."""
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise TokenFileError(f"meta is not JSON: {error}. {_AGAIN}") from error
-        if not isinstance(values, dict):
-            raise TokenFileError(f"meta is no JSON object. {_AGAIN}")
-        if values.get("schema") != SCHEMA:  # first: another schema may have other fields
+            values = _META.parsed(text)
+        except SchemaUnknown as error:
             raise TokenFileError(
-                f"The token file has schema {values.get('schema')!r}; this toolkit reads {SCHEMA}. "
-                "Read it with the version of vidtok-edge that wrote it."
-            )
+                f"{error}. Read it with the version of vidtok-edge that wrote it."
+            ) from None
+        except ValueError as error:
+            raise TokenFileError(f"{error}. {_AGAIN}") from None
         names = {field.name for field in fields(cls)}
         if values.keys() != names:
             wrong = ", ".join(sorted(values.keys() ^ names))
@@ -97,7 +112,7 @@ class TokenMeta:
         return json.dumps(asdict(self))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TokenFile:
     """The latents of one clip: `tokens`, or `mean` and `logvar`; `time_ns` and `meta` with them.
 
@@ -163,7 +178,8 @@ class TokenFile:
         arrays = {n: a for n in _ARRAYS if (a := getattr(self, n)) is not None}
         assert self.time_ns is not None
         arrays |= {"time_ns": self.time_ns, "meta": np.array(self.meta.to_json())}
-        _write_npz(file, arrays)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            write_arrays(archive, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TokenFile:
@@ -172,63 +188,66 @@ class TokenFile:
         Raises TokenFileError for any file that is not a sound token file.
         """
         try:
-            return cls(**_parts(Path(path)))
+            with damage_told():
+                return cls(**_parts(Path(path)))
         except TokenFileError as error:
             raise TokenFileError(f"{path}: {error}") from error
         except MemoryError as error:
             raise TokenFileError(f"{path}: too large for this machine's memory.") from error
-        # zipfile, zlib, tokenize and ast each have their own errors for damage, and not one base.
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
 
-    def check_fits(
-        self,
-        *,
-        variant: str,
-        weights_sha256: str,
-        grid: tuple[int, int],
-        codebook_size: int | None = None,
-        channels: int | None = None,
-    ) -> None:
-        """Raise TokenFileError unless a decoder with these facts can take the latents.
+    def check_fits(self, manifest: Manifest) -> None:
+        """Raise TokenFileError unless a decoder of that bundle can take the latents.
 
-        Give `codebook_size` for an FSQ decoder, `channels` (z) for a KL one. Tokens without meta
-        pass when their grid and range fit: nobody knows which model made them.
+        Tokens without meta pass when their grid and range fit: nobody knows which model made them.
         """
-        if self.meta is not None and self.meta.variant != variant:
-            raise TokenFileError(
-                f"The tokens were made by {self.meta.variant}; this decoder is {variant}. "
+        here = identity(manifest)
+        if differ := differing(self._identity, here):
+            raise TokenFileError(self._misfit(differ[0], here))
+        if self.tokens is not None:
+            _require_range(self.tokens, manifest.model.codebook_size)
+
+    @property
+    def _identity(self) -> dict[str, object]:
+        """What the file says of its tokenizer."""
+        facts: dict[str, object] = {}
+        if self.meta is not None:
+            facts = {"variant": self.meta.variant, "weights_sha256": self.meta.weights_sha256}
+        facts |= {"grid_height": self.grid[0], "grid_width": self.grid[1]}
+        if self.mean is None:
+            return facts | {"latent": "fsq"}
+        return facts | {"latent": "kl", "z_channels": self.mean.shape[1]}
+
+    def _misfit(self, name: str, here: Mapping[str, object]) -> str:
+        """The sentence about the fact called `name`, in which the decoder that is here differs."""
+        had, has = self._identity[name], here[name]
+        if name == "variant":
+            return (
+                f"The tokens were made by {had}; this decoder is {has}. "
                 "Decode them with a bundle of the former."
             )
-        if self.meta is not None and self.meta.weights_sha256 != weights_sha256:
-            raise TokenFileError(
-                f"The tokens were made with weights {self.meta.weights_sha256[:12]}; this decoder "
-                f"has {weights_sha256[:12]}. Decode them with a bundle of the same weights."
+        if name == "weights_sha256":
+            return (
+                f"The tokens were made with weights {str(had)[:12]}; this decoder "
+                f"has {str(has)[:12]}. Decode them with a bundle of the same weights."
             )
-        if self.grid != tuple(grid):
-            raise TokenFileError(
-                f"The latents are {self.grid[0]}x{self.grid[1]}; this decoder takes "
-                f"{grid[0]}x{grid[1]}. Decode them with a bundle exported for their size."
-            )
-        self._require_kind(codebook_size, channels)
+        if name == "latent":
+            kinds = {"fsq": "FSQ tokens", "kl": "KL latents"}
+            return f"The file holds {kinds[str(had)]}; this decoder takes {kinds[str(has)]}."
+        if name == "z_channels":
+            return f"The latents have {had} channels; this decoder takes {has}."
+        return (
+            f"The latents are {self.grid[0]}x{self.grid[1]}; this decoder takes "
+            f"{here['grid_height']}x{here['grid_width']}. Decode them with a bundle exported for "
+            "their size."
+        )
 
     @property
     def _main(self) -> NDArray[Any]:
         array = self.tokens if self.tokens is not None else self.mean
         assert array is not None
         return array
-
-    def _require_kind(self, codebook_size: int | None, channels: int | None) -> None:
-        if self.tokens is not None and channels is not None:
-            raise TokenFileError("The file holds FSQ tokens; this decoder takes KL latents.")
-        if self.mean is not None and codebook_size is not None:
-            raise TokenFileError("The file holds KL latents; this decoder takes FSQ tokens.")
-        if self.tokens is not None:
-            _require_range(self.tokens, codebook_size)
-        if self.mean is not None and channels is not None and self.mean.shape[1] != channels:
-            raise TokenFileError(
-                f"The latents have {self.mean.shape[1]} channels; this decoder takes {channels}."
-            )
 
     def _require_kl(self) -> None:
         assert self.mean is not None and self.logvar is not None
@@ -300,19 +319,6 @@ def _require_times(time_ns: NDArray[np.int64], latents: int) -> None:
         raise TokenFileError("time_ns goes back in time; allowed: never smaller than before.")
 
 
-def _write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
-    """What np.savez_compressed writes, but without the time of day: same tokens, same bytes.
-
-    NumPy before 2 also leaves its zip open when the disk is full.
-    """
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w", force_zip64=True) as target:
-                npy_format.write_array(target, array, allow_pickle=False)
-
-
 # -- reading
 
 
@@ -326,7 +332,7 @@ def _parts(path: Path) -> dict[str, Any]:
         magic = file.read(6)
         file.seek(0)
         if magic == npy_format.MAGIC_PREFIX:
-            return {"tokens": _array(file, "tokens", _is_tokens)}
+            return {"tokens": read_array(file, "tokens", _judge)}
         if magic[:4] != b"PK\x03\x04":
             raise TokenFileError("this is neither .npz nor .npy. Name a token file.")
         with zipfile.ZipFile(file) as archive:
@@ -339,59 +345,24 @@ def _members(archive: zipfile.ZipFile) -> dict[str, Any]:
     missing = [name for name in (*kinds, "time_ns", "meta") if name not in present]
     if missing:
         raise TokenFileError(f"the array {', '.join(missing)} is missing. {_AGAIN}")
-    parts: dict[str, Any] = {}
-    with archive.open("meta.npy") as file:  # first: it is small, and may refuse the rest
-        parts["meta"] = TokenMeta.from_json(str(_array(file, "meta", _is_text)))
-    for name in kinds:
-        with archive.open(f"{name}.npy") as file:
-            parts[name] = _array(file, name, _is_tokens if name == "tokens" else _is_latents)
-    with archive.open("time_ns.npy") as file:
-        parts["time_ns"] = _array(file, "time_ns", _is_times)
-    return parts
+    # Meta first: it is small, and may refuse the rest.
+    meta = TokenMeta.from_json(str(array_of(archive, "meta", _judge)))
+    return {"meta": meta, **{name: array_of(archive, name, _judge) for name in (*kinds, "time_ns")}}
 
 
-_Test = Callable[[tuple[int, ...], "np.dtype[Any]"], bool]
-
-
-def _is_tokens(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.int32 and len(shape) == 3
-
-
-def _is_latents(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.float32 and len(shape) == 4
-
-
-def _is_times(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype == np.int64 and len(shape) == 1
-
-
-def _is_text(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
-
-
-def _array(file: IO[bytes], name: str, allowed: _Test) -> NDArray[Any]:
-    """Read one `.npy`: header, judgement, and only then the data, as far as it is there."""
-    shape, column_major, dtype = _header(file)
+def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what a token file does not hold under this name, and what is too large."""
     if dtype.hasobject:
         raise TokenFileError(f"{name} holds pickled Python objects, which are never loaded.")
-    if not allowed(shape, dtype):
+    if name == "meta":
+        fits = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
+    else:
+        kind, axes = _ARRAYS.get(name, ("int64", 1))
+        fits = dtype == np.dtype(kind) and len(shape) == axes
+    if not fits:
         raise TokenFileError(f"{name} is {dtype} {shape}, which is not what a token file holds.")
     size = dtype.itemsize * int(np.prod(shape, dtype=object))
     if size > MAX_ARRAY_BYTES:
         raise TokenFileError(
             f"{name} claims {size} bytes; allowed: {MAX_ARRAY_BYTES}. Split the clip."
         )
-    data = file.read(size + 1)  # one more: to reach the end, where zip compares its checksum
-    if len(data) != size:
-        raise TokenFileError(f"{name} is {shape}, but its data is cut short or too long. {_AGAIN}")
-    array: NDArray[Any] = np.frombuffer(data, dtype)
-    return np.array(array.reshape(shape, order="F" if column_major else "C"), order="C")
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy_format.read_magic(file)
-    if version == (1, 0):
-        return npy_format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return npy_format.read_array_header_2_0(file)
-    raise TokenFileError(f"an array has .npy version {version}; allowed: 1.0 and 2.0.")

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from math import log2
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class ClipSource:
     rate: Rate = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
     """What `encode_clip` did."""
 
@@ -78,7 +78,7 @@ class Decoded:
     """Of the clip that was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstructed:
     """What `reconstruct_clip` did and how good it is."""
 
@@ -102,9 +102,7 @@ class Reconstructed:
 
 def bits_per_latent(manifest: Manifest) -> float:
     """Bits of all values of one latent: log2 of the codebook each, or 16 per KL value."""
-    height, width = manifest.grid
-    model = manifest.model
-    return height * width * (log2(model.codebook_size) if model.levels else 16 * model.z_channels)
+    return prod(manifest.grid) * manifest.model.bits_per_position
 
 
 @dataclass(slots=True)
@@ -186,12 +184,12 @@ def encode_clip(
     frames = tokens.meta.frames
     pixels = frames * manifest.height * manifest.width
     return Encoded(
-        frames,
-        tokens.latents,
-        sum(result.values.size for result in results),
-        bits_per_latent(manifest) * tokens.latents / pixels,
-        watch.seconds,
-        clip.report.lost,
+        frames=frames,
+        latents=tokens.latents,
+        tokens=sum(result.values.size for result in results),
+        bits_per_pixel=bits_per_latent(manifest) * tokens.latents / pixels,
+        seconds=watch.seconds,
+        lost=clip.report.lost,
     )
 
 
@@ -202,16 +200,14 @@ def _token_file(
         parts = [getattr(result, name) for result in results]
         return None if parts[0] is None else np.concatenate(parts)
 
-    meta = TokenMeta(
-        variant=manifest.model.variant,
+    meta = TokenMeta.of(
+        manifest.model,
         weights_sha256=manifest.weights.sha256,
         precision=graph.precision,
         height=manifest.height,
         width=manifest.width,
-        time_factor=manifest.model.time_factor,
         fps=fps,
         frames=sum(result.frames_real for result in results),
-        codebook_size=manifest.model.codebook_size or None,
         toolkit_version=__version__,
     )
     times = np.concatenate([result.capture_time_ns for result in results])
@@ -249,14 +245,7 @@ def decode_file(
     manifest = bundle.manifest
     _require_uint8(manifest)
     file = TokenFile.load(tokens)
-    model = manifest.model
-    file.check_fits(
-        variant=model.variant,
-        weights_sha256=manifest.weights.sha256,
-        grid=manifest.grid,
-        codebook_size=model.codebook_size or None,
-        channels=None if model.levels else model.z_channels,
-    )
+    file.check_fits(manifest)
     values = file.tokens if file.tokens is not None else file.mean
     assert values is not None
     recorded = file.meta.fps if file.meta is not None else 0
@@ -373,19 +362,19 @@ def reconstruct_clip(
     per_second = latents * fps / frames
     height, width = manifest.grid
     return Reconstructed(
-        frames,
-        fps,
-        quality.psnr_db,
-        quality.ssim,
-        quality.worst.index,
-        quality.worst.psnr_db,
-        height * width * per_second,
-        bits * fps / frames,
-        bits / (frames * manifest.height * manifest.width),
-        frames / encode_watch.seconds,
-        frames / decode_watch.seconds,
-        clip.report.lost,
-        backend_used,
+        frames=frames,
+        fps=fps,
+        psnr_db=quality.psnr_db,
+        ssim=quality.ssim,
+        worst_frame=quality.worst.index,
+        worst_psnr_db=quality.worst.psnr_db,
+        tokens_per_second=height * width * per_second,
+        bits_per_second=bits * fps / frames,
+        bits_per_pixel=bits / (frames * manifest.height * manifest.width),
+        encode_fps=frames / encode_watch.seconds,
+        decode_fps=frames / decode_watch.seconds,
+        lost=clip.report.lost,
+        backend=backend_used,
     )
 
 

@@ -14,28 +14,26 @@ __all__ = [
     "CACHE_PREFIX",
     "KINDS",
     "NEW_CACHE_PREFIX",
+    "OPSET",
     "DType",
+    "FormName",
     "GraphSpec",
     "Kind",
     "Placement",
     "Precision",
     "TensorSpec",
     "graph_name",
+    "stream_outputs",
 ]
 
-
 CACHE_PREFIX = "cache_"
-
-
 NEW_CACHE_PREFIX = "new_cache_"
-
+OPSET = 20
+"""The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
 
 DType = Literal["float32", "float16", "uint8", "int8", "int32", "bool"]
-
-
 Precision = Literal["fp32", "fp16", "int8"]
-
-
+FormName = Literal["conv2d", "conv3d", "channels_last"]
 Kind = Literal["encoder", "decoder"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder")
 
@@ -70,14 +68,14 @@ def graph_name(kind: str, precision: str, placement: str) -> str:
     return f"{kind}.{precision}" + ("-tensorrt" if placement == Placement.TENSORRT else "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSpec:
     """One step graph: its interface, how it was made, and the files it lies in."""
 
     kind: Kind
     precision: Precision
     placement: Placement
-    form: Literal["conv2d", "conv3d", "channels_last"]
+    form: FormName
     opset: int
     file: str
     sha256: str
@@ -123,5 +121,10 @@ class GraphSpec:
 
     @property
     def stream_outputs(self) -> tuple[TensorSpec, ...]:
-        """Those that streams read: not `latent`, which is there to compare with the reference."""
-        return tuple(spec for spec in self.host_outputs if spec.name != "latent")
+        """Those that streams read."""
+        return stream_outputs(self.host_outputs)
+
+
+def stream_outputs(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Those that streams read: not `latent`, which is there to compare with the reference."""
+    return tuple(spec for spec in outputs if spec.name != "latent")

@@ -8,25 +8,32 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
+from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown, fields
 from vidtok_edge.runtime.manifest.graphs import (
     CACHE_PREFIX,
     NEW_CACHE_PREFIX,
-    DType,
     GraphSpec,
     Kind,
     Placement,
     Precision,
-    TensorSpec,
+    stream_outputs,
 )
+from vidtok_edge.runtime.manifest.interface import host_interface
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
-from vidtok_edge.runtime.manifest.plain import from_plain
 
-__all__ = ["SCHEMA", "Manifest"]
+__all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
 SCHEMA = 2
+DOCUMENT = DocumentKind(  # a real one has about 20,000 bytes
+    schema=SCHEMA,
+    too_large="has more than {mib} MiB: it is no manifest",
+    not_text="is not UTF-8 text",
+    not_json="manifest.json is not JSON: {error}",
+    other_schema="manifest.json has schema {found}; this toolkit reads {schema}",
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The facts of one bundle.
 
@@ -93,22 +100,17 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read and validate; raises `BundleSchemaUnknown`, `BundlePathEscapes` or `BundleError`."""
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BundleError(
-                f"manifest.json is not JSON: {error}. Export the bundle again."
-            ) from None
-        schema = value.get("schema") if isinstance(value, dict) else None
-        if schema != SCHEMA:
-            shown = str(schema) if isinstance(schema, int) else "unknown"
+            plain = DOCUMENT.parsed(text)
+        except SchemaUnknown as error:
             raise BundleSchemaUnknown(
-                f"manifest.json has schema {shown[:20]}; this toolkit reads {SCHEMA}. "
-                "Export the bundle again, or install the toolkit version that wrote it."
-            )
+                f"{error}. Export the bundle again, or install the toolkit version that wrote it."
+            ) from None
+        except ValueError as error:
+            raise BundleError(f"{error}. Export the bundle again.") from None
         try:
-            manifest = from_plain(cls, value)
+            manifest = fields(cls, plain)
             manifest._check()
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
         return manifest
 
@@ -130,42 +132,31 @@ class Manifest:
         for name, value in {**sizes, **factors}.items():
             if value < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
-        levels = self.model.levels
-        if (self.model.latent == "fsq") != bool(levels) or any(n < 2 for n in levels):
-            raise ValueError(f"levels: {levels} do not fit a {self.model.latent} model")
+        if not self.model.levels_fit:
+            raise ValueError(f"levels: {self.model.levels} do not fit a {self.model.latent} model")
+        if self.model.version is None:
+            raise ValueError("model.version: expected '1.0' or '1.1', got None")
 
     def _check_interface(self, graph: GraphSpec) -> None:
         """The graph takes and gives what the streams of the runtime will write and read."""
-        inputs, outputs = self._host_tensors(graph.kind)
+        host = host_interface(
+            self.model,
+            graph.kind,
+            height=self.height,
+            width=self.width,
+            streams=self.streams,
+            chunk=self.chunk,
+            io=self.io,
+        )
         found = {spec.name: spec for spec in (*graph.host_inputs, *graph.host_outputs)}
-        for spec in (*inputs, *outputs):
+        for spec in (*host.inputs, *stream_outputs(host.outputs)):
             got = found.get(spec.name)
             if got != spec:
                 had = got or f"no {spec.name}"
                 raise ValueError(f"the {graph.kind} has {had}, expected {spec}")
-        extra = {spec.name for spec in graph.host_inputs} - {spec.name for spec in inputs}
+        extra = {spec.name for spec in graph.host_inputs} - {spec.name for spec in host.inputs}
         if extra:
             raise ValueError(f"the {graph.kind} has unknown inputs: {sorted(extra)}")
-
-    def _host_tensors(self, kind: str) -> tuple[list[TensorSpec], list[TensorSpec]]:
-        """The inputs that a graph of this bundle has for the host, and the outputs it reads."""
-        model, b, n = self.model, self.streams, self.chunk
-        pixels: DType = "uint8" if self.io == "uint8" else "float32"
-        frames = TensorSpec("frames", pixels, (b, self.chunk_frames, self.height, self.width, 3))
-        tokens = TensorSpec("tokens", "int32", (b, n, *self.grid))
-        mean, logvar, latent = (
-            TensorSpec(name, "float32", (b, n, model.z_channels, *self.grid))
-            for name in ("mean", "logvar", "latent")
-        )
-        fsq = model.latent == "fsq"
-        controls = [TensorSpec("start", "bool", (b, 1))] if model.causal else []
-        if model.causal and b > 1:
-            controls.append(TensorSpec("ready", "bool", (b, 1)))
-        if kind == "encoder":
-            return [frames, *controls], [tokens] if fsq else [mean, logvar]
-        if model.causal and model.version == "1.1":
-            controls.append(TensorSpec("end", "bool", (b, n)))
-        return [tokens if fsq else latent, *controls], [frames]
 
 
 def _check_precision(graph: GraphSpec) -> None:

@@ -1,20 +1,24 @@
-"""The tokenizer that a bundle holds, and where its weights came from."""
+"""The tokenizer that latents belong to, and where its weights came from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import log2, prod
 from typing import Literal
 
 __all__ = ["ModelFacts", "WeightsFacts"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The tokenizer, as far as a runtime needs to know it."""
+    """The one description of a tokenizer; each file format stores what it has fields for.
+
+    What follows from these facts is worked out here and nowhere else in the runtime.
+    """
 
     variant: str
-    version: Literal["1.0", "1.1"]
+    version: Literal["1.0", "1.1"] | None
+    """None where nothing says: a recording does not."""
     causal: bool
     latent: Literal["fsq", "kl"]
     levels: tuple[int, ...]
@@ -23,9 +27,28 @@ class ModelFacts:
     space_factor: int
 
     @property
+    def levels_fit(self) -> bool:
+        """Whether there are levels of two values or more for FSQ, and none for KL."""
+        return (self.latent == "fsq") == bool(self.levels) and all(n >= 2 for n in self.levels)
+
+    @property
     def codebook_size(self) -> int:
         """Number of different tokens; 0 for KL."""
         return prod(self.levels) if self.levels else 0
+
+    @property
+    def bits_per_position(self) -> float:
+        """Information at one position of the grid: log2 of the codebook, or 16 per KL value."""
+        return log2(self.codebook_size) if self.levels else 16.0 * self.z_channels
+
+    @property
+    def delayed(self) -> bool:
+        """True where the streaming decoder is f - 1 frames late and needs an `end` call."""
+        return self.causal and self.version == "1.1"
+
+    def shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
+        """Of one latent with the grid (h, w): (h, w) tokens, or (z, h, w) values."""
+        return grid if self.latent == "fsq" else (self.z_channels, *grid)
 
 
 @dataclass(frozen=True, slots=True)

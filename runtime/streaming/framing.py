@@ -25,7 +25,7 @@ class Framing:
     @classmethod
     def of(cls, model: ModelFacts) -> Framing:
         """The framing of a bundle's model."""
-        return cls(model.time_factor, model.causal, model.causal and model.version == "1.1")
+        return cls(model.time_factor, model.causal, model.delayed)
 
     @property
     def lead_in(self) -> int:

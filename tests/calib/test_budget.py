@@ -61,7 +61,15 @@ def alone(meter: Meter) -> list[LayerDamage]:
         d = meter.measure_both({name: level})
         kind: Any = name.split(".")[0]
         found.append(
-            LayerDamage(kind, name, level, WORK[name], d.tokens_equal, d.psnr_db, d.loss_db)
+            LayerDamage(
+                kind=kind,
+                layer=name,
+                level=level,
+                work_share=WORK[name],
+                tokens_equal=d.tokens_equal,
+                psnr_db=d.psnr_db,
+                loss_db=d.loss_db,
+            )
         )
     return found
 
@@ -151,7 +159,9 @@ def test_tokens_of_a_model_without_tokens() -> None:
 
 
 def test_a_point_reads_well() -> None:
-    point = MixPoint(0.935, 0.91, 0.12, 38.5, ("a", "b"))
+    point = MixPoint(
+        work_int8_share=0.935, tokens_equal=0.91, loss_db=0.12, psnr_db=38.5, layers=("a", "b")
+    )
     assert str(point) == (
         "93.5% of the work in INT8, 2 layers: loss +0.120 dB, 91.0% of tokens equal, "
         "38.50 dB against fp32"

@@ -17,11 +17,21 @@ from vidtok_edge.calib.sensitivity_report import REPORT, write_report
 from vidtok_edge.errors import OutputNotWritable
 
 POINTS = (
-    MixPoint(0.0, 1.0, 0.0, math.inf, ()),
-    MixPoint(0.5, 0.95, 0.1, 42.0, ("a",)),
-    MixPoint(0.9, 0.85, 0.6, 38.0, ("a", "b")),
+    MixPoint(work_int8_share=0.0, tokens_equal=1.0, loss_db=0.0, psnr_db=math.inf, layers=()),
+    MixPoint(work_int8_share=0.5, tokens_equal=0.95, loss_db=0.1, psnr_db=42.0, layers=("a",)),
+    MixPoint(work_int8_share=0.9, tokens_equal=0.85, loss_db=0.6, psnr_db=38.0, layers=("a", "b")),
 )
-DAMAGES = (LayerDamage("encoder", "b", "int8", 0.4, 0.9, 39.0, 0.5),)
+DAMAGES = (
+    LayerDamage(
+        kind="encoder",
+        layer="b",
+        level="int8",
+        work_share=0.4,
+        tokens_equal=0.9,
+        psnr_db=39.0,
+        loss_db=0.5,
+    ),
+)
 
 
 @pytest.mark.parametrize("tokens", [True, False])
@@ -30,7 +40,14 @@ def test_the_picture_is_there_and_shows_something(tokens: bool, tmp_path: Path) 
         POINTS
         if tokens
         else tuple(
-            MixPoint(p.work_int8_share, None, p.loss_db, p.psnr_db, p.layers) for p in POINTS
+            MixPoint(
+                work_int8_share=p.work_int8_share,
+                tokens_equal=None,
+                loss_db=p.loss_db,
+                psnr_db=p.psnr_db,
+                layers=p.layers,
+            )
+            for p in POINTS
         )
     )
     budget = Budget(0.5, 0.9 if tokens else None)

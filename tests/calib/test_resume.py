@@ -20,7 +20,14 @@ from vidtok_edge.calib.ranges import DataFacts
 from vidtok_edge.calib.resume import PROGRESS, CalibrationState, TensorKey
 from vidtok_edge.errors import OutputNotWritable
 
-DATA = DataFacts("v", "0" * 64, 64, 96, None, tuple(UsedClip(n, n * 64, 8) for n in "abc"))
+DATA = DataFacts(
+    variant="v",
+    weights_sha256="0" * 64,
+    height=64,
+    width=96,
+    frames_per_clip=None,
+    clips=tuple(UsedClip(n, n * 64, 8) for n in "abc"),
+)
 KEYS = (TensorKey("encoder", "conv_in", "input"), TensorKey("decoder", "mid.attn/q", "output"))
 
 
@@ -123,7 +130,7 @@ def array(value: Any) -> Callable[[bytes], bytes]:
         ("meta.json", meta(clips_done=4), "4 of 3 clips are done"),
         ("meta.json", meta(clips_done=-1), "-1 of 3 clips are done"),
         ("meta.json", meta(clips_done="1"), "clips_done: expected int"),
-        ("meta.json", meta(tensors=[]), r"counts.npy is larger than"),
+        ("meta.json", meta(tensors=[]), "counts is int64 [2, 8192], not int64 [0, 8192]"),
         (
             "meta.json",
             meta(tensors=[{"kind": "encoder", "layer": "x", "side": "input"}] * 2),

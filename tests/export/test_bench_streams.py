@@ -91,7 +91,19 @@ def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Exported) -> None:
 
 
 def test_the_page_reads_what_a_verification_writes(tmp_path: Path) -> None:
-    loss = Loss("int8", "robot", 0.61, 0.3, (1, 2, 3, 4), 31.0, 23.9, 0.71, 0.35, 0.02, 0.4)
+    loss = Loss(
+        graphs="int8",
+        clip="robot",
+        tokens_equal=0.61,
+        off_by_one=0.3,
+        flips=(1, 2, 3, 4),
+        psnr_db=31.0,
+        source_psnr_db=23.9,
+        source_ssim=0.71,
+        loss_db=0.35,
+        ssim_loss=0.02,
+        drift_db=0.4,
+    )
     same = replace(loss, graphs="fp32", tokens_equal=None, psnr_db=math.inf, loss_db=0.0)
     ParityReport("tiny", "cpu", (), (same, loss)).write(tmp_path / PARITY_REPORT)
     assert qualities_of(tmp_path) == [

@@ -59,8 +59,8 @@ def quick_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: GOOD)
 
 
-GOOD = ParityReport("a", "b", (Comparison("encode", "max", 0, 0),))
-BAD = ParityReport("a", "b", (Comparison("encode", "max", 1, 0),))
+GOOD = ParityReport("a", "b", (Comparison(name="encode", metric="max", value=0, limit=0),))
+BAD = ParityReport("a", "b", (Comparison(name="encode", metric="max", value=1, limit=0),))
 
 
 @pytest.mark.xdist_group("embedded")
@@ -86,7 +86,7 @@ def test_the_shipped_tokenizer_makes_a_verified_bundle(embedded: Exported) -> No
 
 @pytest.mark.usefixtures("quick_graphs")
 def test_a_changed_file_is_noticed(place: Path) -> None:
-    export_bundle(ExportRequest("fsq", place, options=SMALL))
+    export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL))
     Bundle.load(place, check_hashes=True)
     (place / "decoder.fp32.onnx.data").write_bytes(b"Weights")
     with pytest.raises(BundleFileChanged, match=r"decoder\.fp32\.onnx\.data"):
@@ -95,7 +95,7 @@ def test_a_changed_file_is_noticed(place: Path) -> None:
 
 @pytest.mark.usefixtures("quick_graphs")
 def test_a_bundle_can_be_moved(place: Path) -> None:
-    export_bundle(ExportRequest("fsq", place, options=SMALL))
+    export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL))
     assert str(place) not in (place / "manifest.json").read_text()
     moved = place.rename(place.with_name("elsewhere"))
     assert Bundle.load(moved, check_hashes=True).manifest.verified
@@ -113,7 +113,7 @@ def test_an_interrupted_export_leaves_nothing(
 
     monkeypatch.setattr(bundle_files if stage == "write_graph" else bundle_export, stage, fail)
     with pytest.raises(error, match="in the middle"):
-        export_bundle(ExportRequest("fsq", place, options=SMALL))
+        export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL))
     assert everything_in(place.parent) == []
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_export_leaves_nothing(
 def test_an_interrupted_replacement_keeps_the_old_bundle(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ExportRequest("fsq", place, options=SMALL)
+    request = ExportRequest(variant="fsq", output=place, options=SMALL)
     export_bundle(request)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
@@ -137,7 +137,7 @@ def test_an_interrupted_replacement_keeps_the_old_bundle(
 
 @pytest.mark.usefixtures("quick_graphs")
 def test_a_bundle_is_replaced_only_by_force(place: Path) -> None:
-    request = ExportRequest("fsq", place, options=SMALL)
+    request = ExportRequest(variant="fsq", output=place, options=SMALL)
     export_bundle(request)
     with pytest.raises(OutputExists):
         export_bundle(request)
@@ -153,7 +153,7 @@ def test_a_folder_of_something_else_is_not_replaced(place: Path) -> None:
     place.mkdir()
     (place / "thesis.txt").write_text("three years")
     with pytest.raises(UsageError, match="not replaced"):
-        export_bundle(ExportRequest("fsq", place, options=SMALL, force=True))
+        export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL, force=True))
     assert everything_in(place.parent) == ["bundle", "bundle/thesis.txt"]
 
 
@@ -162,7 +162,7 @@ def test_a_failed_verification_is_written_as_such(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: BAD)
-    exported = export_bundle(ExportRequest("fsq", place, options=SMALL))
+    exported = export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL))
     assert not exported.report
     assert not Bundle.load(place).manifest.verified
     assert not json.loads((place / "reports" / "parity.json").read_text())["passed"]
@@ -174,7 +174,9 @@ def test_other_forms_lie_in_the_bundle_each_with_its_own_verdict(
 ) -> None:
     reports = [GOOD, BAD]
     monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: reports.pop(0))
-    exported = export_bundle(ExportRequest("fsq", place, options=SMALL, other_forms=("conv3d",)))
+    exported = export_bundle(
+        ExportRequest(variant="fsq", output=place, options=SMALL, other_forms=("conv3d",))
+    )
     assert exported.report and not exported.other_reports[0]
     [form] = exported.bundle.other_forms(check_hashes=True)
     assert (exported.bundle.verified, form.verified) == (True, False)
@@ -192,7 +194,7 @@ def test_stages_are_announced(place: Path) -> None:
         yield
         seen.append("/" + name)
 
-    export_bundle(ExportRequest("fsq", place, options=SMALL), stage)
+    export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL), stage)
     names = ["weights", "encoder.fp32.onnx", "decoder.fp32.onnx", "verification"]
     assert seen == [mark + name for name in names for mark in ("", "/")]
 
@@ -201,7 +203,13 @@ def test_stages_are_announced(place: Path) -> None:
 def test_random_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     hashes = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        request = ExportRequest(EMBEDDED.name, tmp_path / name, "random", SMALL, seed=seed)
+        request = ExportRequest(
+            variant=EMBEDDED.name,
+            output=tmp_path / name,
+            checkpoint="random",
+            options=SMALL,
+            seed=seed,
+        )
         weights = export_bundle(request).bundle.manifest.weights
         assert (weights.source, weights.location) == ("random", f"seed {seed}")
         hashes[name] = weights.sha256
@@ -212,7 +220,7 @@ def test_a_plan_needs_no_weights_and_writes_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle_export, "load_weights", None)
-    plan = plan_export(ExportRequest("kl", place, checkpoint="nowhere.ckpt"))
+    plan = plan_export(ExportRequest(variant="kl", output=place, checkpoint="nowhere.ckpt"))
     assert plan.variant == VARIANTS[SHORT_NAMES["kl"]]
     assert plan.decoder == interface_of(plan.variant, StepOptions(), "decoder")
     # Parameters in millions: streaming.md, "Caches", 488 v1.1.
@@ -222,23 +230,42 @@ def test_a_plan_needs_no_weights_and_writes_nothing(
 
 
 def test_fsq_alone_is_the_shipped_tokenizer(place: Path) -> None:
-    assert ExportRequest("fsq", place).resolved is EMBEDDED
-    assert ExportRequest("fsq", place, "hub").resolved == VARIANTS[SHORT_NAMES["fsq"]]
+    assert ExportRequest(variant="fsq", output=place).resolved is EMBEDDED
+    assert (
+        ExportRequest(variant="fsq", output=place, checkpoint="hub").resolved
+        == VARIANTS[SHORT_NAMES["fsq"]]
+    )
 
 
 @pytest.mark.parametrize(
     ("request_", "error", "match"),
     [
         (
-            ExportRequest("fsq", Path(), options=StepOptions(60, 64)),
+            ExportRequest(variant="fsq", output=Path(), options=StepOptions(60, 64)),
             UnsupportedSize,
             "multiples of 8",
         ),
-        (ExportRequest("fsq", Path(), options=StepOptions(64, 64, chunk=0)), UsageError, "--chunk"),
-        (ExportRequest("vidtok", Path()), UnknownVariant, "no variant 'vidtok'"),
-        (ExportRequest("kl", Path()), UsageError, "No weights .* ship with the package"),
-        (ExportRequest("kl", Path(), "no.ckpt"), CheckpointError, "no.ckpt"),
-        (ExportRequest("kl", Path(), "random", seed=-1), UsageError, "0 or more, got -1"),
+        (
+            ExportRequest(variant="fsq", output=Path(), options=StepOptions(64, 64, chunk=0)),
+            UsageError,
+            "--chunk",
+        ),
+        (ExportRequest(variant="vidtok", output=Path()), UnknownVariant, "no variant 'vidtok'"),
+        (
+            ExportRequest(variant="kl", output=Path()),
+            UsageError,
+            "No weights .* ship with the package",
+        ),
+        (
+            ExportRequest(variant="kl", output=Path(), checkpoint="no.ckpt"),
+            CheckpointError,
+            "no.ckpt",
+        ),
+        (
+            ExportRequest(variant="kl", output=Path(), checkpoint="random", seed=-1),
+            UsageError,
+            "0 or more, got -1",
+        ),
     ],
 )
 def test_a_wrong_request_writes_nothing(

@@ -22,10 +22,10 @@ from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits, limits_with
 from vidtok_edge.export.verifying.precision_table import precision_rows
 from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.lowering.facts import options_of
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 

@@ -58,7 +58,7 @@ def verdict(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ) -> ParityReport:
         limit = more["limits"]["int8"].loss_db
         assert limit is not None
-        comparison = Comparison("int8", "PSNR lost", loss_db[0], limit)
+        comparison = Comparison(name="int8", metric="PSNR lost", value=loss_db[0], limit=limit)
         report = ParityReport(bundle.manifest.model.variant, "none", (comparison,))
         write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
         return report

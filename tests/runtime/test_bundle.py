@@ -21,11 +21,11 @@ from vidtok_edge.errors import (
     BundleMissing,
     BundlePathEscapes,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.bundle import FORMS, MANIFEST
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
 GRAPH = "encoder.fp32.onnx"

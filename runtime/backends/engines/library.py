@@ -55,7 +55,9 @@ def tensorrt_version(library: TensorRT) -> str:
 def host_of(target: Target, library: TensorRT, gpu: str, name: str) -> EngineHost:
     """Engines of `target` for `gpu`, as built or run on this machine."""
     machine = f"{platform.system()} {platform.machine()}"
-    return EngineHost(target, tensorrt_version(library), gpu, name, machine)
+    return EngineHost(
+        target=target, version=tensorrt_version(library), gpu=gpu, gpu_name=name, platform=machine
+    )
 
 
 @contextmanager

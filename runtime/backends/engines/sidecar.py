@@ -5,7 +5,6 @@ The sidecar decides whether an engine may be loaded. It needs no TensorRT to be 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import EngineMissing, EngineStale
+from vidtok_edge.hashes import sha256_of, sha256_of_parts
 from vidtok_edge.runtime.backends.backend import Target
-from vidtok_edge.runtime.files import sha256_of
+from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
-from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = [
     "ENGINES",
@@ -37,7 +36,14 @@ __all__ = [
 
 ENGINES = "engines"
 SIDECAR_SCHEMA = 2
-_LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
+_DOCUMENT = DocumentKind(
+    schema=SIDECAR_SCHEMA,
+    largest=1 << 20,  # a real one has about 1,500
+    too_large="it has more than {mib} MiB",
+    not_text="it is not UTF-8 text",
+    no_object="it is no object",
+    other_schema="schema: this toolkit reads {schema}",
+)
 
 FLAGS: Mapping[Target, tuple[str, ...]] = {
     Target.TENSORRT: ("STRONGLY_TYPED", "no TF32"),
@@ -47,7 +53,7 @@ FLAGS: Mapping[Target, tuple[str, ...]] = {
 """What an engine must have been built with to be run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineHost:
     """Where an engine is to run: the TensorRT of a machine, and a GPU."""
 
@@ -123,7 +129,7 @@ class SlowerEngine:
         return f"{self.precision} {self.form} {self.step_ms:.2f} ms"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSidecar:
     """The facts of one engine."""
 
@@ -167,16 +173,9 @@ class EngineSidecar:
     @classmethod
     def from_json(cls, text: str) -> EngineSidecar:
         """Read strictly; ValueError says what does not fit, or that the file was edited."""
-        try:
-            value = json.loads(text)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
-        if not isinstance(value, dict):
-            raise ValueError("it is no object")
-        if value.get("schema") != SIDECAR_SCHEMA:
-            raise ValueError(f"schema: this toolkit reads {SIDECAR_SCHEMA}")
+        value = _DOCUMENT.parsed(text)
         digest = value.pop("digest", None)
-        sidecar = from_plain(cls, value)
+        sidecar = fields(cls, value)
         if digest != _digest(value):
             raise ValueError("it was edited: its digest does not fit its content")
         return sidecar
@@ -201,7 +200,7 @@ def engine_file(folder: Path, graph: GraphSpec, target: str, gpu: str) -> Path:
 
 def layers_sha256(names: Iterable[str]) -> str:
     """SHA-256 of a set of layer names."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return sha256_of_parts(["\n".join(sorted(names)).encode()])
 
 
 def check_engine(folder: Path, graph: GraphSpec, target: Target, here: EngineHost) -> EngineFile:
@@ -276,16 +275,12 @@ def read_sidecar(engine: Path) -> EngineSidecar:
     path = engine.with_suffix(".json")
     if not path.is_file():
         raise ValueError("it is missing")
-    with path.open("rb") as file:
-        content = file.read(_LARGEST_SIDECAR + 1)
-    if len(content) > _LARGEST_SIDECAR:
-        raise ValueError(f"it has more than {_LARGEST_SIDECAR >> 20} MiB")
-    return EngineSidecar.from_json(content.decode("utf-8"))
+    return EngineSidecar.from_json(_DOCUMENT.text(path))
 
 
 def _digest(facts: object) -> str:
     plain = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(plain.encode()).hexdigest()
+    return sha256_of_parts([plain.encode()])
 
 
 def _shown(fact: str) -> str:

@@ -146,16 +146,14 @@ def _token_file(episode: Episode, latents: list[LatentRecord]) -> TokenFile | No
         return None
     values = np.stack([latent.values for latent in latents])
     fsq = tokenizer.latent == "fsq"
-    meta = TokenMeta(
-        variant=tokenizer.variant,
+    meta = TokenMeta.of(
+        tokenizer.model,
         weights_sha256=tokenizer.weights_sha256,
         precision=tokenizer.precision,
         height=tokenizer.height,
         width=tokenizer.width,
-        time_factor=tokenizer.time_factor,
         fps=episode.fps,
         frames=frames,
-        codebook_size=tokenizer.codebook_size or None,
         toolkit_version=tokenizer.toolkit_version,
     )
     times = np.array([latent.capture_time_ns for latent in latents], np.int64)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.manifest.identity import differing, identity
+from vidtok_edge.runtime.manifest.model import ModelFacts
+from vidtok_edge.runtime.manifest.strings import from_strings, to_strings
 from vidtok_edge.runtime.recording.format.packing import bits_for, packed_size
 from vidtok_edge.runtime.streaming.framing import Framing
 
@@ -24,9 +28,11 @@ _LARGEST = {
     "grid_width": 1 << 14,
     "window": 1 << 12,
 }
+_MOST_LEVELS = 32
+_NOT_COMPARED = ("precision", "toolkit_version")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `model` is kept, as every latent asks for it
 class Tokenizer:
     """The fingerprint in a recording's channel metadata.
 
@@ -55,8 +61,8 @@ class Tokenizer:
         for name, largest in _LARGEST.items():
             if not 1 <= getattr(self, name) <= largest:
                 raise _wrong(name, getattr(self, name), f"1 to {largest}")
-        if (self.latent == "fsq") != bool(self.levels) or any(n < 2 for n in self.levels):
-            raise _wrong("levels", self.levels, f"what fits {self.latent}")
+        if len(self.levels) > _MOST_LEVELS or not self.model.levels_fit:
+            raise _wrong("levels", self.levels, f"what fits {self.latent}, up to {_MOST_LEVELS}")
         if self.codebook_size > 1 << 31:
             raise _wrong("codebook_size", self.codebook_size, "up to 2^31")
         if self.causal and self.window != 1:
@@ -71,35 +77,33 @@ class Tokenizer:
     @classmethod
     def of(cls, bundle: Bundle, precision: str | None = None) -> Tokenizer:
         """The tokenizer of a bundle; `precision` of its encoder, the bundle's first where None."""
-        manifest = bundle.manifest
-        model = manifest.model
-        return cls(
-            variant=model.variant,
-            weights_sha256=manifest.weights.sha256,
-            precision=manifest.graph("encoder", precision).precision,
-            height=manifest.height,
-            width=manifest.width,
-            grid_height=manifest.grid[0],
-            grid_width=manifest.grid[1],
-            time_factor=model.time_factor,
-            causal=model.causal,
-            latent=model.latent,
-            levels=model.levels,
-            z_channels=model.z_channels,
-            toolkit_version=__version__,
-            window=1 if model.causal else manifest.chunk,
+        graph = bundle.manifest.graph("encoder", precision)
+        facts: Any = identity(bundle.manifest)
+        return cls(**facts, precision=graph.precision, toolkit_version=__version__)
+
+    @cached_property
+    def model(self) -> ModelFacts:
+        """What a recording says of the model; not its version."""
+        return ModelFacts(
+            variant=self.variant,
+            version=None,
+            causal=self.causal,
+            latent=self.latent,
+            levels=self.levels,
+            z_channels=self.z_channels,
+            time_factor=self.time_factor,
+            space_factor=self.height // self.grid_height,
         )
 
     @property
     def codebook_size(self) -> int:
         """Number of different tokens; 0 for KL."""
-        return prod(self.levels) if self.levels else 0
+        return self.model.codebook_size
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one latent: (h, w) tokens, or (z, h, w) values."""
-        grid = (self.grid_height, self.grid_width)
-        return grid if self.latent == "fsq" else (self.z_channels, *grid)
+        return self.model.shape((self.grid_height, self.grid_width))
 
     @property
     def bits(self) -> int:
@@ -114,7 +118,7 @@ class Tokenizer:
     @property
     def framing(self) -> Framing:
         """Which frames a latent stands for. For counting only: `delayed` is not known here."""
-        return Framing(self.time_factor, self.causal, delayed=False)
+        return Framing.of(self.model)
 
     def __str__(self) -> str:
         return (
@@ -124,43 +128,31 @@ class Tokenizer:
 
     def require_decodable_by(self, bundle: Bundle) -> None:
         """RecordingError unless `bundle` is of this tokenizer; precision may differ."""
-        other = Tokenizer.of(bundle)
-        free = {"precision", "toolkit_version"}
-        names = [field.name for field in fields(self) if field.name not in free]
-        differ = [name for name in names if getattr(self, name) != getattr(other, name)]
+        written = {n: value for n, value in asdict(self).items() if n not in _NOT_COMPARED}
+        differ = differing(written, identity(bundle.manifest))
         if differ:
             raise RecordingError(
-                f"The recording was written by {self}; the bundle is {other}. They differ in "
-                f"{', '.join(differ)}. Decode it with a bundle of the tokenizer that wrote it."
+                f"The recording was written by {self}; the bundle is {Tokenizer.of(bundle)}. They "
+                f"differ in {', '.join(differ)}. Decode it with a bundle of the tokenizer that "
+                "wrote it."
             )
 
     def to_map(self) -> dict[str, str]:
         """As strings, for the metadata of a channel; with what a reader can work out besides."""
-        facts = {name: str(value) for name, value in asdict(self).items()}
-        facts["levels"] = ",".join(map(str, self.levels))
-        facts["causal"] = "true" if self.causal else "false"
-        facts["codebook_size"] = str(self.codebook_size)
-        facts["bits_per_value"] = str(self.bits)
-        facts["frames_of_latent"] = self._frames_in_words()
-        return facts
+        return {
+            **to_strings(asdict(self)),
+            "codebook_size": str(self.codebook_size),
+            "bits_per_value": str(self.bits),
+            "frames_of_latent": self._frames_in_words(),
+        }
 
     @classmethod
     def from_map(cls, facts: Mapping[str, str]) -> Tokenizer:
         """Read what `to_map` wrote. Raises RecordingError."""
         try:
-            numbers = {name: int(facts[name]) for name in _LARGEST}
-            latent = facts["latent"]
-            causal = {"true": True, "false": False}[facts["causal"]]
-            levels = tuple(int(n) for n in facts["levels"].split(",") if n)
-            words = {
-                name: facts[name]
-                for name in ("variant", "weights_sha256", "precision", "toolkit_version")
-            }
-        except (KeyError, ValueError) as error:
-            raise RecordingError(f"the tokenizer's metadata is damaged: {error!r}") from None
-        if latent not in ("fsq", "kl") or len(levels) > 32:
-            raise _wrong("latent", latent, "fsq, with up to 32 levels, or kl")
-        return cls(latent=latent, causal=causal, levels=levels, **words, **numbers)  # type: ignore[arg-type]
+            return from_strings(cls, facts)
+        except ValueError as error:
+            raise RecordingError(f"the tokenizer's metadata is damaged: {error}") from None
 
     def _frames_in_words(self) -> str:
         f = self.time_factor

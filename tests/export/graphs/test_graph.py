@@ -11,6 +11,7 @@ import pytest
 import torch
 from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
 from onnx import ModelProto, TensorProto, helper
+from onnxruntime import InferenceSession
 
 from vidtok_edge.export.graphs.graph_rules import TENSORRT_10_3_OPERATORS
 from vidtok_edge.export.verifying.verification import verify_bundle
@@ -18,6 +19,7 @@ from vidtok_edge.lowering.interface import Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.metadata import GraphMetadata
 
 THREE_SLOTS = NarrowBundle(
     "vidtok_kl_causal_288_8chn_v1_1", StepOptions(16, 24, streams=3, chunk=2), ch=8
@@ -149,16 +151,11 @@ def test_the_file_says_nothing_about_this_machine(written: list[Written]) -> Non
 
 def test_the_file_says_what_it_is(written: list[Written]) -> None:
     for graph in written:
-        facts = {p.key.removeprefix("vidtok_edge."): p.value for p in graph.model.metadata_props}
-        manifest = graph.bundle.manifest
-        assert facts["graph"] == graph.spec.kind
-        assert facts["variant"] == graph.what.name
-        assert facts["promise"] == manifest.promise
-        sizes = (manifest.height, manifest.width, manifest.streams, manifest.chunk)
-        names = ("height", "width", "streams", "chunk")
-        assert tuple(int(facts[name]) for name in names) == sizes
-        assert (facts["form"], facts["io"]) == (graph.spec.form, manifest.io)
-        assert facts["time_factor"] == str(manifest.model.time_factor)
+        said = GraphMetadata.of(graph.bundle.manifest, graph.spec)
+        props = {p.key: p.value for p in graph.model.metadata_props}
+        assert GraphMetadata.from_map(props) == said
+        session = InferenceSession(graph.path, providers=["CPUExecutionProvider"])
+        assert GraphMetadata.from_map(session.get_modelmeta().custom_metadata_map) == said
 
 
 def test_weights_are_float32_and_lie_beside(written: list[Written]) -> None:

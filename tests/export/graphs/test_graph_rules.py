@@ -13,8 +13,8 @@ import pytest
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from vidtok_edge.export.graphs.graph_rules import IR_VERSION, GraphRuleBroken, check_graph
-from vidtok_edge.lowering.interface import OPSET, Interface
-from vidtok_edge.runtime.manifest.graphs import DType, TensorSpec
+from vidtok_edge.lowering.interface import Interface
+from vidtok_edge.runtime.manifest.graphs import OPSET, DType, TensorSpec
 
 TYPES = {"float32": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int32": TensorProto.INT32}
 SHAPE = (2, 3)

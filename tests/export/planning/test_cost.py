@@ -169,7 +169,16 @@ def test_rates_at_30_frames_per_second() -> None:
     assert rates_of(EMBEDDED, StepOptions(256, 256, chunk=2), 30).period_ms == 2 * rates.period_ms
 
 
-COST = GraphCost("encoder", "int8", 100, 200, 10, 50, 1000, 500)
+COST = GraphCost(
+    kind="encoder",
+    precision="int8",
+    weights=100,
+    caches=200,
+    host=10,
+    activations=50,
+    multiply_adds=1000,
+    int8_multiply_adds=500,
+)
 
 
 def test_a_bound_by_hand() -> None:
@@ -199,7 +208,14 @@ def test_less_precision_never_takes_longer(
         bound(
             [
                 GraphCost(
-                    "encoder", p, 0, 0, 0, 0, 10**9, round(int8_share * 10**9) if p == "int8" else 0
+                    kind="encoder",
+                    precision=p,
+                    weights=0,
+                    caches=0,
+                    host=0,
+                    activations=0,
+                    multiply_adds=10**9,
+                    int8_multiply_adds=round(int8_share * 10**9) if p == "int8" else 0,
                 )
             ],
             device,

@@ -101,7 +101,19 @@ def test_few_latents_say_nothing_of_drift(manifest: Manifest) -> None:
     ],
 )
 def test_each_limit_fails_by_itself(limits: Limits, failing: set[str]) -> None:
-    loss = Loss("int8", "robot", 0.93, 0.06, (1, 2, 3, 4), 40.5, 24.0, 0.7, 0.2, 0.01, 1.0)
+    loss = Loss(
+        graphs="int8",
+        clip="robot",
+        tokens_equal=0.93,
+        off_by_one=0.06,
+        flips=(1, 2, 3, 4),
+        psnr_db=40.5,
+        source_psnr_db=24.0,
+        source_ssim=0.7,
+        loss_db=0.2,
+        ssim_loss=0.01,
+        drift_db=1.0,
+    )
     found = list(compare_loss(loss, limits))
     assert {c.metric for c in found if not c} == failing
     assert "6.00% off by one level" in found[0].note and "<0.5 40%" in found[0].note
@@ -109,5 +121,17 @@ def test_each_limit_fails_by_itself(limits: Limits, failing: set[str]) -> None:
 
 @pytest.mark.parametrize("value", [math.nan])
 def test_what_is_no_number_never_passes(value: float) -> None:
-    loss = Loss("int8", "robot", None, None, (), value, 24.0, 0.7, value, 0.01, None)
+    loss = Loss(
+        graphs="int8",
+        clip="robot",
+        tokens_equal=None,
+        off_by_one=None,
+        flips=(),
+        psnr_db=value,
+        source_psnr_db=24.0,
+        source_ssim=0.7,
+        loss_db=value,
+        ssim_loss=0.01,
+        drift_db=None,
+    )
     assert not any(compare_loss(loss, Limits()))

@@ -181,10 +181,12 @@ def test_a_bundle_that_was_written_earlier(
     [(0.0, True), (1.0, True), (1.001, False), (math.inf, False), (math.nan, False)],
 )
 def test_a_comparison_passes_up_to_its_limit(value: float, passes: bool) -> None:
-    comparison = Comparison("decode", "max |difference|", value, 1.0)
+    comparison = Comparison(name="decode", metric="max |difference|", value=value, limit=1.0)
     assert bool(comparison) == passes
     assert str(comparison).endswith("ok" if passes else "FAILED")
-    report = ParityReport("a", "b", (Comparison("encode", "tokens", 0, 0), comparison))
+    report = ParityReport(
+        "a", "b", (Comparison(name="encode", metric="tokens", value=0, limit=0), comparison)
+    )
     assert bool(report) == passes
     assert report.failures == (() if passes else (comparison,))
     assert ("FAILED" in report.table()) == (not passes)
@@ -196,8 +198,8 @@ def test_a_report_of_nothing_does_not_pass() -> None:
 
 def test_a_report_can_be_read_back(tmp_path: Path) -> None:
     comparisons = (
-        Comparison("encode", "tokens", 1, 0, "of 9"),
-        Comparison("decode", "max", 0.5, 1.0),
+        Comparison(name="encode", metric="tokens", value=1, limit=0, note="of 9"),
+        Comparison(name="decode", metric="max", value=0.5, limit=1.0),
     )
     ParityReport("a", "b", comparisons).write(
         tmp_path / "reports" / "parity.json", [("torch", "2")]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_step import fake_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import OutputExists, OutputNotWritable, TokenFileError, UsageError
 from vidtok_edge.runtime.clips import token_files as token_file
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
+from vidtok_edge.runtime.manifest.manifest import Manifest
 
 SHA = "ab" * 32
 META = TokenMeta(
@@ -39,6 +41,19 @@ META = TokenMeta(
 in_one_folder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
 )
+
+
+def decoder(*, weights: str = SHA, height: int = 32, width: int = 48, **model: Any) -> Manifest:
+    """The manifest of a bundle that takes what `fsq` gives, but for what is named."""
+    facts = {"variant": META.variant, "levels": (8,) * 5, "space_factor": 8, **model}
+    bundle = fake_manifest()
+    return replace(
+        bundle,
+        model=replace(bundle.model, **facts),
+        weights=replace(bundle.weights, sha256=weights),
+        height=height,
+        width=width,
+    )
 
 
 def fsq() -> TokenFile:
@@ -137,9 +152,9 @@ def test_bare_npy_has_no_meta(tmp_path: Path) -> None:
     assert loaded.meta is None and loaded.time_ns is None
     loaded.save(tmp_path / "b.npy")
     assert same(TokenFile.load(tmp_path / "b.npy").tokens, tokens)
-    loaded.check_fits(variant="any", weights_sha256="any", grid=(4, 6), codebook_size=4096)
+    loaded.check_fits(decoder(variant="any", levels=(8, 8, 8, 8), weights="any"))
     with pytest.raises(TokenFileError, match=r"range from 0 to 71; allowed: 0 to 49"):
-        loaded.check_fits(variant="any", weights_sha256="any", grid=(4, 6), codebook_size=50)
+        loaded.check_fits(decoder(variant="any", levels=(5, 10), weights="any"))
 
 
 def test_saving_is_refused(tmp_path: Path) -> None:
@@ -382,32 +397,29 @@ def load_anything(path: Path, data: bytes) -> None:
 # -- fitting a decoder
 
 
-FITS = {"variant": META.variant, "weights_sha256": SHA, "grid": (4, 6), "codebook_size": 32768}
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({}, None),
         ({"variant": "other"}, "made by vidtok_fsq_causal_488_32768; this decoder is other"),
-        ({"weights_sha256": "cd" * 32}, "weights abababababab; this decoder has cdcdcdcdcdcd"),
-        ({"grid": (8, 8)}, "latents are 4x6; this decoder takes 8x8"),
-        ({"codebook_size": None, "channels": 4}, "holds FSQ tokens; this decoder takes KL"),
+        ({"weights": "cd" * 32}, "weights abababababab; this decoder has cdcdcdcdcdcd"),
+        ({"height": 64, "width": 64}, "latents are 4x6; this decoder takes 8x8"),
+        ({"latent": "kl", "levels": ()}, "holds FSQ tokens; this decoder takes KL"),
     ],
 )
 def test_check_fits(change: dict[str, Any], sentence: str | None) -> None:
-    arguments: Any = {**FITS, **change}
+    manifest = decoder(**change)
     if sentence is None:
-        fsq().check_fits(**arguments)
+        fsq().check_fits(manifest)
         return
     with pytest.raises(TokenFileError, match=sentence):
-        fsq().check_fits(**arguments)
+        fsq().check_fits(manifest)
 
 
 def test_check_fits_kl() -> None:
-    place: Any = {"variant": "vidtok_kl_causal_488_4chn", "weights_sha256": SHA, "grid": (4, 6)}
-    kl().check_fits(**place, channels=2)
+    place: Any = {"variant": "vidtok_kl_causal_488_4chn", "latent": "kl", "levels": ()}
+    kl().check_fits(decoder(**place, z_channels=2))
     with pytest.raises(TokenFileError, match="have 2 channels; this decoder takes 4"):
-        kl().check_fits(**place, channels=4)
+        kl().check_fits(decoder(**place, z_channels=4))
     with pytest.raises(TokenFileError, match="holds KL latents; this decoder takes FSQ"):
-        kl().check_fits(**place, codebook_size=8)
+        kl().check_fits(decoder(variant=place["variant"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, get_args
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import EngineMissing, EngineRefused, EngineStale, UsageError
+from vidtok_edge.hashes import sha256_of_parts
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import IBuilderConfig, IHostMemory, TensorRT
@@ -250,7 +250,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         optimization=options.optimization,
         flags=(*parsed.flags, *flags),
         build_seconds=round(seconds, 3),
-        engine_sha256=hashlib.sha256(content).hexdigest(),
+        engine_sha256=sha256_of_parts([content]),
         engine_bytes=content.nbytes,
         proof=proof,
     )

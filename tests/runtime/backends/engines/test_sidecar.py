@@ -26,7 +26,9 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
 )
 from vidtok_edge.runtime.manifest.graphs import Placement
 
-HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
+HERE = EngineHost(
+    target=Target.TENSORRT, version="10.3.0", gpu="sm87", gpu_name="Orin", platform="Linux aarch64"
+)
 BLOB = b"an engine"
 
 
@@ -110,7 +112,13 @@ def test_all_mismatches_are_named_at_once(bundle: Bundle) -> None:
 def test_an_rtx_engine_is_for_every_gpu_of_its_architecture(tiny: Path) -> None:
     bundle = Bundle.load(tiny)
     graph = bundle.manifest.graph("encoder")
-    ahead = EngineHost(Target.TENSORRT_RTX, "1.7.1.116", "sm86", "", "Linux x86_64")
+    ahead = EngineHost(
+        target=Target.TENSORRT_RTX,
+        version="1.7.1.116",
+        gpu="sm86",
+        gpu_name="",
+        platform="Linux x86_64",
+    )
     there = replace(ahead, gpu_name="NVIDIA RTX A2000", platform="Windows AMD64")
     assert mismatches(sidecar_of(bundle, ahead), graph, there) == ()
 

@@ -29,6 +29,7 @@ from vidtok_edge.errors import (
     OutputNotWritable,
     UsageError,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import (
@@ -48,7 +49,6 @@ from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import EngineFile, EngineHost, check_engine
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.bundle import MANIFEST
-from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
@@ -151,7 +151,7 @@ def test_an_engine_of_another_version_or_graph_is_stale(bundle: Path) -> None:
     build(bundle, "fp16")
     loaded = Bundle.load(bundle)
     graph = loaded.manifest.graph("encoder", "fp16", placement=Placement.TENSORRT)
-    here = EngineHost(Target.TENSORRT_RTX, "1.8.0", "sm86")
+    here = EngineHost(target=Target.TENSORRT_RTX, version="1.8.0", gpu="sm86")
     with pytest.raises(EngineStale, match=r"TensorRT-RTX version: built for 1\.7.*, here 1\.8\.0"):
         check_engine(loaded.path, graph, Target.TENSORRT_RTX, here)
     request = BuildRequest(bundle, Target.TENSORRT_RTX, ("fp32",), ("sm86",))

@@ -39,7 +39,7 @@ from vidtok_edge.runtime.bundle import FORMS, MANIFEST
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
-HERE = EngineHost(Target.TENSORRT_RTX, "1.7.1", "sm86")
+HERE = EngineHost(target=Target.TENSORRT_RTX, version="1.7.1", gpu="sm86")
 
 
 def measured(precision: Any, form: Any, step_ms: float) -> Measured:
