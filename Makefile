@@ -30,7 +30,7 @@ bench: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[export,video,record,datasets,view,hub]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[export,video,record,datasets,view,hub,meters]" --group dev
 	touch $@
 
 clean:
