@@ -25,6 +25,7 @@ from vidtok_edge.export.bundle_files import write_graphs
 from vidtok_edge.lowering.forms import FormName
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.vidtok_ref import VidTok, load_weights
@@ -98,7 +99,7 @@ def write_embedded(folder: Path) -> Bundle:
 def open_kind(bundle: Bundle, kind: Kind) -> Step:
     """The step inside `Bundle.encoder("cpu")` or `Bundle.decoder("cpu")`, and its latents."""
     graph = bundle.manifest.graph(kind)
-    return open_step(bundle.path, graph, "cpu", to_compare=True)
+    return open_step(bundle.path, graph, Backend.CPU, to_compare=True)
 
 
 def step_input(model: VidTok, kind: Kind, size: int) -> StepInput:

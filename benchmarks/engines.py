@@ -26,6 +26,7 @@ from vidtok_edge.errors import CheckFailed, EngineRefused
 from vidtok_edge.export.bundle_files import write_graphs
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
 from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building.build import (
     BuildRequest,
     EnginePlan,
@@ -122,7 +123,7 @@ def write_bundle(
 def build_all(
     name: str, folder: Path, precisions: Sequence[Precision], gpus: Sequence[str]
 ) -> Iterator[Attempt]:
-    request = BuildRequest(folder, "tensorrt-rtx", tuple(precisions), tuple(gpus))
+    request = BuildRequest(folder, Target.TENSORRT_RTX, tuple(precisions), tuple(gpus))
     plan = plan_engines(request)
     for engine in plan.engines:
         yield build_one(name, plan, engine)

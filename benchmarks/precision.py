@@ -35,6 +35,7 @@ from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.vidtok_ref import VidTok, embedded_file, load_weights
 
@@ -131,7 +132,7 @@ def compare_kind(name: str, bundle: Bundle, kind: Kind, runs: int) -> Speed:
     with ExitStack() as stack:
         candidates = []
         for precision, graph in graphs.items():
-            step = stack.enter_context(open_step(bundle.path, graph, "cpu"))
+            step = stack.enter_context(open_step(bundle.path, graph, Backend.CPU))
             step.inputs["start"][:] = True
             step.run()
             step.inputs["start"][:] = False
@@ -160,7 +161,7 @@ def run_quality() -> list[Loss]:
     model, origin = load_weights(case.variant, case.weights)
     with tempfile.TemporaryDirectory(prefix="precision_") as scratch:
         bundle = write_bundle(model, origin.sha256, case.size, Path(scratch), frames=None)
-        return list(verify_bundle(bundle, model, "cpu", chunk_plans=False).losses)
+        return list(verify_bundle(bundle, model, Backend.CPU, chunk_plans=False).losses)
 
 
 def run_memory() -> dict[int, float]:

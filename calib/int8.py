@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from vidtok_edge.calib.calibration import (
     CalibrationRequest,
@@ -17,12 +16,13 @@ from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
+from vidtok_edge.runtime.manifest.graphs import Placement
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["PLACEMENTS", "calibration_options", "default_int8", "int8_graphs", "levels_of"]
 
-PLACEMENTS: tuple[Literal["onnxruntime", "tensorrt"], ...] = ("onnxruntime", "tensorrt")
+PLACEMENTS = (Placement.ONNXRUNTIME, Placement.TENSORRT)
 
 
 def default_int8(

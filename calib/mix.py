@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from vidtok_edge.lowering.torch_step import TorchStep
 from vidtok_edge.lowering.work import multiply_adds
 from vidtok_edge.runtime import Latents, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.clips.quality import psnr
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
@@ -138,7 +137,7 @@ class MixMeter:
     def measure(
         self,
         levels: Mapping[str, Level],
-        placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+        placement: Placement = Placement.ONNXRUNTIME,
     ) -> Damage:
         """What a mix costs, with the grids of one placement and float32 elsewhere."""
         rules = tuple(Rule(name, level) for name, level in levels.items() if level != "float")

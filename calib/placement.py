@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Level, Policy
 from vidtok_edge.calib.ranges import LayerRanges, Ranges, TensorRanges
 from vidtok_edge.lowering.affine import Affine
@@ -11,15 +9,13 @@ from vidtok_edge.lowering.kernels import Grids
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.lowering.work import multiply_adds
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.variants import Variant
 
 __all__ = ["int8_numerics", "planned_numerics"]
 
 
-def int8_numerics(
-    ranges: Ranges, policy: Policy, kind: Kind, placement: Literal["onnxruntime", "tensorrt"]
-) -> Numerics:
+def int8_numerics(ranges: Ranges, policy: Policy, kind: Kind, placement: Placement) -> Numerics:
     """The arithmetic of one INT8 graph. Both placements come from the same calibration.
 
     Args:
@@ -55,16 +51,16 @@ def planned_numerics(
         for name, level in levels.items()
         if level != "float"
     }
-    return Numerics("int8", "tensorrt", grids)
+    return Numerics("int8", Placement.TENSORRT, grids)
 
 
-def _grids(layer: LayerRanges, level: Level, placement: str) -> Grids:
-    int8, early = level == "int8", placement == "onnxruntime"
+def _grids(layer: LayerRanges, level: Level, placement: Placement) -> Grids:
+    int8, early = level == "int8", placement == Placement.ONNXRUNTIME
     output = _affine(layer.output, placement) if int8 and early else None
     return Grids(_affine(layer.input, placement), output, int8, early)
 
 
-def _affine(ranges: TensorRanges, placement: str) -> Affine:
-    if placement == "tensorrt":
+def _affine(ranges: TensorRanges, placement: Placement) -> Affine:
+    if placement == Placement.TENSORRT:
         return Affine.symmetric(ranges.symmetric.high)
     return Affine.asymmetric(ranges.asymmetric.low, ranges.asymmetric.high)

@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.calib.clips import SkippedClip, UsedClip
 from vidtok_edge.calib.methods import Method, Range
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["RANGES", "SCHEMA", "DataFacts", "LayerRanges", "Ranges", "TensorRanges", "make_folder"]
@@ -120,7 +120,7 @@ class Ranges:
             if len(self.layers(kind)) < len(getattr(self, kind)):
                 raise ValueError(f"two ranges of one layer of the {kind}")
 
-    def layers(self, kind: Literal["encoder", "decoder"]) -> Mapping[str, LayerRanges]:
+    def layers(self, kind: Kind) -> Mapping[str, LayerRanges]:
         """The ranges of one graph's layers by their name."""
         return {ranges.layer: ranges for ranges in getattr(self, kind)}
 

@@ -19,6 +19,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.histogram import BINS, Histogram
 from vidtok_edge.calib.ranges import DataFacts, make_folder
 from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["PROGRESS", "CalibrationState", "TensorKey"]
@@ -39,7 +40,7 @@ _NPY_ERRORS = (SyntaxError, TokenError)  # from a header that is no Python
 class TensorKey:
     """Which tensor a histogram is of."""
 
-    kind: Literal["encoder", "decoder"]
+    kind: Kind
     layer: str
     side: Literal["input", "output"]
 

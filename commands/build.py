@@ -47,7 +47,7 @@ from vidtok_edge.commands.printing import stage
 def build(
     bundle: Path,
     precision: tuple[str, ...],
-    target: Literal["tensorrt", "tensorrt-rtx"],
+    target: str,
     gpu: tuple[str, ...],
     workspace: int | None,
     optimization: int | None,
@@ -56,6 +56,7 @@ def build(
     dry_run: bool,
 ) -> None:
     """Compile the step graphs of a bundle with TensorRT, into its folder engines/."""
+    from vidtok_edge.runtime.backends.backend import Target
     from vidtok_edge.runtime.backends.engines.building.build import (
         BuilderOptions,
         BuildRequest,
@@ -65,7 +66,12 @@ def build(
     from vidtok_edge.runtime.backends.engines.building.choice import build_fastest, plan_forms
 
     request = BuildRequest(
-        bundle, target, precision, gpu, BuilderOptions(workspace, optimization), rebuild
+        bundle,
+        Target.named(target),
+        precision,
+        gpu,
+        BuilderOptions(workspace, optimization),
+        rebuild,
     )
     plans = plan_forms(request) if form else [plan_engines(request)]
     for plan in plans:

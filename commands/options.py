@@ -74,7 +74,10 @@ bundle_option = click.option(
 )
 output_option = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
 backend_option = click.option(
-    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
+    "--backend",
+    default="auto",
+    show_default=True,
+    help="auto (the fastest here), onnxruntime, cpu, cuda, tensorrt, tensorrt-rtx.",
 )
 precision_option = click.option(
     "--precision", help="fp32, fp16 or int8.  [default: the bundle's first]"

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
 @click.option(
-    "--backend", default="auto", show_default=True, help="auto, cpu, cuda, tensorrt, tensorrt-rtx."
+    "--backend",
+    default="onnxruntime",
+    show_default=True,
+    help="onnxruntime (all graphs, with CUDA where it has it), auto (what would run here), cpu, "
+    "cuda, tensorrt, tensorrt-rtx.",
 )
 @click.option(
     "--min-tokens",
@@ -56,9 +60,10 @@ def verify(
     from vidtok_edge.export import verify_written
     from vidtok_edge.export.verifying.loss import limits_with
     from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.backends.backend import Backend
 
     loaded = Bundle.load(bundle, check_hashes=True)
-    others = [] if backend.startswith("tensorrt") else loaded.other_forms(check_hashes=True)
+    others = [] if Backend.named(backend).target else loaded.other_forms(check_hashes=True)
     limits = limits_with(min_tokens, min_psnr, max_loss_db)
     for form in (loaded, *others):
         click.echo(describe(form.manifest))

@@ -24,7 +24,7 @@ from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import FORMS
 from vidtok_edge.runtime.files import write_folder_beside
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.model import WeightsFacts
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
@@ -150,7 +150,9 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
         report = _write_verified(folder, model, request.options, weights, numerics, stage)
-        for_engines = [pair for pair in numerics if pair["encoder"].placement != "onnxruntime"]
+        for_engines = [
+            pair for pair in numerics if pair["encoder"].placement != Placement.ONNXRUNTIME
+        ]
         others = []
         for form in request.other_forms:
             nested = folder / FORMS / form

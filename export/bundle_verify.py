@@ -12,6 +12,7 @@ from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
@@ -21,7 +22,7 @@ __all__ = ["reference_of", "verify_written"]
 def verify_written(
     bundle: Bundle,
     checkpoint: str | None = None,
-    backend: str = "auto",
+    backend: str = Backend.ONNXRUNTIME,
     limits: Mapping[Precision, Limits] = DEFAULT_LIMITS,
 ) -> ParityReport:
     """Verify `bundle` against the reference with its weights; store report and verdict in it.
@@ -29,7 +30,7 @@ def verify_written(
     Args:
         bundle: as loaded.
         checkpoint: the file its weights came from; not needed for embedded, random and hub weights.
-        backend: as `Bundle.encoder`.
+        backend: the name of one; see `verify_bundle`.
         limits: what precisions may cost.
 
     Raises:
@@ -37,7 +38,7 @@ def verify_written(
         CheckpointError: the weights are not those of the bundle.
     """
     model = reference_of(bundle, checkpoint)
-    report = verify_bundle(bundle, model, backend, limits=limits)
+    report = verify_bundle(bundle, model, Backend.named(backend), limits=limits)
     report.write(bundle.path / PARITY_REPORT, machine_facts())
     write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
     return report

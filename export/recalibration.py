@@ -37,7 +37,7 @@ from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.files import write_folder_beside
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.runtime.streaming.framing import Framing
@@ -178,7 +178,7 @@ def recalibrate(
         )
     numerics = int8_graphs(calibration.ranges, policy)
     written = [_replace_graphs(bundle, model, numerics, stage)]
-    for_engines = [pair for pair in numerics if pair["encoder"].placement == "tensorrt"]
+    for_engines = [pair for pair in numerics if pair["encoder"].placement == Placement.TENSORRT]
     for form in bundle.other_forms():
         written.append(_replace_graphs(form, model, for_engines, stage))
     saved = policy.save(bundle.path, levels)

@@ -9,16 +9,22 @@ import torch
 from torch import Tensor
 
 from vidtok_edge.lowering.numerics import FP32, Numerics
-from vidtok_edge.lowering.step import Kind, StepDecoder, StepEncoder, StepOptions, lower
+from vidtok_edge.lowering.step import StepDecoder, StepEncoder, StepOptions, lower
 from vidtok_edge.lowering.timeline import CausalTimeline, Timeline
-from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, NEW_CACHE_PREFIX, DType, TensorSpec
+from vidtok_edge.runtime.manifest.graphs import (
+    CACHE_PREFIX,
+    KINDS,
+    NEW_CACHE_PREFIX,
+    DType,
+    Kind,
+    TensorSpec,
+)
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["KINDS", "OPSET", "Interface", "Kind", "interface_of", "traced_without_data", "zeros"]
 
 OPSET = 20
-KINDS: tuple[Kind, ...] = ("encoder", "decoder")
 
 _NAMES: dict[torch.dtype, DType] = {
     torch.float32: "float32",

@@ -30,13 +30,13 @@ class Numerics:
     """
 
     precision: Precision
-    placement: Placement = "any"
+    placement: Placement = Placement.ANY
     grids: Mapping[str, Grids] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of activations that are not integers: a CPU has no float16 kernels worth the name."""
-        half = self.precision == "fp16" or self.placement == "tensorrt"
+        half = self.precision == "fp16" or self.placement == Placement.TENSORRT
         return torch.float16 if half else torch.float32
 
     def apply(self, step: nn.Module, pixels: bool) -> None:
@@ -64,7 +64,7 @@ class Numerics:
 
     def form(self, chosen: FormName) -> FormName:
         """The form to lower in, where `chosen` is asked for: ONNX Runtime's INT8 has its own."""
-        return "channels_last" if self.placement == "onnxruntime" else chosen
+        return "channels_last" if self.placement == Placement.ONNXRUNTIME else chosen
 
     @property
     def int8_layers(self) -> tuple[str, ...]:

@@ -17,12 +17,11 @@ from vidtok_edge.lowering.forms import FORMS, FormName
 from vidtok_edge.lowering.lowering import Edges, LoweredDecoder, LoweredEncoder
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.lowering.timeline import CausalTimeline, Timeline, WindowTimeline
+from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = ["Kind", "StepDecoder", "StepEncoder", "StepOptions", "lower"]
-
-Kind = Literal["encoder", "decoder"]
 
 
 @dataclass(frozen=True, slots=True)

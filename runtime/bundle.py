@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from vidtok_edge.errors import (
     BundleError,
@@ -15,11 +14,12 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
     EngineMissing,
 )
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.files import sha256_of
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
@@ -78,7 +78,7 @@ class Bundle:
         """A streaming encoder.
 
         Args:
-            backend: one of `vidtok_edge.runtime.backends.step.BACKENDS`, or `auto`.
+            backend: the name of a `vidtok_edge.runtime.backends.backend.Backend`.
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
         """
@@ -92,7 +92,7 @@ class Bundle:
 
     def step(
         self,
-        kind: Literal["encoder", "decoder"],
+        kind: Kind,
         backend: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
@@ -102,24 +102,23 @@ class Bundle:
 
         An engine may have been built of this bundle's graph or of the same graph in another form.
         """
-        if backend == "auto":
+        asked = Backend.named(backend)
+        if asked is Backend.AUTO:
             step = open_fastest(lambda name: self.step(kind, name, precision, threads, to_compare))
             others = self._engine_precisions(kind) if precision is None else ()
-            if others and not step.info.active.startswith("tensorrt"):
+            if others and Backend(step.info.active).target is None:
                 why = f"there are engines in {', '.join(others)}; ask for that precision"
                 said = [step.info.fell_back] if step.info.fell_back else []
                 step.info = replace(step.info, fell_back="; ".join([*said, why]))
             return step
-        if not backend.startswith("tensorrt"):
+        if asked.target is None:
             graph = self.manifest.graph(kind, precision)
-            return open_step(self.path, graph, backend, threads=threads, to_compare=to_compare)
+            return open_step(self.path, graph, asked, threads=threads, to_compare=to_compare)
         missing = []
         for bundle in (self, *self.other_forms()):
-            graph = bundle.manifest.graph(kind, precision, "tensorrt")
+            graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
             try:
-                return open_step(
-                    bundle.path, graph, backend, threads=threads, to_compare=to_compare
-                )
+                return open_step(bundle.path, graph, asked, threads=threads, to_compare=to_compare)
             except EngineMissing as error:
                 missing.append(error)
         raise missing[0]
@@ -141,7 +140,7 @@ class Bundle:
             forms.append(form)
         return forms
 
-    def _engine_precisions(self, kind: Literal["encoder", "decoder"]) -> tuple[str, ...]:
+    def _engine_precisions(self, kind: Kind) -> tuple[str, ...]:
         """Those in which engines for this GPU lie here, fitting or not, but for the first one's."""
         gpu = present_gpu()
         if gpu is None:

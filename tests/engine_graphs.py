@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from vidtok_edge.runtime.bundle import MANIFEST
 from vidtok_edge.runtime.files import sha256_of
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision, graph_name
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, Precision, graph_name
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
 __all__ = ["CONV_WORK", "LAYER", "MATMUL_WORK", "small_graph", "write_engine_bundle"]
@@ -60,7 +60,7 @@ def write_engine_bundle(folder: Path, tiny: Manifest, *precisions: Precision) ->
     graphs = []
     for precision in precisions:
         for spec in tiny.graphs:
-            placement = "tensorrt" if precision == "int8" else "any"
+            placement = Placement.TENSORRT if precision == "int8" else Placement.ANY
             name = graph_name(spec.kind, precision, placement)
             onnx.save(small_graph(precision), folder / f"{name}.onnx")
             (folder / f"{name}.onnx.data").write_bytes(b"")
@@ -73,7 +73,7 @@ def _spec(spec: GraphSpec, file: Path, precision: Precision) -> GraphSpec:
     return replace(
         spec,
         precision=precision,
-        placement="tensorrt" if precision == "int8" else "any",
+        placement=Placement.TENSORRT if precision == "int8" else Placement.ANY,
         file=file.name,
         sha256=sha256_of(file),
         data_file=f"{file.name}.data",

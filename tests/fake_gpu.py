@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime as ort
 
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
@@ -27,7 +28,7 @@ from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["HERE", "FakeApi", "FakeTensorRT", "fake_engine"]
 
-HERE = EngineHost("tensorrt", "10.3.0", "sm87", "Orin", "Linux aarch64")
+HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
 _TYPES = {
     "tensor(float)": ("FLOAT", np.float32),
     "tensor(float16)": ("HALF", np.float16),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
 from vidtok_edge.runtime.streaming.framing import Framing
@@ -80,7 +80,7 @@ def _graph(
     return GraphSpec(
         kind,
         "fp32",
-        "any",
+        Placement.ANY,
         "conv2d",
         20,
         file,

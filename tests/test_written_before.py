@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.engines.sidecar import read_sidecar
 from vidtok_edge.runtime.clips.token_files import TokenFile
+from vidtok_edge.runtime.manifest.graphs import Placement
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.format.messages import Marker, RecordedLatent
@@ -84,7 +85,7 @@ def test_the_papers_of_a_bundle() -> None:
     assert manifest.to_json() == text
     assert manifest.precisions == ("fp32", "fp16", "int8")
     sidecar = read_sidecar(FOLDER / "embedded" / "encoder.fp16.tensorrt-rtx.sm86.engine")
-    assert sidecar.onnx_sha256 == manifest.graph("encoder", "fp16", "tensorrt").sha256
+    assert sidecar.onnx_sha256 == manifest.graph("encoder", "fp16", Placement.TENSORRT).sha256
 
 
 def test_ranges_and_policies(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vidtok_edge.runtime.bundle import MANIFEST
 from vidtok_edge.runtime.files import sha256_of
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
 
@@ -68,7 +68,7 @@ def _spec(folder: Path, kind: Literal["encoder", "decoder"]) -> GraphSpec:
     return GraphSpec(
         kind,
         "fp32",
-        "any",
+        Placement.ANY,
         "conv2d",
         20,
         file.name,

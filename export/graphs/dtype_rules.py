@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.runtime.manifest.graphs import Placement
 
 __all__ = ["broken_dtype_rules"]
 
@@ -63,9 +64,9 @@ def _int8(model: ModelProto, numerics: Numerics, types: dict[str, int]) -> list[
             if _made_by(makers, node.input[0]) != "DequantizeLinear":
                 broken.append(f"{node.name} has INT8 weights and no INT8 input")
             followed = [reader.op_type for reader in readers.get(node.output[0], [])]
-            if numerics.placement == "onnxruntime" and followed != ["QuantizeLinear"]:
+            if numerics.placement == Placement.ONNXRUNTIME and followed != ["QuantizeLinear"]:
                 broken.append(f"{node.name} is followed by {followed}, not QuantizeLinear")
-        if numerics.placement == "tensorrt":
+        if numerics.placement == Placement.TENSORRT:
             broken += _for_tensorrt(node, types, constants)
     if found != set(numerics.int8_layers):
         odd = sorted(found ^ set(numerics.int8_layers))

@@ -13,6 +13,7 @@ from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.manifest.graphs import Placement
 
 __all__ = ["PrecisionRow", "precision_rows"]
 
@@ -65,7 +66,11 @@ def _step_times(bundle: Bundle) -> dict[str, float]:
     """Milliseconds of a step of each graph, by its name; inputs are zeros."""
     times: dict[str, list[float]] = {}
     for kind in KINDS:
-        graphs = [g for g in bundle.manifest.graphs if g.kind == kind and g.placement != "tensorrt"]
+        graphs = [
+            g
+            for g in bundle.manifest.graphs
+            if g.kind == kind and g.placement != Placement.TENSORRT
+        ]
         with ExitStack() as stack:
             steps = [stack.enter_context(open_step(bundle.path, graph)) for graph in graphs]
             for number in range(_ROUNDS + 1):  # the first warms up

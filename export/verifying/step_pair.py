@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 
 __all__ = ["StepPair", "open_pair", "poison"]
 
@@ -29,23 +29,22 @@ class StepPair:
 @contextmanager
 def open_pair(
     bundle: Bundle,
-    backend: str,
+    backend: Backend,
     precision: Precision = "fp32",
-    placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    placement: Placement = Placement.ONNXRUNTIME,
 ) -> Iterator[StepPair]:
     """Load two graphs of `bundle`, to compare what they give; closed when the block ends.
 
-    `auto` is ONNX Runtime here: engines are verified when they are asked for.
+    `placement` counts where ONNX Runtime runs them; engines have one of their own.
     """
     with ExitStack() as stack:
         steps = []
         for kind in KINDS:
-            if backend.startswith("tensorrt"):
+            if backend is Backend.AUTO or backend.target is not None:
                 step = bundle.step(kind, backend, precision, to_compare=True)
             else:
                 graph = bundle.manifest.graph(kind, precision, placement)
-                name = "onnxruntime" if backend == "auto" else backend
-                step = open_step(bundle.path, graph, name, to_compare=True)
+                step = open_step(bundle.path, graph, backend, to_compare=True)
             steps.append(stack.enter_context(step))
         yield StepPair(*steps)
 

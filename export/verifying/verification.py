@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -24,8 +23,9 @@ from vidtok_edge.export.verifying.whole_clip import Array, WholeClip, noise, sou
 from vidtok_edge.lowering.facts import BOTH_FP32, options_of
 from vidtok_edge.lowering.torch_step import TorchStreams
 from vidtok_edge.runtime import Bundle, Latents, StreamDecoder, StreamEncoder
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.vidtok_ref import VidTok
@@ -36,7 +36,7 @@ __all__ = ["verify_bundle"]
 def verify_bundle(
     bundle: Bundle,
     model: VidTok,
-    backend: str = "auto",
+    backend: Backend = Backend.ONNXRUNTIME,
     chunk_plans: bool = True,
     limits: Mapping[Precision, Limits] = DEFAULT_LIMITS,
 ) -> ParityReport:
@@ -45,8 +45,8 @@ def verify_bundle(
     Args:
         bundle: as written.
         model: the reference, float32, which must have the bundle's weights.
-        backend: as `Bundle.encoder`, but `auto` is ONNX Runtime. INT8 placed for TensorRT also runs
-            on others, slowly.
+        backend: ONNX Runtime runs every graph, also INT8 that is placed for TensorRT, slowly;
+            `AUTO` those that `Bundle.encoder` would run here.
         chunk_plans: also mix calls of twice the chunk into a stream; those run in PyTorch.
         limits: what precisions may cost.
 
@@ -57,8 +57,7 @@ def verify_bundle(
     manifest = bundle.manifest
     comparisons: list[Comparison] = []
     results: list[Loss] = []
-    on_engines = backend.startswith("tensorrt")
-    lossy = [pair for pair in _pairs(manifest, on_engines) if pair[0] != "fp32"]
+    lossy = [pair for pair in _pairs(manifest, backend) if pair[0] != "fp32"]
     with ExitStack() as stack:
         if floats := _open_floats(bundle, backend, stack):
             comparisons += _compare_float(bundle, model, floats, chunk_plans)
@@ -80,7 +79,7 @@ def verify_bundle(
     return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results))
 
 
-def _open_floats(bundle: Bundle, backend: str, stack: ExitStack) -> StepPair | None:
+def _open_floats(bundle: Bundle, backend: Backend, stack: ExitStack) -> StepPair | None:
     if "fp32" not in bundle.manifest.precisions:
         return None
     try:
@@ -89,15 +88,16 @@ def _open_floats(bundle: Bundle, backend: str, stack: ExitStack) -> StepPair | N
         return None
 
 
-def _pairs(
-    manifest: Manifest, on_engines: bool
-) -> list[tuple[Precision, Literal["onnxruntime", "tensorrt"]]]:
+def _pairs(manifest: Manifest, backend: Backend) -> list[tuple[Precision, Placement]]:
     """What can be opened as a pair of graphs, in the order of the export."""
+    if backend is Backend.AUTO:
+        return [(precision, Placement.ANY) for precision in manifest.precisions]
+    left_out = None if backend.target is None else Placement.ONNXRUNTIME
     return list(
         dict.fromkeys(
-            (graph.precision, "tensorrt" if graph.placement == "tensorrt" else "onnxruntime")
+            (graph.precision, graph.placement)
             for graph in manifest.graphs
-            if not (on_engines and graph.placement == "onnxruntime")
+            if graph.placement is not left_out
         )
     )
 

@@ -8,11 +8,15 @@ from typing import Literal
 
 import numpy as np
 
+from vidtok_edge.runtime.manifest.names import Name
+
 __all__ = [
     "CACHE_PREFIX",
+    "KINDS",
     "NEW_CACHE_PREFIX",
     "DType",
     "GraphSpec",
+    "Kind",
     "Placement",
     "Precision",
     "TensorSpec",
@@ -32,8 +36,16 @@ DType = Literal["float32", "float16", "uint8", "int8", "int32", "bool"]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
-Placement = Literal["any", "onnxruntime", "tensorrt"]
-"""Which backends an INT8 graph's Q/DQ nodes are placed for; they disagree on what is fast."""
+Kind = Literal["encoder", "decoder"]
+KINDS: tuple[Kind, ...] = ("encoder", "decoder")
+
+
+class Placement(Name):
+    """Which backends an INT8 graph's Q/DQ nodes are placed for; they disagree on what is fast."""
+
+    ANY = "any"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +67,14 @@ class TensorSpec:
 
 def graph_name(kind: str, precision: str, placement: str) -> str:
     """`encoder.fp32`, `decoder.int8-tensorrt`; ONNX Runtime's INT8 is plain `int8`."""
-    return f"{kind}.{precision}" + ("-tensorrt" if placement == "tensorrt" else "")
+    return f"{kind}.{precision}" + ("-tensorrt" if placement == Placement.TENSORRT else "")
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
     """One step graph: its interface, how it was made, and the files it lies in."""
 
-    kind: Literal["encoder", "decoder"]
+    kind: Kind
     precision: Precision
     placement: Placement
     form: Literal["conv2d", "conv3d", "channels_last"]

@@ -13,6 +13,8 @@ from vidtok_edge.runtime.manifest.graphs import (
     NEW_CACHE_PREFIX,
     DType,
     GraphSpec,
+    Kind,
+    Placement,
     Precision,
     TensorSpec,
 )
@@ -57,9 +59,9 @@ class Manifest:
 
     def graph(
         self,
-        kind: Literal["encoder", "decoder"],
+        kind: Kind,
         precision: str | None = None,
-        placement: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+        placement: Placement = Placement.ONNXRUNTIME,
     ) -> GraphSpec:
         """The graph of `kind` in `precision` (None: the first one) for backends of `placement`."""
         found = [
@@ -67,13 +69,13 @@ class Manifest:
             for g in self.graphs
             if g.kind == kind
             and precision in (None, g.precision)
-            and g.placement in ("any", placement)
+            and g.placement in (Placement.ANY, placement)
         ]
         if not found:
             have = ", ".join(g.name for g in self.graphs)
             raise BundleError(
                 f"The bundle has no {kind} graph in {precision or 'any precision'}"
-                f"{' for TensorRT' if placement == 'tensorrt' else ''}; it has {have}. "
+                f"{' for TensorRT' if placement == Placement.TENSORRT else ''}; it has {have}. "
                 "Export it with that precision."
             )
         return found[0]
@@ -167,7 +169,7 @@ class Manifest:
 
 
 def _check_precision(graph: GraphSpec) -> None:
-    if (graph.precision == "int8") != (graph.placement != "any"):
+    if (graph.precision == "int8") != (graph.placement != Placement.ANY):
         raise ValueError(
             f"{graph.file} is {graph.precision} placed for {graph.placement}; expected a backend "
             "for int8, and any for the others"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
+from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 __all__ = ["from_plain"]
@@ -42,6 +43,10 @@ def _convert(kind: Any, value: object, where: str) -> Any:
         if value not in get_args(kind) or isinstance(value, bool):
             raise _wrong(where, " or ".join(map(repr, get_args(kind))), value)
         return value
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        if not isinstance(value, str) or value not in {member.value for member in kind}:
+            raise _wrong(where, " or ".join(repr(member.value) for member in kind), value)
+        return kind(value)
     if origin in (tuple, list):
         if not isinstance(value, list):
             raise _wrong(where, "a list", value)

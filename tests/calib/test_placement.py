@@ -10,10 +10,11 @@ from vidtok_edge.calib.placement import int8_numerics
 from vidtok_edge.calib.policy import DEFAULT_POLICY, Policy, Rule
 from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.runtime.manifest.graphs import Placement
 
 
 def test_onnxruntime_has_unsigned_inputs_and_outputs(ranges: Ranges) -> None:
-    numerics = int8_numerics(ranges, DEFAULT_POLICY, "decoder", "onnxruntime")
+    numerics = int8_numerics(ranges, DEFAULT_POLICY, "decoder", Placement.ONNXRUNTIME)
     assert numerics.dtype == torch.float32
     assert numerics.form("conv2d") == "channels_last"
     for name, grids in numerics.grids.items():
@@ -25,7 +26,7 @@ def test_onnxruntime_has_unsigned_inputs_and_outputs(ranges: Ranges) -> None:
 
 
 def test_tensorrt_has_signed_inputs_alone(ranges: Ranges) -> None:
-    numerics = int8_numerics(ranges, DEFAULT_POLICY, "encoder", "tensorrt")
+    numerics = int8_numerics(ranges, DEFAULT_POLICY, "encoder", Placement.TENSORRT)
     assert numerics.dtype == torch.float16
     assert numerics.form("conv3d") == "conv3d"
     for name, grids in numerics.grids.items():

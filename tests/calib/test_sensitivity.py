@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.lowering.torch_step import TorchStreams
 from vidtok_edge.runtime.clips.quality import psnr
+from vidtok_edge.runtime.manifest.graphs import Placement
 from vidtok_edge.vidtok_ref import VidTok
 
 Pixels = NDArray[np.uint8]
@@ -55,7 +55,7 @@ def streamed(streams: TorchStreams, frames: Pixels) -> tuple[NDArray[np.int32], 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_mix_is_what_a_step_lowered_for_it_computes(
-    placement: Literal["onnxruntime", "tensorrt"],
+    placement: Placement,
     model: VidTok,
     options: StepOptions,
     ranges: Ranges,
@@ -64,7 +64,7 @@ def test_a_mix_is_what_a_step_lowered_for_it_computes(
 ) -> None:
     numerics = {kind: int8_numerics(ranges, DEFAULT_POLICY, kind, placement) for kind in KINDS}
     if placement == "tensorrt":  # what is not in INT8 is float16 in its graphs, and here float32
-        numerics = {kind: Numerics("int8", "any", n.grids) for kind, n in numerics.items()}
+        numerics = {kind: Numerics("int8", Placement.ANY, n.grids) for kind, n in numerics.items()}
     tokens, pictures = streamed(TorchStreams(model, options, numerics), frames)
     plain = {kind: Numerics("fp32") for kind in KINDS}
     exact_tokens, exact_pictures = streamed(TorchStreams(model, options, plain), frames)

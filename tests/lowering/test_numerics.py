@@ -26,6 +26,7 @@ from vidtok_edge.lowering.interface import interface_of
 from vidtok_edge.lowering.kernels import Grids
 from vidtok_edge.lowering.numerics import FP16, Numerics, convolutions
 from vidtok_edge.lowering.step import Kind, StepDecoder, StepEncoder, StepOptions
+from vidtok_edge.runtime.manifest.graphs import Placement
 
 NAMES = [
     "vidtok_fsq_causal_488_4096",
@@ -71,9 +72,7 @@ def frames_of(steps: Lowered, video: Tensor) -> Tensor:
     return video.permute(0, 2, 3, 4, 1)
 
 
-def int8(
-    name: str, kind: Kind, placement: Literal["onnxruntime", "tensorrt"], double: bool = False
-) -> Numerics:
+def int8(name: str, kind: Kind, placement: Placement, double: bool = False) -> Numerics:
     """All convolutions but the first and the last in INT8, on min-max grids."""
     early = placement == "onnxruntime"
     grids = {}
@@ -101,7 +100,7 @@ class Double(Numerics):
 @cache
 def quantised(
     name: str,
-    placement: Literal["onnxruntime", "tensorrt"],
+    placement: Placement,
     streams: int = 1,
     double: bool = False,
 ) -> Lowered:
@@ -125,7 +124,7 @@ def snr(got: Tensor, want: Tensor) -> float:
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_int8_is_near_float(name: str, placement: Literal["onnxruntime", "tensorrt"]) -> None:
+def test_int8_is_near_float(name: str, placement: Placement) -> None:
     exact, coarse = lowered(name), quantised(name, placement)
     video = clip(exact, 4)
     frames, values = frames_of(exact, video), values_from_model(exact.model, video)
@@ -140,9 +139,7 @@ def test_int8_is_near_float(name: str, placement: Literal["onnxruntime", "tensor
 @pytest.mark.parametrize("plan", [[1, 1, 1, 1], [2, 2], [1, 3], [3, 1]], ids=str)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", NAMES[:2])
-def test_int8_does_not_depend_on_the_plan(
-    name: str, placement: Literal["onnxruntime", "tensorrt"], plan: list[int]
-) -> None:
+def test_int8_does_not_depend_on_the_plan(name: str, placement: Placement, plan: list[int]) -> None:
     steps = quantised(name, placement, double=True)
     video = clip(steps, 4)
     frames = frames_from_video(video, steps.framing)
@@ -158,7 +155,7 @@ def test_int8_does_not_depend_on_the_plan(
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_slot_that_is_not_ready_keeps_its_bytes(
-    placement: Literal["onnxruntime", "tensorrt"],
+    placement: Placement,
 ) -> None:
     step = quantised(NAMES[0], placement, streams=2).encoder
     frames = frames_from_video(golden_video(5, 16, 16, 2), lowered(NAMES[0]).framing)
@@ -178,8 +175,8 @@ def test_caches_have_the_types_of_the_arithmetic(name: str, kind: Kind) -> None:
     options = StepOptions(16, 16)
     for numerics, types in (
         (FP16, {"float16"}),
-        (int8(name, kind, "tensorrt"), {"int8", "float16", "uint8"}),
-        (int8(name, kind, "onnxruntime"), {"uint8", "float32"}),
+        (int8(name, kind, Placement.TENSORRT), {"int8", "float16", "uint8"}),
+        (int8(name, kind, Placement.ONNXRUNTIME), {"uint8", "float32"}),
     ):
         caches = [
             s
@@ -188,5 +185,6 @@ def test_caches_have_the_types_of_the_arithmetic(name: str, kind: Kind) -> None:
         ]
         assert {spec.dtype for spec in caches} <= types | {"bool"}
     assert "int8" in {
-        s.dtype for s in interface_of(variant, options, kind, int8(name, kind, "tensorrt")).inputs
+        s.dtype
+        for s in interface_of(variant, options, kind, int8(name, kind, Placement.TENSORRT)).inputs
     }

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependency
-from vidtok_edge.runtime.backends.engines.sidecar import Target
+from vidtok_edge.runtime.backends.backend import Target
 
 __all__ = ["Cuda", "Event", "Graph", "Stream", "load_cuda"]
 

@@ -10,28 +10,24 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
-from vidtok_edge.errors import BackendUnavailable, MissingDependency, UsageError
+from vidtok_edge.errors import BackendUnavailable, MissingDependency
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
-from vidtok_edge.runtime.backends.engines.sidecar import TARGETS, EngineHost, Target
+from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
 
 __all__ = ["collected_log", "host_of", "load_tensorrt", "tensorrt_version"]
 
-_MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-_OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 4)}
 _WARNING = 2  # of ILogger.Severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose
 
 
-def load_tensorrt(target: str) -> TensorRT:
+def load_tensorrt(target: Target) -> TensorRT:
     """The module of `target`.
 
     Raises:
-        UsageError: no such target.
         MissingDependency: it is not installed.
         BackendUnavailable: it is installed and does not load, or is too old.
     """
-    if target not in TARGETS:
-        raise UsageError(f"There is no target {target!r}; use {' or '.join(TARGETS)}.")
-    module = _MODULES[target]
+    module = target.module
     try:
         library = cast(TensorRT, importlib.import_module(module))
     except (ImportError, OSError) as error:  # OSError: one of the libraries that it loads
@@ -41,8 +37,8 @@ def load_tensorrt(target: str) -> TensorRT:
             f"{module} is installed but does not load: {error}. {_repair(target)}"
         ) from error
     found = tensorrt_version(library)
-    if _numbers(found) < _OLDEST[target]:
-        oldest = ".".join(map(str, _OLDEST[target]))
+    if _numbers(found) < target.oldest:
+        oldest = ".".join(map(str, target.oldest))
         raise BackendUnavailable(
             f"{module} {found} is older than {oldest}, the oldest that is supported. "
             "On a Jetson that is JetPack 6.1; elsewhere: "
@@ -87,8 +83,8 @@ def _logger(base: Any) -> Any:
     return Collector()
 
 
-def _missing(target: str, module: str) -> MissingDependency | BackendUnavailable:
-    if target == "tensorrt" and platform.machine() == "aarch64":
+def _missing(target: Target, module: str) -> MissingDependency | BackendUnavailable:
+    if target is Target.TENSORRT and platform.machine() == "aarch64":
         return BackendUnavailable(
             "TensorRT is not installed for this Python. On a Jetson it comes with JetPack, for "
             "the system's Python: sudo apt install python3-libnvinfer, then make the virtual "
@@ -97,8 +93,8 @@ def _missing(target: str, module: str) -> MissingDependency | BackendUnavailable
     return MissingDependency(module, target, "Building engines")
 
 
-def _repair(target: str) -> str:
-    if target == "tensorrt" and platform.machine() == "aarch64":
+def _repair(target: Target) -> str:
+    if target is Target.TENSORRT and platform.machine() == "aarch64":
         return (
             "On a Jetson install JetPack's libraries with: sudo apt install nvidia-jetpack; in a "
             "container, start it with: --runtime nvidia"

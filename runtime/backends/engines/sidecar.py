@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import EngineMissing, EngineStale
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.files import sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
 from vidtok_edge.runtime.manifest.plain import from_plain
@@ -21,14 +22,12 @@ __all__ = [
     "ENGINES",
     "FLAGS",
     "SIDECAR_SCHEMA",
-    "TARGETS",
     "EngineFile",
     "EngineHost",
     "EngineSidecar",
     "PrecisionProof",
     "PrecisionShare",
     "SlowerEngine",
-    "Target",
     "check_engine",
     "engine_file",
     "layers_sha256",
@@ -40,14 +39,12 @@ ENGINES = "engines"
 SIDECAR_SCHEMA = 2
 _LARGEST_SIDECAR = 1 << 20  # bytes; a real one has about 1,500
 
-Target = Literal["tensorrt", "tensorrt-rtx"]
-TARGETS: tuple[Target, ...] = ("tensorrt", "tensorrt-rtx")
 FLAGS: Mapping[Target, tuple[str, ...]] = {
-    "tensorrt": ("STRONGLY_TYPED", "no TF32"),
+    Target.TENSORRT: ("STRONGLY_TYPED", "no TF32"),
     # Without the last one a TensorRT-RTX engine may allocate while it runs, and is not captured.
-    "tensorrt-rtx": ("STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"),
+    Target.TENSORRT_RTX: ("STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"),
 }
-"""What every engine is built with."""
+"""What an engine must have been built with to be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class EngineHost:
     @property
     def product(self) -> str:
         """As `TensorRT-RTX 1.7.1`."""
-        return f"{'TensorRT-RTX' if self.target == 'tensorrt-rtx' else 'TensorRT'} {self.version}"
+        return f"{self.target.product} {self.version}"
 
     def __str__(self) -> str:
         return f"{self.product}, {self.gpu}{self.gpu_name and f' ({self.gpu_name})'}"
@@ -254,9 +251,7 @@ def mismatches(sidecar: EngineSidecar, graph: GraphSpec, here: EngineHost) -> tu
         ),
         ("flags", ", ".join(sidecar.flags), ", ".join(FLAGS[here.target])),
     ]
-    if here.target == "tensorrt":
-        # A classic engine is tuned for one GPU model and holds host code; a TensorRT-RTX engine
-        # runs on every GPU of its architecture, on Linux and Windows.
+    if not here.target.any_gpu_model:
         pairs.append(("GPU model", sidecar.gpu_name, here.gpu_name))
         pairs.append(("platform", sidecar.platform, here.platform))
     return tuple(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, BundleMismatch, DeviceError
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import (
     ICudaEngine,
     IExecutionContext,
@@ -27,7 +28,7 @@ from vidtok_edge.runtime.backends.engines.api import (
 from vidtok_edge.runtime.backends.engines.buffers import SCRATCH, BufferPlan
 from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
-from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, Target, check_engine
+from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
@@ -75,7 +76,7 @@ def open_engine(
 
 def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
     # A TensorRT-RTX engine is for an architecture, so its sidecar names no GPU model.
-    return host_of(target, library, gpu.architecture, gpu.name if target == "tensorrt" else "")
+    return host_of(target, library, gpu.architecture, "" if target.any_gpu_model else gpu.name)
 
 
 class EngineStep:

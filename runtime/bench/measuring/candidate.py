@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from vidtok_edge.errors import BundleError, UsageError
-from vidtok_edge.runtime.backends.choosing import BACKENDS
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
 from vidtok_edge.runtime.bundle import FORMS, Bundle
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
@@ -73,14 +73,17 @@ class Candidate:
 
         `auto` may take TensorRT's own where there is a GPU, of which `gpu_of` knows.
         """
-        if self.backend.startswith("tensorrt"):
-            return manifest.graph("encoder", self.precision, "tensorrt")
+        if self.opener != OPEN_BUNDLE:  # PyTorch has the arithmetic of the first graph
+            return manifest.graph("encoder", self.precision)
+        backend = Backend.named(self.backend)
+        if backend.target is not None:
+            return manifest.graph("encoder", self.precision, backend.placement)
         try:
             return manifest.graph("encoder", self.precision)
         except BundleError:
-            if self.backend != "auto" or gpu_of() is None:
+            if backend is not Backend.AUTO or gpu_of() is None:
                 raise
-            return manifest.graph("encoder", self.precision, "tensorrt")
+            return manifest.graph("encoder", self.precision, Placement.TENSORRT)
 
     def has_graph(self, manifest: Manifest, gpu_of: Callable[[], Gpu | None] = present_gpu) -> bool:
         """Whether there is such an encoder."""
@@ -107,7 +110,7 @@ def open_bundle(
 
 def candidates_of(
     bundles: Sequence[Path],
-    backends: Sequence[str] = ("auto",),
+    backends: Sequence[str] = (Backend.AUTO,),
     precisions: Sequence[str] = (),
     threads: int | None = None,
     left_out: Callable[[Candidate], None] = lambda candidate: None,
@@ -117,7 +120,7 @@ def candidates_of(
 
     Args:
         bundles: folders.
-        backends: of `vidtok_edge.runtime.backends.step.BACKENDS`, or `auto`.
+        backends: names of `Backend`.
         precisions: where there are none, all that a bundle has for a backend.
         left_out: is told which of those a bundle has, but not for this backend.
         gpu_of: tells this machine's GPU, for which `auto` may take an engine.
@@ -126,10 +129,8 @@ def candidates_of(
         UsageError: no backend of that name, or two folders of one name.
         BundleError: a bundle that cannot be read, or lacks a precision for a backend.
     """
-    if unknown := set(backends) - {"auto", *BACKENDS}:
-        raise UsageError(
-            f"There is no backend {sorted(unknown)[0]!r}; use auto, {', '.join(BACKENDS)}."
-        )
+    for name in backends:
+        Backend.named(name)
     folders = [Path(os.path.abspath(path)) for path in bundles]  # a link keeps its own name
     names = [Candidate(str(folder), "", "").bundle_name for folder in folders]
     if len(set(names)) < len(names):

@@ -17,7 +17,7 @@ from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.numerics import FP16, FP32
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.lowering.work import multiply_adds
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.variants import EMBEDDED, VARIANTS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_a_plan_is_what_an_export_writes(
     options = StepOptions(32, 48)
     cost = cost_of(EMBEDDED, options, kind, planned_numerics(EMBEDDED, options, kind, precision))
     bundle = precisions.bundle
-    graph = bundle.manifest.graph(kind, precision, "tensorrt")
+    graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
     assert cost.caches == graph.cache_bytes
     convolutions = sum(multiply_adds(EMBEDDED, options, kind).values())
     assert round(1000 * cost.int8_multiply_adds / convolutions) == graph.work_int8_permille

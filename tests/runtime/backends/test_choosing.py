@@ -9,8 +9,9 @@ import pytest
 from fake_step import FakeStep, fake_manifest
 
 from vidtok_edge.errors import DeviceError, EngineMissing, EngineStale, MissingDependency
-from vidtok_edge.runtime.backends import step as backend
-from vidtok_edge.runtime.backends.choosing import BACKENDS, open_fastest
+from vidtok_edge.runtime.backends import choosing
+from vidtok_edge.runtime.backends.backend import Backend
+from vidtok_edge.runtime.backends.choosing import open_fastest
 from vidtok_edge.runtime.backends.engines.step import EngineStep
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.backends.onnxruntime import INSTALL, PROVIDERS, OnnxRuntimeStep
@@ -27,7 +28,7 @@ def test_all_steps_keep_the_protocol(tiny: Path) -> None:
 
 
 def test_every_backend_of_onnx_runtime_has_a_line_that_installs_it() -> None:
-    assert set(PROVIDERS) == set(INSTALL) < set(BACKENDS)
+    assert set(PROVIDERS) == set(INSTALL) < set(Backend)
 
 
 @pytest.mark.parametrize("why", ["", "cuda: no driver"])
@@ -40,11 +41,11 @@ def test_info_is_false_after_a_fallback(why: str) -> None:
 # --- the fastest ------------------------------------------------------------------------------
 
 
-def opening(found: dict[str, Exception | None]) -> tuple[list[str], Callable[[str], Step]]:
+def opening(found: dict[str, Exception | None]) -> tuple[list[str], Callable[[Backend], Step]]:
     """What opening each backend comes to, and the backends that were tried."""
     tried: list[str] = []
 
-    def opened(name: str) -> Step:
+    def opened(name: Backend) -> Step:
         tried.append(name)
         if error := found.get(name):
             raise error
@@ -57,7 +58,7 @@ def opening(found: dict[str, Exception | None]) -> tuple[list[str], Callable[[st
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
+    monkeypatch.setattr(choosing, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
 
 
 @pytest.mark.usefixtures("gpu")
@@ -86,6 +87,6 @@ def test_an_engine_that_cannot_be_used_is_said(error: Exception) -> None:
 
 def test_without_a_gpu_no_engine_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     tried, opened = opening({})
-    monkeypatch.setattr(backend, "present_gpu", lambda: None)
+    monkeypatch.setattr(choosing, "present_gpu", lambda: None)
     assert open_fastest(opened).info.asked == "auto"
     assert tried == ["onnxruntime"]

@@ -263,7 +263,7 @@ def test_cuda_that_is_absent(tiny: Path) -> None:
 
 
 def test_an_unknown_backend(tiny: Path) -> None:
-    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, cpu, cuda, tensorrt"):
+    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, onnxruntime, cpu, cuda"):
         step_of(tiny, "gpu")
 
 

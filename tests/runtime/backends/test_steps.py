@@ -15,6 +15,7 @@ from tiny_calls import run_flat
 
 from vidtok_edge.errors import BackendUnavailable, MissingDependency, StreamError
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Backend, Target
 from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
@@ -37,9 +38,8 @@ def opened(backend: str, folder: Path, to_compare: bool = False) -> Step:
             plan_engines,
         )
 
-        target: Any = backend
-        build_engines(plan_engines(BuildRequest(folder, target)))
-    return open_step(folder, graph, backend, to_compare=to_compare)
+        build_engines(plan_engines(BuildRequest(folder, Target(backend))))
+    return open_step(folder, graph, Backend(backend), to_compare=to_compare)
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
 
 
 def test_embedded_clip() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     frames, report = read(root / "vidtok_ref/embedded/clip_robot.mp4", size=(256, 256))
     assert report == ClipReport(121, 121, None) and len(frames) == 121
 
@@ -515,12 +515,12 @@ def test_writer_refusals(tmp_path: Path) -> None:
     assert len(read(path)[0]) == 1
 
 
-@pytest.mark.parametrize("module", ["clip", "clip_writer"])
+@pytest.mark.parametrize("module", ["reading", "writing"])
 def test_without_pyav(module: str) -> None:
     code = (
         "import sys; sys.modules['av'] = None\n"
         "from vidtok_edge.errors import MissingDependency\n"
-        f"try:\n    import vidtok_edge.runtime.{module}\n"
+        f"try:\n    import vidtok_edge.runtime.clips.{module}\n"
         "except MissingDependency as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

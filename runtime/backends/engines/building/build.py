@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import EngineMissing, EngineRefused, EngineStale, UsageError
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import IBuilderConfig, IHostMemory, TensorRT
 from vidtok_edge.runtime.backends.engines.building.files import (
     prepare_folder,
@@ -35,19 +36,17 @@ from vidtok_edge.runtime.backends.engines.building.precision_proof import (
 from vidtok_edge.runtime.backends.engines.building.targets import build_hosts, builds_ahead
 from vidtok_edge.runtime.backends.engines.library import collected_log, load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import (
-    FLAGS,
     SIDECAR_SCHEMA,
     EngineFile,
     EngineHost,
     EngineSidecar,
     PrecisionProof,
-    Target,
     check_engine,
     engine_file,
     layers_sha256,
 )
 from vidtok_edge.runtime.backends.gpu import present_gpu
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
+from vidtok_edge.runtime.manifest.graphs import KINDS, GraphSpec, Placement, Precision
 from vidtok_edge.runtime.progress import Stage, no_stage
 
 __all__ = [
@@ -58,8 +57,6 @@ __all__ = [
     "build_engines",
     "plan_engines",
 ]
-
-_KINDS: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +190,12 @@ def build_engines(plan: EnginePlan, stage: Stage = no_stage) -> list[EngineFile]
 def _graphs(bundle: Bundle, precisions: Sequence[str]) -> list[GraphSpec]:
     manifest = bundle.manifest
     wanted = precisions or tuple(
-        dict.fromkeys(g.precision for g in manifest.graphs if g.placement != "onnxruntime")
+        dict.fromkeys(g.precision for g in manifest.graphs if g.placement != Placement.ONNXRUNTIME)
     )
     return [
-        manifest.graph(kind, precision, placement="tensorrt")
+        manifest.graph(kind, precision, placement=Placement.TENSORRT)
         for precision in dict.fromkeys(wanted)
-        for kind in _KINDS
+        for kind in KINDS
     ]
 
 
@@ -229,6 +226,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         layers = compute_layers(library, parsed.network)
         check_proof(engine.graph, proof_from_network(layers), layers)
         config = _config(plan, engine, parsed)
+        flags = _set_flags(library, config)
         blob = _serialized(library, parsed, config, engine, messages)
         seconds = time.perf_counter() - start
         proof = _proof(library, logger, blob, engine.host, layers)
@@ -250,7 +248,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         int8_layers_sha256=layers_sha256(graph.int8_layers),
         workspace_mb=options.workspace_mb,
         optimization=options.optimization,
-        flags=FLAGS[host.target],
+        flags=(*parsed.flags, *flags),
         build_seconds=round(seconds, 3),
         engine_sha256=hashlib.sha256(content).hexdigest(),
         engine_bytes=content.nbytes,
@@ -265,10 +263,6 @@ def _config(plan: EnginePlan, engine: PlannedEngine, parsed: ParsedNetwork) -> I
     library, options = plan.library, plan.request.options
     config = parsed.builder.create_builder_config()
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # the inspector needs it
-    # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
-    config.clear_flag(library.BuilderFlag.TF32)
-    if hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # TensorRT-RTX only
-        config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if options.workspace_mb is not None:
         pool = library.MemoryPoolType.WORKSPACE
         config.set_memory_pool_limit(pool, options.workspace_mb << 20)
@@ -280,6 +274,16 @@ def _config(plan: EnginePlan, engine: PlannedEngine, parsed: ParsedNetwork) -> I
         cache = config.create_timing_cache(read_timing(plan.bundle.path, engine.host))
         config.set_timing_cache(cache, False)
     return config
+
+
+def _set_flags(library: TensorRT, config: IBuilderConfig) -> tuple[str, ...]:
+    """Set the builder's flags; as a sidecar names them."""
+    # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
+    config.clear_flag(library.BuilderFlag.TF32)
+    if not hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # TensorRT-RTX only
+        return ("no TF32",)
+    config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    return ("no TF32", "REQUIRE_USER_ALLOCATION")
 
 
 def _aim(library: TensorRT, config: IBuilderConfig, gpu: str) -> None:

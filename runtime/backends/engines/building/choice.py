@@ -15,6 +15,7 @@ from statistics import median
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building.build import (
     BuildRequest,
     EnginePlan,
@@ -23,7 +24,7 @@ from vidtok_edge.runtime.backends.engines.building.build import (
     plan_engines,
 )
 from vidtok_edge.runtime.backends.engines.building.files import drop_engine, write_sidecar
-from vidtok_edge.runtime.backends.engines.sidecar import SlowerEngine, Target, read_sidecar
+from vidtok_edge.runtime.backends.engines.sidecar import SlowerEngine, read_sidecar
 from vidtok_edge.runtime.backends.engines.step import open_engine
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step

@@ -27,6 +27,8 @@ class ParsedNetwork:
     builder: Builder
     network: INetworkDefinition
     parser: OnnxParser
+    flags: tuple[str, ...]
+    """With which it was made, as a sidecar names them."""
 
 
 def parsed_network(library: TensorRT, logger: Any, onnx: Path, product: str) -> ParsedNetwork:
@@ -50,7 +52,7 @@ def parsed_network(library: TensorRT, logger: Any, onnx: Path, product: str) -> 
         raise EngineRefused(
             f"{product} does not parse {onnx.name}: {'; '.join(errors) or 'it gives no reason'}"
         )
-    return ParsedNetwork(builder, network, parser)
+    return ParsedNetwork(builder, network, parser, ("STRONGLY_TYPED",))
 
 
 def _sentence(error: ParserError) -> str:

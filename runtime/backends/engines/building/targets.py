@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from vidtok_edge.errors import BackendUnavailable, UsageError
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.library import host_of, tensorrt_version
-from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, Target
+from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
 
 __all__ = ["build_hosts", "builds_ahead", "gpu_targets"]

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from vidtok_edge.errors import BackendUnavailable, MissingDependency, UsageError
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 
@@ -33,17 +34,17 @@ def test_an_absent_tensorrt_comes_with_the_line_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    name = target.replace("-", "_")
+    name = Target(target).module
     importing(monkeypatch, ModuleNotFoundError(f"No module named {name!r}", name=name))
     with pytest.raises(MissingDependency, match=rf'pip install "vidtok-edge\[{target}\]"'):
-        load_tensorrt(target)
+        load_tensorrt(Target(target))
 
 
 def test_on_a_jetson_it_comes_from_jetpack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     importing(monkeypatch, ModuleNotFoundError("No module named 'tensorrt'", name="tensorrt"))
     with pytest.raises(BackendUnavailable, match="--system-site-packages"):
-        load_tensorrt("tensorrt")
+        load_tensorrt(Target.TENSORRT)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +60,16 @@ def test_a_tensorrt_that_does_not_load_says_why(
 ) -> None:
     importing(monkeypatch, error)
     with pytest.raises(BackendUnavailable, match="installed but does not load") as caught:
-        load_tensorrt("tensorrt")
+        load_tensorrt(Target.TENSORRT)
     assert str(error) in str(caught.value) and caught.value.exit_code == 4
 
 
 def test_an_old_tensorrt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     importing(monkeypatch, module("8.6.2"))
     with pytest.raises(BackendUnavailable, match=r"8\.6\.2 is older than 10\.3.*JetPack 6\.1"):
-        load_tensorrt("tensorrt")
+        load_tensorrt(Target.TENSORRT)
 
 
 def test_an_unknown_target_is_refused() -> None:
     with pytest.raises(UsageError, match="use tensorrt or tensorrt-rtx"):
-        load_tensorrt("openvino")
+        Target.named("openvino")

@@ -14,6 +14,7 @@ from engine_sidecars import PROOF
 
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.sidecar import (
     SIDECAR_SCHEMA,
     EngineHost,
@@ -23,13 +24,14 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
     layers_sha256,
     mismatches,
 )
+from vidtok_edge.runtime.manifest.graphs import Placement
 
-HERE = EngineHost("tensorrt", "10.3.0", "sm87", "Orin", "Linux aarch64")
+HERE = EngineHost(Target.TENSORRT, "10.3.0", "sm87", "Orin", "Linux aarch64")
 BLOB = b"an engine"
 
 
 def sidecar_of(bundle: Bundle, host: EngineHost = HERE) -> EngineSidecar:
-    graph = bundle.manifest.graph("encoder", placement="tensorrt")
+    graph = bundle.manifest.graph("encoder", placement=Placement.TENSORRT)
     return engine_sidecars.sidecar_of(graph, BLOB, host)
 
 
@@ -42,7 +44,7 @@ def bundle(tiny: Path) -> Bundle:
 
 
 def place(bundle: Bundle, gpu: str = "sm87") -> Path:
-    graph = bundle.manifest.graph("encoder", placement="tensorrt")
+    graph = bundle.manifest.graph("encoder", placement=Placement.TENSORRT)
     return engine_file(bundle.path, graph, "tensorrt", gpu)
 
 
@@ -54,7 +56,7 @@ def write(bundle: Bundle, sidecar: EngineSidecar, blob: bytes = BLOB) -> None:
 
 
 def check(bundle: Bundle, here: EngineHost = HERE) -> EngineSidecar:
-    graph = bundle.manifest.graph("encoder", placement="tensorrt")
+    graph = bundle.manifest.graph("encoder", placement=Placement.TENSORRT)
     return check_engine(bundle.path, graph, here.target, here).sidecar
 
 
@@ -108,7 +110,7 @@ def test_all_mismatches_are_named_at_once(bundle: Bundle) -> None:
 def test_an_rtx_engine_is_for_every_gpu_of_its_architecture(tiny: Path) -> None:
     bundle = Bundle.load(tiny)
     graph = bundle.manifest.graph("encoder")
-    ahead = EngineHost("tensorrt-rtx", "1.7.1.116", "sm86", "", "Linux x86_64")
+    ahead = EngineHost(Target.TENSORRT_RTX, "1.7.1.116", "sm86", "", "Linux x86_64")
     there = replace(ahead, gpu_name="NVIDIA RTX A2000", platform="Windows AMD64")
     assert mismatches(sidecar_of(bundle, ahead), graph, there) == ()
 

@@ -25,11 +25,12 @@ from vidtok_edge.errors import (
     StreamError,
 )
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines import step as step_module
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import load_cuda
 from vidtok_edge.runtime.backends.engines.library import host_of
-from vidtok_edge.runtime.backends.engines.sidecar import Target, engine_file
+from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.engines.step import EngineStep, open_engine
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
@@ -283,7 +284,7 @@ def on_orin(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRT]:
 def test_an_engine_that_is_not_there_is_never_loaded(tiny: Path, on_orin: FakeTensorRT) -> None:
     graph = Bundle.load(tiny).manifest.graph("encoder")
     with pytest.raises(EngineMissing, match="vidtok-edge build"):
-        open_engine(tiny, graph, "tensorrt")
+        open_engine(tiny, graph, Target.TENSORRT)
     assert not on_orin.loggers, "nothing was deserialised"
 
 
@@ -293,17 +294,17 @@ def test_the_sidecar_decides_before_anything_is_deserialised(
     bundle = Bundle.load(tiny)
     graph = bundle.manifest.graph("encoder")
     content = str(tiny / graph.file).encode()  # what the fake GPU takes for an engine
-    host = host_of("tensorrt", cast(TensorRT, on_orin), ORIN.architecture, ORIN.name)
+    host = host_of(Target.TENSORRT, cast(TensorRT, on_orin), ORIN.architecture, ORIN.name)
     sidecar = sidecar_of(graph, content, host)
     path = engine_file(tiny, graph, "tensorrt", ORIN.architecture)
     path.parent.mkdir()
     path.write_bytes(content)
     path.with_suffix(".json").write_text(replace(sidecar, version="10.4.0").to_json())
     with pytest.raises(EngineStale, match=r"built for 10\.4\.0, here 10\.3\.0"):
-        open_engine(tiny, graph, "tensorrt")
+        open_engine(tiny, graph, Target.TENSORRT)
     assert not on_orin.loggers, "nothing was deserialised"
     path.with_suffix(".json").write_text(sidecar.to_json())
-    with open_engine(tiny, graph, "tensorrt") as step:
+    with open_engine(tiny, graph, Target.TENSORRT) as step:
         assert run_flat(step, (3, 5), start=True) == [3, 5]
 
 
@@ -329,7 +330,7 @@ def test_without_cuda_bindings(target: Target, monkeypatch: pytest.MonkeyPatch) 
     broken = ImportError("libcudart.so.13: cannot open shared object file")
     monkeypatch.setattr(importlib, "import_module", raising(broken))
     with pytest.raises(BackendUnavailable, match=r"libcudart.so.13.*cuda-bindings<13"):
-        load_cuda("tensorrt")
+        load_cuda(Target.TENSORRT)
 
 
 def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +338,7 @@ def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     api.failing["cudaGetDeviceCount"] = Error.LAUNCH_FAILURE
     monkeypatch.setattr(importlib, "import_module", lambda name: api)
     with pytest.raises(BackendUnavailable, match=r"cudaErrorLaunchFailure \(719\).*driver"):
-        load_cuda("tensorrt")
+        load_cuda(Target.TENSORRT)
 
 
 def test_every_call_exists_in_the_bindings() -> None:
@@ -357,4 +358,4 @@ def test_the_real_bindings_without_a_gpu() -> None:
     if present_gpu() is not None:
         pytest.skip("there is a GPU")
     with pytest.raises(BackendUnavailable, match="CUDA does not start: cudaGetDeviceCount failed"):
-        load_cuda("tensorrt")
+        load_cuda(Target.TENSORRT)

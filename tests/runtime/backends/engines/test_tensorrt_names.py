@@ -9,8 +9,10 @@ import pytest
 from tensorrt_names import VERSIONS, Use, names_of, protocol_names, uses, wanting
 
 from vidtok_edge.runtime.backends.engines import api
+from vidtok_edge.runtime.backends.engines.building import build
 
-ROOT = Path(api.__file__).resolve().parents[2]
+ROOT = Path(api.__file__).resolve().parents[3]
+BUILD = Path(str(build.__file__))
 
 
 def touching() -> list[Path]:
@@ -25,12 +27,12 @@ def touching() -> list[Path]:
 def test_the_modules_that_touch_tensorrt_are_found() -> None:
     names = {path.stem for path in touching()}
     assert names >= {
-        "engine_build",
-        "engine_network",
+        "build",
+        "network",
         "precision_proof",
-        "engine_targets",
+        "targets",
         "library",
-        "build_interrupt",
+        "interrupt",
     }
 
 
@@ -49,7 +51,7 @@ def test_every_name_of_the_protocols_exists_in_every_version() -> None:
 
 
 def test_the_reader_follows_what_we_use() -> None:
-    source = (ROOT / "export" / "engine_build.py").read_text(encoding="utf-8")
+    source = BUILD.read_text(encoding="utf-8")
     names = {(use.owner, use.name) for use in uses(source)}
     assert names >= {
         ("", "BuilderFlag"),
@@ -80,7 +82,7 @@ def test_the_reader_follows_what_we_use() -> None:
     ],
 )
 def test_a_removed_name_is_noticed(line: str, missing: str, version: str) -> None:
-    source = (ROOT / "export" / "engine_build.py").read_text(encoding="utf-8")
+    source = BUILD.read_text(encoding="utf-8")
     anchor = "    config = parsed.builder.create_builder_config()\n"
     assert source.count(anchor) == 1
     changed = source.replace(anchor, f"{anchor}    {line}\n")

@@ -38,6 +38,7 @@ from vidtok_edge.runtime.bench.meters.sampling import Sampler
 from vidtok_edge.runtime.bench.showing.page import page_of
 from vidtok_edge.runtime.bench.showing.tables import tables_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
+from vidtok_edge.runtime.manifest.graphs import Placement
 
 QUICK = Settings(Pace(200.0), seconds=0.3, warmup_s=0.05, decode=True)
 
@@ -222,7 +223,7 @@ def test_candidates_are_every_combination(tiny: Path) -> None:
     ]
     with pytest.raises(BundleError, match="has no encoder graph in int8"):
         candidates_of([tiny], ["cpu"], ["int8"])
-    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, cpu"):
+    with pytest.raises(UsageError, match="no backend 'gpu'; use auto, onnxruntime, cpu"):
         candidates_of([tiny], ["gpu"])
     with pytest.raises(UsageError, match="Two bundles are called bundle"):
         candidates_of([tiny, tiny])
@@ -233,7 +234,7 @@ def test_candidates_are_every_combination(tiny: Path) -> None:
 def with_int8_engines(folder: Path) -> Path:
     """`folder`, whose manifest has INT8 graphs for TensorRT alone."""
     manifest = Bundle.load(folder).manifest
-    int8 = [replace(g, precision="int8", placement="tensorrt") for g in manifest.graphs]
+    int8 = [replace(g, precision="int8", placement=Placement.TENSORRT) for g in manifest.graphs]
     manifest = replace(manifest, graphs=(*manifest.graphs, *int8))
     (folder / MANIFEST).write_text(manifest.to_json())
     return folder

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -29,6 +30,7 @@ from vidtok_edge.errors import (
     UsageError,
 )
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import (
     build as engine_build,
 )
@@ -47,7 +49,7 @@ from vidtok_edge.runtime.backends.engines.sidecar import EngineFile, EngineHost,
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.bundle import MANIFEST
 from vidtok_edge.runtime.files import sha256_of
-from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -61,7 +63,7 @@ def bundle(tiny: Path) -> Path:
 
 
 def build(bundle: Path, *precisions: str, **changes: Any) -> list[EngineFile]:
-    request = BuildRequest(bundle, "tensorrt-rtx", precisions, ("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, precisions, ("sm86",))
     return build_engines(plan_engines(replace(request, **changes)))
 
 
@@ -94,7 +96,7 @@ def test_an_engine_comes_with_a_sidecar_that_proves_its_precision(
         for suffix in ("engine", "json")
     }
     sidecar = encoder.sidecar
-    assert sidecar.version == load_tensorrt("tensorrt-rtx").__version__
+    assert sidecar.version == load_tensorrt(Target.TENSORRT_RTX).__version__
     assert sidecar.engine_bytes == encoder.path.stat().st_size > 10_000
     assert sidecar.proof.source == "network"
     shares = {s.precision: (s.layers, s.multiply_adds) for s in sidecar.proof.shares}
@@ -112,7 +114,7 @@ def test_without_precisions_all_are_built_and_without_need_none_again(bundle: Pa
         p for p in ("fp32", "fp16", "int8") for _ in range(2)
     ]
     times = {f.path: f.path.stat().st_mtime_ns for f in built}
-    request = BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",))
     assert not any(plan_engines(request).engines)
     assert [f.path for f in build_engines(plan_engines(request))] == list(times)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in times.items())
@@ -120,7 +122,7 @@ def test_without_precisions_all_are_built_and_without_need_none_again(bundle: Pa
 
 def test_what_does_not_fit_is_built_again(bundle: Path) -> None:
     [first, _] = build(bundle, "fp16")
-    request = BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",))
     why = [engine.why for engine in plan_engines(replace(request, rebuild=True)).engines]
     assert why == ["asked for"] * 2
     options = BuilderOptions(workspace_mb=64, optimization=0)
@@ -148,11 +150,11 @@ def test_one_engine_for_each_gpu(bundle: Path) -> None:
 def test_an_engine_of_another_version_or_graph_is_stale(bundle: Path) -> None:
     build(bundle, "fp16")
     loaded = Bundle.load(bundle)
-    graph = loaded.manifest.graph("encoder", "fp16", placement="tensorrt")
-    here = EngineHost("tensorrt-rtx", "1.8.0", "sm86")
+    graph = loaded.manifest.graph("encoder", "fp16", placement=Placement.TENSORRT)
+    here = EngineHost(Target.TENSORRT_RTX, "1.8.0", "sm86")
     with pytest.raises(EngineStale, match=r"TensorRT-RTX version: built for 1\.7.*, here 1\.8\.0"):
-        check_engine(loaded.path, graph, "tensorrt-rtx", here)
-    request = BuildRequest(bundle, "tensorrt-rtx", ("fp32",), ("sm86",))
+        check_engine(loaded.path, graph, Target.TENSORRT_RTX, here)
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, ("fp32",), ("sm86",))
     build(bundle, "fp32")
     model = onnx.load(bundle / "encoder.fp32.onnx")
     model.producer_name = "another"
@@ -165,7 +167,7 @@ def test_an_engine_of_another_version_or_graph_is_stale(bundle: Path) -> None:
 
 
 def test_the_request_is_checked_before_anything_is_built(bundle: Path) -> None:
-    request = BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",))
     for change, error, message in (
         ({"precisions": ("int4",)}, UsageError, "use fp32, fp16, int8"),
         ({"gpus": ("sm87",)}, UsageError, "Jetson Orin"),
@@ -275,19 +277,22 @@ def test_ctrl_c_stops_tensorrt_and_leaves_nothing(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vidtok_edge.export import engine_files
-from vidtok_edge.export.engine_build import BuildRequest, build_engines, plan_engines
+from vidtok_edge.runtime.backends.backend import Target
+from vidtok_edge.runtime.backends.engines.building import (
+    BuildRequest, build_engines, files, plan_engines
+)
 
 where = sys.argv[2]
 if where == "writing":
-    engine_files.EngineSidecar.to_json = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+    files.EngineSidecar.to_json = lambda self: os.kill(os.getpid(), signal.SIGKILL)
 else:
     replace, count = os.replace, [0]
     def replace_once(*names):
         replace(*names)
         os.kill(os.getpid(), signal.SIGKILL)
     os.replace = replace_once
-build_engines(plan_engines(BuildRequest(Path(sys.argv[1]), "tensorrt-rtx", ("fp16",), ("sm86",))))
+request = BuildRequest(Path(sys.argv[1]), Target.TENSORRT_RTX, ("fp16",), ("sm86",))
+build_engines(plan_engines(request))
 """
 
 
@@ -297,7 +302,7 @@ def test_a_killed_build_leaves_nothing_that_looks_whole(bundle: Path, where: str
     assert done.returncode == -signal.SIGKILL
     left = list((bundle / "engines").glob(".*.part"))
     assert left and not [name for name in files(bundle) if name.endswith(".json")]
-    request = BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",))
     assert all(engine.why for engine in plan_engines(request).engines)
     for part in left:
         os.utime(part, (time.time() - 7200,) * 2)
@@ -317,7 +322,9 @@ class Classic:
     def __getattr__(self, name: str) -> Any:
         if name == "ComputeCapability":
             raise AttributeError(name)
-        return getattr(load_tensorrt("tensorrt-rtx"), name)
+        if name == "BuilderFlag":
+            return SimpleNamespace(TF32=load_tensorrt(Target.TENSORRT_RTX).BuilderFlag.TF32)
+        return getattr(load_tensorrt(Target.TENSORRT_RTX), name)
 
 
 @pytest.mark.filterwarnings("ignore:.*[tT]iming.*:DeprecationWarning")
@@ -330,12 +337,12 @@ def test_the_classic_path_builds_for_the_gpu_present(
     monkeypatch.setattr(engine_build, "load_tensorrt", lambda target: Classic())
     orin = Gpu("Orin", "sm87", 8 << 30)
     monkeypatch.setattr(engine_targets, "present_gpu", lambda: orin)
-    plan = plan_engines(BuildRequest(bundle, "tensorrt", ("int8",)))
+    plan = plan_engines(BuildRequest(bundle, Target.TENSORRT, ("int8",)))
     [encoder, _] = build_engines(plan)
     assert encoder.path.name == "encoder.int8.tensorrt.sm87.engine"
     assert encoder.sidecar.gpu_name == "Orin" and encoder.sidecar.version == "10.3.0"
     assert "tensorrt.10.3.0.sm87.timing" in files(bundle)
-    assert not any(plan_engines(BuildRequest(bundle, "tensorrt", ("int8",))).engines)
+    assert not any(plan_engines(BuildRequest(bundle, Target.TENSORRT, ("int8",))).engines)
 
 
 # --- without torch and onnx -------------------------------------------------------------------
@@ -367,14 +374,14 @@ def test_an_engine_that_may_allocate_while_it_runs_is_built_again(bundle: Path) 
     [encoder, _] = build(bundle, "fp16")
     flags = encoder.sidecar.flags[:-1]
     write_sidecar(encoder.path, replace(encoder.sidecar, flags=flags))
-    request = BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",))
+    request = BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",))
     assert [bool(engine) for engine in plan_engines(request).engines] == [True, False]
 
 
 def test_tensorrt_rtx_is_told_what_the_sidecar_says(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library: Any = load_tensorrt("tensorrt-rtx")
+    library: Any = load_tensorrt(Target.TENSORRT_RTX)
     told: list[Any] = []
 
     def config(*arguments: Any) -> Any:
@@ -384,6 +391,7 @@ def test_tensorrt_rtx_is_told_what_the_sidecar_says(
     make = engine_build._config
     monkeypatch.setattr(engine_build, "_config", config)
     build(bundle, "fp16")
+    assert told
     for one in told:
         assert one.get_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
         assert not one.get_flag(library.BuilderFlag.TF32)

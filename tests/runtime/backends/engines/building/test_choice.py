@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from vidtok_edge.cli import main
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import (
     choice as engine_choice,
 )
@@ -38,7 +39,7 @@ from vidtok_edge.runtime.bundle import FORMS, MANIFEST
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
-HERE = EngineHost("tensorrt-rtx", "1.7.1", "sm86")
+HERE = EngineHost(Target.TENSORRT_RTX, "1.7.1", "sm86")
 
 
 def measured(precision: Any, form: Any, step_ms: float) -> Measured:
@@ -130,7 +131,7 @@ def engines(bundle: Path) -> set[str]:
 
 
 def test_the_fastest_are_kept_and_the_sidecar_says_what_they_beat(bundle: Path) -> None:
-    plans = plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+    plans = plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",)))
     assert [len(plan.engines) for plan in plans] == [4, 4]
     choices = build_fastest(plans, opened=opening(TIMES_MS))
     name = "engines/{}.{}.tensorrt-rtx.sm86.engine".format
@@ -156,7 +157,7 @@ def test_the_fastest_are_kept_and_the_sidecar_says_what_they_beat(bundle: Path) 
 def test_a_stream_runs_the_form_that_was_kept(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+    plans = plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",)))
     build_fastest(plans, opened=opening(TIMES_MS))
     from vidtok_edge.runtime.backends.engines import step
 
@@ -177,18 +178,18 @@ def test_a_stream_runs_the_form_that_was_kept(
 
 def test_what_cannot_be_measured_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="for sm120, but this one is sm86"):
-        plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm120",)))
+        plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm120",)))
     monkeypatch.setattr(engine_choice, "present_gpu", lambda: None)
     with pytest.raises(UsageError, match="but no GPU is present"):
-        plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))
+        plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",)))
     assert not engines(bundle)
 
 
 def test_one_form_and_one_precision_leave_nothing_to_choose(bundle: Path) -> None:
     shutil.rmtree(bundle / FORMS)
     with pytest.raises(UsageError, match=r"nothing to choose from.*--form conv2d,conv3d"):
-        plan_forms(BuildRequest(bundle, "tensorrt-rtx", ("fp16",), ("sm86",)))
-    assert len(plan_forms(BuildRequest(bundle, "tensorrt-rtx", gpus=("sm86",)))) == 1
+        plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",)))
+    assert len(plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, gpus=("sm86",)))) == 1
 
 
 def test_the_command_says_what_was_faster(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,16 +20,16 @@ from vidtok_edge.export.bundle_verify import reference_of, verify_written
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime import bundle as bundle_module
+from vidtok_edge.runtime.backends.backend import Backend, Target
 from vidtok_edge.runtime.backends.engines.building.build import (
     BuildRequest,
     build_engines,
     plan_engines,
 )
-from vidtok_edge.runtime.backends.engines.sidecar import Target
 from vidtok_edge.runtime.backends.engines.step import open_engine
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.manifest.graphs import DType, GraphSpec, Precision, TensorSpec
+from vidtok_edge.runtime.manifest.graphs import DType, GraphSpec, Placement, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported
@@ -61,7 +61,7 @@ def test_an_engine_computes_what_onnx_runtime_computes(
     tiny: Path, target: str, precision: Precision, limit: float
 ) -> None:
     write_engine_bundle(tiny, Bundle.load(tiny).manifest, precision)
-    graph = interface(Bundle.load(tiny).manifest.graph("encoder", precision, "tensorrt"))
+    graph = interface(Bundle.load(tiny).manifest.graph("encoder", precision, Placement.TENSORRT))
     given = feeds(precision)
     session = InferenceSession(tiny / graph.file, providers=["CPUExecutionProvider"])
     wanted = dict(zip(("y", "new_cache_000"), session.run(None, given), strict=True))
@@ -81,11 +81,11 @@ def engine_of(graph: GraphSpec, folder: Path, target: str) -> Step:
     if target == "fake":
         return fake_engine(graph, folder / graph.file, FakeApi())
     require(target)
-    request = BuildRequest(folder, cast(Target, target), (graph.precision,))
+    request = BuildRequest(folder, Target(target), (graph.precision,))
     [encoder, _] = build_engines(plan_engines(request))
     proof = encoder.sidecar.proof
     assert proof.work_permille("fp32") == (1000 if graph.precision == "fp32" else 0)
-    return open_engine(folder, graph, cast(Target, target))
+    return open_engine(folder, graph, Target(target))
 
 
 def require(backend: str) -> None:
@@ -108,7 +108,7 @@ def test_a_bundle_is_verified_on_a_gpu(precisions: Exported, backend: str, tmp_p
     require(backend)
     folder = Path(shutil.copytree(precisions.bundle.path, tmp_path / "bundle"))
     if backend != "cuda":
-        build_engines(plan_engines(BuildRequest(folder, cast(Target, backend))))
+        build_engines(plan_engines(BuildRequest(folder, Target(backend))))
     report = verify_written(Bundle.load(folder), None, backend)
     assert report, report.table()
     assert report.backend.startswith(f"{backend} on ")
@@ -130,7 +130,7 @@ def test_a_bundle_is_verified_on_the_engines_of_a_fake_gpu(
 
     monkeypatch.setattr(bundle_module, "open_step", open_step)
     bundle = precisions.bundle
-    report = verify_bundle(bundle, reference_of(bundle, None), "tensorrt")
+    report = verify_bundle(bundle, reference_of(bundle, None), Backend.TENSORRT)
     assert report, report.table()
     assert report.backend.startswith("tensorrt on tensorrt 10.3.0")
     assert opened == [

@@ -17,6 +17,7 @@ from vidtok_edge.export import Exported
 from vidtok_edge.export.bundle_files import write_graphs
 from vidtok_edge.lowering.facts import BOTH_FP16
 from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import BuildRequest, build_engines, plan_engines
 from vidtok_edge.runtime.backends.engines.building.build import EnginePlan
 from vidtok_edge.runtime.manifest.graphs import Precision
@@ -32,7 +33,7 @@ FLOAT32 = [
 def plan(original: Path, folder: Path, precision: Precision, *gpus: str) -> EnginePlan:
     """What to build in a copy of a bundle that tests share."""
     bundle = shutil.copytree(original, folder / "bundle")
-    return plan_engines(BuildRequest(bundle, "tensorrt-rtx", (precision,), gpus))
+    return plan_engines(BuildRequest(bundle, Target.TENSORRT_RTX, (precision,), gpus))
 
 
 @pytest.mark.parametrize("what", on_one_worker(FLOAT32))
@@ -46,7 +47,7 @@ def test_the_delay_line_in_fp16(tmp_path: Path) -> None:
     options = StepOptions(16, 16, streams=2, form="conv3d")
     model = narrow("vidtok_kl_causal_288_8chn_v1_1", 8)
     write_graphs(model, options, tmp_path, numerics=(BOTH_FP16,))
-    request = BuildRequest(tmp_path, "tensorrt-rtx", ("fp16",), ("sm86",))
+    request = BuildRequest(tmp_path, Target.TENSORRT_RTX, ("fp16",), ("sm86",))
     for file in build_engines(plan_engines(request)):
         assert file.sidecar.proof.work_permille("fp16") == 1000
 
