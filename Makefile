@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench tables clean
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -26,6 +26,10 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_graph.py
+
+# Tables in Markdown files, from docs/measured/*.json.
+tables: $(VENV)/.installed
+	$(BIN)/python benchmarks/tables.py
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
