@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test lint format bench tables clean
+.PHONY: demo test lint format bench tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -31,6 +31,17 @@ bench: $(VENV)/.installed
 tables: $(VENV)/.installed
 	$(BIN)/python benchmarks/tables.py
 
+# The newest Python here with the newest packages; Python 3.10 with the lowest versions declared.
+newest oldest:
+	$(PYTHON) .ci/environment.py $@ everything
+
+# The same without torch, on the bundle of `make demo`: a few minutes.
+newest-runtime oldest-runtime: %-runtime: $(DEMO)/vidtok-fsq
+	$(PYTHON) .ci/environment.py $* runtime
+
+$(DEMO)/vidtok-fsq:
+	$(MAKE) demo
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -38,4 +49,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) .envs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

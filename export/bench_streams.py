@@ -95,8 +95,9 @@ def _compile(step: TorchStep) -> None:
         step.run()
         step.run()
     except Exception as error:  # the compilers that it calls fail in their own ways
-        why = str(error).strip().splitlines() or [type(error).__name__]
+        # The first line may be no more than the name of what raised.
+        why = " ".join(str(error).split()) or type(error).__name__
         raise BackendUnavailable(
-            f"torch.compile does not work here: {why[0][:300]}. It needs a C++ compiler. "
+            f"torch.compile does not work here: {why[:600]}. It needs a C++ compiler. "
             "Leave --torch-compile out."
         ) from None

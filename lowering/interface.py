@@ -25,6 +25,7 @@ from vidtok_edge.vidtok_ref import VidTok
 __all__ = ["KINDS", "OPSET", "Interface", "Kind", "interface_of", "traced_without_data", "zeros"]
 
 OPSET = 20
+"""The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
 
 _NAMES: dict[torch.dtype, DType] = {
     torch.float32: "float32",

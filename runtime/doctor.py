@@ -44,6 +44,8 @@ _PACKAGES = (
     (("matplotlib",), "the plot of calibrate", "export"),
     (("huggingface-hub",), "official weights", "hub"),
     (("mcap",), "recordings", "record"),
+    (("lz4",), "recordings that other tools compressed", "record"),
+    (("zstandard",), "recordings that other tools compressed", "record"),
     (("pyarrow",), "recordings as LeRobot datasets", "datasets"),
     (("rerun-sdk",), "the Rerun viewer", "view"),
     (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench", "meters"),
@@ -78,17 +80,29 @@ def _backends() -> list[Finding]:
         import onnxruntime as ort  # the one import: only it knows its providers
     except Exception as error:  # a broken install fails in many ways
         reason = f"installed, but fails to import: {error}"
-        return [Finding("onnxruntime", "", f"runs bundles ({reason})", line, needed=True)]
-    providers = ort.get_available_providers()
-    findings = [Finding("onnxruntime", ort.__version__, "runs bundles", needed=True)]
-    for backend, provider, extra in (
-        ("cpu", "CPUExecutionProvider", "ort"),
-        ("cuda", "CUDAExecutionProvider", "gpu"),
-    ):
-        found = provider if provider in providers else ""
-        install = f'pip install "vidtok-edge[{extra}]"'
-        findings.append(Finding(f"backend {backend}", found, "ONNX Runtime provider", install))
-    return findings
+        again = 'pip install --force-reinstall "vidtok-edge[ort]"  (or [gpu] for CUDA)'
+        return [Finding("onnxruntime", "", f"runs bundles ({reason})", again, needed=True)]
+    cpu = "CPUExecutionProvider"
+    found = cpu if cpu in ort.get_available_providers() else ""
+    install = 'pip install "vidtok-edge[ort]"'
+    return [
+        Finding("onnxruntime", ort.__version__, "runs bundles", needed=True),
+        Finding("backend cpu", found, "ONNX Runtime provider", install),
+        _cuda(ort.get_available_providers()),
+    ]
+
+
+def _cuda(providers: list[str]) -> Finding:
+    """Found where a session starts: that the provider is built in says little."""
+    from vidtok_edge.runtime.backends.onnxruntime_cuda import CUDA, cuda_obstacle
+
+    if CUDA not in providers and not _version("onnxruntime-gpu"):
+        install = 'pip install "vidtok-edge[gpu]"'
+        return Finding("backend cuda", "", "ONNX Runtime provider", install)
+    obstacle = cuda_obstacle()
+    if obstacle is None:
+        return Finding("backend cuda", CUDA, "ONNX Runtime provider")
+    return Finding("backend cuda", "", "ONNX Runtime provider", str(obstacle))
 
 
 def _runs_engines() -> bool:

@@ -45,6 +45,7 @@ def make_clip(
     times_ms: Sequence[int] | None = None,
     rotation: int = 0,
     audio: bool = False,
+    title: str = "",
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write a clip and return its path; the suffix chooses the container.
@@ -66,6 +67,8 @@ def make_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=16000) if audio else None
+        if title:
+            container.metadata["title"] = title
         container.start_encoding()  # so that a clip of no frames has its header
         for index, array in enumerate(pixels):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")

@@ -56,6 +56,7 @@ def tiny(tiny_original: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     """Bundles of narrow models, each written once."""
+    pytest.importorskip("torch", reason="exports a model")
     from export_helpers import Exports
 
     return Exports(tmp_path_factory)
@@ -64,6 +65,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for uint8 frames of 64x96, as the command exports it."""
+    pytest.importorskip("torch", reason="exports a model")
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 
@@ -74,6 +76,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The shipped tokenizer for frames of 32x48 in every precision, as the command exports it."""
+    pytest.importorskip("torch", reason="exports a model")
     from vidtok_edge.export import ExportRequest, export_bundle
     from vidtok_edge.lowering.step import StepOptions
 

@@ -17,7 +17,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto
 from torch import nn
 
-from vidtok_edge.export.graphs.graph_rules import check_graph
+from vidtok_edge.export.graphs.graph_rules import IR_VERSION, check_graph
 from vidtok_edge.export.graphs.simplify import simplify
 from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
 from vidtok_edge.lowering.interface import OPSET, Interface, zeros
@@ -135,6 +135,7 @@ def _clean(model: ModelProto) -> None:
         del tensor.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
+    model.ir_version = IR_VERSION
     model.graph.name = "step"
     model.graph.doc_string = model.doc_string = ""
     model.producer_name, model.producer_version = "vidtok-edge", ""

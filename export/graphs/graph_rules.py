@@ -9,9 +9,10 @@ from vidtok_edge.lowering.interface import OPSET, Interface
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graphs import TensorSpec
 
-__all__ = ["TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
+__all__ = ["IR_VERSION", "TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
 
-"""The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
+IR_VERSION = 10
+"""What the oldest ONNX Runtime reads that is declared, 1.18; onnx by itself writes its newest."""
 
 TENSORRT_10_3_OPERATORS = frozenset(
     [
@@ -61,6 +62,8 @@ def check_graph(model: ModelProto, interface: Interface, numerics: Numerics = FP
     graph = model.graph
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     _require(opsets == {"": OPSET}, f"opsets are {opsets}, expected {OPSET} alone")
+    ir = model.ir_version
+    _require(ir == IR_VERSION, f"IR version is {ir}, expected {IR_VERSION}")
     _require(not model.functions, "there are local functions")
     allowed = TENSORRT_10_3_OPERATORS
     if numerics.precision == "int8":

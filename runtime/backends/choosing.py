@@ -56,6 +56,12 @@ def open_step(
     try:
         from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
     except ImportError as error:
+        if not isinstance(error, ModuleNotFoundError) or error.name != "onnxruntime":
+            raise BackendUnavailable(
+                f"ONNX Runtime is installed but does not load: {error}. Install it again with: "
+                'pip install --force-reinstall "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" '
+                "(CUDA)"
+            ) from None
         raise BackendUnavailable(
             f"No backend is installed to run {graph.file} ({error}). "
             'Install one with: pip install "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" (CUDA)'

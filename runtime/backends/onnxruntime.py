@@ -18,18 +18,22 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
+from vidtok_edge.runtime.backends.onnxruntime_cuda import (
+    CUDA,
+    absent_provider,
+    cuda_session,
+    obstacle_of_error,
+    obstacle_of_fallback,
+)
+from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep", "open_session"]
 
 PROVIDERS = {
-    "cuda": "CUDAExecutionProvider",
+    "cuda": CUDA,
     "cpu": "CPUExecutionProvider",
-}
-INSTALL = {
-    "cuda": 'pip install "vidtok-edge[gpu]"',
-    "cpu": 'pip install "vidtok-edge[ort]"',
 }
 FASTEST = ("cuda", "cpu")
 
@@ -180,8 +184,7 @@ def open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, Ba
             passed_over.append(f"{name}: {why}")
     raise BackendUnavailable(
         f"The backend {backend!r} cannot run {path.name}: {'; '.join(passed_over)}. "
-        f"Providers here: {', '.join(ort.get_available_providers())}. "
-        f"Install it with: {INSTALL.get(backend, INSTALL['cpu'])}"
+        f"Providers here: {', '.join(ort.get_available_providers())}."
     )
 
 
@@ -193,7 +196,10 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     """
     provider = PROVIDERS[name]
     if provider not in ort.get_available_providers():
-        return None, f"not in this build of ONNX Runtime ({provider})"
+        if name == "cuda":
+            return None, str(absent_provider())
+        install = 'Install it with: pip install "vidtok-edge[ort]"'
+        return None, f"not in this build of ONNX Runtime ({provider}). {install}"
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -211,18 +217,22 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
         options.enable_mem_pattern = False
     # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
     cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
-    providers = [provider] if name == "cpu" else [cuda, PROVIDERS["cpu"]]
+    said = ""
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ORT raises bare RuntimeError subclasses of its own
+        if name == "cpu":
+            session = ort.InferenceSession(str(path), options, providers=[provider])
+        else:
+            session, said = cuda_session(str(path), options, [cuda, PROVIDERS["cpu"]])
+    except Exception as error:  # ORT raises bare Exception subclasses of its own
+        reason = reason_of(error)
         if name == "cpu":
             raise BundleError(
-                f"ONNX Runtime cannot load {path}: {str(error)[:300]}. Export the bundle again."
+                f"ONNX Runtime cannot load {path}: {reason.rstrip('.')}. Export the bundle again."
             ) from None
-        return None, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return None, str(obstacle_of_error(reason))
     active = session.get_providers()[0]
     if active != provider:
-        return None, f"ONNX Runtime fell back to {active}"
+        return None, f"ONNX Runtime fell back to {active}: {obstacle_of_fallback(said)}"
     return session, ""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import ClipError, MissingDependency
+from vidtok_edge.runtime.clips.container import open_container
 
 try:
     import av
@@ -33,12 +34,7 @@ def open_clip(path: Path) -> tuple[InputContainer, VideoStream]:
     try:
         # `file:` and the whitelist: a name with a colon is no protocol, and a playlist that calls
         # itself a clip must not fetch what it lists from the network.
-        container = av.open(
-            f"file:{path}",
-            mode="r",
-            container_options={"protocol_whitelist": "file"},
-            metadata_errors="replace",
-        )
+        container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
             f"{path} is not a clip that can be read: {reason_of(error)}. It is no video file, or "
@@ -156,7 +152,9 @@ def scan_clip(path: Path, whole: bool) -> Scan:
     except av.FFmpegError:
         cadence.finish()  # the reader meets the same error and reports it
     finally:
-        guess = stream.guessed_rate or stream.average_rate
+        rate = stream.guessed_rate or stream.average_rate
+        # PyAV 19 has rationals of its own, which are no Fraction.
+        guess = Fraction(rate.numerator, rate.denominator) if rate else None
         container.close()
     return Scan(cadence, _fps(cadence, guess), cadence.constant)
 

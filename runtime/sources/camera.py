@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
+from vidtok_edge.runtime.clips.container import open_container
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, without_password
@@ -165,13 +166,13 @@ def _opened(spec: str, timeouts: CameraTimeouts) -> InputContainer:
     device = spec.removeprefix("v4l2:") if spec.startswith(("/dev/", "v4l2:")) else None
     limits = (timeouts.open_s, timeouts.read_s)
     if device is not None:
-        return av.open(device, format="v4l2", timeout=limits)
+        return open_container(device, format="v4l2", timeout=limits)
     # FFmpeg looks at a stream for up to 5 s before it gives a frame, and then gives them all at
     # once, stamped late. (`nobuffer` would throw the first key frame away.)
     options = {"protocol_whitelist": _PROTOCOLS, "analyzeduration": "1000000"}
     if spec.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"  # over UDP one lost packet is a grey picture
-    return av.open(spec, options=options, timeout=limits, metadata_errors="replace")
+    return open_container(spec, options=options, timeout=limits)
 
 
 def _video_stream(container: InputContainer, shown: str) -> Any:

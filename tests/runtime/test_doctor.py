@@ -8,10 +8,12 @@ import re
 import shutil
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from vidtok_edge.runtime import doctor
-from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.backends import onnxruntime_cuda
+from vidtok_edge.runtime.backends.gpu import Gpu, Obstacle
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -90,3 +92,14 @@ def test_engines_are_enough_where_there_is_a_gpu(
     found = findings()
     assert found["onnxruntime"].needed == (gpu is None)
     assert found["NVIDIA GPU"].found == ("Orin, sm87" if gpu else "")
+
+
+def test_cuda_is_found_only_where_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime_cuda, "cuda_obstacle", lambda: None)
+    assert findings()["backend cuda"].found == "CUDAExecutionProvider"
+    obstacle = Obstacle("there is no NVIDIA driver", "Install the NVIDIA driver")
+    monkeypatch.setattr(onnxruntime_cuda, "cuda_obstacle", lambda: obstacle)
+    found = findings()["backend cuda"]
+    assert not found and found.install == str(obstacle)

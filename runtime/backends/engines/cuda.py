@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependency
 from vidtok_edge.runtime.backends.backend import Target
+from vidtok_edge.runtime.backends.gpu import gpu_obstacle
 
 __all__ = ["Cuda", "Event", "Graph", "Stream", "load_cuda"]
 
@@ -21,6 +22,7 @@ Stream = Any
 Event = Any
 Graph = Any
 
+_BINDINGS = ("cuda", "cuda.bindings", "cuda.bindings.runtime")
 _COPIES = {"up": "cudaMemcpyHostToDevice", "down": "cudaMemcpyDeviceToHost"}
 
 
@@ -36,9 +38,9 @@ def load_cuda(target: Target) -> Cuda:
     """
     try:
         api = importlib.import_module("cuda.bindings.runtime")
-    except ModuleNotFoundError:
-        raise MissingDependency("cuda-bindings", target, "Running engines") from None
     except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _BINDINGS:
+            raise MissingDependency("cuda-bindings", target, "Running engines") from None
         raise BackendUnavailable(
             f"cuda-bindings is installed but does not load: {error}. Install the one of your CUDA: "
             'pip install "cuda-bindings<13" on CUDA 12 (JetPack 6), "cuda-bindings>=13" on CUDA 13'
@@ -47,10 +49,13 @@ def load_cuda(target: Target) -> Cuda:
     try:
         count = cuda.devices()
     except DeviceError as error:
-        raise BackendUnavailable(
-            f"CUDA does not start: {error} Install the NVIDIA driver, or the cuda-bindings of your "
-            "CUDA (12.x for CUDA 12, 13.x for CUDA 13)."
-        ) from None
+        obstacle = gpu_obstacle()
+        cure = (
+            "Install a newer NVIDIA driver, or the cuda-bindings of your CUDA (12.x for CUDA 12, "
+            "13.x for CUDA 13)"
+        )
+        said = f"The cause: {obstacle}" if obstacle else cure
+        raise BackendUnavailable(f"CUDA does not start: {error} {said}.") from None
     if not count:
         raise BackendUnavailable("CUDA shows no GPU. Look at CUDA_VISIBLE_DEVICES.")
     return cuda

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from vidtok_edge.export.graphs.graph_rules import GraphRuleBroken, check_graph
+from vidtok_edge.export.graphs.graph_rules import IR_VERSION, GraphRuleBroken, check_graph
 from vidtok_edge.lowering.interface import OPSET, Interface
 from vidtok_edge.runtime.manifest.graphs import DType, TensorSpec
 
@@ -51,7 +53,8 @@ def small_graph(interface: Interface = INTERFACE) -> ModelProto:
     inputs = [value_of(s) for s in interface.inputs]
     outputs = [value_of(s) for s in interface.outputs]
     graph = helper.make_graph(nodes, "step", inputs, outputs, [weight])
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def test_the_small_graph_keeps_every_rule() -> None:
@@ -62,6 +65,10 @@ def test_the_small_graph_keeps_every_rule() -> None:
 
 def wrong_opset(model: ModelProto) -> None:
     model.opset_import[0].version = OPSET - 1
+
+
+def newest_ir_version(model: ModelProto) -> None:
+    model.ir_version = IR_VERSION + 4
 
 
 def second_opset(model: ModelProto) -> None:
@@ -131,6 +138,7 @@ def other_order(model: ModelProto) -> None:
 
 BROKEN: list[tuple[Callable[[ModelProto], None], str]] = [
     (wrong_opset, "opsets are .*19.*expected 20 alone"),
+    (newest_ir_version, "IR version is 14, expected 10"),
     (second_opset, "opsets are .*com.microsoft"),
     (local_function, "local functions"),
     (if_node, "outside the allowed set: If"),
@@ -194,3 +202,15 @@ def test_caches_that_do_not_pair_are_refused(interface: Interface, match: str) -
     """The graph says what the interface says; it is the interface that is wrong."""
     with pytest.raises(GraphRuleBroken, match=match):
         check_graph(small_graph(interface), interface)
+
+
+TESTS = Path(__file__).resolve().parents[1]
+BY_HAND = sorted(path for path in TESTS.rglob("*.py") if "make_model(" in path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.stem)
+def test_every_graph_made_by_hand_says_its_ir_version(path: Path) -> None:
+    """onnx writes its newest by default, which ONNX Runtime may not read yet."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "make_model":
+            assert "ir_version" in {keyword.arg for keyword in node.keywords}, node.lineno

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
+from vidtok_edge.runtime.backends.gpu import Gpu, gpu_obstacle, present_gpu
 
 
 class Driver:
@@ -45,6 +45,18 @@ def test_no_driver_and_no_gpu_are_none() -> None:
 
     assert present_gpu(absent) is None
     assert present_gpu(lambda name: Driver(status=100)) is None  # CUDA_ERROR_NO_DEVICE
+
+
+def test_no_driver_and_no_gpu_are_told_apart() -> None:
+    def absent(name: str) -> Any:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    assert gpu_obstacle(lambda name: Driver()) is None
+    no_driver, no_gpu = gpu_obstacle(absent), gpu_obstacle(lambda name: Driver(status=100))
+    assert no_driver is not None and no_gpu is not None
+    assert str(no_driver).startswith("there is no NVIDIA driver (")
+    assert "cannot open shared object file). Install the NVIDIA driver" in str(no_driver)
+    assert str(no_gpu).startswith("the NVIDIA driver shows no GPU (cuInit gives 100). Look at")
 
 
 @pytest.mark.gpu

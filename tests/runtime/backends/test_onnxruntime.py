@@ -26,6 +26,8 @@ from vidtok_edge.errors import (
     UsageError,
 )
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends import onnxruntime_cuda
+from vidtok_edge.runtime.backends.gpu import Obstacle
 from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, open_session
 from vidtok_edge.runtime.backends.step import Step
 
@@ -83,7 +85,8 @@ def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
         for name, dtype, channels in (("x", TensorProto.UINT8, 64), ("y", TensorProto.FLOAT, 1))
     )
     graph = helper.make_graph(nodes, "sums", [x], [y], constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), path)
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
     session, _ = open_session(path, "cpu", None)
     [result] = session.run(None, {"x": np.full((1, 64, 4, 4), pixel, np.uint8)})
     return float(result[0, 0, 0, 0])
@@ -282,9 +285,9 @@ class Silent:
 @pytest.mark.parametrize(
     ("failure", "why"),
     [
-        (None, "cuda: ONNX Runtime fell back to CPUExecutionProvider"),
-        ("no driver\nat line 3", "cuda: no driver"),
-        ("", "cuda: RuntimeError"),
+        (None, "cuda: ONNX Runtime fell back to CPUExecutionProvider: no GPU. Buy one"),
+        ("no driver\nat line 3", "cuda: no driver at line 3: no GPU. Buy one"),
+        ("", "cuda: RuntimeError: no GPU. Buy one"),
     ],
 )
 def test_a_silent_fallback_is_said(
@@ -293,6 +296,7 @@ def test_a_silent_fallback_is_said(
     providers = [PROVIDERS["cuda"], PROVIDERS["cpu"]]
     monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
     monkeypatch.setattr(ort, "InferenceSession", Silent(failure))
+    monkeypatch.setattr(onnxruntime_cuda, "gpu_obstacle", lambda: Obstacle("no GPU", "Buy one"))
     with step_of(tiny) as step:
         assert not step.info and step.info.active == "cpu"
         assert str(step.info) == f"cpu on onnxruntime {ort.__version__} (fell back: {why})"

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from clips import cut, index_of, make_audio, make_clip, make_two_sizes, picture, scratch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,8 +102,17 @@ def test_odd_names(tmp_path: Path) -> None:
         assert len(read(make_clip(tmp_path / "a.mp4", 2).rename(tmp_path / name))[0]) == 2
 
 
+def test_a_title_that_is_no_utf8(tmp_path: Path) -> None:
+    """A title in Latin-1, as some cameras write it; by default PyAV before 19 raises."""
+    path = make_clip(tmp_path / "a.mkv", 3, title="Gr##e")
+    data = path.read_bytes()
+    assert b"Gr##e" in data
+    path.write_bytes(data.replace(b"Gr##e", b"Gr\xfc\xdfe"))
+    assert indices(read(path)[0]) == [0, 1, 2]
+
+
 @pytest.mark.skipif(
-    not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write a rotation"
+    not hasattr(VideoStream, "set_display_rotation"), reason="this PyAV cannot write a rotation"
 )
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:

@@ -213,7 +213,7 @@ def test_a_camera_is_not_opened_again_while_its_driver_hangs() -> None:
         return FakeContainer(packet(opened), *([hang] if opened == 1 else []))
 
     source = partial(
-        CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(0.1, 0.1)
+        CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(1, 0.3)
     )
     losses: list[str] = []
     shown: list[int] = []
@@ -261,8 +261,15 @@ def test_what_ffmpeg_is_asked_for(
     if spec.endswith("/dev/video0"):
         assert (given["file"], given["format"]) == ("/dev/video0", "v4l2")
     else:
-        assert given["options"].items() >= options.items()
-        assert "file" not in given["options"]["protocol_whitelist"].split(",")
+        assert given["container_options"].items() >= options.items()
+        assert "file" not in given["container_options"]["protocol_whitelist"].split(",")
+
+
+@pytest.mark.parametrize("spec", ["/dev/no-camera", "rtsp://127.0.0.1:9/1", "http://127.0.0.1:9/1"])
+def test_the_installed_pyav_takes_what_it_is_asked(spec: str) -> None:
+    """An argument that this PyAV does not have would be a TypeError, which is no SourceError."""
+    with pytest.raises(SourceError, match="cannot be opened"):
+        CameraSource(spec, SIZE, timeouts=CameraTimeouts(30, 1))
 
 
 def test_a_camera_that_fails_is_lost() -> None:

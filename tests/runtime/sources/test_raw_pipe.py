@@ -38,10 +38,16 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         yield write
 
 
-def write(fifo: str, data: bytes, piece: int, pause_s: float = 0.0) -> threading.Thread:
+def write(
+    fifo: str, data: bytes, piece: int, pause_s: float = 0.0, begun_ns: list[int] | None = None
+) -> threading.Thread:
+    """Writes `data` in pieces; `begun_ns` is told when each was begun."""
+
     def work() -> None:
         with open(fifo, "wb", buffering=0) as file:
             for start in range(0, len(data), piece):
+                if begun_ns is not None:
+                    begun_ns.append(time.monotonic_ns())
                 file.write(data[start : start + piece])
                 time.sleep(pause_s)
 
@@ -78,10 +84,13 @@ def test_a_pipe_that_ends_in_a_frame_says_so(stdin: int) -> None:
 
 def test_a_writer_that_pauses_is_waited_for(fifo: str) -> None:
     source = RawPipeSource(fifo, SIZE)
-    thread = write(fifo, DATA, 1152, pause_s=0.03)
-    stamps = [frame.capture_time_ns for frame in source]
+    begun_ns: list[int] = []
+    thread = write(fifo, DATA, 1152, pause_s=0.03, begun_ns=begun_ns)
+    stamps_ns = [frame.capture_time_ns for frame in source]
     thread.join()
-    assert min(np.diff(stamps)) > 20e6, "a frame is stamped when it is there"
+    assert len(stamps_ns) == len(begun_ns) == 5
+    assert all(np.array(stamps_ns) >= begun_ns), "a frame is stamped when it is there"
+    assert stamps_ns[-1] - stamps_ns[0] > 20e6, "and not all of them at the end"
 
 
 def test_closing_ends_the_wait(fifo: str, stdin: int) -> None:

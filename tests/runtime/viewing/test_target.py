@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from vidtok_edge.errors import MissingDependency, OutputExists, OutputNotWritable, UsageError
 from vidtok_edge.runtime.viewing.target import ViewTarget
+
+needs_rerun = pytest.mark.skipif(find_spec("rerun") is None, reason="needs rerun-sdk")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@needs_rerun
 def test_a_viewer_that_answers_and_one_that_does_not(port: int) -> None:
     ViewTarget.parse(f"127.0.0.1:{port}").check()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -50,6 +54,7 @@ def test_a_viewer_that_answers_and_one_that_does_not(port: int) -> None:
         ViewTarget.parse(f"127.0.0.1:{gone}").check()
 
 
+@needs_rerun
 def test_a_file(tmp_path: Path) -> None:
     target = ViewTarget.parse(str(tmp_path / "a.rrd"))
     target.check()
@@ -62,6 +67,7 @@ def test_a_file(tmp_path: Path) -> None:
         ViewTarget.parse(str(tmp_path / "nowhere" / "a.rrd")).check()
 
 
+@needs_rerun
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a screen")
 def test_a_window_needs_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")

@@ -1,0 +1,50 @@
+"""A video container opened for reading, whichever PyAV is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vidtok_edge.errors import MissingDependency
+
+try:
+    import av
+except ImportError:
+    raise MissingDependency("av", "video", "Reading a clip or a camera") from None
+
+from av.container import InputContainer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["open_container"]
+
+# A title that is no UTF-8 must not stop a clip from being read. Before PyAV 19 the default was to
+# raise; PyAV 19 has no such argument, and keeps the bytes as surrogates.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if hasattr(InputContainer, "metadata_errors") else {}
+)
+
+
+def open_container(
+    file: str,
+    *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout: tuple[float, float] | None = None,
+) -> InputContainer:
+    """The container that FFmpeg reads from `file`; whoever opens it closes it.
+
+    Args:
+        file: what FFmpeg takes: `file:...`, an URL, a device.
+        format: its demuxer; None to detect it.
+        options: of the protocol and the demuxer.
+        timeout: seconds for opening and for each read; None to wait without end.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: as PyAV raises them.
+    """
+    given = dict(options or {})
+    container: InputContainer = av.open(
+        file, mode="r", format=format, container_options=given, timeout=timeout, **_LENIENT
+    )
+    return container
