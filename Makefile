@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test lint format bench clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test lint format bench tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -27,6 +27,10 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_graph.py
 
+# Tables in Markdown files, from docs/measured/*.json.
+tables: $(VENV)/.installed
+	$(BIN)/python benchmarks/tables.py
+
 # The newest Python here with the newest packages; Python 3.10 with the lowest versions declared.
 newest oldest:
 	$(PYTHON) .ci/environment.py $@ everything
@@ -41,7 +45,7 @@ $(DEMO)/vidtok-fsq:
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[export,video,record,datasets,view,hub]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[export,video,record,datasets,view,hub,meters]" --group dev
 	touch $@
 
 clean:

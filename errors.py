@@ -21,6 +21,7 @@
     |  |  |- EngineRefused            TensorRT does not parse or build a graph
     |  |  `- EngineStale              an engine that is not of this graph, for this machine
     |  |- ClipError                   a clip that cannot be read
+    |  |- DocumentError               a benchmark's JSON that cannot be drawn
     |  |- TokenFileError              a token file that cannot be used
     |  |- RecordingError              a recording that cannot be used
     |  |- SourceError                 a source of frames that cannot be opened or read
@@ -52,6 +53,7 @@ __all__ = [
     "CheckpointError",
     "ClipError",
     "DeviceError",
+    "DocumentError",
     "EngineMissing",
     "EngineRefused",
     "EngineStale",
@@ -169,6 +171,10 @@ class EngineStale(BundleError):
 
 class ClipError(InputError):
     """A clip that cannot be read."""
+
+
+class DocumentError(InputError):
+    """A benchmark's JSON that cannot be drawn."""
 
 
 class TokenFileError(InputError):

@@ -8,16 +8,16 @@ model at 256x256. `full`: one variant at full width, 256x256, with random weight
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
+from report import begin
 
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.int8 import int8_graphs
@@ -44,6 +44,11 @@ GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 FULL = "vidtok_fsq_causal_488_32768"
 NARROW = 16
 """Channels of the first level; the published models have 128."""
+TITLES = {
+    "narrow": "narrow copies of causal variants, 32x32",
+    "embedded": "embedded tokenizer, 256x256",
+    "full": "a full-width model, 256x256",
+}
 _NO_HASH = "0" * 64
 
 
@@ -51,6 +56,7 @@ _NO_HASH = "0" * 64
 class Attempt:
     """One engine: what came of it."""
 
+    part: str
     model: str
     graph: str
     gpu: str
@@ -71,18 +77,39 @@ def main(
     only: str, variants: Sequence[str], precision: str, gpu: str, json_path: Path | None
 ) -> None:
     precisions = [p for p in get_args(Precision) if p in precision.split(",")]
+    report = begin("engines", f"`benchmarks/engines.py`, {', '.join(precisions)}, for {gpu}")
     attempts: list[Attempt] = []
-    for name, model, size, frames in models(only.split(","), variants):
+    for given in models(only.split(","), variants):
         with tempfile.TemporaryDirectory(prefix="engines_") as folder:
-            write_bundle(model, size, frames, Path(folder), precisions)
-            for attempt in build_all(name, Path(folder), precisions, gpu.split(",")):
+            write_bundle(given, Path(folder), precisions)
+            for attempt in build_all(given, Path(folder), precisions, gpu.split(",")):
                 click.echo(line_of(attempt))
                 attempts.append(attempt)
     refused = [attempt for attempt in attempts if attempt.refused]
     click.echo(f"{len(attempts) - len(refused)} of {len(attempts)} engines built")
-    if json_path:
-        json_path.write_text(json.dumps([asdict(attempt) for attempt in attempts], indent=1))
+    report.tables["engines"] = rows_of(attempts)
+    report.raw["attempts"] = [asdict(attempt) for attempt in attempts]
+    report.show()
+    report.write(json_path)
     sys.exit(1 if any(unexpected(attempt) for attempt in refused) else 0)
+
+
+def rows_of(attempts: Sequence[Attempt]) -> list[Mapping[str, Any]]:
+    """How many engines of each part were built, and which graphs were refused where."""
+    rows = list[Mapping[str, Any]]()
+    for part in dict.fromkeys(attempt.part for attempt in attempts):
+        mine = [attempt for attempt in attempts if attempt.part == part]
+        refused = [attempt for attempt in mine if attempt.refused]
+        where = {f"{attempt.graph.rpartition('.')[2]} on {attempt.gpu}" for attempt in refused}
+        rows.append(
+            {
+                "models": TITLES[part],
+                "built": len(mine) - len(refused),
+                "asked": len(mine),
+                "refused": ", ".join(sorted(where)) or "none",
+            }
+        )
+    return rows
 
 
 def unexpected(attempt: Attempt) -> bool:
@@ -90,8 +117,20 @@ def unexpected(attempt: Attempt) -> bool:
     return not (attempt.gpu == "sm75" and attempt.graph.endswith(".fp32"))
 
 
-def models(parts: Sequence[str], variants: Sequence[str]) -> Iterator[tuple[str, VidTok, int, int]]:
-    """Name, model, frame size and how many frames to calibrate on."""
+@dataclass(frozen=True)
+class Given:
+    """A model whose graphs are built."""
+
+    part: str
+    name: str
+    model: VidTok
+    size: int
+    frames: int
+    """To calibrate on."""
+
+
+def models(parts: Sequence[str], variants: Sequence[str]) -> Iterator[Given]:
+    """Those of `parts`, one after the other."""
     if "narrow" in parts:
         for variant in VARIANTS.values():
             if (
@@ -101,45 +140,53 @@ def models(parts: Sequence[str], variants: Sequence[str]) -> Iterator[tuple[str,
             ):
                 small = replace(variant, ch=NARROW)
                 model = model_from_state(small, random_state(small, seed=0))
-                yield variant.name, model, 32, 2 * variant.time_factor + 1
+                yield Given("narrow", variant.name, model, 32, 2 * variant.time_factor + 1)
     if "embedded" in parts:
-        yield "embedded", load_weights("fsq", None)[0], 256, 9
+        yield Given("embedded", "embedded", load_weights("fsq", None)[0], 256, 9)
     if "full" in parts:
-        yield FULL, load_weights(FULL, "random")[0], 256, 4
+        yield Given("full", FULL, load_weights(FULL, "random")[0], 256, 4)
 
 
-def write_bundle(
-    model: VidTok, size: int, frames: int, folder: Path, precisions: Sequence[Precision]
-) -> None:
-    options = StepOptions(size, size)
+def write_bundle(given: Given, folder: Path, precisions: Sequence[Precision]) -> None:
+    options = StepOptions(given.size, given.size)
     numerics = [BOTH_FP32] * ("fp32" in precisions) + [BOTH_FP16] * ("fp16" in precisions)
     if "int8" in precisions:
-        request = CalibrationRequest(frames=frames, method="minmax")
-        ranges = calibrate(model, options, _NO_HASH, folder, request).ranges
+        request = CalibrationRequest(frames=given.frames, method="minmax")
+        ranges = calibrate(given.model, options, _NO_HASH, folder, request).ranges
         numerics.append(int8_graphs(ranges, DEFAULT_POLICY)[1])
-    write_graphs(model, options, folder, numerics=numerics)
+    write_graphs(given.model, options, folder, numerics=numerics)
 
 
 def build_all(
-    name: str, folder: Path, precisions: Sequence[Precision], gpus: Sequence[str]
+    given: Given, folder: Path, precisions: Sequence[Precision], gpus: Sequence[str]
 ) -> Iterator[Attempt]:
     request = BuildRequest(folder, Target.TENSORRT_RTX, tuple(precisions), tuple(gpus))
     plan = plan_engines(request)
     for engine in plan.engines:
-        yield build_one(name, plan, engine)
+        yield build_one(given, plan, engine)
         engine.path.unlink(missing_ok=True)
 
 
-def build_one(name: str, plan: EnginePlan, engine: PlannedEngine) -> Attempt:
+def build_one(given: Given, plan: EnginePlan, engine: PlannedEngine) -> Attempt:
     start = time.perf_counter()
-    graph, gpu = engine.graph.name, engine.host.gpu
+    seconds, megabytes, proof, refused = 0.0, 0.0, "", ""
     try:
         [built] = build_engines(replace(plan, engines=(engine,)))
     except (EngineRefused, CheckFailed) as error:
-        return Attempt(name, graph, gpu, time.perf_counter() - start, 0.0, "", str(error)[:300])
-    size = built.sidecar.engine_bytes / 1e6
+        seconds, refused = time.perf_counter() - start, str(error)[:300]
+    else:
+        sidecar = built.sidecar
+        seconds, proof = sidecar.build_seconds, str(sidecar.proof)
+        megabytes = sidecar.engine_bytes / 1e6
     return Attempt(
-        name, graph, gpu, built.sidecar.build_seconds, size, str(built.sidecar.proof), ""
+        part=given.part,
+        model=given.name,
+        graph=engine.graph.name,
+        gpu=engine.host.gpu,
+        seconds=seconds,
+        megabytes=megabytes,
+        proof=proof,
+        refused=refused,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from vidtok_edge.commands.options import comma_list, force_option
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
@@ -14,13 +15,13 @@ from vidtok_edge.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export.bench_streams import TorchBackend
-    from vidtok_edge.runtime.bench.measuring.cameras import Policy
+    from vidtok_edge.runtime.bench.document import Document, Policy, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import Candidate
-    from vidtok_edge.runtime.bench.measuring.turn import Settings
+    from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--paced",
     type=float,
@@ -119,9 +120,18 @@ if TYPE_CHECKING:
 @click.option(
     "--html", "html_file", type=click.Path(path_type=Path), help="Write a page to look at."
 )
+@click.option(
+    "--from",
+    "from_file",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="Measure nothing: show, and draw with --html, what --json wrote, here or elsewhere.",
+)
 @force_option
 @click.option("--dry-run", is_flag=True, help="List what would be measured, and measure nothing.")
+@click.pass_context
 def bench(
+    context: click.Context,
     bundles: tuple[Path, ...],
     paced: float | None,
     seconds: float,
@@ -141,6 +151,7 @@ def bench(
     clip: Path | None,
     json_file: Path | None,
     html_file: Path | None,
+    from_file: Path | None,
     force: bool,
     dry_run: bool,
 ) -> None:
@@ -149,13 +160,15 @@ def bench(
     The first candidate is what the others are held to. Sizes, streams, chunks and forms are a
     bundle's: name several bundles to compare them.
     """
-    from vidtok_edge.runtime.bench.document import write_json
+    if from_file is not None:
+        _refuse_measuring(context)
+        _draw(from_file, html_file, force)
+        return
+    if not bundles:
+        raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
+    from vidtok_edge.runtime.bench.document import Pace, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
-    from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
-    from vidtok_edge.runtime.bench.measuring.runs import Pace
-    from vidtok_edge.runtime.bench.measuring.turn import Settings
-    from vidtok_edge.runtime.bench.showing.tables import disturbance, tables_of
     from vidtok_edge.runtime.files import require_writable
 
     for bundle in bundles:
@@ -164,13 +177,13 @@ def bench(
     candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
     settings = Settings(
         Pace(paced, policy, queue),
-        seconds,
-        warmup,
-        rounds or rounds_needed(len(candidates)),
-        decode,
-        deadline,
-        None if clip is None else str(clip.resolve()),
-        camera_fps,
+        seconds=seconds,
+        warmup_s=warmup,
+        rounds=rounds or rounds_needed(len(candidates)),
+        decode=decode,
+        deadline_ms=deadline,
+        clip=None if clip is None else str(clip.resolve()),
+        camera_fps=camera_fps,
     )
     _print_plan(candidates, settings)
     if dry_run:
@@ -178,6 +191,17 @@ def bench(
     for file in (json_file, html_file):
         if file is not None:
             require_writable(file, force)
+    done = _measured(candidates, settings)
+    _write(done, json_file, html_file, force)
+    if done.interrupted:
+        raise click.Abort
+    if done.troubles:
+        raise CheckFailed("Not everything was measured; the warnings above say what failed.")
+
+
+def _measured(candidates: list[Candidate], settings: Settings) -> Benchmark:
+    from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
+
     with click.progressbar(
         length=1000, label="measuring", file=sys.stderr, item_show_func=lambda what: what or ""
     ) as bar:
@@ -185,25 +209,62 @@ def bench(
         def progress(share: float, what: str) -> None:
             bar.update(round(1000 * share) - bar.pos, what)
 
-        done = run_matrix(candidates, settings, progress=progress)
-    for table in tables_of(done):
+        return run_matrix(candidates, settings, progress=progress)
+
+
+def _write(done: Benchmark, json_file: Path | None, html_file: Path | None, force: bool) -> None:
+    """Show what was measured, and write it where it is wanted."""
+    from vidtok_edge.runtime.bench.document_file import write_document
+    from vidtok_edge.runtime.bench.measuring.documents import document_of
+
+    document = document_of(done, pictures=json_file is not None or html_file is not None)
+    _print_tables(document)
+    if json_file is not None:
+        write_document(document, json_file, force)
+        click.echo(f"\n{json_file}")
+    _write_page(document, html_file, force)
+
+
+def _draw(from_file: Path, html_file: Path | None, force: bool) -> None:
+    """Show what was measured elsewhere, and draw the page where it is wanted."""
+    from vidtok_edge.runtime.bench.document_file import read_document
+
+    document = read_document(from_file)
+    _print_tables(document)
+    _write_page(document, html_file, force)
+
+
+def _refuse_measuring(context: click.Context) -> None:
+    """With --from nothing is measured: what is about measuring would be ignored."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if name in ("from_file", "html_file", "force") or not given or not context.params[name]:
+            continue
+        shown = parameter.opts[0] if isinstance(parameter, click.Option) else "a bundle"
+        raise UsageError(f"{shown} is for measuring, and --from measures nothing; leave one out.")
+
+
+def _print_tables(document: Document) -> None:
+    from vidtok_edge.runtime.bench.showing.tables import disturbance, not_metered, tables_of
+
+    for table in tables_of(document):
         click.secho(f"\n{table.title}", bold=True)
         print_columns(table.rows)
         click.secho(table.note, dim=True)
-    for warning in [*done.troubles, *filter(None, [disturbance(done)])]:
+    if (missing := not_metered(document)) is not None:
+        click.secho(missing, dim=True)
+    for warning in [*document.troubles, *filter(None, [disturbance(document)])]:
         click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
-    if json_file is not None:
-        write_json(done, json_file, force)
-        click.echo(f"\n{json_file}")
-    if html_file is not None:
-        from vidtok_edge.runtime.bench.showing.page import write_page
 
-        write_page(done, html_file, force)
-        click.echo(f"\n{html_file}")
-    if done.interrupted:
-        raise click.Abort
-    if done.troubles:
-        raise CheckFailed("Not everything was measured; the warnings above say what failed.")
+
+def _write_page(document: Document, html_file: Path | None, force: bool) -> None:
+    if html_file is None:
+        return
+    from vidtok_edge.runtime.bench.showing.page import write_page
+
+    write_page(document, html_file, force)
+    click.echo(f"\n{html_file}")
 
 
 def _say_left_out(candidate: Candidate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
 from vidtok_edge.errors import CheckFailed
+from vidtok_edge.runtime.bench.document import Settings
 from vidtok_edge.runtime.bench.measuring import matrix
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
-from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.bundle import MANIFEST
 
 QUICK = ["--seconds", "0.3", "--warmup", "0", "--backend", "cpu"]
@@ -120,3 +122,32 @@ def test_a_default_that_a_bundle_lacks_is_said(tiny: Path) -> None:
 def test_no_bundle(tmp_path: Path) -> None:
     result = run("bench", tmp_path)
     assert result.exit_code == 3 and "manifest.json" in result.output
+
+
+def test_a_page_is_drawn_from_what_was_written(tiny: Path, tmp_path: Path) -> None:
+    files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
+    measured = run("bench", tiny, *QUICK, *files)
+    assert measured.exit_code == 0, measured.output
+    shutil.rmtree(tiny)
+    drawn = run("bench", "--from", tmp_path / "a.json", "--html", tmp_path / "b.html")
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    tables = measured.output[measured.output.index("What was measured") :]
+    assert tables.partition("\n" + str(tmp_path))[0] in drawn.output
+    again = run("bench", "--from", tmp_path / "a.json", "--html", tmp_path / "b.html")
+    assert again.exit_code == 2 and "exists already" in again.output
+
+
+@pytest.mark.parametrize(
+    "options, code, message",
+    [
+        ([], 2, "Name a bundle to measure, or with --from"),
+        (["--from", "gone.json"], 3, "gone.json cannot be read"),
+        (["--from", "gone.json", "bundle"], 2, "a bundle is for measuring"),
+        (["--from", "gone.json", "--paced", "30"], 2, "--paced is for measuring"),
+        (["--from", "gone.json", "--json", "b.json"], 2, "--json is for measuring"),
+    ],
+)
+def test_what_cannot_be_drawn(options: list[str], code: int, message: str) -> None:
+    result = run("bench", *options)
+    assert (result.exit_code, message in result.output) == (code, True), result.output

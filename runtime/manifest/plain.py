@@ -52,6 +52,13 @@ def _convert(kind: Any, value: object, where: str) -> Any:
             raise _wrong(where, "a list", value)
         item = get_args(kind)[0]
         return origin(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong(where, "an object", value)
+        item = get_args(kind)[1]
+        return {
+            _convert(str, k, where): _convert(item, v, f"{where}.{k}") for k, v in value.items()
+        }
     if kind is float:
         return _number(value, where)
     if kind in (str, int, bool):

@@ -16,9 +16,10 @@ from vidtok_edge.errors import BackendUnavailable, CheckpointError, UsageError
 from vidtok_edge.export.bench_streams import open_torch, torch_candidates
 from vidtok_edge.export.verifying.loss import Loss
 from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.runtime.bench.document import ClipQuality
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.measuring.frames import moving_frames
-from vidtok_edge.runtime.bench.showing.reports import PARITY_REPORT, ClipQuality, qualities_of
+from vidtok_edge.runtime.bench.measuring.reports import PARITY_REPORT, qualities_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
 from vidtok_edge.variants import EMBEDDED
 from vidtok_edge.vidtok_ref import embedded_file
@@ -90,7 +91,7 @@ def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Exported) -> None:
                 open_torch(bundle, candidate, False)
 
 
-def test_the_page_reads_what_a_verification_writes(tmp_path: Path) -> None:
+def test_the_document_reads_what_a_verification_writes(tmp_path: Path) -> None:
     loss = Loss(
         graphs="int8",
         clip="robot",
@@ -107,6 +108,10 @@ def test_the_page_reads_what_a_verification_writes(tmp_path: Path) -> None:
     same = replace(loss, graphs="fp32", tokens_equal=None, psnr_db=math.inf, loss_db=0.0)
     ParityReport("tiny", "cpu", (), (same, loss)).write(tmp_path / PARITY_REPORT)
     assert qualities_of(tmp_path) == [
-        ClipQuality("fp32", "robot", None, 23.9, 0.71, 0.0),
-        ClipQuality("int8", "robot", 0.61, 23.9, 0.71, 0.35),
+        ClipQuality(
+            graphs="fp32", clip="robot", tokens_equal=None, psnr_db=23.9, ssim=0.71, loss_db=0.0
+        ),
+        ClipQuality(
+            graphs="int8", clip="robot", tokens_equal=0.61, psnr_db=23.9, ssim=0.71, loss_db=0.35
+        ),
     ]

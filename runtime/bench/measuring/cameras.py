@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-__all__ = ["Camera", "Clock", "PacedCameras", "Policy", "Released", "SaturatedCameras"]
+from vidtok_edge.runtime.bench.document import Policy
 
-Policy = Literal["block", "drop-oldest", "drop-newest"]
+__all__ = ["Camera", "Clock", "PacedCameras", "Released", "SaturatedCameras"]
 
 
 class Clock:
@@ -59,7 +59,7 @@ class Camera(Protocol):
 class SaturatedCameras:
     """A frame of each slot in turn, as fast as they are taken."""
 
-    def __init__(self, slots: int, end_ns: int, clock: Clock) -> None:
+    def __init__(self, *, slots: int, end_ns: int, clock: Clock) -> None:
         self.dropped = self.most_waiting = self.waiting_at_end = 0
         self.unfinished: Sequence[Released] = ()
         self._slots, self._end_ns, self._clock = slots, end_ns, clock
@@ -88,6 +88,7 @@ class PacedCameras:
 
     def __init__(
         self,
+        *,
         slots: int,
         fps: float,
         start_ns: int,

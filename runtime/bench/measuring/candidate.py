@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from vidtok_edge.errors import BundleError, UsageError
 from vidtok_edge.runtime.backends.backend import Backend
-from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
 from vidtok_edge.runtime.bundle import FORMS, Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement
 from vidtok_edge.runtime.manifest.manifest import Manifest
@@ -66,10 +66,12 @@ class Candidate:
         opener = cast(Opener, getattr(importlib.import_module(module), function))
         return opener(bundle, self, decode)
 
-    def graph(self, manifest: Manifest) -> GraphSpec:
+    def graph(
+        self, manifest: Manifest, gpu_of: Callable[[], Gpu | None] = present_gpu
+    ) -> GraphSpec:
         """The encoder that it runs, as the manifest describes it; BundleError where there is none.
 
-        `auto` may take TensorRT's own where there is an engine.
+        `auto` may take TensorRT's own where there is a GPU, of which `gpu_of` knows.
         """
         if self.opener != OPEN_BUNDLE:  # PyTorch has the arithmetic of the first graph
             return manifest.graph("encoder", self.precision)
@@ -79,14 +81,14 @@ class Candidate:
         try:
             return manifest.graph("encoder", self.precision)
         except BundleError:
-            if backend is not Backend.AUTO or present_gpu() is None:
+            if backend is not Backend.AUTO or gpu_of() is None:
                 raise
             return manifest.graph("encoder", self.precision, Placement.TENSORRT)
 
-    def has_graph(self, manifest: Manifest) -> bool:
+    def has_graph(self, manifest: Manifest, gpu_of: Callable[[], Gpu | None] = present_gpu) -> bool:
         """Whether there is such an encoder."""
         try:
-            return bool(self.graph(manifest))
+            return bool(self.graph(manifest, gpu_of))
         except BundleError:
             return False
 
@@ -112,6 +114,7 @@ def candidates_of(
     precisions: Sequence[str] = (),
     threads: int | None = None,
     left_out: Callable[[Candidate], None] = lambda candidate: None,
+    gpu_of: Callable[[], Gpu | None] = present_gpu,
 ) -> list[Candidate]:
     """Every bundle on every backend in every precision, the first being what others are held to.
 
@@ -120,6 +123,7 @@ def candidates_of(
         backends: names of `Backend`.
         precisions: where there are none, all that a bundle has for a backend.
         left_out: is told which of those a bundle has, but not for this backend.
+        gpu_of: tells this machine's GPU, for which `auto` may take an engine.
 
     Raises:
         UsageError: no backend of that name, or two folders of one name.
@@ -142,11 +146,11 @@ def candidates_of(
                 Candidate(str(folder), backend, precision, threads)
                 for precision in precisions or manifest.precisions
             ]
-            there = [candidate for candidate in wanted if candidate.has_graph(manifest)]
+            there = [candidate for candidate in wanted if candidate.has_graph(manifest, gpu_of)]
             missing = [candidate for candidate in wanted if candidate not in there]
             for candidate in missing:
                 if precisions or not there:
-                    candidate.graph(manifest)  # which says what there is instead
+                    candidate.graph(manifest, gpu_of)  # which says what there is instead
                 left_out(candidate)
             found += there
     return found

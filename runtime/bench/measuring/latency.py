@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PERCENTILES", "Latency", "longest_run", "percentile_ms", "samples_needed", "share_told"]
+from vidtok_edge.runtime.bench.document import Curve, Histogram, Latency
+
+__all__ = [
+    "PERCENTILES",
+    "curve_of",
+    "histogram_of",
+    "latency_of",
+    "longest_run",
+    "percentile_ms",
+    "samples_needed",
+    "share_told",
+    "sorted_ns",
+]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+_BINS = 60
+_POINTS = 300
+"""Of a curve's even part, and as many of its tail."""
 
 
 def samples_needed(percentile: float) -> int:
@@ -54,63 +68,81 @@ def longest_run(missed: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Figures over `n` latents, in milliseconds; None for what so few cannot tell."""
+def latency_of(streams: Sequence[Sequence[int]], deadline_ms: float) -> Latency:
+    """The figures of several streams together.
 
-    n: int
-    mean_ms: float | None
-    p50_ms: float | None
-    p90_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    p99_9_ms: float | None
-    min_ms: float | None
-    max_ms: float | None
-    jitter_ms: float | None
-    """Mean absolute difference between the latencies of consecutive latents of one stream."""
-    deadline_ms: float
-    misses: int
-    """Latents later than the deadline."""
-    longest_run: int
-    """Most consecutive latents of one stream that missed it."""
+    Args:
+        streams: the latencies of each in nanoseconds, in order.
+        deadline_ms: a latency above it is a miss.
+    """
+    parts = [np.asarray(stream, np.int64) for stream in streams]
+    values = sorted_ns(streams)
+    steps = np.concatenate([np.empty(0, np.int64), *(abs(np.diff(part)) for part in parts)])
+    limit_ns = deadline_ms * 1e6
+    p50, p90, p95, p99, p99_9 = (percentile_ms(values, p) for p in PERCENTILES)
+    return Latency(
+        n=len(values),
+        mean_ms=float(values.mean()) / 1e6 if len(values) else None,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        p99_9_ms=p99_9,
+        min_ms=float(values[0]) / 1e6 if len(values) else None,
+        max_ms=float(values[-1]) / 1e6 if len(values) else None,
+        jitter_ms=float(steps.mean()) / 1e6 if len(steps) else None,
+        deadline_ms=deadline_ms,
+        misses=int((values > limit_ns).sum()),
+        longest_run=max((longest_run(part > limit_ns) for part in parts), default=0),
+    )
 
-    @classmethod
-    def of(cls, streams: Sequence[Sequence[int]], deadline_ms: float) -> Latency:
-        """The figures of several streams together.
 
-        Args:
-            streams: the latencies of each in nanoseconds, in order.
-            deadline_ms: a latency above it is a miss.
-        """
-        parts = [np.asarray(stream, np.int64) for stream in streams]
-        values = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
-        steps = np.concatenate([np.empty(0, np.int64), *(abs(np.diff(part)) for part in parts)])
-        limit_ns = deadline_ms * 1e6
-        p50, p90, p95, p99, p99_9 = (percentile_ms(values, p) for p in PERCENTILES)
-        return cls(
-            len(values),
-            float(values.mean()) / 1e6 if len(values) else None,
-            p50,
-            p90,
-            p95,
-            p99,
-            p99_9,
-            float(values[0]) / 1e6 if len(values) else None,
-            float(values[-1]) / 1e6 if len(values) else None,
-            float(steps.mean()) / 1e6 if len(steps) else None,
-            deadline_ms,
-            int((values > limit_ns).sum()),
-            max((longest_run(part > limit_ns) for part in parts), default=0),
-        )
+def sorted_ns(streams: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """The latencies of all streams, int64 [n], rising."""
+    parts = [np.asarray(stream, np.int64) for stream in streams]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
 
-    def percentiles(self) -> dict[str, float | None]:
-        """By the names that people use: `p50` to `p99.9`, and `max`."""
-        return {
-            "p50": self.p50_ms,
-            "p90": self.p90_ms,
-            "p95": self.p95_ms,
-            "p99": self.p99_ms,
-            "p99.9": self.p99_9_ms,
-            "max": self.max_ms,
-        }
+
+def curve_of(sorted_latencies_ns: NDArray[np.int64]) -> Curve | None:
+    """Latency by percentile, of thousands of points those that differ on a picture; None for too
+    few to tell the median."""
+    n = len(sorted_latencies_ns)
+    if n < samples_needed(50):
+        return None
+    even, tail = np.linspace(0, n - 1, _POINTS), n - np.geomspace(1, n, _POINTS)
+    ranks = np.unique(np.concatenate([even.astype(int), tail.astype(int)]))
+    told = share_told(n)
+    ranks = ranks[ranks < int(n * told)]
+    return Curve(
+        told=told,
+        shares=tuple((ranks / n).tolist()),
+        latency_ms=tuple((sorted_latencies_ns[ranks] / 1e6).tolist()),
+    )
+
+
+def histogram_of(candidates: Sequence[NDArray[np.int64]]) -> Histogram | None:
+    """How often each latency occurred, by candidate; None where all have too few.
+
+    The intervals are logarithmic where the slowest would press the others flat.
+    """
+    known = [values / 1e6 for values in candidates if len(values) > 1]
+    if not known:
+        return None
+    together = np.concatenate(known)
+    low, high = float(together.min()), float(together.max()) * 1.06
+    logarithmic = high > 20 * float(np.median(together))
+    if logarithmic:
+        edges = np.geomspace(max(low, 1e-3) / 1.2, high * 1.2, _BINS + 1)
+    else:
+        edges = np.linspace(0, max(high, 1e-3), _BINS + 1)
+    shares = [
+        np.histogram((values / 1e6).clip(edges[0], edges[-1]), edges)[0] / len(values)
+        if len(values) > 1
+        else np.empty(0)
+        for values in candidates
+    ]
+    return Histogram(
+        logarithmic=logarithmic,
+        edges_ms=tuple(edges.tolist()),
+        shares=tuple(tuple(part.tolist()) for part in shares),
+    )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vidtok_edge.errors import UsageError, VidTokEdgeError
+from vidtok_edge.runtime.bench.document import Machine, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
-from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn
+from vidtok_edge.runtime.bench.measuring.turn import Turn
 from vidtok_edge.runtime.bench.measuring.worker import run_in_process
-from vidtok_edge.runtime.bench.meters.machine import Machine, describe_machine
+from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
@@ -30,7 +31,7 @@ class Entry:
     turns: list[Turn]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Benchmark:
     """Everything that was measured; `entries[0]` is what the others are held to."""
 
@@ -87,7 +88,7 @@ def run_matrix(
     for entry in entries:
         progress(0.0, f"trying {entry.candidate}")
         run(entry.candidate, trial, lambda share: None)
-    benchmark = Benchmark(started, machine, settings, entries)
+    benchmark = Benchmark(started=started, machine=machine, settings=settings, entries=entries)
     number, failed = 0, dict[int, VidTokEdgeError]()
     try:
         for number in range(settings.rounds):

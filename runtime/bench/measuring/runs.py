@@ -12,11 +12,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vidtok_edge.runtime.bench.document import Pace
 from vidtok_edge.runtime.bench.measuring.cameras import (
     Camera,
     Clock,
     PacedCameras,
-    Policy,
     Released,
     SaturatedCameras,
 )
@@ -25,7 +25,7 @@ from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.slots import Slots
 
-__all__ = ["Calls", "Measured", "Pace", "run_measured"]
+__all__ = ["Calls", "Measured", "run_measured"]
 
 FIRST_CALLS = 3
 _NEVER = 1 << 63
@@ -33,17 +33,7 @@ ShareDone = Callable[[float], None]
 """Is told which share of the run is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How frames come. `fps` None: saturated."""
-
-    fps: float | None
-    policy: Policy = "block"
-    capacity: int = 8
-    """Frames of a camera that wait at most before `drop-oldest` and `drop-newest` drop."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Calls:
     """Where the time of each call of a step went, in nanoseconds."""
 
@@ -54,7 +44,7 @@ class Calls:
     """Time inside the pushes that filled and made the call, less the three above."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Measured:
     """What one run measured, its warm-up excluded. Lists of lists: by slot."""
 
@@ -64,8 +54,8 @@ class Measured:
     """When that was, since measuring began."""
     picture_latency_ns: list[list[int]]
     """Of each decoded frame: from its release to its pixels in host memory."""
-    encoder: Calls
-    decoder: Calls
+    encoder: Calls = field(default_factory=Calls)
+    decoder: Calls = field(default_factory=Calls)
     begin_ns: int = 0
     """When measuring began, on the monotonic clock."""
     first_token_ns: int = 0
@@ -122,10 +112,18 @@ def run_measured(
     end = begin + round(seconds * 1e9)
     camera: Camera
     if pace.fps is None:
-        camera = SaturatedCameras(slots, end, clock)
+        camera = SaturatedCameras(slots=slots, end_ns=end, clock=clock)
     else:
         camera = PacedCameras(
-            slots, pace.fps, start, begin, end, 2 * end - start, clock, pace.policy, pace.capacity
+            slots=slots,
+            fps=pace.fps,
+            start_ns=start,
+            measure_ns=begin,
+            end_ns=end,
+            give_up_ns=2 * end - start,
+            clock=clock,
+            policy=pace.policy,
+            capacity=pace.capacity,
         )
     run.begin(begin)
     told = start
@@ -151,7 +149,7 @@ class _Run:
         self._latency, self._ready, self._pictures = (_arrays(slots) for _ in range(3))
         self._encoding = _Ledger(encoder)
         self._decoding = None if decoder is None else _Ledger(decoder)
-        self._result = Measured([], [], [], Calls(), Calls())
+        self._result = Measured(latency_ns=[], ready_ns=[], picture_latency_ns=[])
         self._undecoded: list[deque[int]] = [deque() for _ in range(slots)]
         """Release times of frames whose pictures are to come."""
         self._pushed = [0] * slots
@@ -272,7 +270,10 @@ class _Ledger:
 
     def calls(self) -> Calls:
         """All that were measured."""
-        return Calls(*(list(part) for part in self._parts))
+        upload, compute, download, overhead = (list(part) for part in self._parts)
+        return Calls(
+            upload_ns=upload, compute_ns=compute, download_ns=download, overhead_ns=overhead
+        )
 
 
 def _arrays(count: int) -> list[array[int]]:

@@ -13,14 +13,15 @@ from dataclasses import asdict
 
 import vidtok_edge.errors
 from vidtok_edge.errors import CheckFailed, VidTokEdgeError
+from vidtok_edge.runtime.bench.document import Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
-from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.manifest.plain import from_plain
 
-__all__ = ["main", "run_in_process"]
+__all__ = ["PROGRAM", "main", "run_in_process"]
 
 # Ctrl-C is the parent's affair, which kills this process; its own traceback would be in the way.
-_CODE = (
+PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "from vidtok_edge.runtime.bench.measuring.worker import main; main()"
 )
@@ -30,8 +31,14 @@ def run_in_process(
     candidate: Candidate,
     settings: Settings,
     progress: Callable[[float], None] = lambda share: None,
+    *,
+    program: str = PROGRAM,
 ) -> Turn:
     """A turn in a fresh process, so that start-up and memory are its own.
+
+    Args:
+        progress: is told the share that is done.
+        program: Python that reads the order and prints the answer.
 
     Raises what the turn raised, where that is an error of ours; CheckFailed where it died.
     """
@@ -40,7 +47,7 @@ def run_in_process(
         "settings": asdict(settings),
         "spawned_ns": time.monotonic_ns(),
     }
-    command = [sys.executable, "-c", _CODE]
+    command = [sys.executable, "-c", program]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     ) as process:

@@ -8,12 +8,12 @@ import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.bench.document import Machine
 
-__all__ = ["Machine", "describe_machine"]
+__all__ = ["describe_machine"]
 
 _PACKAGES = (
     "vidtok-edge",
@@ -24,51 +24,6 @@ _PACKAGES = (
     "tensorrt-rtx",
     "torch",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Facts of the machine; empty or None where it does not tell."""
-
-    board: str
-    """As the device tree names it; a PC has none."""
-    l4t: str
-    """A Jetson's release of Linux, NVIDIA's line about it."""
-    cpu: str
-    cores: int
-    """That this process may use."""
-    memory_gb: float | None
-    """Main memory, GB of 1e9 bytes."""
-    system: str
-    python: str
-    packages: dict[str, str]
-    gpu: str
-    power_mode: str
-    """Of a Jetson (nvpmodel), or the CPU's frequency governor."""
-    load_average: float | None
-    """Of the last minute, before the first turn: whether something else was running."""
-    virtual: bool | None
-    """Whether the CPU says that it is a virtual machine's: neighbours may take its time."""
-
-    def rows(self) -> list[tuple[str, str]]:
-        """For a table."""
-        rows = [
-            ("CPU", self.cpu + (", a virtual machine's" if self.virtual else "")),
-            ("cores", str(self.cores)),
-            ("memory", "" if self.memory_gb is None else f"{self.memory_gb:.1f} GB"),
-            ("GPU", self.gpu),
-            ("power mode", self.power_mode),
-            ("system", self.system),
-            ("Python", self.python),
-            ("packages", ", ".join(f"{k} {v}" for k, v in self.packages.items())),
-            (
-                "load average before",
-                "" if self.load_average is None else f"{self.load_average:.2f}",
-            ),
-        ]
-        boards = [("board", self.board), ("L4T", self.l4t)]
-        rows = [row for row in boards if row[1]] + rows
-        return [(name, value or "not told") for name, value in rows]
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
@@ -84,19 +39,26 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         except importlib.metadata.PackageNotFoundError:
             continue
     return Machine(
-        board,
-        _text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# "),
-        _model_of(info) or platform.processor() or platform.machine(),
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
-        int(memory[1]) * 1024 / 1e9 if memory else None,
-        f"{platform.system()} {platform.release()} {platform.machine()}",
-        f"{platform.python_implementation()} {platform.python_version()}",
-        packages,
-        "" if gpu is None else f"{gpu.name}, {gpu.architecture}, {gpu.memory_bytes / 1e9:.1f} GB",
-        _power_mode(root),
-        os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        " hypervisor " in info.replace("\n", " ") if info else None,
+        board=board,
+        l4t=_text(root / "etc/nv_tegra_release").partition("\n")[0].strip("# "),
+        cpu=_model_of(info) or platform.processor() or platform.machine(),
+        cores=_cores(),
+        memory_gb=int(memory[1]) * 1024 / 1e9 if memory else None,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        packages=packages,
+        gpu=""
+        if gpu is None
+        else f"{gpu.name}, {gpu.architecture}, {gpu.memory_bytes / 1e9:.1f} GB",
+        power_mode=_power_mode(root),
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        virtual=" hypervisor " in info.replace("\n", " ") if info else None,
     )
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
 def _model_of(cpuinfo: str) -> str:

@@ -9,60 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from vidtok_edge.runtime.bench.document import Sample
+from vidtok_edge.runtime.bench.meters.host import Host
 from vidtok_edge.runtime.bench.meters.jetson import Jtop, Tegrastats
-from vidtok_edge.runtime.bench.meters.linux import (
-    CpuClock,
-    OtherWork,
-    Rapl,
-    ResidentMemory,
-    ThermalZones,
-)
 from vidtok_edge.runtime.bench.meters.nvml import Nvml
+from vidtok_edge.runtime.bench.meters.rapl import Rapl
 
-__all__ = ["Meter", "Sample", "Sampler", "metered_w", "open_meters", "peak_rss_mb"]
+__all__ = ["METERS", "Meter", "Sampler", "missing_meters", "open_meters", "peak_rss_mb"]
 
 INTERVAL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was read at one time; None for what nothing here tells."""
-
-    time_s: float
-    """Since measuring began."""
-    rss_mb: float | None = None
-    """Resident memory of the process, MB of 1e6 bytes."""
-    device_mb: float | None = None
-    """Memory in use on the device, by every process; on a Jetson all of its one memory."""
-    package_w: float | None = None
-    """Power of the CPU packages."""
-    gpu_w: float | None = None
-    """Power of the GPU's board."""
-    module_w: float | None = None
-    """Power of a Jetson's module, CPU and GPU among it."""
-    cpu_mhz: float | None = None
-    gpu_mhz: float | None = None
-    temperature_c: float | None = None
-    """Of the hottest place that is measured."""
-    other_cores: float | None = None
-    """CPU time over time of everything but this process."""
-    stolen_cores: float | None = None
-    """CPU time over time that the hypervisor gave to other machines."""
-
-    @property
-    def power_w(self) -> float | None:
-        """All that is metered."""
-        return metered_w(self.package_w, self.gpu_w, self.module_w)
-
-
-def metered_w(package_w: float | None, gpu_w: float | None, module_w: float | None) -> float | None:
-    """The power of all that is metered; a module's is that of everything on it."""
-    parts = [watts for watts in (package_w, gpu_w) if watts is not None]
-    return module_w if module_w is not None else sum(parts) if parts else None
 
 
 class Meter(Protocol):
@@ -78,10 +37,7 @@ class Meter(Protocol):
 
 
 METERS: tuple[Callable[[], Meter], ...] = (
-    ResidentMemory,
-    OtherWork,
-    CpuClock,
-    ThermalZones,
+    Host,
     Rapl,
     Nvml,
     Jtop,
@@ -109,6 +65,16 @@ def open_meters(kinds: Sequence[Callable[[], Meter]] = METERS) -> list[Meter]:
     return meters
 
 
+def missing_meters(opened: Sequence[str]) -> list[str]:
+    """What is not metered though the machine has it, for want of a package; by `Meter.name`."""
+    if Host.name in opened:
+        return []
+    return [
+        "memory over time, CPU clock, temperature and other work on the machine: they need psutil. "
+        'Install it with: pip install "vidtok-edge[meters]"'
+    ]
+
+
 def _close(meter: Meter) -> None:
     with suppress(Exception):  # a program that does not end must not cost the turn it metered
         meter.close()
@@ -122,11 +88,18 @@ def _merged(readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 class Sampler:
-    """Reads all meters twice a second, in a thread of its own, between enter and exit."""
+    """Reads all meters every `interval_s`, in a thread of its own, between enter and exit."""
 
-    def __init__(self, enabled: bool = True, open_all: Callable[[], list[Meter]] = open_meters):
+    def __init__(
+        self,
+        enabled: bool = True,
+        open_all: Callable[[], list[Meter]] = open_meters,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
         self._meters = open_all() if enabled else []
+        self._interval_s = interval_s
         self.sources = [meter.name for meter in self._meters]
+        self.missing = missing_meters(self.sources) if enabled else []
         self.samples: list[Sample] = []
         """All of them; times are of the monotonic clock."""
         self._stop = threading.Event()
@@ -153,7 +126,7 @@ class Sampler:
         ]
 
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
+        while not self._stop.wait(self._interval_s):
             readings = []
             for meter in list(self._meters):
                 try:
@@ -161,7 +134,7 @@ class Sampler:
                 except Exception:
                     self._meters.remove(meter)
                     _close(meter)
-            self.samples.append(Sample(time.monotonic(), **_merged(readings)))
+            self.samples.append(Sample(time_s=time.monotonic(), **_merged(readings)))
 
 
 def peak_rss_mb() -> float | None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vidtok_edge.runtime.bench.measuring.figures import Breakdown
-from vidtok_edge.runtime.bench.measuring.latency import samples_needed, share_told
-from vidtok_edge.runtime.bench.measuring.matrix import Entry
-from vidtok_edge.runtime.bench.meters.sampling import Sample
+from vidtok_edge.runtime.bench.document import (
+    Breakdown,
+    CandidateResult,
+    Curve,
+    Histogram,
+    Sample,
+)
 from vidtok_edge.runtime.bench.showing.svg import RIGHT, WIDTH, Axis, Plot
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
 
 _COLOURS = 6
 _MOST_DOTS = 6000
-_BINS = 60
 
 
 def kind_of(number: int) -> str:
@@ -56,14 +55,12 @@ class Series:
     name: str
     kind: str
     """As `kind_of`."""
-    entry: Entry
-    deadline_ms: float
+    result: CandidateResult
 
     @property
-    def latencies_ms(self) -> NDArray[np.float64]:
-        """Of all turns and slots, sorted."""
-        values = [v for t in self.entry.turns for slot in t.measured.latency_ns for v in slot]
-        return np.sort(np.array(values, np.float64)) / 1e6
+    def deadline_ms(self) -> float:
+        """Of a latent."""
+        return self.result.figures.latency.deadline_ms
 
 
 def _legend(series: Sequence[Series]) -> tuple[tuple[str, str], ...]:
@@ -74,46 +71,36 @@ def _deadlines(series: Sequence[Series]) -> list[float]:
     return sorted({one.deadline_ms for one in series})
 
 
-def _latency_axis(values: NDArray[np.float64], deadlines: Sequence[float], title: str) -> Axis:
+def _latency_axis(low: float, middle: float, high: float, deadlines: Sequence[float]) -> Axis:
     """Logarithmic where the slowest would press the others flat; up to the deadline where near."""
-    low, high = float(values.min()), float(values.max())
-    shown = [d for d in deadlines if d < 3 * high]
-    high = max([high, *shown]) * 1.06
-    if high > 20 * float(np.median(values)):
-        return Axis(f"{title}, logarithmic", max(low, 1e-3) / 1.2, high * 1.2, log=True)
-    return Axis(title, 0, high)
+    high = max([high, *(d for d in deadlines if d < 3 * high)]) * 1.06
+    if high > 20 * middle:
+        return Axis("latency, ms, logarithmic", max(low, 1e-3) / 1.2, max(high, 1e-3) * 1.2, True)
+    return Axis("latency, ms", 0, high)
 
 
 def percentile_chart(series: Sequence[Series]) -> Chart | None:
     """Latency by percentile, the tail stretched: equal steps to the right are ten times as rare."""
-    known = [one for one in series if len(one.latencies_ms) >= samples_needed(50)]
+    known = [(one, one.result.curve) for one in series if one.result.curve is not None]
     if not known:
         return None
-    numbers = [len(one.latencies_ms) for one in known]
-    shown = [
-        one.latencies_ms[: int(n * share_told(n))] for one, n in zip(known, numbers, strict=True)
-    ]
-    most = max(1 / (1 - share_told(n)) for n in numbers)
-    values = np.concatenate(shown)
+    curves = [curve for _, curve in known]
+    most = max(1 / (1 - curve.told) for curve in curves)
     shares = (0, 0.5, 0.9, 0.99, 0.999, 0.9999)
     ticks = [(1 / (1 - s), f"{100 * s:g} %") for s in shares if 1 / (1 - s) <= most * 1.01]
     plot = Plot(
         Axis("share of latents that were at least as fast", 1, most, True, tuple(ticks)),
-        _latency_axis(values, _deadlines(series), "latency, ms"),
+        _latency_axis(
+            min(curve.latency_ms[0] for curve in curves),
+            median(_middle(curve) for curve in curves),
+            max(curve.latency_ms[-1] for curve in curves),
+            _deadlines(series),
+        ),
         "Latency by percentile of each candidate",
     )
-    for one, part, n in zip(known, shown, numbers, strict=True):
-        # Of thousands of points, those that differ on a picture of this width.
-        ranks = np.unique(
-            np.concatenate(
-                [
-                    np.linspace(0, n - 1, 300).astype(int),
-                    n - np.geomspace(1, n, 300).astype(int),
-                ]
-            )
-        )
-        points = [(n / (n - int(r)), float(part[r])) for r in ranks if r < len(part)]
-        plot.line(points, one.kind)
+    for one, curve in known:
+        points = zip(curve.shares, curve.latency_ms, strict=True)
+        plot.line([(1 / (1 - share), value) for share, value in points], one.kind)
     _draw_deadlines(plot, series)
     return Chart(
         "Latency by percentile",
@@ -121,8 +108,14 @@ def percentile_chart(series: Sequence[Series]) -> Chart | None:
         "The further right, the rarer: 99 % is where "
         "one in 100 is slower, 99.9 % one in 1000. A curve ends where its latents are too "
         "few to say more.",
-        _legend(known),
+        _legend([one for one, _ in known]),
     )
+
+
+def _middle(curve: Curve) -> float:
+    """The median, as near as the curve has it."""
+    below = sum(share < 0.5 for share in curve.shares)
+    return curve.latency_ms[min(below, len(curve.shares) - 1)]
 
 
 def _draw_deadlines(plot: Plot, series: Sequence[Series]) -> None:
@@ -131,48 +124,47 @@ def _draw_deadlines(plot: Plot, series: Sequence[Series]) -> None:
             plot.level(deadline, f"deadline {deadline:.4g} ms")
 
 
-def histogram_chart(series: Sequence[Series]) -> Chart | None:
-    """How often each latency occurred."""
-    known = [one for one in series if len(one.latencies_ms) > 1]
-    if not known:
+def histogram_chart(series: Sequence[Series], histogram: Histogram | None) -> Chart | None:
+    """How often each latency occurred; `histogram` is of the same candidates."""
+    if histogram is None:
         return None
-    values = np.concatenate([one.latencies_ms for one in known])
-    axis = _latency_axis(values, [], "latency, ms")
-    if axis.log:
-        edges = np.geomspace(axis.low, axis.high, _BINS + 1)
-    else:
-        edges = np.linspace(axis.low, axis.high, _BINS + 1)
-    shares = [np.histogram(o.latencies_ms, edges)[0] / len(o.latencies_ms) * 100 for o in known]
+    edges = histogram.edges_ms
+    known = [(one, s) for one, s in zip(series, histogram.shares, strict=True) if s]
+    title = "latency, ms" + (", logarithmic" if histogram.logarithmic else "")
+    axis = Axis(title, edges[0], edges[-1], histogram.logarithmic)
     plot = Plot(
         axis,
-        Axis("share of latents, %", 0, 1.08 * float(np.max(shares))),
+        Axis("share of latents, %", 0, 108 * max(max(shares) for _, shares in known)),
         "Histogram of the latencies of each candidate",
     )
-    for one, share in zip(known, shares, strict=True):
-        steps = [(float(edges[0]), 0.0)]
-        for left, right, value in zip(edges, edges[1:], share, strict=False):
-            steps += [(float(left), float(value)), (float(right), float(value))]
-        plot.line([*steps, (float(edges[-1]), 0.0)], one.kind)
+    for one, shares in known:
+        steps = [(edges[0], 0.0)]
+        for left, right, share in zip(edges, edges[1:], shares, strict=False):
+            steps += [(left, 100 * share), (right, 100 * share)]
+        plot.line([*steps, (edges[-1], 0.0)], one.kind)
     for deadline in _deadlines(series):
         if axis.low < deadline < axis.high:
             plot.upright(deadline, f"deadline {deadline:.4g} ms")
     return Chart(
-        "Latency, how often", plot.svg(), f"Shares of {_BINS} equal intervals.", _legend(known)
+        "Latency, how often",
+        plot.svg(),
+        f"Shares of {len(edges) - 1} equal intervals.",
+        _legend([one for one, _ in known]),
     )
 
 
 def timeline_chart(one: Series) -> Chart | None:
     """Every latent of one candidate by when it was ready; those past the deadline crossed."""
     points, starts, offset = [], [], 0.0
-    for turn in one.entry.turns:
+    for turn in one.result.turns:
         starts.append(offset)
-        measured = turn.measured
-        for ready, latency in zip(measured.ready_ns, measured.latency_ns, strict=True):
-            points += [(offset + r / 1e9, v / 1e6) for r, v in zip(ready, latency, strict=True)]
-        offset += measured.elapsed_ns / 1e9
+        for ready, latency in zip(turn.ready_us, turn.latency_us, strict=True):
+            points += [(offset + r / 1e6, v / 1e3) for r, v in zip(ready, latency, strict=True)]
+        offset += turn.elapsed_us / 1e6
     if not points:
         return None
-    axis = _latency_axis(np.array([y for _, y in points]), [one.deadline_ms], "latency, ms")
+    values = [value for _, value in points]
+    axis = _latency_axis(min(values), median(values), max(values), [one.deadline_ms])
     plot = Plot(Axis("measured time, s", 0, offset), axis, f"Latency over time of {one.name}", 220)
     for start in starts[1:]:
         plot.upright(start, kind="between")
@@ -182,7 +174,7 @@ def timeline_chart(one: Series) -> Chart | None:
     plot.crosses(_thinned(late, offset)[0], "missed")
     _draw_deadlines(plot, [one])
     missed = f"{len(late)} of {len(points)} missed the deadline of {one.deadline_ms:.4g} ms"
-    given_up = sum(turn.measured.unfinished for turn in one.entry.turns)
+    given_up = sum(turn.unfinished for turn in one.result.turns)
     if given_up:
         missed += f"; {given_up} frames were given up, and stand at the end of their round"
     rounds = "" if len(starts) == 1 else " Rounds one after the other, upright lines between them."
@@ -253,10 +245,10 @@ def sample_chart(
     lines: list[tuple[Series, list[list[tuple[float, float]]]]] = []
     for one in series:
         turns, offset = [], 0.0
-        for turn in one.entry.turns:
+        for turn in one.result.turns:
             found = [(offset + s.time_s, v) for s in turn.samples if (v := field(s)) is not None]
             turns += [found] if found else []
-            offset += turn.measured.elapsed_ns / 1e9
+            offset += turn.elapsed_us / 1e6
         if turns:
             lines.append((one, turns))
     if not lines:

@@ -1,17 +1,21 @@
-"""The benchmark as one self-contained page: no network, no script."""
+"""The document as one self-contained page: no network, no script."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from statistics import fmean
 
-from vidtok_edge.errors import VidTokEdgeError
-from vidtok_edge.runtime.bench.measuring.candidate import OPEN_BUNDLE
-from vidtok_edge.runtime.bench.measuring.figures import Breakdown, Figures
-from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
+from vidtok_edge.runtime.bench.document import (
+    Breakdown,
+    ClipQuality,
+    Document,
+    Figures,
+    Picture,
+    Sample,
+)
 from vidtok_edge.runtime.bench.showing.charts import (
     Chart,
     Series,
@@ -23,86 +27,51 @@ from vidtok_edge.runtime.bench.showing.charts import (
     scatter_chart,
     timeline_chart,
 )
-from vidtok_edge.runtime.bench.showing.reconstructions import png_of, reconstructions_of
-from vidtok_edge.runtime.bench.showing.reports import PARITY_REPORT, mean_psnr_db, qualities_of
-from vidtok_edge.runtime.bench.showing.style import STYLE
-from vidtok_edge.runtime.bench.showing.tables import Table, disturbance, settings_rows, tables_of
+from vidtok_edge.runtime.bench.showing.tables import (
+    Table,
+    disturbance,
+    not_metered,
+    settings_rows,
+    tables_of,
+)
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = ["page_of", "write_page"]
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The browser itself refuses scripts and the network, whatever a bundle is called."""
+_OF_THE_PROCESS = "Of the process that measures, Python and the frames included."
+_OF_THE_DEVICE = "Of everything that runs on the device."
+_OF_WHAT_IS_METERED = "Of the module, or of package and GPU together; not of this process alone."
 _NUMBER = re.compile(r"[-+]?[\d.]*%?")
 
-DEFINITIONS = (
-    (
-        "latency",
-        "from when a latent's last frame was released by the camera (saturated: handed over) to "
-        "its tokens in host memory. A paced camera keeps its schedule whatever the encoder does, "
-        "so a frame that waits behind a slow call has waited from when it was due.",
-    ),
-    (
-        "percentile",
-        "nearest rank: a latency that occurred. Shown only from so many latents on that "
-        "the slowest of them is above the true percentile with 95 % confidence.",
-    ),
-    (
-        "jitter",
-        "mean absolute difference between the latencies of consecutive latents of one stream.",
-    ),
-    (
-        "deadline",
-        "unless set, the period in which the camera fills a chunk: who is later for long "
-        "falls behind. Longest run: consecutive misses of one stream.",
-    ),
-    (
-        "real-time factor",
-        "seconds of each stream's video per second that the encoder (and decoder) was busy.",
-    ),
-    ("runtime overhead", "time inside `push` and not in the step: copying frames in, tokens out."),
-    ("spread", "least and most of the rounds. Each round compares turns that were neighbours."),
-    (
-        "verdict",
-        "of an exact two-sided sign test: how many rounds were faster, not by how much, so that "
-        "one disturbed round hides nothing. Faster or slower is said where luck alone would say it "
-        "of any comparison of this run once in 20 runs at most; inside the noise: it may be luck.",
-    ),
-)
 
-
-def write_page(benchmark: Benchmark, path: Path, force: bool = False) -> None:
+def write_page(document: Document, path: Path, force: bool = False) -> None:
     """Write the page; raises OutputExists and OutputNotWritable as `write_beside` does."""
-    text = page_of(benchmark)
+    text = page_of(document)
     with write_beside(path, force) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page_of(benchmark: Benchmark) -> str:
-    """The page as text. The reconstructions are made now, in this process."""
+def page_of(document: Document) -> str:
+    """The page as text: the same for the same document, wherever it is drawn."""
     series = [
-        Series(
-            str(entry.candidate),
-            kind_of(number),
-            entry,
-            Figures.of(entry, benchmark.settings).latency.deadline_ms,
-        )
-        for number, entry in enumerate(benchmark.entries)
+        Series(one.name, kind_of(number), one) for number, one in enumerate(document.candidates)
     ]
-    tables = {table.title: table for table in tables_of(benchmark)}
+    tables = {table.title: table for table in tables_of(document)}
     sections = [
-        _head(benchmark),
-        _cards(benchmark, series),
+        _head(document),
+        _cards(document, series),
         _section("Candidates", [], [tables.pop("What was measured")]),
         _section(
             "Latency",
-            [percentile_chart(series), histogram_chart(series)],
+            [percentile_chart(series), histogram_chart(series, document.histogram)],
             [tables.pop("Latency of a latent")],
         ),
         _section("Over time", [timeline_chart(one) for one in series], []),
         _section(
             "Speed",
-            [breakdown_chart(_breakdowns(benchmark, series))],
+            [breakdown_chart(_breakdowns(series))],
             [
                 tables.pop("Speed and backlog"),
                 tables.pop("Where the time of a call goes"),
@@ -113,45 +82,49 @@ def page_of(benchmark: Benchmark) -> str:
         _section("The machine", _resource_charts(series), list(tables.values())),
         _section(
             "Quality",
-            [_scatter(benchmark, series)],
-            _quality_tables(benchmark),
-            _quality_gaps(benchmark),
+            [_scatter(series)],
+            _quality_tables(document),
+            _quality_gaps(document),
         ),
-        _pictures(benchmark),
-        _facts(benchmark),
+        _pictures(document),
+        _facts(document),
     ]
-    started = datetime.fromtimestamp(benchmark.started, timezone.utc)
-    title = f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC"
+    title = f"vidtok-edge bench, {document.started_at:%Y-%m-%d %H:%M} UTC"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<link rel="icon" href="data:,">\n'  # else browsers ask for /favicon.ico
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_fixed('page.css')}</style>\n"
+        "</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _head(benchmark: Benchmark) -> str:
-    started = datetime.fromtimestamp(benchmark.started, timezone.utc)
-    machine = benchmark.machine
-    warnings = [*benchmark.troubles, *filter(None, [disturbance(benchmark)])]
-    kind = dict(settings_rows(benchmark.settings))
+def _fixed(name: str) -> str:
+    """A part of the page that is the same for every document, a file beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _head(document: Document) -> str:
+    machine = document.machine
+    warnings = [*document.troubles, *filter(None, [disturbance(document)])]
+    kind = dict(settings_rows(document.settings))
     gpu = f", {escape(machine.gpu)}" if machine.gpu else ""
     return (
         f"<h1>How fast, how evenly</h1>\n<p>{escape(kind['work'].capitalize())}, "
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
         f'<p class="soft">{escape(machine.board or machine.cpu)}, {machine.cores} core(s){gpu}. '
-        f"vidtok-edge bench, {started:%Y-%m-%d %H:%M} UTC.</p>"
+        f"vidtok-edge bench, {document.started_at:%Y-%m-%d %H:%M} UTC.</p>"
         + "".join(f'\n<p class="warning">{escape(warning)}</p>' for warning in warnings)
     )
 
 
-def _cards(benchmark: Benchmark, series: Sequence[Series]) -> str:
+def _cards(document: Document, series: Sequence[Series]) -> str:
     cards = []
     for one in series:
-        figures = Figures.of(one.entry, benchmark.settings)
+        figures = one.result.figures
         latency = figures.latency
         p50 = "-" if latency.p50_ms is None else f"{latency.p50_ms:.1f}"
         worst = "-" if latency.max_ms is None else f"{latency.max_ms:.1f}"
@@ -162,14 +135,14 @@ def _cards(benchmark: Benchmark, series: Sequence[Series]) -> str:
         cards.append(
             f'<div class="card {one.kind}"><h3>{escape(one.name)}</h3>'
             f'<div class="big">{p50} <small>ms, median of {latency.n}</small></div>'
-            f'<div class="soft">slowest {worst} ms{tail}</div>{_verdict(benchmark, figures)}</div>'
+            f'<div class="soft">slowest {worst} ms{tail}</div>{_verdict(document, figures)}</div>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _verdict(benchmark: Benchmark, figures: Figures) -> str:
+def _verdict(document: Document, figures: Figures) -> str:
     latency, pictures = figures.latency, figures.pictures
-    if benchmark.settings.pace.fps is None:
+    if document.settings.pace.fps is None:
         return f'<div class="soft">{figures.frames_per_s:.1f} frames/s, all streams</div>'
     if figures.keeps_up:
         return '<div class="good">✓ every deadline met, no frame lost</div>'
@@ -233,10 +206,10 @@ def _table(table: Table) -> str:
     )
 
 
-def _breakdowns(benchmark: Benchmark, series: Sequence[Series]) -> list[tuple[str, Breakdown]]:
+def _breakdowns(series: Sequence[Series]) -> list[tuple[str, Breakdown]]:
     rows = []
     for one in series:
-        figures = Figures.of(one.entry, benchmark.settings)
+        figures = one.result.figures
         for step, part in (("encoder", figures.encoder), ("decoder", figures.decoder)):
             if part is not None:
                 rows.append((f"{one.name}, {step}", part))
@@ -244,60 +217,40 @@ def _breakdowns(benchmark: Benchmark, series: Sequence[Series]) -> list[tuple[st
 
 
 def _resource_charts(series: Sequence[Series]) -> list[Chart | None]:
-    note = "Rounds one after the other."
+    beside = "Work beside the benchmark makes latencies longer."
+    rows: list[tuple[str, str, str, Callable[[Sample], float | None]]] = [
+        ("Host memory", "resident memory, MB", _OF_THE_PROCESS, lambda s: s.rss_mb),
+        ("Device memory", "memory in use, MB", _OF_THE_DEVICE, lambda s: s.device_mb),
+        ("Power", "power, W", _OF_WHAT_IS_METERED, lambda s: s.power_w),
+        ("CPU that everything else used", "cores", beside, lambda s: s.other_cores),
+        ("CPU clock", "mean clock, MHz", "", lambda s: s.cpu_mhz),
+        ("GPU clock", "clock, MHz", "", lambda s: s.gpu_mhz),
+        ("Temperature", "hottest place, °C", "", lambda s: s.temperature_c),
+    ]
     return [
         sample_chart(
-            series,
-            lambda s: s.rss_mb,
-            "Host memory over time",
-            "resident memory, MB",
-            f"Of the process that measures, Python and the frames included. {note}",
-        ),
-        sample_chart(
-            series,
-            lambda s: s.device_mb,
-            "Device memory over time",
-            "memory in use, MB",
-            f"Of everything that runs on the device. {note}",
-        ),
-        sample_chart(
-            series,
-            lambda s: s.power_w,
-            "Power over time",
-            "power, W",
-            f"Of the module, or of package and GPU together; not of this process alone. {note}",
-        ),
-        sample_chart(
-            series,
-            lambda s: s.other_cores,
-            "CPU that everything else used",
-            "cores",
-            f"Work beside the benchmark makes latencies longer. {note}",
-        ),
-        sample_chart(series, lambda s: s.cpu_mhz, "CPU clock over time", "mean clock, MHz", note),
-        sample_chart(series, lambda s: s.gpu_mhz, "GPU clock over time", "clock, MHz", note),
-        sample_chart(
-            series, lambda s: s.temperature_c, "Temperature over time", "hottest place, °C", note
-        ),
+            series, field, f"{name} over time", unit, f"{note} Rounds one after the other.".strip()
+        )
+        for name, unit, note, field in rows
     ]
 
 
-def _scatter(benchmark: Benchmark, series: Sequence[Series]) -> Chart | None:
+def _scatter(series: Sequence[Series]) -> Chart | None:
     points = []
     for one in series:
-        graphs = one.entry.turns[0].graphs[0].name.removeprefix("encoder.")
-        decibels = mean_psnr_db(qualities_of(Path(one.entry.candidate.bundle)), graphs)
-        figures = Figures.of(one.entry, benchmark.settings)
+        graphs = one.result.graphs[0].name.removeprefix("encoder.")
+        decibels = [q.psnr_db for q in one.result.quality if q.graphs == graphs]
+        figures = one.result.figures
         parts = [part for part in (figures.encoder, figures.decoder) if part is not None]
-        if decibels is not None and parts:
+        if decibels and parts:
             spent = sum(part.total_ms for part in parts)
-            points.append((one.name, one.kind, spent, decibels))
+            points.append((one.name, one.kind, spent, fmean(decibels)))
     return scatter_chart(points)
 
 
-def _quality_tables(benchmark: Benchmark) -> list[Table]:
+def _quality_tables(document: Document) -> list[Table]:
     tables = []
-    for name, bundle in _bundles(benchmark).items():
+    for name, qualities in _qualities(document).items():
         rows = [("graphs", "clip", "tokens equal to fp32", "PSNR dB", "lost to fp32, dB", "SSIM")]
         rows += [
             (
@@ -308,7 +261,7 @@ def _quality_tables(benchmark: Benchmark) -> list[Table]:
                 f"{quality.loss_db:+.2f}",
                 f"{quality.ssim:.4f}",
             )
-            for quality in qualities_of(bundle)
+            for quality in qualities
         ]
         if len(rows) > 1:
             note = (
@@ -319,38 +272,30 @@ def _quality_tables(benchmark: Benchmark) -> list[Table]:
     return tables
 
 
-def _quality_gaps(benchmark: Benchmark) -> list[str]:
+def _quality_gaps(document: Document) -> list[str]:
     return [
         f"Nothing is known of the quality of {name}: `vidtok-edge export` and `verify` measure it "
-        f"where a bundle has FP16 or INT8 graphs, and write it to its {PARITY_REPORT}."
-        for name, bundle in _bundles(benchmark).items()
-        if not qualities_of(bundle)
+        f"where a bundle has FP16 or INT8 graphs, and write it to its reports/parity.json."
+        for name, qualities in _qualities(document).items()
+        if not qualities
     ]
 
 
-def _bundles(benchmark: Benchmark) -> dict[str, Path]:
-    return {e.candidate.bundle_name: Path(e.candidate.bundle) for e in benchmark.entries}
+def _qualities(document: Document) -> dict[str, tuple[ClipQuality, ...]]:
+    """By bundle."""
+    return {one.bundle: one.quality for one in document.candidates}
 
 
-def _pictures(benchmark: Benchmark) -> str:
-    candidates = [entry.candidate for entry in benchmark.entries]
-    if not any(candidate.opener == OPEN_BUNDLE for candidate in candidates):
+def _pictures(document: Document) -> str:
+    pictures = document.pictures
+    if pictures is None:
         return ""
-    try:
-        found = reconstructions_of(candidates, benchmark.settings.clip)
-        shown = []
-        before = None
-        for one in found:
-            original = one.original.tobytes()
-            if original != before:
-                shown.append(_picture(png_of(one.original), "original"))
-            before = original
-            shown.append(_picture(png_of(one.decoded), f"{one.name}, {one.psnr_db:.2f} dB"))
-    except VidTokEdgeError as error:  # the figures are worth a page without pictures
-        return f'<h2>Pictures</h2>\n<p class="note">No pictures: {escape(str(error))}</p>'
+    if not pictures.shown:
+        return f'<h2>Pictures</h2>\n<p class="note">No pictures: {escape(pictures.missing)}</p>'
+    shown = [_picture(picture) for picture in pictures.shown]
     source = "the synthetic moving picture, which no tokenizer was trained on"
-    if benchmark.settings.clip is not None:
-        source = Path(benchmark.settings.clip).name
+    if document.settings.clip is not None:
+        source = Path(document.settings.clip).name
     note = f"One frame of {source}, and what each candidate makes of it; PSNR of that frame."
     return (
         f'<h2>Pictures</h2>\n<p class="note">{escape(note)}</p>\n'
@@ -358,20 +303,23 @@ def _pictures(benchmark: Benchmark) -> str:
     )
 
 
-def _picture(address: str, caption: str) -> str:
+def _picture(picture: Picture) -> str:
+    decibels = "" if picture.psnr_db is None else f", {picture.psnr_db:.2f} dB"
+    caption = escape(picture.name + decibels, quote=True)
     return (
-        f'<figure><img src="{address}" alt="{escape(caption, quote=True)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><img src="data:image/png;base64,{picture.png}" alt="{caption}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _facts(benchmark: Benchmark) -> str:
-    rows = [*settings_rows(benchmark.settings), *benchmark.machine.rows()]
-    meters = sorted({name for e in benchmark.entries for t in e.turns for name in t.meters})
+def _facts(document: Document) -> str:
+    rows = [*settings_rows(document.settings), *document.machine.rows()]
+    meters = sorted({name for one in document.candidates for t in one.turns for name in t.meters})
     rows.append(("meters", ", ".join(meters) or "none"))
+    if (missing := not_metered(document)) is not None:
+        rows.append(("missing", missing))
     cells = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows)
-    words = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in DEFINITIONS)
     return (
         '<h2>How it was measured</h2>\n<figure><div class="scroll"><table class="facts"><tbody>'
-        f"{cells}</tbody></table></div></figure>\n<h2>Words</h2>\n<dl>{words}</dl>"
+        f"{cells}</tbody></table></div></figure>\n<h2>Words</h2>\n{_fixed('words.html')}"
     )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.measuring.figures import Breakdown, Figures
-from vidtok_edge.runtime.bench.measuring.latency import PERCENTILES, samples_needed
-from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
-from vidtok_edge.runtime.bench.measuring.ratios import LEVEL, METRICS, ratios_of
-from vidtok_edge.runtime.bench.measuring.turn import Settings
+from vidtok_edge.runtime.bench.document import Breakdown, Document, Figures, Settings
 
-__all__ = ["Table", "disturbance", "settings_rows", "tables_of"]
+__all__ = ["Table", "disturbance", "not_metered", "settings_rows", "tables_of"]
 
 QUIET_CORES = 0.1
 """What the rest of an idle machine uses at most."""
@@ -25,22 +21,22 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables_of(benchmark: Benchmark) -> list[Table]:
+def tables_of(document: Document) -> list[Table]:
     """All tables, the most asked for first."""
-    settings = benchmark.settings
-    named = [(str(e.candidate), Figures.of(e, settings)) for e in benchmark.entries]
-    tables = [_candidates(benchmark), _latency(named, settings), _speed(named, settings)]
-    if len(benchmark.entries) > 1:
-        tables.append(_ratios(benchmark))
+    settings = document.settings
+    named = [(one.name, one.figures) for one in document.candidates]
+    tables = [_candidates(document), _latency(named, document), _speed(named, settings)]
+    if len(document.candidates) > 1:
+        tables.append(_ratios(document))
     tables += [_breakdown(named), _start_up(named), _resources(named)]
     return tables
 
 
-def disturbance(benchmark: Benchmark) -> str | None:
+def disturbance(document: Document) -> str | None:
     """What is to be said where something else was running; None where nothing was, or not told."""
     used = [
-        (figures.other_cores or 0.0) + (figures.stolen_cores or 0.0)
-        for figures in (Figures.of(e, benchmark.settings) for e in benchmark.entries)
+        (one.figures.other_cores or 0.0) + (one.figures.stolen_cores or 0.0)
+        for one in document.candidates
     ]
     if max(used) <= QUIET_CORES:
         return None
@@ -49,6 +45,13 @@ def disturbance(benchmark: Benchmark) -> str | None:
         f"This machine was busy with other work meanwhile ({cores} cores on average): the figures "
         "are of what was left. Measure again when it is quiet."
     )
+
+
+def not_metered(document: Document) -> str | None:
+    """What was not read for want of a package; None where nothing was."""
+    turns = [turn for one in document.candidates for turn in one.turns]
+    missing = dict.fromkeys(what for turn in turns for what in turn.meters_missing)
+    return f"Not metered: {'; '.join(missing)}." if missing else None
 
 
 def settings_rows(settings: Settings) -> list[tuple[str, str]]:
@@ -72,38 +75,27 @@ def settings_rows(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def _candidates(benchmark: Benchmark) -> Table:
+def _candidates(document: Document) -> Table:
     rows: list[tuple[str, ...]] = [
-        (
-            "candidate",
-            "runs on",
-            "variant",
-            "size",
-            "streams",
-            "latents a call",
-            "graphs",
-            "form",
-            "weights",
-            "exported by",
+        _header(
+            "candidate | runs on | variant | size | streams | latents a call | graphs"
+            " | form | weights | exported by"
         )
     ]
-    for entry in benchmark.entries:
-        m, turn = entry.manifest, entry.turns[0]
-        fell_back = f" (fell back: {turn.fell_back})" if turn.fell_back else ""
-        graph, form = turn.graphs[0].name.removeprefix("encoder."), turn.graphs[0].form
-        weights = f"{m.weights.source} {m.weights.sha256[:12]}"
+    for one in document.candidates:
+        figures, graph = one.figures, one.graphs[0]
         rows.append(
             (
-                str(entry.candidate),
-                turn.backend + fell_back,
-                m.model.variant,
-                f"{m.height}x{m.width}",
-                str(m.streams),
-                str(m.chunk),
-                graph,
-                form,
-                weights,
-                m.toolkit + ("" if m.verified else ", not verified"),
+                one.name,
+                one.runs_on + (f" (fell back: {figures.fell_back})" if figures.fell_back else ""),
+                one.variant,
+                f"{one.height}x{one.width}",
+                str(one.streams),
+                str(one.chunk),
+                graph.name.removeprefix("encoder."),
+                graph.form,
+                f"{one.weights.source} {one.weights.sha256[:12]}",
+                one.toolkit + ("" if one.verified else ", not verified"),
             )
         )
     note = (
@@ -113,21 +105,12 @@ def _candidates(benchmark: Benchmark) -> Table:
     return Table("What was measured", note, tuple(rows))
 
 
-def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
+def _latency(named: list[tuple[str, Figures]], document: Document) -> Table:
+    settings = document.settings
     rows: list[tuple[str, ...]] = [
-        (
-            "candidate",
-            "n",
-            "p50",
-            "p90",
-            "p95",
-            "p99",
-            "p99.9",
-            "max",
-            "jitter",
-            "deadline",
-            "missed",
-            "longest run",
+        _header(
+            "candidate | n | p50 | p90 | p95 | p99 | p99.9 | max | jitter | deadline"
+            " | missed | longest run"
         )
     ]
     for name, figures in named:
@@ -156,7 +139,7 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
                     str(pictures.longest_run),
                 )
             )
-    needed = ", ".join(f"p{p:g}: {samples_needed(p)}" for p in PERCENTILES)
+    needed = ", ".join(f"{name}: {n}" for name, n in document.method.samples_needed.items())
     since = "its last frame was released by the camera"
     if settings.pace.fps is None:
         since = "its last frame was handed over"
@@ -174,17 +157,9 @@ def _latency(named: list[tuple[str, Figures]], settings: Settings) -> Table:
 
 def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
     rows = [
-        (
-            "candidate",
-            "frames/s",
-            "real-time factor",
-            "busy",
-            "CPU cores",
-            "dropped",
-            "most waiting",
-            "waiting at end",
-            "given up",
-            "keeps up",
+        _header(
+            "candidate | frames/s | real-time factor | busy | CPU cores | dropped"
+            " | most waiting | waiting at end | given up | keeps up"
         )
     ]
     for name, f in named:
@@ -212,8 +187,7 @@ def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
     return Table("Speed and backlog", note, tuple(rows))
 
 
-def _ratios(benchmark: Benchmark) -> Table:
-    ratios = ratios_of(benchmark.entries)
+def _ratios(document: Document) -> Table:
     rows = [("candidate", "metric", "times as fast", "spread", "rounds faster", "verdict")]
     rows += [
         (
@@ -224,28 +198,21 @@ def _ratios(benchmark: Benchmark) -> Table:
             f"{r.faster} of {r.rounds}",
             r.verdict,
         )
-        for r in ratios
+        for r in document.ratios
     ]
-    first = str(benchmark.entries[0].candidate)
-    comparisons = len(METRICS) * (len(benchmark.entries) - 1)
+    first, method = document.candidates[0].name, document.method
     note = (
         f"Median and extremes of the rounds. Verdict: a sign test over the rounds, its level "
-        f"of {LEVEL:.0%} divided by {comparisons} comparisons."
+        f"of {method.level:.0%} divided by {method.comparisons} comparisons."
     )
     return Table(f"Against {first}", note, tuple(rows))
 
 
 def _breakdown(named: list[tuple[str, Figures]]) -> Table:
     rows = [
-        (
-            "candidate",
-            "step",
-            "calls",
-            "host to device",
-            "device",
-            "device to host",
-            "runtime overhead",
-            "overhead / step",
+        _header(
+            "candidate | step | calls | host to device | device | device to host"
+            " | runtime overhead | overhead / step"
         )
     ]
     for name, figures in named:
@@ -276,7 +243,7 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
     ]
     for name, figures in named:
         s = figures.start_up
-        parts = (s.process_ms, s.load_ms, s.open_ms, s.first_token_ms, s.total_ms)
+        parts = (s.process_ms, s.load_ms, s.open_ms, s.first_token_ms, figures.start_up_total_ms)
         rows.append((name, *(f"{value:.0f}" for value in parts)))
     note = "Medians in ms, files in the system's cache. First token: from the first frame on."
     return Table("Start-up", note, tuple(rows))
@@ -284,20 +251,10 @@ def _start_up(named: list[tuple[str, Figures]]) -> Table:
 
 def _resources(named: list[tuple[str, Figures]]) -> Table:
     rows = [
-        (
-            "candidate",
-            "host peak MB",
-            "host growth",
-            "device peak MB",
-            "CPU package W",
-            "GPU W",
-            "module W",
-            "J/frame",
-            "CPU MHz",
-            "GPU MHz",
-            "hottest °C",
-            "others' cores",
-            "stolen cores",
+        _header(
+            "candidate | host peak MB | host growth | device peak MB | CPU package W"
+            " | GPU W | module W | J/frame | CPU MHz | GPU MHz | hottest °C"
+            " | others' cores | stolen cores"
         )
     ]
     for name, f in named:
@@ -327,6 +284,10 @@ def _resources(named: list[tuple[str, Figures]]) -> Table:
         "hypervisor gave to other machines. What nothing here tells has no column."
     )
     return Table("The machine meanwhile", note, tuple(zip(*told, strict=True)))
+
+
+def _header(names: str) -> tuple[str, ...]:
+    return tuple(names.split(" | "))
 
 
 def _ms(value: float | None) -> str:

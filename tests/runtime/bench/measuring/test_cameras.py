@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slow_step import MS, FakeClock
 
+from vidtok_edge.runtime.bench.document import Policy
 from vidtok_edge.runtime.bench.measuring.cameras import (
     Clock,
     PacedCameras,
-    Policy,
     Released,
     SaturatedCameras,
 )
@@ -144,7 +144,7 @@ def test_what_waits_at_the_end_is_counted_where_one_call_lasts_until_all_is_give
 
 def test_saturated_gives_each_slot_its_turn() -> None:
     clock = FakeClock()
-    cameras = SaturatedCameras(2, clock.time_ns + 35 * MS, clock)
+    cameras = SaturatedCameras(slots=2, end_ns=clock.time_ns + 35 * MS, clock=clock)
     frames = []
     while (frame := cameras.next()) is not None:
         frames.append((frame.slot, frame.number))

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidtok_edge.runtime.bench.document import Latency
 from vidtok_edge.runtime.bench.measuring.latency import (
     PERCENTILES,
-    Latency,
+    curve_of,
+    histogram_of,
+    latency_of,
     longest_run,
     percentile_ms,
     samples_needed,
@@ -19,7 +22,7 @@ MS = 1_000_000
 
 
 def latency(values: list[float], deadline_ms: float = 100.0) -> Latency:
-    return Latency.of([[round(v * MS) for v in values]], deadline_ms)
+    return latency_of([[round(v * MS) for v in values]], deadline_ms)
 
 
 def test_nearest_rank_of_known_samples() -> None:
@@ -48,7 +51,7 @@ def test_a_hundred_samples_know_nothing_of_p99_9() -> None:
 
 @given(st.lists(st.integers(0, 10**12), min_size=5, max_size=400))
 def test_percentiles_are_values_that_occurred_and_bound_their_share(values: list[int]) -> None:
-    found = Latency.of([values], 1.0)
+    found = latency_of([values], 1.0)
     for percentile, value in zip(PERCENTILES, list(found.percentiles().values())[:-1], strict=True):
         if value is not None:
             assert value in [v / 1e6 for v in values]
@@ -64,17 +67,17 @@ def test_longest_run(missed: list[bool]) -> None:
 
 def test_misses_and_their_longest_run_stay_within_a_stream() -> None:
     streams = [[50 * MS, 101 * MS, 102 * MS], [150 * MS, 100 * MS]]
-    found = Latency.of(streams, 100.0)
+    found = latency_of(streams, 100.0)
     assert (found.misses, found.longest_run) == (3, 2), "100 is in time; streams do not join"
 
 
 def test_jitter_is_between_neighbours_of_one_stream() -> None:
-    found = Latency.of([[10 * MS, 14 * MS, 12 * MS], [900 * MS, 906 * MS]], 1000.0)
+    found = latency_of([[10 * MS, 14 * MS, 12 * MS], [900 * MS, 906 * MS]], 1000.0)
     assert found.jitter_ms == pytest.approx((4 + 2 + 6) / 3)
 
 
 def test_nothing_measured_is_nothing_known() -> None:
-    found = Latency.of([[]], 5.0)
+    found = latency_of([[]], 5.0)
     assert (found.n, found.p50_ms, found.max_ms, found.jitter_ms, found.misses) == (
         0,
         None,
@@ -82,3 +85,31 @@ def test_nothing_measured_is_nothing_known() -> None:
         None,
         0,
     )
+
+
+def test_a_curve_ends_where_the_percentiles_do() -> None:
+    """Of 24 latents the table shows no p90: neither may the curve."""
+    curve = curve_of(np.arange(24, dtype=np.int64) * MS)
+    assert curve is not None and len(curve.latency_ms) == 21, "the slowest three are not on it"
+    assert curve.shares[12] == 0.5 and curve.latency_ms[12] == 12.0
+    assert 0.5 < curve.told < 0.9
+    assert curve_of(np.arange(4, dtype=np.int64)) is None
+
+
+@given(st.lists(st.lists(st.integers(0, 10**11), max_size=50), min_size=1, max_size=3))
+def test_a_histogram_counts_every_latent_of_each_candidate(slots: list[list[int]]) -> None:
+    candidates = [np.sort(np.array(values, np.int64)) for values in slots]
+    found = histogram_of(candidates)
+    if found is None:
+        assert all(len(values) < 2 for values in slots)
+        return
+    for values, shares in zip(slots, found.shares, strict=True):
+        assert sum(shares) == pytest.approx(1 if len(values) > 1 else 0)
+    assert len(found.edges_ms) == 61
+
+
+@pytest.mark.parametrize("slowest, logarithmic", [(15.0, False), (2000.0, True)])
+def test_one_slow_latent_does_not_press_the_others_flat(slowest: float, logarithmic: bool) -> None:
+    values = np.array([10 * MS] * 99 + [round(slowest * MS)], np.int64)
+    found = histogram_of([values])
+    assert found is not None and found.logarithmic == logarithmic

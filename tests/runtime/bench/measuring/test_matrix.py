@@ -26,14 +26,15 @@ from vidtok_edge.errors import (
     VidTokEdgeError,
 )
 from vidtok_edge.runtime.backends.gpu import Gpu
-from vidtok_edge.runtime.bench.document import document_of, write_json
+from vidtok_edge.runtime.bench.document import Pace, Sample, Settings
+from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate, candidates_of
-from vidtok_edge.runtime.bench.measuring.figures import Figures
+from vidtok_edge.runtime.bench.measuring.documents import document_of
+from vidtok_edge.runtime.bench.measuring.figures import figures_of
 from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, order_of, run_matrix
-from vidtok_edge.runtime.bench.measuring.runs import Pace
-from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
+from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.bench.measuring.worker import run_in_process
-from vidtok_edge.runtime.bench.meters.sampling import Sample, Sampler
+from vidtok_edge.runtime.bench.meters.sampling import Sampler
 from vidtok_edge.runtime.bench.showing.page import page_of
 from vidtok_edge.runtime.bench.showing.tables import tables_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle
@@ -73,18 +74,16 @@ def test_a_turn_in_a_process_of_its_own(tiny: Path) -> None:
     assert told == sorted(told)
 
 
-def test_the_peak_of_device_memory_is_of_the_whole_turn(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_peak_of_device_memory_is_of_the_whole_turn(tiny: Path) -> None:
     """Loading an engine takes more than running it, and is over when measuring begins."""
 
     class EarlyPeak(Sampler):
         def __enter__(self) -> Sampler:
-            self.samples.append(Sample(time.monotonic(), device_mb=900.0))
+            self.samples.append(Sample(time_s=time.monotonic(), device_mb=900.0))
             return super().__enter__()
 
-    monkeypatch.setattr("vidtok_edge.runtime.bench.measuring.turn.Sampler", EarlyPeak)
-    turn = run_turn(Candidate(str(tiny), "cpu", "fp32"), replace(QUICK, meters=False), 0)
+    settings = replace(QUICK, meters=False)
+    turn = run_turn(Candidate(str(tiny), "cpu", "fp32"), settings, 0, open_sampler=EarlyPeak)
     assert turn.peak_device_mb == 900.0 and turn.samples == []
 
 
@@ -114,9 +113,9 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
     assert told == sorted(told) and told[-1] == 1.0
     assert [len(entry.turns) for entry in done.entries] == [5, 5]
 
-    document = document_of(done)
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert (document["format"], document["schema"]) == ("vidtok-edge-bench", 1)
+    shown_of = document_of(done)
+    document = json.loads(json_of(shown_of))
+    assert (document["format"], document["schema"]) == ("vidtok-edge-bench", 2)
     one = document["candidates"][1]
     assert (one["streams"], one["chunk"], one["threads"], one["toolkit"]) == (2, 1, 2, "0")
     assert one["weights"] == {"source": "random", "location": "", "sha256": ""}
@@ -134,12 +133,12 @@ def test_several_candidates_in_turn(tiny: Path) -> None:
         again = [value_of(key, a) / value_of(key, b) for a, b in zip(first, second, strict=True)]
         assert ratio["median"] == pytest.approx(median(again), rel=0.1), "up to whole microseconds"
     raw = [us for turn in one["turns"] for slot in turn["latency_us"] for us in slot]
-    figures = Figures.of(done.entries[1], settings)
+    figures = figures_of(done.entries[1], settings)
     assert len(raw) == figures.latency.n == one["figures"]["latency"]["n"] > 10
     assert max(raw) / 1e3 == pytest.approx(figures.latency.max_ms, abs=1e-3)
     assert [r["verdict"] for r in document["ratios"]] == ["too few rounds (7 needed)"] * 2
 
-    tables = {table.title: table for table in tables_of(done)}
+    tables = {table.title: table for table in tables_of(shown_of)}
     assert {
         "What was measured",
         "Latency of a latent",
@@ -187,8 +186,8 @@ def test_a_candidate_that_fails_is_left_out_and_the_others_go_on(tiny: Path) -> 
         "bundle cpu fp32 2 thread(s) is left out from round 2 of 3 on: out of memory"
     ]
     document = document_of(done)
-    assert document["troubles"] == done.troubles and document["ratios"][0]["rounds"] == 1
-    assert "out of memory" in page_of(done) and not done.interrupted
+    assert document.troubles == tuple(done.troubles) and document.ratios[0].rounds == 1
+    assert "out of memory" in page_of(document) and not done.interrupted
 
 
 def test_what_fails_in_the_first_round_is_only_mentioned(tiny: Path) -> None:
@@ -210,8 +209,10 @@ def test_after_an_interrupt_complete_rounds_count(tiny: Path) -> None:
 def test_the_document_is_written_whole(tiny: Path, tmp_path: Path) -> None:
     settings = Settings(Pace(None), seconds=0.02, warmup_s=0, meters=False)
     done = run_matrix(candidates_of([tiny]), settings, run=in_this_process)
-    write_json(done, tmp_path / "bench.json")
+    document = document_of(done)
+    write_document(document, tmp_path / "bench.json")
     assert json.loads((tmp_path / "bench.json").read_text())["settings"]["seconds"] == 0.02
+    assert read_document(tmp_path / "bench.json") == document
 
 
 def test_candidates_are_every_combination(tiny: Path) -> None:
@@ -239,9 +240,7 @@ def with_int8_engines(folder: Path) -> Path:
     return folder
 
 
-def test_combinations_that_nobody_named_may_be_absent(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_combinations_that_nobody_named_may_be_absent(tiny: Path) -> None:
     folder, left_out = with_int8_engines(tiny), list[Candidate]()
     found = candidates_of([folder], ["cpu", "tensorrt"], left_out=left_out.append)
     assert [(c.backend, c.precision) for c in found] == [
@@ -253,10 +252,8 @@ def test_combinations_that_nobody_named_may_be_absent(
     with pytest.raises(BundleError, match="no encoder graph in int8"):
         candidates_of([folder], ["cpu", "tensorrt"], ["fp32", "int8"])
     for gpu, precisions in ((None, ["fp32"]), (Gpu("Orin", "sm87", 1 << 33), ["fp32", "int8"])):
-        monkeypatch.setattr(
-            "vidtok_edge.runtime.bench.measuring.candidate.present_gpu", lambda gpu=gpu: gpu
-        )
-        assert [c.precision for c in candidates_of([folder])] == precisions
+        auto = candidates_of([folder], gpu_of=lambda gpu=gpu: gpu)  # type: ignore[misc]
+        assert [c.precision for c in auto] == precisions
 
 
 def test_forms_are_named_after_their_bundles_too(tiny: Path, tmp_path: Path) -> None:
@@ -281,13 +278,10 @@ def test_a_process_that_dies_is_reported(tiny: Path) -> None:
         run_in_process(Candidate(str(tiny), "cpu", "fp32", opener="os:no_such_name"), QUICK)
 
 
-def test_a_process_that_is_killed_while_it_answers_is_reported(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = 'import os; os.write(1, b\'{"turn": {"star\'); os.kill(os.getpid(), 9)'
-    monkeypatch.setattr("vidtok_edge.runtime.bench.measuring.worker._CODE", code)
+def test_a_process_that_is_killed_while_it_answers_is_reported(tiny: Path) -> None:
+    killed = 'import os; os.write(1, b\'{"turn": {"star\'); os.kill(os.getpid(), 9)'
     with pytest.raises(CheckFailed, match="ended with code -9 and no result"):
-        run_in_process(Candidate(str(tiny), "cpu", "fp32"), QUICK)
+        run_in_process(Candidate(str(tiny), "cpu", "fp32"), QUICK, program=killed)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +310,7 @@ def test_synthetic_frames_need_neither_torch_nor_onnx_nor_av(tiny: Path, tmp_pat
     """In the process of the turn too, which an empty `sys.modules` would not reach."""
     absent = tmp_path / "absent"
     absent.mkdir()
-    hidden = "torch onnx onnx_ir onnxscript av PIL safetensors matplotlib"
+    hidden = "torch onnx onnx_ir onnxscript av PIL safetensors matplotlib psutil"
     for name in hidden.split():
         (absent / f"{name}.py").write_text(f"raise ImportError('{name} is blocked')")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -328,6 +322,7 @@ def test_synthetic_frames_need_neither_torch_nor_onnx_nor_av(tiny: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert "bundle cpu fp32" in done.stdout and "Latency of a latent" in done.stdout
+    assert "they need psutil" in done.stdout and "host peak MB" in done.stdout
     document = json.loads((tmp_path / "bench.json").read_text())
     assert document["candidates"][0]["figures"]["latency"]["n"] == 20, "ten of each slot"
     page = (tmp_path / "bench.html").read_text()

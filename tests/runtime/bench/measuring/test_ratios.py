@@ -6,34 +6,43 @@ import numpy as np
 import pytest
 from fake_step import fake_manifest
 
+from vidtok_edge.runtime.bench.document import StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import (
     METRICS,
-    Ratio,
+    ratio_of,
     ratios_of,
     rounds_needed,
     sign_test,
 )
-from vidtok_edge.runtime.bench.measuring.runs import Calls, Measured
-from vidtok_edge.runtime.bench.measuring.turn import StartUp, Turn
+from vidtok_edge.runtime.bench.measuring.runs import Measured
+from vidtok_edge.runtime.bench.measuring.turn import Turn
 
 
 def verdict(values: list[float], candidates: int = 2) -> str:
-    return Ratio.of(values, candidates, "b", "a", "median latency").verdict
+    return ratio_of(
+        values, candidates=candidates, candidate="b", against="a", metric="median latency"
+    ).verdict
 
 
 def turns(*times: float) -> list[Turn]:
     """Each with one latent, and as busy as it took."""
     return [
         Turn(
-            0.0,
-            "",
-            "",
-            [],
-            StartUp(0, 0, 0, 0),
-            Measured([[round(t)]], [[0]], [[]], Calls(), Calls(), frames=4, busy_ns=round(t)),
-            None,
+            started=0.0,
+            backend="",
+            fell_back="",
+            graphs=[],
+            start_up=StartUp(process_ms=0, load_ms=0, open_ms=0, first_token_ms=0),
+            measured=Measured(
+                latency_ns=[[round(t)]],
+                ready_ns=[[0]],
+                picture_latency_ns=[[]],
+                frames=4,
+                busy_ns=round(t),
+            ),
+            peak_device_mb=None,
         )
         for t in times
     ]

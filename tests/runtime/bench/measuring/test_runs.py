@@ -10,12 +10,13 @@ from fake_step import fake_manifest, frame_of
 from slow_step import MS, FakeClock, SlowStep
 
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
+from vidtok_edge.runtime.bench.document import Pace, Settings, StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
-from vidtok_edge.runtime.bench.measuring.figures import Figures
-from vidtok_edge.runtime.bench.measuring.latency import Latency
+from vidtok_edge.runtime.bench.measuring.figures import figures_of
+from vidtok_edge.runtime.bench.measuring.latency import latency_of
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
-from vidtok_edge.runtime.bench.measuring.runs import FIRST_CALLS, Measured, Pace, run_measured
-from vidtok_edge.runtime.bench.measuring.turn import Settings, StartUp, Turn
+from vidtok_edge.runtime.bench.measuring.runs import FIRST_CALLS, Measured, run_measured
+from vidtok_edge.runtime.bench.measuring.turn import Turn
 
 FRAMES = [frame_of(value) for value in range(16)]
 
@@ -68,7 +69,7 @@ def test_one_slow_call_is_felt_by_all_that_wait_behind_it() -> None:
     measured, _ = run(Pace(40.0), took_ms=lambda call: 350.0 if call == FIRST_CALLS + 20 else 10.0)
     late = [round(value / MS) for value in measured.latency_ns[0] if value > 10 * MS]
     assert late == [350, 260, 170, 80]
-    found = Latency.of(measured.latency_ns, 100.0)
+    found = latency_of(measured.latency_ns, 100.0)
     assert (found.misses, found.longest_run) == (3, 3)
     assert measured.most_waiting > 0 and measured.waiting_at_end == 0
 
@@ -85,7 +86,7 @@ def test_what_was_given_up_counts_as_late_as_it_was() -> None:
     measured, _ = run(Pace(40.0), took_ms=lambda call: 1000.0)
     assert measured.unfinished > 0
     assert len(measured.latency_ns[0]) == 40, "a latent for every four frames of the measured part"
-    assert Latency.of(measured.latency_ns, 100.0).misses == 40
+    assert latency_of(measured.latency_ns, 100.0).misses == 40
 
 
 def test_pictures_that_were_given_up_count_too() -> None:
@@ -93,7 +94,7 @@ def test_pictures_that_were_given_up_count_too() -> None:
     measured, _ = run(Pace(40.0), took_ms=lambda call: 600.0, decode_ms=400.0)
     assert measured.unfinished > 0
     assert len(measured.picture_latency_ns[0]) == 160, "each frame of the measured part"
-    assert Latency.of(measured.picture_latency_ns, 100.0).misses == 160
+    assert latency_of(measured.picture_latency_ns, 100.0).misses == 160
     kept, _ = run(Pace(40.0), decode_ms=10.0)
     assert len(kept.picture_latency_ns[0]) < 160, "those that a stream in time still holds back"
 
@@ -114,9 +115,17 @@ def test_the_deadline_of_pictures_allows_for_what_they_wait_by_design(
             version=version,
         )
         manifest = fake_manifest(chunk=chunk, version=version)  # type: ignore[arg-type]
-        turn = Turn(0.0, "", "", [], StartUp(0, 0, 0, 0), measured, None)
+        turn = Turn(
+            started=0.0,
+            backend="",
+            fell_back="",
+            graphs=[],
+            start_up=StartUp(process_ms=0, load_ms=0, open_ms=0, first_token_ms=0),
+            measured=measured,
+            peak_device_mb=None,
+        )
         entry = Entry(Candidate("/a", "cpu", "fp32"), manifest, [turn])
-        figures = Figures.of(entry, Settings(Pace(40.0), decode=True))
+        figures = figures_of(entry, Settings(Pace(40.0), decode=True))
         assert figures.pictures is not None
         assert (figures.pictures.misses == 0) == in_time
         assert chunk > 1 or figures.keeps_up == in_time

@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
+from vidtok_edge.runtime.bench.document import Sample
+from vidtok_edge.runtime.bench.meters.host import Host
 from vidtok_edge.runtime.bench.meters.jetson import Jtop, Tegrastats, readings_of
-from vidtok_edge.runtime.bench.meters.linux import (
-    CpuClock,
-    OtherWork,
-    Rapl,
-    ResidentMemory,
-    ThermalZones,
-)
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.bench.meters.nvml import Nvml
-from vidtok_edge.runtime.bench.meters.sampling import Sample, Sampler, open_meters, peak_rss_mb
+from vidtok_edge.runtime.bench.meters.rapl import Rapl
+from vidtok_edge.runtime.bench.meters.sampling import (
+    Sampler,
+    missing_meters,
+    open_meters,
+    peak_rss_mb,
+)
 
 # Lines as posted by users: NVIDIA's forums and documentation of each generation.
 ORIN_NANO = (
@@ -111,36 +112,65 @@ def test_rapl_counts_energy_and_wraps(tmp_path: Path, monkeypatch: pytest.Monkey
     assert meter.read() == {}, "no time has passed"
 
 
-def test_clocks_and_temperatures(tmp_path: Path) -> None:
-    for number, kilohertz in enumerate((1_000_000, 3_000_000)):
-        zone(tmp_path, f"sys/devices/system/cpu/cpu{number}/cpufreq", scaling_cur_freq=kilohertz)
-    assert CpuClock(tmp_path).read() == {"cpu_mhz": 2000}
-    for number, value in enumerate((41_000, "asleep", 52_500)):
-        zone(tmp_path, f"sys/class/thermal/thermal_zone{number}", temp=value)
-    assert ThermalZones(tmp_path).read() == {"temperature_c": 52.5}
+class FakePsutil:
+    """psutil of a machine that tells everything, or, with `tells` false, next to nothing."""
+
+    def __init__(self, tells: bool = True) -> None:
+        self.tells = tells
+        self.cpu = {"user": 10.0, "nice": 0.0, "system": 5.0, "idle": 90.0, "steal": 0.4}
+
+    def Process(self) -> Any:
+        return SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=123_000_000))
+
+    def cpu_times(self) -> Any:
+        cpu = dict(self.cpu)
+        return SimpleNamespace(_asdict=lambda: cpu)
+
+    def cpu_freq(self) -> Any:
+        return SimpleNamespace(current=2000.0) if self.tells else None
+
+    def sensors_temperatures(self) -> Any:
+        if not self.tells:
+            raise NotImplementedError
+        zones = {"cpu-thermal": [41.0, 52.5], "PMIC-Die": [100.0], "cv0": [-256.0]}
+        return {
+            name: [SimpleNamespace(current=degrees) for degrees in values]
+            for name, values in zones.items()
+        }
 
 
-def test_the_work_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_and_the_work_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In two seconds three of CPU time and one stolen; one and a half of the three are our own."""
     now, own = [10.0], [5.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "process_time", lambda: own[0])
-    monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    (tmp_path / "proc").mkdir()
-    stat = tmp_path / "proc/stat"
-    stat.write_text("cpu  1000 0 500 9000 70 10 10 40 0 0\ncpu0 1 2 3\n")
-    meter = OtherWork(tmp_path)
+    library = FakePsutil()
+    meter = Host(library)
     now[0], own[0] = 12.0, 6.5
-    stat.write_text("cpu  1200 20 560 9999 99 20 20 140 0 0\ncpu0 1 2 3\n")
-    found = meter.read()
-    assert found == {"other_cores": pytest.approx(0.75), "stolen_cores": pytest.approx(0.5)}
-    assert meter.read() == {}, "no time has passed"
+    library.cpu |= {"user": 12.0, "nice": 0.2, "system": 5.8, "idle": 99.0, "steal": 1.4}
+    assert meter.read() == {
+        "rss_mb": 123.0,
+        "other_cores": pytest.approx(0.75),
+        "stolen_cores": pytest.approx(0.5),
+        "cpu_mhz": 2000.0,
+        "temperature_c": 52.5,
+    }
+    assert "other_cores" not in meter.read(), "no time has passed"
 
 
-@pytest.mark.parametrize("kind", [OtherWork, CpuClock, ThermalZones, Rapl])
-def test_a_machine_without_it(kind: Any, tmp_path: Path) -> None:
+def test_a_host_that_tells_next_to_nothing() -> None:
+    assert Host(FakePsutil(tells=False)).read() == {"rss_mb": 123.0}
+
+
+def test_what_is_missing_without_psutil_is_said() -> None:
+    assert missing_meters(["psutil", "NVML"]) == []
+    [said] = missing_meters(["NVML"])
+    assert "they need psutil" in said and "vidtok-edge[meters]" in said
+
+
+def test_a_machine_without_rapl(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        kind(tmp_path)
+        Rapl(tmp_path)
 
 
 class FakeNvml:
@@ -164,7 +194,7 @@ class FakeNvml:
         return f"gpu {index}"
 
     def nvmlDeviceGetMemoryInfo(self, gpu: str) -> Any:
-        return SimpleNamespace(used=3_000_000_000)
+        return SimpleNamespace(used=3_000_000_000 if gpu == "gpu 0" else 7_000_000_000)
 
     def nvmlDeviceGetPowerUsage(self, gpu: str) -> int:
         raise self.NVMLError("not supported")
@@ -173,7 +203,8 @@ class FakeNvml:
         return self.gpus
 
     def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:
-        return f"gpu at {address.decode()}"
+        assert address == b"0000:41:00.0"
+        return "the second"
 
     def nvmlDeviceGetClockInfo(self, gpu: str, which: int) -> int:
         return 1755
@@ -220,8 +251,8 @@ def test_nvml_meters_the_gpu_that_cuda_takes(monkeypatch: pytest.MonkeyPatch) ->
         (1, absent),
     ):
         monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(gpus))
-        asked.append(Nvml(load)._gpu)
-    assert asked == ["gpu at 0000:41:00.0", "gpu 0", "gpu 0", "gpu 0"]
+        asked.append(Nvml(load).read()["device_mb"])
+    assert asked == [7000, 3000, 3000, 3000]
 
 
 def test_jtop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,12 +342,10 @@ class Absent(Steady):
         raise ImportError("no module named absent")
 
 
-def test_a_meter_that_fails_is_left_out_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("vidtok_edge.runtime.bench.meters.sampling.INTERVAL_S", 0.005)
+def test_a_meter_that_fails_is_left_out_and_the_others_go_on() -> None:
     steady, fails = Steady(), Fails()
-    sampler = Sampler(open_all=lambda: open_meters([lambda: fails, Absent, lambda: steady]))
+    opened = open_meters([lambda: fails, Absent, lambda: steady])
+    sampler = Sampler(open_all=lambda: opened, interval_s=0.005)
     assert sampler.sources == ["fails", "steady"]
     began = time.monotonic_ns()
     with sampler:
@@ -335,15 +364,15 @@ def test_a_meter_that_fails_is_left_out_and_the_others_go_on(
 
 def sampled(*meters: Steady) -> list[Sample]:
     """A few readings of meters that open."""
-    with Sampler(open_all=lambda: open_meters([lambda m=m: m for m in meters])) as sampler:  # type: ignore[misc]
+    opened = open_meters([lambda m=m: m for m in meters])  # type: ignore[misc]
+    with Sampler(open_all=lambda: opened, interval_s=0.005) as sampler:
         until = time.monotonic() + 5
         while len(sampler.samples) < 3 and time.monotonic() < until:
             time.sleep(0.005)
     return sampler.samples
 
 
-def test_a_meter_that_does_not_close_is_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidtok_edge.runtime.bench.meters.sampling.INTERVAL_S", 0.005)
+def test_a_meter_that_does_not_close_is_not_fatal() -> None:
     stubborn, unreadable, steady = Stubborn(), Unreadable(), Steady()
     assert len(sampled(stubborn, unreadable, steady)) >= 3, "nor are the others silent from then on"
     assert (stubborn.closed, unreadable.closed, steady.closed) == (1, 1, 1)
@@ -353,14 +382,15 @@ def test_a_meter_that_does_not_close_is_not_fatal(monkeypatch: pytest.MonkeyPatc
     assert last.closed == 1
 
 
-def test_package_and_gpu_are_metered_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_and_gpu_are_metered_apart() -> None:
     """Else an idle GPU's watts would stand for a CPU at work, and the reverse."""
-    monkeypatch.setattr("vidtok_edge.runtime.bench.meters.sampling.INTERVAL_S", 0.005)
     sample = sampled(Steady(), Graphics())[-1]
     assert (sample.package_w, sample.gpu_w, sample.power_w) == (4.0, 30.0, 34.0)
     assert sample.temperature_c == 70.0, "of the hotter place, not of the later meter"
-    assert Sample(0.0, gpu_w=30.0, module_w=45.0).power_w == 45.0, "a module's holds its GPU's"
-    assert Sample(0.0).power_w is None
+    assert Sample(time_s=0.0, gpu_w=30.0, module_w=45.0).power_w == 45.0, (
+        "a module's holds its GPU's"
+    )
+    assert Sample(time_s=0.0).power_w is None
 
 
 def test_no_meters_when_none_are_wanted() -> None:
@@ -369,9 +399,10 @@ def test_no_meters_when_none_are_wanted() -> None:
     assert sampler.between(0, time.monotonic_ns()) == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux only")
 def test_memory_of_this_process() -> None:
-    now, peak = ResidentMemory().read()["rss_mb"], peak_rss_mb()
+    pytest.importorskip("psutil")
+    now, peak = Host().read()["rss_mb"], peak_rss_mb()
     assert peak is not None and 5 < now <= peak * 1.05
 
 

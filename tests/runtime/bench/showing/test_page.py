@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from vidtok_edge.errors import OutputExists
+from vidtok_edge.runtime.bench.document import Curve, Document, Pace, Sample, Settings
+from vidtok_edge.runtime.bench.document_file import read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.documents import document_of
 from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, run_matrix
-from vidtok_edge.runtime.bench.measuring.runs import Pace
-from vidtok_edge.runtime.bench.measuring.turn import Settings, Turn, run_turn
-from vidtok_edge.runtime.bench.meters.sampling import Sample
+from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.bench.showing.charts import (
     Series,
     kind_of,
@@ -48,7 +49,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not in
 
 
 @pytest.fixture(scope="module")
-def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+def measured(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
     """Two candidates, the second of which is slow, and named by somebody malicious."""
     folder = tmp_path_factory.mktemp("named") / NASTY
     shutil.copytree(tiny_original, folder)
@@ -65,12 +66,17 @@ def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
         turn.measured.picture_latency_ns = [[20_000_000] * 120] * 2
         if candidate.threads == 2 and settings.rounds == 2:
             turn.measured.latency_ns[0][3] = 50_000_000
-        turn.samples = [Sample(0.01 * i, rss_mb=100.0, gpu_w=5.0) for i in range(12)]
+        turn.samples = [Sample(time_s=0.01 * i, rss_mb=100.0, gpu_w=5.0) for i in range(12)]
         return turn
 
     settings = Settings(Pace(200.0), seconds=0.6, warmup_s=0.0, rounds=2, decode=True)
     candidates = [Candidate(str(folder), "cpu", "fp32", threads) for threads in (1, 2)]
     return run_matrix(candidates, settings, run=run)
+
+
+@pytest.fixture(scope="module")
+def done(measured: Benchmark) -> Document:
+    return document_of(measured, pictures=True)
 
 
 class Reader(HTMLParser):
@@ -134,7 +140,7 @@ def opened(page: Path, profile: Path, *flags: str) -> Opened:
 
 
 @needs_chromium
-def test_a_browser_shows_every_table_and_says_nothing(done: Benchmark, tmp_path: Path) -> None:
+def test_a_browser_shows_every_table_and_says_nothing(done: Document, tmp_path: Path) -> None:
     write_page(done, tmp_path / "bench.html")
     page = opened(tmp_path / "bench.html", tmp_path / "profile")
     assert page.console == []
@@ -165,7 +171,7 @@ def test_a_browser_shows_every_table_and_says_nothing(done: Benchmark, tmp_path:
 
 @needs_chromium
 @pytest.mark.parametrize("trouble", ["<script>console.error('x')</script>", "<img src='gone.png'>"])
-def test_the_console_is_heard(done: Benchmark, tmp_path: Path, trouble: str) -> None:
+def test_the_console_is_heard(done: Document, tmp_path: Path, trouble: str) -> None:
     """The test above would else pass on anything. The page's own policy refuses both."""
     text = page_of(done).replace("</main>", trouble + "</main>")
     (tmp_path / "bad.html").write_text(text, encoding="utf-8")
@@ -173,44 +179,41 @@ def test_the_console_is_heard(done: Benchmark, tmp_path: Path, trouble: str) -> 
     assert any("Content Security Policy" in line for line in page.console)
 
 
-def test_a_page_is_self_contained(done: Benchmark) -> None:
+def test_a_page_is_self_contained(done: Document) -> None:
     text = page_of(done)
     assert "http://" not in text and "https://" not in text and "@import" not in text
     assert NASTY not in text, "escaped wherever it stands"
     assert re.search(r"2 of \d+ deadlines missed", text) and "every deadline met" in text
 
 
-def test_a_busy_machine_is_warned_of(done: Benchmark) -> None:
+def test_a_busy_machine_is_warned_of(done: Document) -> None:
     """Else the work of others would be taken for the tokenizer's."""
     assert disturbance(done) is None and 'class="warning"' not in page_of(done)
-    entry = done.entries[0]
-    samples = [Sample(0.1, other_cores=0.3, stolen_cores=0.1), Sample(0.2, other_cores=0.5)]
-    busy = replace(done, entries=[replace(entry, turns=[replace(entry.turns[0], samples=samples)])])
+    first = done.candidates[0]
+    figures = replace(first.figures, other_cores=0.4, stolen_cores=0.1)
+    busy = replace(done, candidates=(replace(first, figures=figures),), histogram=None)
     assert "busy with other work meanwhile (0.50 cores" in (disturbance(busy) or "")
     assert 'class="warning"' in page_of(busy)
 
 
-def test_a_saturated_run_that_measured_next_to_nothing(done: Benchmark) -> None:
+def test_a_saturated_run_that_measured_next_to_nothing(measured: Benchmark) -> None:
     """No percentiles, no samples, no reports: the page says less, and is still one."""
-    entry = done.entries[0]
+    entry = measured.entries[0]
     turn = replace(entry.turns[0], samples=[], meters=[])
     turn.measured = replace(
         turn.measured, latency_ns=[[], []], ready_ns=[[], []], picture_latency_ns=[[], []]
     )
     settings = Settings(Pace(None), seconds=0.1)
-    bare = Benchmark(done.started, done.machine, settings, [replace(entry, turns=[turn])])
-    text = page_of(bare)
+    bare = replace(measured, settings=settings, entries=[replace(entry, turns=[turn])])
+    text = page_of(document_of(bare))
     assert "Latency by percentile" not in text and "Host memory over time" not in text
     assert "Latency of a latent" in text
 
 
-def test_a_bundle_whose_quality_nobody_measured_says_so(
-    done: Benchmark, tiny_original: Path
-) -> None:
+def test_a_bundle_whose_quality_nobody_measured_says_so(done: Document) -> None:
     assert "Nothing is known of the quality" not in page_of(done)
-    candidate = Candidate(str(tiny_original), "cpu", "fp32")
-    bare = replace(done, entries=[replace(done.entries[0], candidate=candidate)])
-    text = page_of(bare)
+    bare = replace(done.candidates[0], quality=(), bundle="bundle")
+    text = page_of(replace(done, candidates=(bare,), histogram=None))
     assert "Nothing is known of the quality of bundle" in text and "reports/parity.json" in text
 
 
@@ -223,21 +226,36 @@ def test_candidates_of_one_quality_are_told_apart() -> None:
     assert re.findall(r'class="mark ([^"]*)"', chart.svg) == list(kinds)
 
 
-def test_a_curve_ends_where_the_table_has_no_figure(done: Benchmark) -> None:
-    """Of 24 latents the table shows no p90: neither may the curve."""
-    entry = done.entries[0]
-    measured = replace(entry.turns[0].measured, latency_ns=[[n * 1_000_000 for n in range(24)]])
-    turns = [replace(entry.turns[0], measured=measured)]
-    chart = percentile_chart([Series("a", "s0", replace(entry, turns=turns), 100.0)])
+def test_a_curve_ends_where_it_can_tell_no_more(done: Document) -> None:
+    """Of 24 latents the table shows no p90: neither may the axis."""
+    curve = Curve(
+        told=0.88,
+        shares=tuple(n / 24 for n in range(21)),
+        latency_ms=tuple(float(n) for n in range(21)),
+    )
+    chart = percentile_chart([Series("a", "s0", replace(done.candidates[0], curve=curve))])
     assert chart is not None
     ticks = re.findall(r">([\d.]+ %)</text>", chart.svg)
     assert ticks == ["0 %", "50 %"]
     [places] = re.findall(r'class="line s0" points="([^"]*)"', chart.svg)
-    assert len(places.split()) == 21, "the slowest three of 24 are not on it"
+    assert len(places.split()) == 21
 
 
-def test_a_page_that_is_there_is_not_replaced(done: Benchmark, tmp_path: Path) -> None:
+def test_a_page_that_is_there_is_not_replaced(done: Document, tmp_path: Path) -> None:
     (tmp_path / "bench.html").write_text("mine")
     with pytest.raises(OutputExists):
         write_page(done, tmp_path / "bench.html")
     assert (tmp_path / "bench.html").read_text() == "mine"
+
+
+def test_the_same_page_is_drawn_from_the_file(done: Document, tmp_path: Path) -> None:
+    write_document(done, tmp_path / "bench.json")
+    assert page_of(read_document(tmp_path / "bench.json")) == page_of(done)
+
+
+def test_what_a_missing_meter_takes_is_said(done: Document) -> None:
+    assert "Not metered" not in page_of(done)
+    first = done.candidates[0]
+    turn = replace(first.turns[0], meters_missing=("clocks: they need a library",))
+    bare = replace(done, candidates=(replace(first, turns=(turn,)),), histogram=None)
+    assert "Not metered: clocks: they need a library." in page_of(bare)

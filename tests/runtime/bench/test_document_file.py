@@ -1,0 +1,161 @@
+"""The document as a file: whole after a round trip, and nothing of a damaged one gets through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidtok_edge.errors import DocumentError
+from vidtok_edge.runtime.bench.document import Document, Pace, Settings
+from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.documents import document_of
+from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
+from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.showing.page import page_of
+from vidtok_edge.runtime.bench.showing.tables import disturbance, tables_of
+
+
+@pytest.fixture(scope="module")
+def done(tiny_original: Path, tmp_path_factory: pytest.TempPathFactory) -> Document:
+    """Of two candidates, with pictures and a quality report."""
+    folder = tmp_path_factory.mktemp("document") / "bundle"
+    shutil.copytree(tiny_original, folder)
+    (folder / "reports").mkdir()
+    (folder / "reports/parity.json").write_text(
+        '{"losses": [{"graphs": "fp32", "clip": "robot", "tokens_equal": null, '
+        '"source_psnr_db": 24.25, "source_ssim": 0.75, "loss_db": 0.0}]}'
+    )
+
+    def run(candidate: Candidate, settings: Settings, progress: Any) -> Turn:
+        return run_turn(candidate, settings, 0)
+
+    settings = Settings(Pace(200.0), seconds=0.2, warmup_s=0.0, decode=True)
+    candidates = [Candidate(str(folder), "cpu", "fp32", threads) for threads in (1, 2)]
+    return document_of(run_matrix(candidates, settings, run=run), pictures=True)
+
+
+@pytest.fixture
+def plain(done: Document) -> dict[str, Any]:
+    """As JSON has it, the test's own."""
+    found: dict[str, Any] = json.loads(json_of(done))
+    return found
+
+
+def read(plain: object, folder: Path) -> Document:
+    path = folder / "changed.json"
+    path.write_text(json.dumps(plain))
+    return read_document(path)
+
+
+def test_it_comes_back_as_it_was(done: Document, tmp_path: Path) -> None:
+    write_document(done, tmp_path / "bench.json")
+    assert read_document(tmp_path / "bench.json") == done
+    assert done.pictures is not None and len(done.pictures.shown) == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "is no JSON, or was cut off"),
+        ("<html>", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("\xff", "is no"),
+        ("[]", "is no document of a benchmark"),
+        ('{"format": "something"}', "is no document of a benchmark"),
+        (
+            '{"format": "vidtok-edge-bench", "schema": 1}',
+            "is of schema 1, and .* reads 2",
+        ),
+        ('{"format": "vidtok-edge-bench"}', "is of schema None"),
+        ('{"format": "vidtok-edge-bench", "schema": 2}', "started is missing"),
+    ],
+)
+def test_what_is_no_such_file(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DocumentError, match=message) as caught:
+        read_document(tmp_path / "a.json")
+    assert (
+        caught.value.exit_code == 3 and "vidtok-edge bench" in str(caught.value)
+    ) or "again" in (str(caught.value))
+
+
+def test_what_is_cut_off_or_too_large_or_absent(done: Document, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_document(done, path)
+    data = path.read_bytes()
+    with pytest.raises(DocumentError, match="is larger than 1,000 bytes"):
+        read_document(path, largest_bytes=1000)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DocumentError, match="cut off"):
+        read_document(path)
+    for absent in (tmp_path / "gone.json", tmp_path):
+        with pytest.raises(DocumentError, match="cannot be read"):
+            read_document(absent)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to one of each kind of leaf: of equal things in a list the first."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from leaves(value[0], (*path, 0))
+    else:
+        yield path
+
+
+def changed(plain: dict[str, Any], path: tuple[Any, ...], to: object) -> Iterator[None]:
+    """`plain` with one leaf replaced, and put back afterwards."""
+    inner: Any = plain
+    for key in path[:-1]:
+        inner = inner[key]
+    before, inner[path[-1]] = inner[path[-1]], to
+    yield
+    inner[path[-1]] = before
+
+
+@pytest.mark.parametrize("to", [0, -1, -1e-300, 1e15, 1e300, "<b>", None, [], {}, [[1e9]]])
+def test_whatever_one_leaf_is_it_is_refused_or_drawn(
+    plain: dict[str, Any], tmp_path: Path, to: object
+) -> None:
+    """Never a traceback, and never an element of somebody else's."""
+    drawn = 0
+    for path in list(leaves(plain)):
+        for _ in changed(plain, path, to):
+            try:
+                document = read(plain, tmp_path)
+            except DocumentError:
+                continue
+            drawn += 1
+            assert "<b>" not in page_of(document)
+            assert tables_of(document) and (disturbance(document) or True)
+    assert drawn or not isinstance(to, int | str)
+
+
+def test_every_field_must_be_there_and_no_other(plain: dict[str, Any], tmp_path: Path) -> None:
+    for name in list(plain):
+        with pytest.raises(DocumentError):
+            read({key: value for key, value in plain.items() if key != name}, tmp_path)
+    with pytest.raises(DocumentError, match="'more' is not a known field"):
+        read({**plain, "more": 1}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "png",
+    [
+        "not base64!",
+        'iVBORw0KGgo="><script>',
+        "R0lGODlhAQABAIAAAAUEBA==",
+        "iVBORw0KGgoAAAANSUhEUgAA/wAAAP8ACAIAAAA=",
+    ],
+)
+def test_only_pictures_are_pictures(plain: dict[str, Any], tmp_path: Path, png: str) -> None:
+    plain["pictures"]["shown"][0]["png"] = png
+    with pytest.raises(DocumentError, match="a picture"):
+        read(plain, tmp_path)
