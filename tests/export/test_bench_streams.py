@@ -59,7 +59,7 @@ def test_compiling_that_does_not_work_is_said_when_opening(
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile_badly)
     [candidate] = torch_candidates([embedded.bundle.path], ["torch-compile-cpu"])
-    with pytest.raises(BackendUnavailable, match=r"no C\+\+ compiler\. It needs"):
+    with pytest.raises(BackendUnavailable, match=r"no C\+\+ compiler and more\. It needs"):
         open_torch(embedded.bundle, candidate, False)
 
 
