@@ -20,8 +20,9 @@ __all__ = ["Reading", "timed_frames"]
 class Reading(ABC):
     """A `Source`.
 
-    What is open (`_release`) is closed by the thread that reads, because a container must not be
-    closed under a thread that decodes from it; by `close` only where nobody ever read.
+    What is open (`_release`) is closed once, by the thread that reads, because a container must
+    not be closed under a thread that decodes from it, nor by two at once; by `close` only where
+    nobody ever read.
     """
 
     live = False
@@ -29,7 +30,8 @@ class Reading(ABC):
     def __init__(self, name: str, fps: float | None, clock: Clock) -> None:
         self.name, self.fps, self._clock = name, fps, clock
         self._closed = threading.Event()
-        self._started = False
+        self._lock = threading.Lock()  # for the two below
+        self._started = self._released = False
 
     @property
     def shown(self) -> str:
@@ -37,9 +39,10 @@ class Reading(ABC):
         return without_password(self.name)
 
     def __iter__(self) -> Iterator[Frame]:
-        if self._started:
-            raise UsageError(f"{self.shown} was read already: open it again to read it again.")
-        self._started = True
+        with self._lock:
+            if self._started:
+                raise UsageError(f"{self.shown} was read already: open it again to read it again.")
+            self._started = True
         return self._guarded()
 
     def _guarded(self) -> Iterator[Frame]:
@@ -47,20 +50,28 @@ class Reading(ABC):
             if not self._closed.is_set():
                 yield from self._read()
         finally:
-            self._release()
+            with self._lock:
+                self._release_once()
 
     @abstractmethod
     def _read(self) -> Iterator[Frame]:
         """The frames; to end soon once `_closed` is set."""
 
     def _release(self) -> None:  # noqa: B027  # most have nothing to close
-        """Close what is open; idempotent."""
+        """Close what is open; called once."""
+
+    def _release_once(self) -> None:
+        """Hold `_lock`."""
+        if not self._released:
+            self._released = True
+            self._release()
 
     def close(self) -> None:
-        """Stop the iteration soon; idempotent, and may be called from another thread."""
+        """Stop the iteration soon; idempotent, and may be called from several threads at once."""
         self._closed.set()
-        if not self._started:
-            self._release()
+        with self._lock:
+            if not self._started:
+                self._release_once()
 
     def __enter__(self) -> Reading:
         return self
