@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,12 @@ from vidtok_edge.errors import SourceError, UsageError
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.sources import ArraySource, Captured, Captures, Ended, Opened, Source
 from vidtok_edge.runtime.sources.clock import CLOCK
+from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.sources.image_folder import ImageFolderSource
 from vidtok_edge.runtime.sources.reading import Reading
 from vidtok_edge.runtime.sources.synthetic import SyntheticSource, TestPicture
 from vidtok_edge.runtime.sources.video_file import VideoFileSource
+from vidtok_edge.runtime.streaming.latents import Stamp
 
 SIZE = (64, 96)
 
@@ -55,6 +60,46 @@ def test_a_clip_paced_by_its_own_time_stamps(tmp_path: Path) -> None:
     start = frames[0].capture_time_ns
     assert [f.capture_time_ns - start for f in frames] == [t * 10**6 for t in times]
     assert time_.waits == pytest.approx([0.01, 0.04, 0.01, 0.1])
+
+
+class OpenThing(Reading):
+    """Three frames of something whose closing takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__("a thing", None, CLOCK)
+        self.releases = self.reading = 0
+
+    def _read(self) -> Iterator[Frame]:
+        self.reading += 1
+        for number in range(3):
+            yield Frame(
+                np.zeros((2, 2, 3), np.uint8), Stamp(capture_time_ns=number, wall_time_ns=0), number
+            )
+        self.reading -= 1
+
+    def _release(self) -> None:
+        assert not self.reading
+        self.releases += 1
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["unread", "read"])
+def test_a_source_is_released_once_though_several_threads_close_it(reads: bool) -> None:
+    thing, begun = OpenThing(), threading.Barrier(5)
+
+    def close() -> None:
+        begun.wait()
+        if reads:
+            with contextlib.suppress(UsageError):  # another thread reads it
+                list(thing)
+        thing.close()
+
+    threads = [threading.Thread(target=close) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert thing.releases == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "size", "garbage", "absent"])
