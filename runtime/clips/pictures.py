@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, UsageError
+from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.files import write_beside
 
 try:
@@ -17,7 +18,7 @@ try:
 except ImportError:
     raise MissingDependency("pillow", "video", "Drawing a contact sheet") from None
 
-__all__ = ["GAP", "contact_sheet", "frame_caption", "side_by_side"]
+__all__ = ["GAP", "Samples", "contact_sheet", "frame_caption", "side_by_side"]
 
 GAP = 8  # pixels between pictures; even, so that a clip of two has an even width
 _MARGIN = 24
@@ -39,6 +40,32 @@ def frame_caption(index: int, time_ns: int, psnr_db: float) -> str:
     'frame 12, 0.40 s\\n31.2 dB'
     """
     return f"frame {index}, {time_ns / 1e9:.2f} s\n{psnr_db:.1f} dB"
+
+
+@dataclass(slots=True)
+class Samples:
+    """Evenly spaced frames of a clip of unknown length, at most twice `wanted` in memory."""
+
+    wanted: int = 6
+    stride: int = 1
+    kept: list[tuple[str, Pixels, Pixels]] = field(default_factory=list)
+
+    def offer(self, index: int, time_ns: int, a: Pixels, b: Pixels) -> None:
+        """Take the next frame, and its reconstruction, if it may be shown; uint8 [H, W, 3]."""
+        if index % self.stride:
+            return
+        if len(self.kept) == 2 * self.wanted:
+            self.kept, self.stride = self.kept[::2], self.stride * 2
+            if index % self.stride:
+                return
+        self.kept.append((frame_caption(index, time_ns, psnr(a, b)), a, b))
+
+    def columns(self) -> list[tuple[str, Pixels, Pixels]]:
+        """At most `wanted`, for `contact_sheet`; the first frame is always among them."""
+        if len(self.kept) <= self.wanted:
+            return self.kept
+        places = np.linspace(0, len(self.kept) - 1, self.wanted).round().astype(int)
+        return [self.kept[i] for i in places]
 
 
 def side_by_side(original: Pixels, reconstruction: Pixels) -> Pixels:

@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vidtok_edge import __version__
 from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.clips.pictures import contact_sheet, frame_caption, side_by_side
-from vidtok_edge.runtime.clips.quality import Quality, psnr
+from vidtok_edge.runtime.clips.pictures import Samples, contact_sheet, side_by_side
+from vidtok_edge.runtime.clips.quality import Quality
 from vidtok_edge.runtime.clips.reading import ClipFrame, ClipReader, Rate
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.clips.writing import ClipWriter
@@ -27,7 +27,7 @@ from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
-from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.latents import Latents, Stamp
 
 __all__ = [
     "ClipSource",
@@ -132,6 +132,11 @@ def _frames(clip: ClipReader, progress: Progress) -> Iterator[ClipFrame]:
         progress(number, clip.frames_announced)
 
 
+def _stamp(frame: ClipFrame) -> Stamp:
+    """The time in the clip: a clip has no other clock."""
+    return Stamp(capture_time_ns=frame.time_ns, wall_time_ns=frame.time_ns)
+
+
 def _open(source: ClipSource, manifest: Manifest) -> ClipReader:
     size = (manifest.height, manifest.width)
     return ClipReader(source.path, size=size, fit=source.fit, rate=source.rate)
@@ -172,7 +177,7 @@ def encode_clip(
             bundle.encoder(backend, precision=precision) as encoder,
         ):
             for frame in _frames(clip, progress):
-                results += watch(encoder.push, frame.pixels, capture_time_ns=frame.time_ns)
+                results += watch(encoder.push, frame.pixels, stamp=_stamp(frame))
             results += watch(encoder.finish)
             fps = clip.fps
         if not results:
@@ -273,30 +278,6 @@ def _pictures(
     yield from watch(decoder.finish)
 
 
-@dataclass(slots=True)
-class _Samples:
-    """At most twice `wanted` evenly spaced frames of a clip of unknown length."""
-
-    wanted: int = 6
-    stride: int = 1
-    kept: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=list)
-
-    def offer(self, index: int, time_ns: int, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> None:
-        if index % self.stride:
-            return
-        if len(self.kept) == 2 * self.wanted:
-            self.kept, self.stride = self.kept[::2], self.stride * 2
-            if index % self.stride:
-                return
-        self.kept.append((frame_caption(index, time_ns, psnr(a, b)), a, b))
-
-    def columns(self) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-        if len(self.kept) <= self.wanted:
-            return self.kept
-        places = np.linspace(0, len(self.kept) - 1, self.wanted).round().astype(int)
-        return [self.kept[i] for i in places]
-
-
 def reconstruct_clip(
     bundle: Bundle,
     source: ClipSource,
@@ -321,7 +302,7 @@ def reconstruct_clip(
     _require_uint8(manifest)
     sheet = Path(picture) if picture is not None else Path(output).with_suffix(".png")
     encode_watch, decode_watch = _Stopwatch(), _Stopwatch()
-    quality, samples = Quality(), _Samples()
+    quality, samples = Quality(), Samples()
     waiting: deque[ClipFrame] = deque()
     latents = 0
     with write_beside(sheet, force) as temporary_sheet:
@@ -347,7 +328,7 @@ def reconstruct_clip(
 
             for frame in _frames(clip, progress):
                 waiting.append(frame)
-                decode(encode_watch(encoder.push, frame.pixels, capture_time_ns=frame.time_ns))
+                decode(encode_watch(encoder.push, frame.pixels, stamp=_stamp(frame)))
             decode(encode_watch(encoder.finish))
             show(decode_watch(decoder.finish))
             fps, backend_used = clip.fps, str(encoder.backend)

@@ -10,10 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import picture
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime.clips.pictures import GAP, contact_sheet, frame_caption, side_by_side
+from vidtok_edge.runtime.clips.pictures import (
+    GAP,
+    Samples,
+    contact_sheet,
+    frame_caption,
+    side_by_side,
+)
 
 
 def test_side_by_side() -> None:
@@ -76,3 +84,15 @@ def test_without_pillow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "needs pillow" in done.stdout and 'pip install "vidtok-edge[video]"' in done.stdout
+
+
+@given(frames=st.integers(1, 2000), wanted=st.integers(1, 8))
+def test_samples_are_spread_over_the_whole_clip(frames: int, wanted: int) -> None:
+    grey = np.zeros((8, 8, 3), np.uint8)
+    samples = Samples(wanted)
+    for index in range(frames):
+        samples.offer(index, index, grey, grey)
+        assert len(samples.kept) <= 2 * wanted
+    shown = [int(caption.split()[1].rstrip(",")) for caption, _, _ in samples.columns()]
+    assert len(shown) == min(frames, wanted) and shown == sorted(set(shown)) and shown[0] == 0
+    assert wanted == 1 or shown[-1] >= (frames - 1) / 2
