@@ -173,7 +173,7 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
         RerunLog.open(plan.target, plan.names, levels, pictures, plan.force) as log,
         _reconstructions(plan, bundle) as decoder,
     ):
-        for what in _received(reader):
+        for what in received(reader):
             log.show(what)
             if decoder is not None and isinstance(what, ShownLatent):
                 _show_decoded(
@@ -196,7 +196,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _received(reader: Connection) -> Iterator[Shown]:
+def received(reader: Connection) -> Iterator[Shown]:
+    """What was sent, until None or until the sender died."""
     with suppress(EOFError, OSError):  # OSError: it died while it sent
         while (what := reader.recv()) is not None:
             yield what

@@ -23,6 +23,7 @@ from vidtok_edge.errors import (
     BackendUnavailable,
     BundleError,
     BundleMismatch,
+    StreamError,
     UsageError,
 )
 from vidtok_edge.runtime import Bundle
@@ -240,10 +241,23 @@ def test_300_chunks_are_flat(tiny: Path) -> None:
         assert rss() - before < 1 << 20
 
 
+def held_by_onnx_runtime() -> int:
+    """How many sessions, bindings and tensors of ONNX Runtime there are in this process."""
+    gc.collect()
+    kinds = (ort.InferenceSession, ort.IOBinding, ort.OrtValue)
+    return sum(isinstance(each, kinds) for each in gc.get_objects())
+
+
 def test_closed_steps_give_their_memory_back(tiny: Path) -> None:
+    before = held_by_onnx_runtime()
     step = step_of(tiny)
+    run(step, (3, 5), start=True)
+    assert held_by_onnx_runtime() >= before + 1 + 2 + 2  # session, bindings, two sets of caches
     step.close()
     step.close()
+    assert held_by_onnx_runtime() == before, "though the step itself is still there"
+    with pytest.raises(StreamError):
+        run(step, (1, 1))
 
 
 # -- choosing

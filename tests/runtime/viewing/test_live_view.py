@@ -141,7 +141,7 @@ def test_a_message_that_was_cut_off_is_the_end(tmp_path: Path) -> None:
     os.write(writer.fileno(), (1000).to_bytes(4, "big") + b"the first of a thousand bytes")
     writer.close()
     with reader:
-        assert list(live_view._received(reader)) == [ShownNote(0, 1, "start")]
+        assert list(live_view.received(reader)) == [ShownNote(0, 1, "start")]
 
 
 def test_a_signal_to_all_processes_is_for_the_one_that_records(tiny: Path, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         )
         layers = compute_layers(library, parsed.network)
         check_proof(engine.graph, proof_from_network(layers), layers)
-        config = _config(plan, engine, parsed)
+        config = builder_config(plan, engine, parsed)
         flags = _set_flags(library, config)
         blob = _serialized(library, parsed, config, engine, messages)
         seconds = time.perf_counter() - start
@@ -259,7 +259,10 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         write_timing(plan.bundle.path, host, memoryview(cache.serialize()))
 
 
-def _config(plan: EnginePlan, engine: PlannedEngine, parsed: ParsedNetwork) -> IBuilderConfig:
+def builder_config(
+    plan: EnginePlan, engine: PlannedEngine, parsed: ParsedNetwork
+) -> IBuilderConfig:
+    """What TensorRT is told for one engine; what the parser was told is in `parsed`."""
     library, options = plan.library, plan.request.options
     config = parsed.builder.create_builder_config()
     config.profiling_verbosity = library.ProfilingVerbosity.DETAILED  # the inspector needs it

@@ -34,6 +34,7 @@ from vidtok_edge.runtime.backends.engines.library import host_of
 from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.engines.step import EngineStep, open_engine
 from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
         graph = bundle.manifest.graph(kind)
         steps.append(fake_engine(graph, bundle.path / graph.file, api))
     encoder = StreamEncoder(bundle.manifest, steps[0])
-    decoder = bundle.decoder("cpu")
-    decoder._step.close()
-    decoder._step, decoder._buffer = steps[1], steps[1].inputs["tokens"]
+    decoder = StreamDecoder(bundle.manifest, steps[1])
     got = through(encoder, decoder)
     for a, b in zip(got[0] + got[1], wanted[0] + wanted[1], strict=True):
         np.testing.assert_array_equal(a, b)

@@ -388,8 +388,8 @@ def test_tensorrt_rtx_is_told_what_the_sidecar_says(
         told.append(make(*arguments))
         return told[-1]
 
-    make = engine_build._config
-    monkeypatch.setattr(engine_build, "_config", config)
+    make = engine_build.builder_config
+    monkeypatch.setattr(engine_build, "builder_config", config)
     build(bundle, "fp16")
     assert told
     for one in told:
