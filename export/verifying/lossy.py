@@ -22,7 +22,7 @@ from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.vidtok_ref import embedded_file
 
-__all__ = ["FloatStreams", "losses"]
+__all__ = ["FloatStreams", "Stream", "loss_between", "losses"]
 
 CLIPS = {"robot": ("clip_robot.mp4", 12), "film": ("clip_film.mp4", 5)}
 """The shipped clips and how many latents of each. INT8 is calibrated on the first by default, and
@@ -30,7 +30,7 @@ never on the second, which has scene cuts."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
+class Stream:
     """A clip through encoder and decoder."""
 
     tokens: Array | None
@@ -56,7 +56,7 @@ class FloatStreams:
             name: _stream(manifest, pair, frames) for name, frames in self.sources.items()
         }
         self.losses = [
-            _loss("fp32", name, manifest, source, self.streams[name], self.streams[name])
+            loss_between("fp32", name, manifest, source, self.streams[name], self.streams[name])
             for name, source in self.sources.items()
         ]
 
@@ -64,7 +64,7 @@ class FloatStreams:
 def losses(floats: FloatStreams, graphs: str, pair: StepPair) -> list[Loss]:
     """Both clips through the graphs of `pair`, which are called `graphs`."""
     return [
-        _loss(
+        loss_between(
             graphs,
             name,
             floats.manifest,
@@ -87,7 +87,7 @@ def _sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:
             yield name, np.stack([frame.pixels for frame in islice(clip, frames)])
 
 
-def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> _Stream:
+def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> Stream:
     """A clip through slot 0, over caches full of rubbish."""
     poison(pair.encoder)
     poison(pair.decoder)
@@ -102,7 +102,7 @@ def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> _Stream:
             encoded.append(step.outputs[name][0, : len(latents)].copy())
             pictures += decoder.push(latents)
     pictures += decoder.finish()
-    return _Stream(
+    return Stream(
         np.concatenate(values) if values[0].dtype == np.int32 else None,
         np.concatenate(encoded),
         np.stack([_bytes(picture.pixels) for picture in pictures]),
@@ -115,14 +115,16 @@ def _bytes(pixels: Array) -> Array:
     return ((pixels.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
-def _loss(
-    graphs: str, name: str, manifest: Manifest, source: Array, exact: _Stream, got: _Stream
+def loss_between(
+    graphs: str, name: str, manifest: Manifest, source: Array, exact: Stream, got: Stream
 ) -> Loss:
+    """What `got` lost to `exact`, streams of the clip `name`; `source` uint8 [T, H, W, 3]."""
     tokens_equal, off_by_one, flips = _token_facts(manifest, exact, got)
     source_psnr, source_ssim = psnr(source, got.frames), ssim(source, got.frames)
     return Loss(
         graphs=graphs,
         clip=name,
+        tokens=None if got.tokens is None else got.tokens.size,
         tokens_equal=tokens_equal,
         off_by_one=off_by_one,
         flips=flips,
@@ -136,7 +138,7 @@ def _loss(
 
 
 def _token_facts(
-    manifest: Manifest, exact: _Stream, got: _Stream
+    manifest: Manifest, exact: Stream, got: Stream
 ) -> tuple[float | None, float | None, tuple[int, ...]]:
     if exact.tokens is None or got.tokens is None:
         return None, None, ()

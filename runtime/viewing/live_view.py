@@ -28,7 +28,7 @@ from vidtok_edge.runtime.viewing.target import ViewTarget
 if TYPE_CHECKING:
     from vidtok_edge.runtime.viewing.rerun_log import RerunLog
 
-__all__ = ["MOST_WAITING", "LiveView", "ViewPlan"]
+__all__ = ["MOST_WAITING", "LiveView", "ViewPlan", "received"]
 
 MOST_WAITING = 64  # things to show; of four cameras about half a second
 _PATIENCE_S = 10.0  # for the viewer to show what it was given, at the end

@@ -95,6 +95,7 @@ def test_the_document_reads_what_a_verification_writes(tmp_path: Path) -> None:
     loss = Loss(
         graphs="int8",
         clip="robot",
+        tokens=6144,
         tokens_equal=0.61,
         off_by_one=0.3,
         flips=(1, 2, 3, 4),

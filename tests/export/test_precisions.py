@@ -242,8 +242,8 @@ def test_int8_alone_is_compared_with_the_lowered_model(copy: Bundle, model: VidT
 
 def test_limits_given_replace_the_default_ones() -> None:
     limits = limits_with(0.9, None, 0.1)
-    assert limits["fp16"] == Limits(0.9, 40.0, 0.1)
-    assert limits["int8"] == Limits(0.9, None, 0.1)
+    assert limits["fp16"] == Limits(tokens_equal=0.9, psnr_db=40.0, loss_db=0.1)
+    assert limits["int8"] == Limits(tokens_equal=0.9, loss_db=0.1)
     assert limits_with(None, None, None) == DEFAULT_LIMITS
 
 

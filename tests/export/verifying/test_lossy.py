@@ -10,8 +10,15 @@ import pytest
 from fake_step import fake_manifest
 from numpy.typing import NDArray
 
-from vidtok_edge.export.verifying.loss import FLIP_EDGES, Limits, Loss, compare_loss
-from vidtok_edge.export.verifying.lossy import _loss, _Stream
+from vidtok_edge.export.verifying.loss import (
+    DEFAULT_LIMITS,
+    FLIP_EDGES,
+    Limits,
+    Loss,
+    compare_loss,
+    limits_with,
+)
+from vidtok_edge.export.verifying.lossy import Stream, loss_between
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
 LEVELS = (8, 8, 8, 8, 8)
@@ -23,18 +30,18 @@ def manifest() -> Manifest:
     return replace(manifest, model=replace(manifest.model, levels=LEVELS, z_channels=5))
 
 
-def stream(latents: int = 9, seed: int = 0) -> _Stream:
+def stream(latents: int = 9, seed: int = 0) -> Stream:
     rng = np.random.default_rng(seed)
-    return _Stream(
+    return Stream(
         rng.integers(1, 7, (latents, 2, 2)).astype(np.int32),
         rng.normal(size=(latents, 5, 2, 2)).astype(np.float32),
         rng.integers(0, 256, (latents, 16, 16, 3), dtype=np.uint8),
     )
 
 
-def loss_of(manifest: Manifest, got: _Stream, exact: _Stream | None = None) -> Loss:
+def loss_of(manifest: Manifest, got: Stream, exact: Stream | None = None) -> Loss:
     exact = exact or stream()
-    return _loss("int8", "robot", manifest, exact.frames, exact, got)
+    return loss_between("int8", "robot", manifest, exact.frames, exact, got)
 
 
 def test_nothing_is_lost_between_equal_streams(manifest: Manifest) -> None:
@@ -97,13 +104,14 @@ def test_few_latents_say_nothing_of_drift(manifest: Manifest) -> None:
         (Limits(psnr_db=41.0), {"PSNR against fp32, dB"}),
         (Limits(loss_db=0.1), {"PSNR lost against the source, dB"}),
         (Limits(drift_db=0.5), {"drift, last third to first, dB"}),
-        (Limits(0.9, 40.0, 0.3, 2.0), set()),
+        (Limits(tokens_equal=0.9, psnr_db=40.0, loss_db=0.3, drift_db=2.0), set()),
     ],
 )
 def test_each_limit_fails_by_itself(limits: Limits, failing: set[str]) -> None:
     loss = Loss(
         graphs="int8",
         clip="robot",
+        tokens=100,
         tokens_equal=0.93,
         off_by_one=0.06,
         flips=(1, 2, 3, 4),
@@ -119,11 +127,37 @@ def test_each_limit_fails_by_itself(limits: Limits, failing: set[str]) -> None:
     assert "6.00% off by one level" in found[0].note and "<0.5 40%" in found[0].note
 
 
+@pytest.mark.parametrize(
+    ("tokens", "differ", "passes"),
+    [(144, 4, True), (144, 5, False), (3, 3, True), (6144, 61, True), (6144, 62, False)],
+)
+def test_a_few_tokens_of_a_small_grid_may_differ(tokens: int, differ: int, passes: bool) -> None:
+    """A hundredth of 6144 and 4 of 144; no more than a hundredth where that was asked for."""
+    loss = Loss(
+        graphs="fp16",
+        clip="robot",
+        tokens=tokens,
+        tokens_equal=1 - differ / tokens,
+        off_by_one=differ / tokens,
+        flips=(differ, 0, 0, 0),
+        psnr_db=50.0,
+        source_psnr_db=24.0,
+        source_ssim=0.7,
+        loss_db=0.0,
+        ssim_loss=0.0,
+        drift_db=None,
+    )
+    assert all(compare_loss(loss, DEFAULT_LIMITS["fp16"])) == passes
+    asked = limits_with(0.99, None, None)["fp16"]
+    assert all(compare_loss(loss, asked)) == (differ / tokens <= 0.01)
+
+
 @pytest.mark.parametrize("value", [math.nan])
 def test_what_is_no_number_never_passes(value: float) -> None:
     loss = Loss(
         graphs="int8",
         clip="robot",
+        tokens=None,
         tokens_equal=None,
         off_by_one=None,
         flips=(),

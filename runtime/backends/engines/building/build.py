@@ -55,6 +55,7 @@ __all__ = [
     "EnginePlan",
     "PlannedEngine",
     "build_engines",
+    "builder_config",
     "plan_engines",
 ]
 
