@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_gpu import assert_fake_gpus_are_clean
 from gpu_required import REQUIRE, must_run, required_backends
+from hypothesis import settings
 
 if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
     from export_helpers import Exports
@@ -20,6 +21,9 @@ if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
 # Before torch is imported, here and in what tests start: the workers are as many as the cores, and
 # threads beside them would wait for each other (the golden numbers took 86 s, and take 31 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example's
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -33,7 +33,7 @@ def histogram_of(*tensors: torch.Tensor) -> Histogram:
 
 
 @given(st.lists(values, min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_value_is_counted_in_its_bin(parts: list[Array]) -> None:
     histogram = histogram_of(*map(torch.from_numpy, parts))
     together = np.sort(np.concatenate([part.ravel() for part in parts]).astype(np.float64))
@@ -46,7 +46,7 @@ def test_every_value_is_counted_in_its_bin(parts: list[Array]) -> None:
 
 
 @given(st.lists(values, min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_support_does_not_depend_on_the_order(parts: list[Array]) -> None:
     tensors = [torch.from_numpy(part) for part in parts]
     forth, back = histogram_of(*tensors), histogram_of(*reversed(tensors))
@@ -115,7 +115,7 @@ def test_unusable_values_are_counted_and_refused(bad: list[float], sentence: str
 
 
 @given(st.lists(values, max_size=3), values)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_state_goes_on_where_it_was_left(parts: list[Array], more: Array) -> None:
     original = histogram_of(*map(torch.from_numpy, parts))
     copy = Histogram.from_state(*original.state())

@@ -58,7 +58,7 @@ samples = st.builds(
     st.integers(0, 1000),
     st.floats(-30, 30).map(lambda e: 10.0**e),
 )
-some = settings(max_examples=30, deadline=None)
+some = settings(max_examples=30)
 
 
 @given(samples, st.sampled_from(METHODS), st.booleans())

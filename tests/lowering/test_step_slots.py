@@ -97,7 +97,7 @@ def begun(schedule: list[list[Turn]]) -> list[list[Turn]]:
 
 @every_step
 @every_variant
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(schedule=st.integers(2, 3).flatmap(schedules))
 def test_a_slot_gives_what_its_stream_gives_alone(
     name: str, form: FormName, kind: str, schedule: list[list[Turn]]

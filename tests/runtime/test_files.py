@@ -29,7 +29,7 @@ def test_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert (tmp_path / "out.bin").read_bytes() == b"whole"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit, MemoryError]),
     written=st.binary(max_size=64),

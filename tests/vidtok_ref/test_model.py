@@ -26,7 +26,7 @@ CAUSAL = [
     "vidtok_kl_causal_444_4chn",
     "vidtok_fsq_causal_41616_262144_v1_1",
 ]
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def thin(name: str) -> VidTok:

@@ -64,7 +64,7 @@ def decoding_error(steps: Lowered, video: Tensor, plan: Sequence[int]) -> float:
 
 @both_forms
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(plan=plans)
 def test_encoding_does_not_depend_on_the_plan(name: str, form: FormName, plan: list[int]) -> None:
     steps = lowered(name, form)
@@ -73,7 +73,7 @@ def test_encoding_does_not_depend_on_the_plan(name: str, form: FormName, plan: l
 
 @both_forms
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(plan=plans, dummies=st.integers(0, 3), end=st.integers(1, 3))
 def test_decoding_does_not_depend_on_the_plan(
     name: str, form: FormName, plan: list[int], dummies: int, end: int

@@ -36,7 +36,7 @@ def their_psnr(a: Pixels, b: Pixels) -> float:
     return float(peak_signal_noise_ratio(a, b, data_range=255))  # type: ignore[no-untyped-call]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     height=st.integers(7, 40),
     width=st.integers(7, 40),

@@ -144,9 +144,7 @@ def test_crop_takes_the_centre(tmp_path: Path) -> None:
     assert frame.pixels[16, 16, 1] > 180 and frame.pixels[16, 2, 1] < 20
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
     fit=st.sampled_from(["crop", "letterbox"]),
@@ -358,9 +356,7 @@ def test_no_frames(tmp_path: Path) -> None:
     refused(path, "not one readable picture: no frame could be decoded")
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_fuzzed_clips_raise_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["a.mp4", "a.mkv", "a.ts", "a.avi"]))
@@ -384,9 +380,7 @@ def test_fuzzed_clips_raise_nothing_else(tmp_path: Path, data: st.DataObject) ->
         _ = clip.report
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 @given(st.binary(min_size=1, max_size=400))
 def test_random_bytes_raise_nothing_else(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.mp4"

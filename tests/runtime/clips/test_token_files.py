@@ -39,7 +39,7 @@ META = TokenMeta(
     toolkit_version="0.1.0",
 )
 in_one_folder = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 

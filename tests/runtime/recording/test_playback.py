@@ -155,9 +155,7 @@ def flat(frames: Sequence[PlayedFrame]) -> list[tuple[float, tuple[int, int]]]:
     return [(frame.time_s, picture_content(frame.pixels)) for frame in frames]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_part_is_a_run_of_the_whole_whenever_frames_were_captured(
     tmp_path: Path, data: st.DataObject

@@ -33,7 +33,7 @@ kinds: Any = st.sampled_from(
     ]
 )
 sizes = st.tuples(st.sampled_from([2, 4, 8]), st.integers(1, 4))
-quick = settings(deadline=None, max_examples=150)
+quick = settings(max_examples=150)
 
 
 def opened(manifest: Manifest) -> tuple[StreamDecoder, FakeStep]:

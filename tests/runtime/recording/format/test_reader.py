@@ -230,9 +230,7 @@ def test_a_file_without_its_head_is_read(whole: Path, tmp_path: Path) -> None:
     assert len(read(path)) == 2 * 25 + 2
 
 
-@settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzzed_bytes_never_crash_the_reader(
     whole: Path, tmp_path: Path, data: st.DataObject
@@ -264,9 +262,7 @@ def test_fuzzed_bytes_never_crash_the_reader(
             pass
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzzed_chunks_with_a_right_checksum_never_crash_the_reader(
     whole: Path, tmp_path: Path, data: st.DataObject
