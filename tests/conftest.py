@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
 # threads beside them would wait for each other (the golden numbers took 86 s, and take 31 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+EXPORTED = {"exports", "embedded", "precisions"}  # the fixtures below that export models
+
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example's
 settings.load_profile("untimed")
 
@@ -40,6 +42,13 @@ def pytest_runtest_makereport(
 
 def pytest_configure() -> None:
     required_backends(os.environ.get(REQUIRE, ""))  # refuses a wrong name before anything runs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever waits for an export is slow."""
+    for item in items:
+        if EXPORTED & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import sys
 from collections import defaultdict
@@ -73,6 +74,13 @@ def test_no_room_is_too_large() -> None:
     largest = max(lines, key=lambda room: lines[room])
     share = lines[largest] / sum(lines.values())
     assert share <= LARGEST_SHARE, f"{largest} holds {share:.1%} of the product"
+
+
+def test_the_picture_is_that_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "figures")
+    draw_rooms = importlib.import_module("draw_rooms")
+    drawn = (ROOT / "docs" / "figures" / "rooms.svg").read_text("utf-8")
+    assert drawn == draw_rooms.picture(rooms()), "run: python docs/figures/draw_rooms.py"
 
 
 @pytest.mark.parametrize(
