@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 EXPORTED = {"exports", "embedded", "precisions"}  # the fixtures below that export models
+QUICK = {"vidtok_fsq_causal_488_32768_v1_1", "vidtok_kl_noncausal_488_4chn"}
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example's
 settings.load_profile("untimed")
@@ -45,9 +47,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever waits for an export is slow."""
+    """Slow is what waits for an export, and what is done with a variant that is not `QUICK`."""
     for item in items:
-        if EXPORTED & set(getattr(item, "fixturenames", ())):
+        variants = set(re.findall(r"vidtok_(?:fsq|kl)_\w+", item.name.rpartition("[")[2]))
+        if EXPORTED & set(getattr(item, "fixturenames", ())) or variants - QUICK:
             item.add_marker("slow")
 
 

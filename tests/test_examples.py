@@ -50,11 +50,13 @@ def test_raw_frames_of_a_pipe(tiny: Path, tmp_path: Path) -> None:
     assert said.startswith("9 frames, tokens [3, 2, 2]")
 
 
+@pytest.mark.slow
 def test_recording_and_replaying(tiny: Path, tmp_path: Path) -> None:
     said = run("record_and_replay.py", tiny, tmp_path / "a.mcap", "synthetic:20")
     assert "from 0.5 s to 1.5 s: frames [" in said and "16, 16, 3] at 20 per second" in said
 
 
+@pytest.mark.slow
 def test_a_dataset_of_tokens(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     write_recording(tmp_path / "a.mcap")
@@ -62,6 +64,7 @@ def test_a_dataset_of_tokens(tmp_path: Path) -> None:
     assert "windows of 3 latents" in said and "batch [2, 3, 2, 3] torch.int64" in said
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     variant = EMBEDDED.stem

@@ -25,6 +25,7 @@ from vidtok_edge.runtime.manifest.graphs import TensorSpec
 MODEL = "vidtok_fsq_causal_488_32768_v1_1"
 
 
+@pytest.mark.slow
 def test_engines_of_every_kind_form_and_precision_are_checked() -> None:
     api = FakeApi()
     checks = engine_checks(narrow(MODEL, 16), Amount(16, 2, 0), FakeDevice(api))

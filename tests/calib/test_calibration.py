@@ -68,6 +68,7 @@ def extremes(
     return seen
 
 
+@pytest.mark.slow
 def test_minmax_is_what_hooks_see(
     model: VidTok, options: StepOptions, data: Path, ranges: Ranges
 ) -> None:
@@ -82,6 +83,7 @@ def test_minmax_is_what_hooks_see(
         assert found.symmetric.high == pytest.approx(max(-low, high), rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_the_frames_of_caches_are_among_what_is_seen(
     model: VidTok, options: StepOptions, data: Path, ranges: Ranges
 ) -> None:
@@ -104,6 +106,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_an_interrupted_calibration_goes_on(
     model: VidTok, options: StepOptions, data: Path, ranges: Ranges, tmp_path: Path
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_layer_that_gives_nan_is_named(options: StepOptions, data: Path, tmp_p
     assert Ranges.load(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_clip_of_one_colour_is_enough(
     model: VidTok, options: StepOptions, tmp_path: Path
 ) -> None:
@@ -185,6 +189,7 @@ def test_a_clip_of_one_colour_is_enough(
     assert len(done.ranges.encoder) > 20 and len(done.ranges.decoder) > 20
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clips(
     model: VidTok, options: StepOptions, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

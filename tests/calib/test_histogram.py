@@ -45,6 +45,7 @@ def test_every_value_is_counted_in_its_bin(parts: list[Array]) -> None:
         assert side(below, np.cumsum(histogram.counts)).all()
 
 
+@pytest.mark.slow
 @given(st.lists(values, min_size=1, max_size=5))
 @settings(max_examples=50)
 def test_the_support_does_not_depend_on_the_order(parts: list[Array]) -> None:

@@ -53,6 +53,7 @@ def streamed(streams: TorchStreams, frames: Pixels) -> tuple[NDArray[np.int32], 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_mix_is_what_a_step_lowered_for_it_computes(
     placement: Placement,
@@ -81,6 +82,7 @@ def test_no_layer_in_int8_costs_nothing(meter: MixMeter) -> None:
     assert (damage.tokens_equal, damage.psnr_db, damage.loss_db) == (1.0, np.inf, 0.0)
 
 
+@pytest.mark.slow
 def test_each_layer_is_measured_alone_and_the_worst_is_first(
     model: VidTok, options: StepOptions, ranges: Ranges, meter: MixMeter
 ) -> None:
@@ -109,6 +111,7 @@ def test_the_parts_of_the_work_add_up(model: VidTok, options: StepOptions) -> No
     assert work.int8_share(dict.fromkeys(work.shares, "cache")) == 0
 
 
+@pytest.mark.slow
 def test_latents_without_tokens_and_whole_windows(tmp_path: Path) -> None:
     model = narrow("vidtok_kl_noncausal_488_4chn", 16)
     chunk = StepOptions.chunk_for(model.variant)

@@ -84,6 +84,7 @@ def test_the_shipped_tokenizer_makes_a_verified_bundle(embedded: Exported) -> No
     assert [p.name for p in bundle.path.parent.iterdir()] == [bundle.path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_graphs")
 def test_a_changed_file_is_noticed(place: Path) -> None:
     export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL))
@@ -101,6 +102,7 @@ def test_a_bundle_can_be_moved(place: Path) -> None:
     assert Bundle.load(moved, check_hashes=True).manifest.verified
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_graphs")
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, OSError])
 @pytest.mark.parametrize("stage", ["write_graph", "verify_bundle"])
@@ -135,6 +137,7 @@ def test_an_interrupted_replacement_keeps_the_old_bundle(
     assert after == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_graphs")
 def test_a_bundle_is_replaced_only_by_force(place: Path) -> None:
     request = ExportRequest(variant="fsq", output=place, options=SMALL)
@@ -168,6 +171,7 @@ def test_a_failed_verification_is_written_as_such(
     assert not json.loads((place / "reports" / "parity.json").read_text())["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_graphs")
 def test_other_forms_lie_in_the_bundle_each_with_its_own_verdict(
     place: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,6 +203,7 @@ def test_stages_are_announced(place: Path) -> None:
     assert seen == [mark + name for name in names for mark in ("", "/")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_graphs")
 def test_random_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     hashes = {}

@@ -122,6 +122,7 @@ def snr(got: Tensor, want: Tensor) -> float:
     return float(10 * torch.log10(want.float().var() / (got - want).float().var()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_int8_is_near_float(name: str, placement: Placement) -> None:
@@ -136,6 +137,7 @@ def test_int8_is_near_float(name: str, placement: Placement) -> None:
     assert 15 < snr(got, want) < 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [[1, 1, 1, 1], [2, 2], [1, 3], [3, 1]], ids=str)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("name", NAMES[:2])
@@ -168,6 +170,7 @@ def test_a_slot_that_is_not_ready_keeps_its_bytes(
     assert any(not torch.equal(old[0], new[0]) for old, new in zip(caches, after, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_caches_have_the_types_of_the_arithmetic(name: str, kind: Kind) -> None:

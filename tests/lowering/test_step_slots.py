@@ -95,6 +95,7 @@ def begun(schedule: list[list[Turn]]) -> list[list[Turn]]:
     return result
 
 
+@pytest.mark.slow
 @every_step
 @every_variant
 @settings(max_examples=5)

@@ -12,6 +12,7 @@ from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.lowering.torch_step import TorchStreams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [1, 2])
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         download(V1_0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

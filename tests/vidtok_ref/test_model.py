@@ -52,6 +52,7 @@ def padding_of(model: VidTok, frames: int) -> int:
     return f - 1 if model.variant.version == "1.0" else f - frames % f
 
 
+@pytest.mark.slow
 @quick
 @given(
     name=st.sampled_from([*CAUSAL, NONCAUSAL]),
@@ -74,6 +75,7 @@ def test_shapes(name: str, frames: int, height: int, width: int, batch: int) -> 
     assert video.shape == (batch, 3, f * t - dropped, height * s, width * s)
 
 
+@pytest.mark.slow
 @quick
 @given(name=st.sampled_from(CAUSAL), frames=st.integers(2, 17), data=st.data())
 def test_later_frames_leave_earlier_latents_alone(
@@ -92,6 +94,7 @@ def test_later_frames_leave_earlier_latents_alone(
         assert not torch.allclose(a[:, :, same], b[:, :, same], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @quick
 @given(name=st.sampled_from(CAUSAL), latents=st.integers(2, 4), data=st.data())
 def test_later_latents_leave_earlier_frames_alone(

@@ -80,6 +80,7 @@ def test_a_negative_seed_is_refused() -> None:
         random_state(THIN, seed=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [NAME, "vidtok_kl_noncausal_41616_16chn"])
 def test_random_layers_all_matter_and_keep_activations_near_one(name: str) -> None:
     variant = replace(VARIANTS[name], ch=16)

@@ -83,6 +83,7 @@ SPEC = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "caches_mb", "gflop"), SPEC)
 def test_caches_and_work_are_those_of_the_specification(
     name: str, caches_mb: tuple[int, int], gflop: tuple[int, int]

@@ -120,6 +120,7 @@ def changed(plain: dict[str, Any], path: tuple[Any, ...], to: object) -> Iterato
     inner[path[-1]] = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", [0, -1, -1e-300, 1e15, 1e300, "<b>", None, [], {}, [[1e9]]])
 def test_whatever_one_leaf_is_it_is_refused_or_drawn(
     plain: dict[str, Any], tmp_path: Path, to: object

@@ -356,6 +356,7 @@ def test_no_frames(tmp_path: Path) -> None:
     refused(path, "not one readable picture: no frame could be decoded")
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.data())
 def test_fuzzed_clips_raise_nothing_else(tmp_path: Path, data: st.DataObject) -> None:

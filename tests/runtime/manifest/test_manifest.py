@@ -67,6 +67,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *inner] if path else inner
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(manifests, st.data())
 def test_a_mangled_manifest_raises_bundle_errors_only(

@@ -228,6 +228,7 @@ def test_what_is_being_recorded_is_no_output(whole: Path, tmp_path: Path) -> Non
     assert recover(whole, live, force=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_anywhere_is_refused_or_recovered_with_true_numbers(

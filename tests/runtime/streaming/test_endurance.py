@@ -44,6 +44,7 @@ def resident_bytes() -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_10_000_chunks(tiny: Path, tmp_path: Path) -> None:
     bundle = Bundle.load(tiny)

@@ -245,6 +245,7 @@ def test_replay_gives_up_a_viewer_that_does_not_read(tiny: Path, tmp_path: Path)
     assert process.returncode == 2 and "took nothing for 0.3 s" in said, said
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_replay_though_the_viewer_does_not_read(tiny: Path, tmp_path: Path) -> None:
     with replaying(tiny, tmp_path, 60) as (process, viewer):
         viewer.accept()[0].close()  # the check, before there is a process
@@ -303,6 +304,7 @@ def session(tmp_path: Path, bundle: Path, view: object, patience_s: float) -> It
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_file_is_finished_when_the_one_that_records_is_killed(
     tiny: Path, tmp_path: Path
@@ -314,6 +316,7 @@ def test_the_file_is_finished_when_the_one_that_records_is_killed(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_nothing_is_left_when_the_viewer_does_not_read_either(tiny: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:

@@ -230,6 +230,7 @@ def test_a_file_without_its_head_is_read(whole: Path, tmp_path: Path) -> None:
     assert len(read(path)) == 2 * 25 + 2
 
 
+@pytest.mark.slow
 @settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzzed_bytes_never_crash_the_reader(
@@ -297,6 +298,7 @@ def test_a_length_of_gigabytes_allocates_nothing(whole: Path, tmp_path: Path, si
     assert peak_bytes(lambda: read(path)) < 8 << 20
 
 
+@pytest.mark.slow
 def test_a_chunk_of_more_than_64_mib_is_not_read(whole: Path, tmp_path: Path) -> None:
     """Also where the file is as long as the chunk claims."""
     data = bytearray(whole.read_bytes())
@@ -409,6 +411,7 @@ def test_a_format_of_the_future_is_refused(tmp_path: Path) -> None:
         Recording.open(path)
 
 
+@pytest.mark.slow
 def test_reading_an_hour_holds_a_chunk_at_a_time(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mcap", 1500, chunk=10)
     for use_index in (True, False):

@@ -289,6 +289,7 @@ def _record_until_killed(path: Path, shared: mmap.mmap) -> None:
             time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_kill_9_at_50_moments_loses_no_more_than_the_interval(tmp_path: Path) -> None:
     """Counted from the last tick, so that a machine with other things to do is no failure."""
     rng = np.random.default_rng(0)

@@ -42,6 +42,7 @@ def test_graphs_in_fp32(what: NarrowBundle, exports: Exports, tmp_path: Path) ->
         assert file.sidecar.proof.work_permille("fp32") == 1000
 
 
+@pytest.mark.slow
 def test_the_delay_line_in_fp16(tmp_path: Path) -> None:
     """v1.1 in conv3d: what interpolates and resizes must not fall back to float32."""
     options = StepOptions(16, 16, streams=2, form="conv3d")

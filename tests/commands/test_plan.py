@@ -23,6 +23,7 @@ def rows_of(result: Result, device: str) -> list[str]:
     return [line for line in result.output.splitlines() if line.startswith(device + "  ")]
 
 
+@pytest.mark.slow
 def test_several_sizes_in_one_table_and_as_a_file(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     result = run(
@@ -48,6 +49,7 @@ def test_several_sizes_in_one_table_and_as_a_file(tmp_path: Path) -> None:
     assert not large["bounds"][NANO]["fp32"]["fits"] and small["bounds"][NANO]["fp32"]["fits"]
 
 
+@pytest.mark.slow
 def test_precisions_of_one_size_in_one_table() -> None:
     result = run(
         "--variant", "vidtok_fsq_causal_488_32768_tiny", "--size", "64x64", "--graphs", "both"

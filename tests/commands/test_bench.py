@@ -25,6 +25,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_a_paced_run_prints_its_tables_and_writes_both_files(tiny: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
     result = run("bench", tiny, "--paced", 100, "--policy", "drop-oldest", *QUICK, *files)
@@ -124,6 +125,7 @@ def test_no_bundle(tmp_path: Path) -> None:
     assert result.exit_code == 3 and "manifest.json" in result.output
 
 
+@pytest.mark.slow
 def test_a_page_is_drawn_from_what_was_written(tiny: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
     measured = run("bench", tiny, *QUICK, *files)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 
 from vidtok_edge.cli import main
@@ -42,6 +43,7 @@ def killed(path: Path, process: subprocess.Popen[bytes], after_s: float) -> int:
     return at_ns
 
 
+@pytest.mark.slow
 def test_two_cameras_killed_at_some_moments(tiny: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.mcap" for n in range(3)]
     command = [

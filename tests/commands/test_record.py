@@ -202,6 +202,7 @@ def test_a_terminal_that_is_closed_ends_a_recording_well(tiny: Path, tmp_path: P
         assert finished(running.path) == "stopped"
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_stopped_stops_no_recording(tiny: Path, tmp_path: Path) -> None:
     with on_terminal(tiny, tmp_path, output=False) as running:
         os.write(running.master, b"\x13")  # Ctrl-S
