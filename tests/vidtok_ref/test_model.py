@@ -35,7 +35,7 @@ def thin(name: str) -> VidTok:
 
 
 def latents_of(model: VidTok, frames: int) -> int:
-    """Number of latents as the specification counts them (architecture 3)."""
+    """Number of latents as docs/model.md, section 3.4 counts them."""
     f = model.variant.time_factor
     if not model.variant.causal:
         return frames // f
@@ -45,7 +45,7 @@ def latents_of(model: VidTok, frames: int) -> int:
 
 
 def padding_of(model: VidTok, frames: int) -> int:
-    """Copies of the first frame that causal models put in front (architecture 3)."""
+    """Copies of the first frame that causal models put in front (docs/model.md, section 3.4)."""
     f = model.variant.time_factor
     if frames % f == 0:
         return 0
