@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -148,8 +149,9 @@ def _cached(variant: Variant, kind: Kind) -> list[tuple[str, str]]:
         step, run = traced_without_data(variant, StepOptions(256, 256), kind, FP32)
         half = step.get_submodule(kind)
         for name, module in half.named_modules():
-            linear = variant.delayed and re.fullmatch(r"up_temporal\.\d+\.upsample", name)
-            if linear or getattr(module, "before", 0):
+            linear = variant.delayed and bool(re.fullmatch(r"up_temporal\.\d+\.upsample", name))
+            before: int = getattr(module, "before", 0)
+            if linear or before:
                 module.register_forward_pre_hook(lambda *_, name=name: names.append(name))
         _, time = run()
     assert isinstance(time, CausalTimeline)
@@ -248,14 +250,11 @@ def test_how_far_a_result_reaches(row: Row) -> None:
 _CITATION = re.compile(r"docs/(\w+)\.md,\s+section\s+(\d+(?:\.\d+)*)")
 
 
-def _sources() -> list[str]:
-    """Every Python file of the checkout, links and other people's left out."""
-    return [
-        str(path.relative_to(ROOT))
-        for path in sorted(ROOT.rglob("*.py"))
-        if path.relative_to(ROOT).parts[0] != "src"
-        and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
-    ]
+def _sources() -> list[Path]:
+    """Every Python file of the checkout; links, environments and what builds left, left out."""
+    folders = [p for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    own = [p for p in folders if p.name not in ("src", "build", "dist", "demo")]
+    return sorted([*ROOT.glob("*.py"), *(path for p in own for path in p.rglob("*.py"))])
 
 
 def _lost(text: str) -> list[str]:
@@ -269,13 +268,13 @@ def _lost(text: str) -> list[str]:
 
 def test_every_section_that_is_cited_exists() -> None:
     cited = 0
-    for source in _sources():
-        text = (ROOT / source).read_text(encoding="utf-8")
+    for path in _sources():
+        text, source = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
         assert _lost(text) == [], source
         cited += len(_CITATION.findall(text))
         # A citation has this form alone: so that the test sees it.
         loose = re.findall(r"(?<!docs/)(?:streaming|model)\.md\b|\(architecture \d", text)
-        assert source == "tests/test_spec_documents.py" or loose == [], source
+        assert path.name == Path(__file__).name or loose == [], source
     assert cited > 30
 
 
@@ -294,3 +293,14 @@ def test_sections_are_numbered_in_order(document: str) -> None:
     for top in tops:
         inner = [number[1] for number in numbers if len(number) == 2 and number[0] == top]
         assert inner == list(range(1, len(inner) + 1))
+
+
+@pytest.mark.parametrize("document", [MODEL, STREAMING])
+def test_sections_that_the_documents_name_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    text = text.split("## 1. ", 1)[1]  # above it stands how a docstring cites
+    elsewhere = re.compile(r"\((\w+)\.md\),\s+section\s+(\d+(?:\.\d+)*)")
+    for name, number in elsewhere.findall(text):
+        assert number in sections_of(f"docs/{name}.md"), (name, number)
+    here = re.findall(r"[Ss]ection\s+(\d+(?:\.\d+)*)", elsewhere.sub("", text))
+    assert here and set(here) <= set(sections_of(document))

@@ -88,6 +88,8 @@ def test_caches_and_work_are_those_of_the_document(row: Row) -> None:
         per_4_frames = 2 * (cost.multiply_adds + saved) * 4 / variant.time_factor
         assert round(per_4_frames / 1e9) == wanted
         flat = multiply_adds(variant, StepOptions(form="conv2d"), kind)
+        folded = cost.multiply_adds - sum(layers.values()) + sum(flat.values())
+        assert round(2 * folded * 4 / variant.time_factor / 1e9) == of_graph
         in_space = [n for n in layers if n.startswith("decoder.up.") and n.endswith(".upsample")]
         assert sum(flat.values()) + sum(flat[n] for n in in_space) * 5 // 4 == sum(layers.values())
 
