@@ -112,6 +112,17 @@ def test_later_latents_leave_earlier_frames_alone(
     assert not torch.allclose(a[:, :, kept], b[:, :, kept], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", [KL_V1_1, FSQ_888])
+def test_the_frames_of_latent_0_are_all_alike_in_version_1_1(name: str) -> None:
+    """Why a stream can give frame 0 at once: docs/streaming.md, section 5.4."""
+    model = thin(name)
+    f = model.variant.time_factor
+    z = golden_video(3, 2, 2).repeat(1, 2, 1, 1, 1)[:, : model.variant.z_channels]
+    video = model.decode(z)
+    assert torch.allclose(video[:, :, :f], video[:, :, :1], rtol=0, atol=1e-6)
+    assert not torch.allclose(video[:, :, f], video[:, :, 0], rtol=0, atol=1e-4)
+
+
 @quick
 @given(levels=st.lists(st.integers(2, 9), min_size=1, max_size=6).map(tuple), data=st.data())
 def test_tokens_and_codes_are_inverse(levels: tuple[int, ...], data: st.DataObject) -> None:
