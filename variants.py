@@ -1,4 +1,7 @@
-"""One frozen description per published model: nobody else asks "which variant?"."""
+"""One frozen description per published model: nobody else asks "which variant?".
+
+docs/model.md, section 1 explains and shows them.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ class Variant:
 
     @property
     def promise(self) -> str:
-        """What the variant guarantees about streaming (streaming.md, "The promise")."""
+        """What the variant guarantees about streaming (docs/streaming.md, section 1.1)."""
         if not self.causal:
             return (
                 "windows: no streaming; whole windows of 16 frames, each as the whole-clip model "

@@ -1,4 +1,7 @@
-"""Inputs and outputs of a step graph, found by running the step on shapes alone."""
+"""Inputs and outputs of a step graph, found by running the step on shapes alone.
+
+What they are: docs/streaming.md, section 3.1, and docs/streaming.md, section 4.
+"""
 
 from __future__ import annotations
 

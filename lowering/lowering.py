@@ -2,7 +2,8 @@
 
 What is folded is exact algebra: the mean pool into the strided convolution, the mix factors into
 the kernels, nearest upsampling in time into two kernel-2 phases, q, k and v into one convolution
-with the softmax scale inside. Lowered modules carry the reference's parameter paths.
+with the softmax scale inside (docs/model.md, section 6.1). Lowered modules carry the
+reference's parameter paths.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _norm(form: Form, norm: layers.LayerNorm) -> nn.Module:
 
 
 class _Block(nn.Module):
-    """Any residual block: spatial, temporal or 3-D."""
+    """Any residual block: spatial, temporal or 3-D (docs/model.md, section 2.3)."""
 
     def __init__(self, form: Form, block: nn.Module) -> None:
         super().__init__()
@@ -140,7 +141,10 @@ def _spatial_downsample(form: Form, module: layers.SpatialDownsample) -> _Conv:
 
 
 def _temporal_downsample(form: Form, module: layers.TemporalDownsample) -> _Conv:
-    """a * mean of 3 frames + (1 - a) * convolution of the same 3 frames, as one convolution."""
+    """a * mean of 3 frames + (1 - a) * convolution of the same 3 frames, as one convolution.
+
+    docs/model.md, section 2.6, folded as docs/model.md, section 6.1 says.
+    """
     weight, bias = _kernel(module.conv)
     a = torch.sigmoid(module.mix_factor.detach())
     weight = (1 - a) * weight
@@ -174,6 +178,8 @@ class _SpatialUpsample(nn.Module):
 class _NearestTemporalUpsample(nn.Module):
     """Every frame twice, then the mixed kernel: both output frames from the frames as they came in.
 
+    docs/model.md, section 6.1.
+
     Causal, frame 2i sees frames i-1, i-1, i and frame 2i+1 sees i-1, i, i; not causal, i-1, i, i
     and i, i, i+1. Weights of equal frames add up.
     """
@@ -196,7 +202,10 @@ class _NearestTemporalUpsample(nn.Module):
 
 
 class _LinearTemporalUpsample(nn.Module):
-    """v1.1: the delay line, two frames out per frame in, one frame late (streaming.md)."""
+    """v1.1: the delay line, two frames out per frame in, one frame late.
+
+    docs/streaming.md, section 5.1.
+    """
 
     def __init__(self, form: Form, module: layers.TemporalUpsample) -> None:
         super().__init__()
@@ -228,7 +237,9 @@ class _LinearTemporalUpsample(nn.Module):
 
 
 class Edges:
-    """Where the delay line departs from plain interpolation, per slot (streaming.md).
+    """Where the delay line departs from plain interpolation, per slot.
+
+    docs/streaming.md, section 5.2 (`seam`) and docs/streaming.md, section 5.3 (`clamp`).
 
     Args:
         start, second: bool [B, 1], this call is a stream's first, or follows a first call of one
@@ -284,7 +295,7 @@ def _upsample(form: Form, module: nn.Module | None) -> nn.Module | None:
 
 
 class LoweredEncoder(nn.Module):
-    """Frames to the encoder's output, both in the form's layout."""
+    """Frames to the encoder's output, both in the form's layout (docs/model.md, section 3.1)."""
 
     def __init__(self, form: Form, encoder: Encoder) -> None:
         super().__init__()
@@ -311,7 +322,7 @@ class LoweredEncoder(nn.Module):
 
 
 class LoweredDecoder(nn.Module):
-    """Latents to frames, both in the form's layout."""
+    """Latents to frames, both in the form's layout (docs/model.md, section 3.2)."""
 
     def __init__(self, form: Form, decoder: Decoder) -> None:
         super().__init__()

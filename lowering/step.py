@@ -1,6 +1,7 @@
 """The step modules that become graphs: bytes in, bytes out, caches explicit.
 
-A step's forward takes and returns flat tuples of tensors in the order of its `GraphInterface`.
+A step's forward takes and returns flat tuples of tensors in the order of its `Interface`
+(docs/streaming.md, section 3).
 """
 
 from __future__ import annotations
@@ -181,7 +182,9 @@ def _per_level(values: list[float], like: Tensor) -> Tensor:
 
 
 def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout (architecture 4).
+    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout.
+
+    docs/model.md, section 4.1.
 
     The sum is float32 too, exact below 2^24: a codebook has 2^18 entries at most.
     """
@@ -198,7 +201,7 @@ def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 
 def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w]."""
+    """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w] (docs/model.md, section 4.1)."""
     codes, rest = [], tokens.to(torch.float32)  # exact below 2^24
     for n in levels:
         above = torch.floor(

@@ -1,7 +1,8 @@
 """Where a step's convolutions get the frames before and after their chunk from.
 
-`CausalTimeline` takes them from the caches and leaves new ones (streaming.md, "Caches");
-`WindowTimeline` pads a whole window with zeros, as the non-causal models do.
+`CausalTimeline` takes them from the caches and leaves new ones (docs/streaming.md, section 4);
+`WindowTimeline` pads a whole window with zeros, as the non-causal models do
+(docs/streaming.md, section 7).
 """
 
 from __future__ import annotations

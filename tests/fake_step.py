@@ -115,7 +115,7 @@ def _hash(state: int, value: int) -> int:
 
 
 def tokens_from(values: Sequence[int], manifest: Manifest) -> list[int]:
-    """What a stream of these frames must give, from the rules alone (streaming.md)."""
+    """What a stream of these frames must give, by docs/streaming.md, section 2, alone."""
     f = manifest.model.time_factor
     window = f if manifest.model.causal else f * manifest.chunk
     fed = list(values)

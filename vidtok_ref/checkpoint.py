@@ -1,4 +1,6 @@
-"""Weights from a file, checked key by key before anything uses them (architecture 5).
+"""Weights from a file, checked key by key before anything uses them.
+
+docs/model.md, section 5.
 
 A checkpoint is untrusted input: a pickle is read with torch's restricted unpickler and never
 otherwise, and a file is refused unless its weights are exactly those of the variant asked for.

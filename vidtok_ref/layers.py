@@ -1,6 +1,6 @@
-"""The layers of VidTok, offline, on `[B, C, T, H, W]` (architecture 2).
+"""The layers of VidTok, offline, on `[B, C, T, H, W]` (docs/model.md, section 2).
 
-Module and parameter names are those of the official checkpoints.
+Module and parameter names are those of the official checkpoints (docs/model.md, section 5.2).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm over the channel axis, axis 1, at every position."""
+    """LayerNorm over the channel axis, axis 1, at every position (docs/model.md, section 2.1)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,6 +40,7 @@ class CausalConv(nn.Module):
     """A convolution over time (axis 2) that sees no future frame.
 
     Before the start it sees zeros (v1.0) or copies of its own first input frame (v1.1).
+    docs/model.md, section 2.2.
     """
 
     def __init__(self, conv: nn.Conv1d | nn.Conv3d, repeat_first: bool) -> None:
@@ -54,7 +55,10 @@ class CausalConv(nn.Module):
 
 
 def pad_past(x: Tensor, frames: int, repeat_first: bool) -> Tensor:
-    """`x` with `frames` frames of past in front: copies of the first frame, or zeros."""
+    """`x` with `frames` frames of past in front: copies of the first frame, or zeros.
+
+    docs/model.md, section 2.2.
+    """
     if frames == 0:
         return x
     past = x[:, :, :1].repeat_interleave(frames, dim=2)
@@ -89,7 +93,10 @@ def per_pixel(function: nn.Module, x: Tensor) -> Tensor:
 
 
 class _ResidualBlock(nn.Module):
-    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))); subclasses say which convolutions."""
+    """x + conv2(silu(norm2(conv1(silu(norm1(x)))))); subclasses say which convolutions.
+
+    docs/model.md, section 2.3.
+    """
 
     norm1: LayerNorm
     conv1: nn.Module
@@ -106,7 +113,10 @@ class _ResidualBlock(nn.Module):
 
 
 class SpatialBlock(_ResidualBlock):
-    """2-D residual block, each frame on its own: `[N, C, H, W]`, frames in the batch axis."""
+    """2-D residual block, each frame on its own: `[N, C, H, W]`, frames in the batch axis.
+
+    docs/model.md, section 2.3.
+    """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -118,7 +128,10 @@ class SpatialBlock(_ResidualBlock):
 
 
 class TemporalBlock(_ResidualBlock):
-    """1-D residual block along time, each pixel on its own: `[N, C, T]`, pixels in the batch."""
+    """1-D residual block along time, each pixel on its own: `[N, C, T]`, pixels in the batch.
+
+    docs/model.md, section 2.3.
+    """
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
@@ -130,7 +143,7 @@ class TemporalBlock(_ResidualBlock):
 
 
 class MiddleBlock(_ResidualBlock):
-    """3-D residual block of the middle: `[B, C, T, H, W]`."""
+    """3-D residual block of the middle: `[B, C, T, H, W]` (docs/model.md, section 2.3)."""
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
@@ -142,7 +155,10 @@ class MiddleBlock(_ResidualBlock):
 
 
 class Attention(nn.Module):
-    """Single-head attention over the positions of each frame, plus the skip."""
+    """Single-head attention over the positions of each frame, plus the skip.
+
+    docs/model.md, section 2.4.
+    """
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
@@ -165,7 +181,10 @@ class Attention(nn.Module):
 
 
 class SpatialDownsample(nn.Module):
-    """Halves height and width: `[N, C, H, W]` to `[N, C, H/2, W/2]`."""
+    """Halves height and width: `[N, C, H, W]` to `[N, C, H/2, W/2]`.
+
+    docs/model.md, section 2.5.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -177,7 +196,10 @@ class SpatialDownsample(nn.Module):
 
 
 class SpatialUpsample(nn.Module):
-    """Doubles height and width: `[N, C, H, W]` to `[N, C, 2H, 2W]`."""
+    """Doubles height and width: `[N, C, H, W]` to `[N, C, 2H, 2W]`.
+
+    docs/model.md, section 2.5.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -189,7 +211,10 @@ class SpatialUpsample(nn.Module):
 
 
 class TemporalDownsample(nn.Module):
-    """Halves the frame rate: a mean and a convolution of the same windows, mixed by a scalar."""
+    """Halves the frame rate: a mean and a convolution of the same windows, mixed by a scalar.
+
+    docs/model.md, section 2.6.
+    """
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
@@ -211,7 +236,10 @@ class TemporalDownsample(nn.Module):
 
 
 class TemporalUpsample(nn.Module):
-    """Doubles the frame rate: u is x upsampled in time, the result mixes u and conv(u)."""
+    """Doubles the frame rate: u is x upsampled in time, the result mixes u and conv(u).
+
+    docs/model.md, section 2.7.
+    """
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool, linear: bool) -> None:
         super().__init__()
@@ -232,7 +260,10 @@ class TemporalUpsample(nn.Module):
 
 
 def upsample_linear(x: Tensor) -> Tensor:
-    """Linear in time, half-pixel centres, borders clamped: T frames to 2T."""
+    """Linear in time, half-pixel centres, borders clamped: T frames to 2T.
+
+    docs/model.md, section 2.7.
+    """
     before = torch.cat([x[:, :, :1], x[:, :, :-1]], dim=2)
     after = torch.cat([x[:, :, 1:], x[:, :, -1:]], dim=2)
     pairs = torch.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], dim=3)

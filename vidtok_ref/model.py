@@ -1,4 +1,4 @@
-"""Encoder, decoder and the model around them, offline (architecture 3)."""
+"""Encoder, decoder and the model around them, offline (docs/model.md, section 3)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def paired(space: nn.ModuleList, time: nn.ModuleList) -> list[tuple[Level, Level
 
 
 class Middle(nn.Module):
-    """Block, attention, block at the coarsest level."""
+    """Block, attention, block at the coarsest level (docs/model.md, section 3.1)."""
 
     def __init__(self, channels: int, repeat_first: bool, causal: bool) -> None:
         super().__init__()
@@ -58,7 +58,10 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Video [B, 3, T, H, W] in [-1, 1] to [B, C, t, h, w]; no padding at the start of its own."""
+    """Video [B, 3, T, H, W] in [-1, 1] to [B, C, t, h, w]; no padding at the start of its own.
+
+    docs/model.md, section 3.1.
+    """
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -95,7 +98,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents [B, z, t, h, w] to video [B, 3, ft, H, W], all of its frames."""
+    """Latents [B, z, t, h, w] to video [B, 3, ft, H, W], all of its frames.
+
+    docs/model.md, section 3.2.
+    """
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -173,7 +179,7 @@ class VidTok(nn.Module):
         return regularize(encoded, variant, generator)
 
     def _pad_front(self, video: Tensor) -> Tensor:
-        """Repeat the first frame until the causal windows line up (architecture 3)."""
+        """Repeat the first frame until the causal windows line up (docs/model.md, section 3.4)."""
         rest, f = video.shape[2] % self.variant.time_factor, self.variant.time_factor
         if not self.variant.causal or rest == 0:
             return video

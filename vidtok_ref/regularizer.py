@@ -1,4 +1,4 @@
-"""Latents to what the decoder takes, and back: FSQ and KL (architecture 4)."""
+"""Latents to what the decoder takes, and back: FSQ and KL (docs/model.md, section 4)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def _per_channel(values: list[float], like: Tensor) -> Tensor:
 
 
 def fsq_bound(z: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """`z` [B, z, t, h, w] squashed so that rounding it gives the level; float32 throughout."""
+    """`z` [B, z, t, h, w] squashed so that rounding it gives the level; float32 throughout.
+
+    docs/model.md, section 4.1.
+    """
     half = [(n - 1) * (1 + 1e-3) / 2 for n in levels]
     offset = [0.5 if n % 2 == 0 else 0.0 for n in levels]
     shift = [atanh(o / h) for o, h in zip(offset, half, strict=True)]
@@ -41,7 +44,10 @@ def fsq_bound(z: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 
 def fsq(z: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """`z` [B, z, t, h, w] to codes [B, z, t, h, w] in [-1, 1] and tokens int32 [B, t, h, w]."""
+    """`z` [B, z, t, h, w] to codes [B, z, t, h, w] in [-1, 1] and tokens int32 [B, t, h, w].
+
+    docs/model.md, section 4.1.
+    """
     q = torch.round(fsq_bound(z, levels))  # half to even
     half = _per_channel([float(n // 2) for n in levels], z)
     basis = torch.tensor([1, *levels[:-1]], dtype=torch.int32, device=z.device).cumprod(0)
@@ -51,7 +57,10 @@ def fsq(z: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def codes_from_tokens(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Tokens int32 [B, t, h, w] to codes [B, z, t, h, w] in [-1, 1]."""
+    """Tokens int32 [B, t, h, w] to codes [B, z, t, h, w] in [-1, 1].
+
+    docs/model.md, section 4.1.
+    """
     codes, rest = [], tokens
     for n in levels:
         codes.append((rest % n - n // 2).to(torch.float32) / (n // 2))
@@ -60,7 +69,10 @@ def codes_from_tokens(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 
 def kl(encoded: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """`encoded` [B, 2z, t, h, w] to the mean, or a sample, and logvar, [B, z, t, h, w]."""
+    """`encoded` [B, 2z, t, h, w] to the mean, or a sample, and logvar, [B, z, t, h, w].
+
+    docs/model.md, section 4.2.
+    """
     mean, logvar = encoded.chunk(2, dim=1)
     logvar = logvar.clamp(-30.0, 20.0)
     if generator is None:

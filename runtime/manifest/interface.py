@@ -29,7 +29,7 @@ def host_interface(
     chunk: int,
     io: Literal["uint8", "float"],
 ) -> Interface:
-    """All inputs and outputs of a step graph but its caches.
+    """All inputs and outputs of a step graph but its caches (docs/streaming.md, section 3.1).
 
     Args:
         model: the tokenizer.

@@ -39,7 +39,10 @@ class _StreamState:
 
 
 class StreamDecoder(Slots[Picture]):
-    """A streaming decoder, from `Bundle.decoder`; exact as the encoder is."""
+    """A streaming decoder, from `Bundle.decoder`; exact as the encoder is.
+
+    docs/streaming.md, section 6.2.
+    """
 
     def __init__(self, manifest: Manifest, step: Step) -> None:
         name = "tokens" if manifest.model.latent == "fsq" else "latent"

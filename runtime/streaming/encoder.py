@@ -30,7 +30,7 @@ class _StreamState:
 
 
 class StreamEncoder(Slots[Latents]):
-    """A streaming encoder, from `Bundle.encoder`.
+    """A streaming encoder, from `Bundle.encoder` (docs/streaming.md, section 6.1).
 
     Equal to the whole-clip encode of the same frames, whatever the chunk plan, where the bundle's
     promise says `exact`. Not safe for use from several threads at once.

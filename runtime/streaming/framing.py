@@ -1,4 +1,7 @@
-"""Which frames a latent stands for, and which of a decoder's frames to keep (streaming.md)."""
+"""Which frames a latent stands for, and which of a decoder's frames to keep.
+
+docs/streaming.md, section 2 and docs/streaming.md, section 5.4.
+"""
 
 from __future__ import annotations
 

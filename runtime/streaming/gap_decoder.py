@@ -43,7 +43,7 @@ class GapDecoder:
     """Feeds a decoder whose latents may have gaps; where some are missing, it begins anew.
 
     The frames behind a gap are near to what was encoded, not equal. A non-causal decoder goes on
-    at the next whole window.
+    at the next whole window (docs/streaming.md, section 6.3).
     """
 
     def __init__(self, decoder: StreamDecoder) -> None:

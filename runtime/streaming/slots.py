@@ -34,6 +34,8 @@ class _Slot:
 class Slots(ABC, Generic[Result]):
     """Fills the input buffer of a step, slot by slot, and runs it when the chunks are there.
 
+    docs/streaming.md, section 3.3.
+
     A step waits for every open slot, but holds no slot back longer than until that slot's own next
     item: a stream that pauses delays the others by one item at most. Who wants it to run sooner
     calls `run_pending` (`runtime/streaming/batching.py` does, after a deadline).

@@ -228,7 +228,7 @@ def test_a_plan_needs_no_weights_and_writes_nothing(
     plan = plan_export(ExportRequest(variant="kl", output=place, checkpoint="nowhere.ckpt"))
     assert plan.variant == VARIANTS[SHORT_NAMES["kl"]]
     assert plan.decoder == interface_of(plan.variant, StepOptions(), "decoder")
-    # Parameters in millions: streaming.md, "Caches", 488 v1.1.
+    # Parameters in millions: docs/model.md, section 5.3.
     millions = {kind: n / 4 / 1e6 for kind, n in plan.weight_bytes.items()}
     assert millions == pytest.approx({"encoder": 69.6, "decoder": 88.4}, abs=0.1)
     assert everything_in(place.parent) == []

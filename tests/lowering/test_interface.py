@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from document_tables import Row, both_of, table_in
 from export_helpers import PUBLISHED
 
 from vidtok_edge.errors import UnsupportedSize, UsageError
@@ -30,25 +31,12 @@ def named(specs: tuple[TensorSpec, ...]) -> dict[str, TensorSpec]:
     return {spec.name: spec for spec in specs}
 
 
-# streaming.md, "Caches": fp16 at 256x256 and full width; number of caches and MB.
-TABLE = [
-    ("vidtok_fsq_causal_488_32768", (24, 32), (258, 457)),
-    ("vidtok_fsq_causal_488_32768_v1_1", (24, 34), (258, 558)),
-    ("vidtok_fsq_causal_41616_262144", (28, 38), (250, 454)),
-    ("vidtok_fsq_causal_41616_262144_v1_1", (28, 40), (250, 555)),
-    ("vidtok_kl_causal_444_4chn", (24, 32), (626, 520)),
-    ("vidtok_kl_causal_288_8chn", (23, 31), (257, 424)),
-    ("vidtok_kl_causal_288_8chn_v1_1", (23, 32), (257, 457)),
-    ("vidtok_fsq_causal_888_32768_v1_1", (25, 36), (262, 570)),
-]
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("name", "counts", "megabytes"), TABLE, ids=[row[0] for row in TABLE])
-def test_caches_are_those_of_the_specification(
-    name: str, counts: tuple[int, int], megabytes: tuple[int, int], form: FormName
-) -> None:
-    variant = VARIANTS[name]
+@pytest.mark.parametrize("row", table_in("docs/streaming.md", "4.5"), ids=lambda r: r["variant"])
+def test_caches_are_those_of_the_document(row: Row, form: FormName) -> None:
+    """docs/streaming.md, section 4.5: number of caches, and MB in fp16 at 256x256."""
+    variant = VARIANTS[row["variant"]]
+    counts, megabytes = both_of(row["caches"]), both_of(row["cache MB"])
     options = StepOptions(256, 256, form=form)
     for kind, count, size in zip(KINDS, counts, megabytes, strict=True):
         found = caches(interface_of(variant, options, kind))

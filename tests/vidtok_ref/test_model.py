@@ -35,7 +35,7 @@ def thin(name: str) -> VidTok:
 
 
 def latents_of(model: VidTok, frames: int) -> int:
-    """Number of latents as the specification counts them (architecture 3)."""
+    """Number of latents as docs/model.md, section 3.4 counts them."""
     f = model.variant.time_factor
     if not model.variant.causal:
         return frames // f
@@ -45,7 +45,7 @@ def latents_of(model: VidTok, frames: int) -> int:
 
 
 def padding_of(model: VidTok, frames: int) -> int:
-    """Copies of the first frame that causal models put in front (architecture 3)."""
+    """Copies of the first frame that causal models put in front (docs/model.md, section 3.4)."""
     f = model.variant.time_factor
     if frames % f == 0:
         return 0
@@ -113,6 +113,17 @@ def test_later_latents_leave_earlier_frames_alone(
     kept = f * changed_from - (0 if variant.delayed else f - 1) - ahead
     assert torch.allclose(a[:, :, :kept], b[:, :, :kept], rtol=0, atol=1e-6)
     assert not torch.allclose(a[:, :, kept], b[:, :, kept], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [KL_V1_1, FSQ_888])
+def test_the_frames_of_latent_0_are_all_alike_in_version_1_1(name: str) -> None:
+    """Why a stream can give frame 0 at once: docs/streaming.md, section 5.4."""
+    model = thin(name)
+    f = model.variant.time_factor
+    z = golden_video(3, 2, 2).repeat(1, 2, 1, 1, 1)[:, : model.variant.z_channels]
+    video = model.decode(z)
+    assert torch.allclose(video[:, :, :f], video[:, :, :1], rtol=0, atol=1e-6)
+    assert not torch.allclose(video[:, :, f], video[:, :, 0], rtol=0, atol=1e-4)
 
 
 @quick

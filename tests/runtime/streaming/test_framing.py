@@ -1,4 +1,4 @@
-"""Framing against the rules of the spec, counted the slow way."""
+"""Framing against the rules of docs/streaming.md, section 2, counted the slow way."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_outputs_are_every_frame_once_in_order(framing: Framing, latents: int) -
     assert frames == list(range(framing.first_frame(latents)))
 
 
-def test_delayed_outputs_as_the_spec_lists_them() -> None:
-    """Drop 0 .. f-2, keep f-1, drop f .. 2f-2, keep the rest (streaming.md, "The delay line")."""
+def test_delayed_outputs_as_the_document_lists_them() -> None:
+    """Drop 0 .. f-2, keep f-1, drop f .. 2f-2, keep the rest (docs/streaming.md, section 5.4)."""
     framing = Framing(8, causal=True, delayed=True)
     kept = [raw for raw in range(40) if framing.frame_of_output(raw) is not None]
     assert kept == [7, *range(15, 40)]
