@@ -74,11 +74,6 @@ class Cuda:
         """How many GPUs there are."""
         return int(self._call("cudaGetDeviceCount"))
 
-    def memory(self) -> tuple[int, int]:
-        """Free and total bytes of the device."""
-        free, total = self._call("cudaMemGetInfo")
-        return int(free), int(total)
-
     def device_buffer(self, size: int) -> int:
         """Address of new device memory, uninitialised."""
         return int(self._call("cudaMalloc", size))
