@@ -204,11 +204,14 @@ def test_a_process_that_died_did_not_show_all(tiny: Path, tmp_path: Path) -> Non
 
 
 REPLAY = """
+import signal
 import sys
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.viewing import live_view
 
+# Where the tests run in the background of a shell script, SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 live_view._PATIENCE_S = float(sys.argv.pop(1))
 main()
 """
