@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test lint format bench tables clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test quick lint docs format bench tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -16,10 +16,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0
 
+# Without the slow ones: what waits for an export, all variants but two, minutes of fuzzing.
+quick: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m "not slow"
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A site of the Markdown files, the commands and the docstrings: docs/_build/html/index.html.
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx -b html -c docs --fail-on-warning --keep-going --quiet . docs/_build/html
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
@@ -50,4 +58,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) .envs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) docs/_build .envs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Every error a user can cause, in one tree. The exit code of a command is the code of its branch.
+"""Every error a user can cause, in one tree. The exit code of a command is the code of its branch::
 
     VidTokEdgeError
     |- CheckFailed                1   a check did not pass

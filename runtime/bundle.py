@@ -35,7 +35,7 @@ FORMS = "forms"
 class Bundle:
     """A validated bundle.
 
-    For example:
+    For example::
 
         bundle = Bundle.load("vidtok-fsq")
         with bundle.encoder() as encoder:

@@ -63,6 +63,8 @@ class ClipReport:
 class ClipReader:
     """The frames of a clip, once, in order; a context manager.
 
+    For example::
+
         with ClipReader("clip.mp4", size=(256, 256)) as clip:
             for frame in clip: ...
         clip.report.lost
@@ -73,6 +75,7 @@ class ClipReader:
     a rotation by quarter turns in the clip's metadata is applied.
 
     `rate` says which frames:
+
     - None: all of them; a clip with a variable frame rate is refused.
     - a number: at about that many frames per second. Constant-rate clips: every n-th frame with
       n = round(clip rate / rate), as the original samples; `fps` is the rate that results.

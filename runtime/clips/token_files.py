@@ -1,13 +1,6 @@
 """Token files: the latents of one clip, stored so that any program with NumPy can read them.
 
-An `.npz` (a zip of `.npy` arrays, never pickled) with these members; t h w is the latent grid:
-
-| name         | dtype, shape               | holds                                      |
-|--------------|----------------------------|--------------------------------------------|
-| tokens       | int32 [t, h, w]            | FSQ: indices, from 0, below codebook_size  |
-| mean, logvar | float32 [t, z, h, w], each | KL: instead of tokens                      |
-| time_ns      | int64 [t]                  | time of the last real frame of each latent |
-| meta         | Unicode string, no axes    | JSON: the fields of `TokenMeta`            |
+An `.npz` (a zip of `.npy` arrays, never pickled); docs/token_files.md lists its arrays.
 
 A bare `.npy` of int32 [t, h, w] is read as well: tokens alone, whose origin is unknown.
 """

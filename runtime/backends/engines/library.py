@@ -90,7 +90,7 @@ def _missing(target: Target, module: str) -> MissingDependency | BackendUnavaila
         return BackendUnavailable(
             "TensorRT is not installed for this Python. On a Jetson it comes with JetPack, for "
             "the system's Python: sudo apt install python3-libnvinfer, then make the virtual "
-            "environment with: python3 -m venv --system-site-packages (docs/jetson.md)"
+            "environment with: python3 -m venv --system-site-packages (docs/quickstart/jetson.md)"
         )
     return MissingDependency(module, target, "Building engines")
 

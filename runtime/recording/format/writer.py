@@ -29,6 +29,8 @@ _FACTS_EVERY_S = 60
 class RecordingWriter:
     """Writes a recording; a context manager, which finishes the file whatever ends the block.
 
+    For example::
+
         camera = SourceRecords(0)
         with RecordingWriter("drive.mcap", Tokenizer.of(bundle), ["/dev/video0"]) as recording:
             recording.take(camera.start("start", now_ns, wall_ns))
