@@ -162,9 +162,9 @@ def test_encode_then_decode_gives_the_frames_back(bundle: Path, clip: Path, tmp_
     tokens, out = tmp_path / "tokens.npz", tmp_path / "out.mp4"
     result = run("encode", clip, "-b", bundle, "-o", tokens)
     assert result.exit_code == 0, result.output
-    assert "14 frames -> 5 latents, 320 tokens" in result.output
+    assert "14 frames -> 5 latents, 480 tokens" in result.output
     with np.load(tokens) as arrays:
-        assert arrays["tokens"].shape == (5, 8, 8)
+        assert arrays["tokens"].shape == (5, 8, 12)
     result = run("decode", tokens, "-b", bundle, "-o", out)
     assert result.exit_code == 0, result.output
     with av.open(str(out)) as container:
@@ -235,7 +235,7 @@ def test_a_rate_that_no_clip_has_is_refused(
     bundle: Path, tmp_path: Path, nothing_left: None, fps: str
 ) -> None:
     tokens, out = tmp_path / "tokens.npy", tmp_path / "out.mp4"
-    np.save(tokens, np.zeros((1, 8, 8), np.int32))
+    np.save(tokens, np.zeros((1, 8, 12), np.int32))
     result = run("decode", tokens, "-b", bundle, "-o", out, "--fps", fps)
     assert (result.exit_code, "allowed: 0.01 to 1000" in result.output) == (2, True), result.output
     assert not out.exists()
@@ -250,7 +250,7 @@ def test_bad_tokens_are_refused(bundle: Path, clip: Path, tmp_path: Path) -> Non
     for name, change, message in (
         ("other", {"meta": np.array(json.dumps(other))}, "vidtok_fsq_causal_488_4096"),
         ("range", {"tokens": parts["tokens"] + 32768}, "allowed: 0 to 32767"),
-        ("shape", {"tokens": parts["tokens"][:, :4]}, "4x8"),
+        ("shape", {"tokens": parts["tokens"][:, :4]}, "4x12"),
     ):
         bad = tmp_path / f"{name}.npz"
         np.savez(bad, **(parts | change))
