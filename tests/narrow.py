@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,15 @@ def _goldens() -> list[Golden]:
 
 GOLDENS = _goldens()
 """The 17 variants that have golden numbers."""
+
+
+def one_of_each_structure(names: Iterable[str]) -> list[str]:
+    """The first of the variants whose graphs differ in nothing but the number of values."""
+    found: dict[tuple[object, ...], str] = {}
+    for name in names:
+        v = VARIANTS[name]
+        found.setdefault((v.version, v.causal, v.time_factor, v.space_factor, v.latent), name)
+    return list(found.values())
 
 
 def golden_shapes(name: str) -> dict[str, tuple[int, ...]]:
