@@ -27,6 +27,7 @@ FOLDER = ROOT / "docs" / "quickstart"
 PAGES = sorted(path.stem for path in FOLDER.glob("*.md"))
 NOT_RUN = {
     ("export", "needs a network and 1 GB"),
+    ("export", "tests/test_cli.py verifies a bundle"),
     ("calibrate", "takes minutes; tests/export/test_recalibration.py runs the same"),
     ("build_engines", "needs an NVIDIA GPU"),
     ("record_a_robot", "needs a camera"),
