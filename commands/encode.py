@@ -16,11 +16,13 @@ from vidtok_edge.commands.options import (
     output_option,
     precision_option,
     rate_of,
+    stream_option,
 )
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
     need,
+    report_doubts,
     report_loss,
 )
 
@@ -31,6 +33,7 @@ from vidtok_edge.commands.printing import (
 @output_option
 @fit_option
 @fps_option
+@stream_option
 @backend_option
 @precision_option
 @force_option
@@ -40,6 +43,7 @@ def encode(
     output: Path,
     fit: Literal["crop", "letterbox"],
     fps: str | None,
+    stream: int | None,
     backend: str,
     precision: str | None,
     force: bool,
@@ -49,7 +53,7 @@ def encode(
     from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
 
     loaded = load_bundle(bundle)
-    source = ClipSource(clip, fit, rate_of(fps))
+    source = ClipSource(clip, fit, rate_of(fps), stream)
     with frame_bar("encoding") as progress:
         done = encode_clip(
             loaded,
@@ -66,4 +70,5 @@ def encode(
         f"{done.bits_per_pixel:.4f} bits per pixel, "
         f"{done.frames / done.seconds:.1f} frames/s\n{output}"
     )
+    report_doubts(done.doubts)
     report_loss(done.lost)

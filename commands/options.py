@@ -98,6 +98,14 @@ fps_option = click.option(
 )
 
 
+stream_option = click.option(
+    "--stream",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Number of the video stream in the file.  [default: its default or best one]",
+)
+
+
 view_option = click.option(
     "--view",
     metavar="[window|HOST:PORT|FILE.rrd]",

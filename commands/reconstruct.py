@@ -16,12 +16,14 @@ from vidtok_edge.commands.options import (
     output_option,
     precision_option,
     rate_of,
+    stream_option,
 )
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
     need,
     print_columns,
+    report_doubts,
     report_loss,
 )
 
@@ -37,6 +39,7 @@ from vidtok_edge.commands.printing import (
 )
 @fit_option
 @fps_option
+@stream_option
 @backend_option
 @precision_option
 @force_option
@@ -47,6 +50,7 @@ def reconstruct(
     picture: Path | None,
     fit: Literal["crop", "letterbox"],
     fps: str | None,
+    stream: int | None,
     backend: str,
     precision: str | None,
     force: bool,
@@ -56,7 +60,7 @@ def reconstruct(
     from vidtok_edge.runtime.clips.transcoding import ClipSource, reconstruct_clip
 
     loaded = load_bundle(bundle)
-    source = ClipSource(clip, fit, rate_of(fps))
+    source = ClipSource(clip, fit, rate_of(fps), stream)
     sheet = picture or output.with_suffix(".png")
     with frame_bar("reconstructing") as progress:
         done = reconstruct_clip(
@@ -85,4 +89,5 @@ def reconstruct(
             ("picture", str(sheet)),
         ]
     )
+    report_doubts(done.doubts)
     report_loss(done.lost)

@@ -64,6 +64,7 @@ class FakeSource:
         self, script: Script, *, live: bool = False, fps: float | None = 30, name: str = "fake"
     ) -> None:
         self.name, self.live, self.fps = name, live, fps
+        self.doubts: tuple[str, ...] = ()
         self._script = script
         self.closed = threading.Event()
 

@@ -12,6 +12,8 @@ from vidtok_edge.runtime.clips.scanning import (
     Cadence,
     Scan,
     open_clip,
+    other_streams,
+    pixel_aspect_of,
     reason_of,
     variable_rate_error,
 )
@@ -40,17 +42,25 @@ class ClipDecoding:
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
         stamped: whether frames carry presentation times.
+        pixel_aspect: width of a pixel over its height.
+        other_streams: the video streams that are not read, for a message; empty for none.
     """
 
-    def __init__(self, path: Path, scan: Scan, even: bool) -> None:
-        """`even`: refuse, with ClipError, a frame rate that turns out to vary."""
+    def __init__(self, path: Path, scan: Scan, even: bool, stream: int | None = None) -> None:
+        """
+        Args:
+            even: refuse, with ClipError, a frame rate that turns out to vary.
+            stream: as `open_clip` takes it.
+        """
         self.path, self._scan, self._even = path, scan, even
         self._cadence = Cadence()
         self._packets = self._errors = self.read = 0
         self._stopped: str | None = None
-        self._container, self._stream = open_clip(path)
+        self._container, self._stream = open_clip(path, stream)
         self.announced = _announced(self._container, self._stream, scan)
         self.frames = self._decode()
+        self.pixel_aspect = pixel_aspect_of(self._stream)
+        self.other_streams = other_streams(self._container, self._stream)
         # AVI stores no presentation times, only the order of decoding.
         self.stamped = self._container.format.name != "avi"
 

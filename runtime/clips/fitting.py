@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,43 +21,62 @@ except ImportError:
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["ClipFitting", "Fit"]
+__all__ = ["ClipFitting", "Fit", "Orientation", "orientation_of"]
 
 Fit = Literal["crop", "letterbox"]
 
 _LARGEST_PIXELS = 1 << 26  # of a frame after scaling, before cropping: 200 MB
+# Bicubic; chroma interpolated, not repeated; rounded exactly (SWS_BICUBIC, SWS_FULL_CHR_H_INT,
+# SWS_FULL_CHR_H_INP, SWS_ACCURATE_RND). PyAV passes numbers on.
+_SCALING = 0x4 | 0x2000 | 0x4000 | 0x40000
 
 
 class ClipFitting:
-    """Turns a clip's frames upright and makes them `size`; raises ClipError where that is not sane.
+    """Makes a clip's frames RGB of `size`, upright; raises ClipError where that is not sane.
+
+    In the order of the original: RGB at full size, then a resize that covers every pixel. Scaling
+    the coded planes instead would take colours from half as many samples.
 
     Attributes:
-        native_size: (H, W) of the clip as it is shown.
+        native_size: (H, W) of the clip as it is shown, in square pixels.
     """
 
     def __init__(
-        self, path: Path | str, first: VideoFrame, size: tuple[int, int], fit: Fit
+        self,
+        path: Path | str,
+        first: VideoFrame,
+        size: tuple[int, int],
+        fit: Fit,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
+        """`pixel_aspect`: width of a pixel over its height."""
         self._path, self._size = path, size
-        self._turns = _quarter_turns(path, first)
-        h, w = first.height, first.width
-        self.native_size = (w, h) if self._turns % 2 else (h, w)
+        self._orientation = orientation_of(path, first)
+        h, w = first.height, max(1, round(first.width * pixel_aspect))
+        self.native_size = (w, h) if self._orientation.transposed else (h, w)
         self._placement = _placement(self.native_size, size, fit)
         self._require_sane_placement()
 
     def pixels(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of the asked size."""
         height, width, top, left = self._placement
-        if self._turns % 2:
+        if self._orientation.transposed:
             height, width = width, height
         try:
-            # RGB has no matrix, but PyAV 13 to 15 ignore the frame's own unless another is named.
-            scaled = frame.reformat(
-                width, height, "rgb24", dst_colorspace="ITU601", interpolation="BICUBIC"
-            ).to_ndarray()
+            # RGB has neither matrix nor range, but PyAV wants both named: it would else take the
+            # frame's for the result.
+            rgb = frame.reformat(
+                format="rgb24",
+                dst_colorspace="ITU601",
+                dst_color_range="JPEG",
+                interpolation=_SCALING,
+            )
+            if (rgb.height, rgb.width) != (height, width):
+                rgb = rgb.reformat(width, height, interpolation=_SCALING)
+            scaled = rgb.to_ndarray()
         except (av.FFmpegError, ValueError, MemoryError) as error:
             raise ClipError(f"{self._path}: a frame cannot be converted: {error}.") from error
-        upright = np.rot90(scaled, self._turns)
+        upright = self._orientation.upright(scaled)
         return _placed(upright.astype(np.uint8, copy=False), self._size, top, left)
 
     def _require_sane_placement(self) -> None:
@@ -68,15 +89,44 @@ class ClipFitting:
             )
 
 
-def _quarter_turns(path: Path | str, frame: VideoFrame) -> int:
-    """How many times the picture must be turned by 90 degrees, counter-clockwise."""
-    degrees = int(getattr(frame, "rotation", 0))  # not in PyAV 13
-    if degrees % 90:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orientation:
+    """How stored pixels are shown: transposed first, then mirrored."""
+
+    transposed: bool = False
+    flip_rows: bool = False
+    """Top to bottom."""
+    flip_columns: bool = False
+    """Left to right."""
+
+    def upright(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """[H, W, 3] as it is shown; a view."""
+        shown = stored.swapaxes(0, 1) if self.transposed else stored
+        return shown[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+
+def orientation_of(path: Path | str, frame: VideoFrame) -> Orientation:
+    """From the display matrix of a frame: x' = a x + c y, y' = b x + d y.
+
+    Raises ClipError for one that is no turn by quarters and no mirror.
+    """
+    side_data: Any = frame.side_data  # its types say that it holds names; it holds what they name
+    matrices = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
+    if not matrices:
+        return Orientation()
+    # 3 x 3 numbers of 16.16 bits, but for the last column; the last row only moves.
+    a, b, u, c, d, v, *_ = np.frombuffer(matrices[0], np.int32)[:9].tolist()
+    one = 1 << 16
+    straight = b == c == 0 and {abs(a), abs(d)} == {one}
+    crosswise = a == d == 0 and {abs(b), abs(c)} == {one}
+    if u or v or not (straight or crosswise):
         raise ClipError(
-            f"{path} asks to be shown rotated by {degrees} degrees; quarter turns can be applied. "
-            "Re-encode it upright."
+            f"{path} asks to be shown by the matrix [{a / one:g} {b / one:g}; {c / one:g} "
+            f"{d / one:g}]; quarter turns and mirrors can be applied. Re-encode it upright."
         )
-    return degrees // 90 % 4
+    if crosswise:
+        return Orientation(transposed=True, flip_rows=b < 0, flip_columns=c < 0)
+    return Orientation(flip_rows=d < 0, flip_columns=a < 0)
 
 
 def _placement(native: tuple[int, int], size: tuple[int, int], fit: Fit) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.clips.decoding import ClipDecoding
 from vidtok_edge.runtime.clips.fitting import ClipFitting, Fit
 from vidtok_edge.runtime.clips.scanning import scan_clip, variable_rate_error
+from vidtok_edge.runtime.clips.suitability import doubts_about
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -71,8 +72,10 @@ class ClipReader:
 
     `size` is (H, W). `fit="crop"` scales (bicubic, antialiased) until the clip covers it and cuts
     the centre out, which for a square is the original VidTok's "shorter side, then centre crop";
-    `"letterbox"` scales until it fits inside and pads with black. Pixels are taken as square, and
-    a rotation by quarter turns in the clip's metadata is applied.
+    `"letterbox"` scales until it fits inside and pads with black. Rotations by quarter turns,
+    mirrors and the shape of the pixels, as the clip's metadata have them, are applied.
+    `stream` is the number of the video stream; None takes the default or best one. `doubts` says in
+    sentences what in the clip a tokenizer was not made for, and which streams were left.
 
     `rate` says which frames:
 
@@ -98,20 +101,23 @@ class ClipReader:
         size: tuple[int, int],
         fit: Fit = "crop",
         rate: Rate = None,
+        stream: int | None = None,
     ) -> None:
         _require_arguments(size, fit, rate)
         self.path = Path(path)
         self._wanted_fps = float(rate) if isinstance(rate, int | float) else None
         self._even = rate is None  # a variable rate is refused
-        self._scan = scan_clip(self.path, whole=self._wanted_fps is not None)
+        self._scan = scan_clip(self.path, self._wanted_fps is not None, stream)
         self._time = Fraction(0)  # of the last decoded frame, seconds since the first
         self._lost: str | None = None
         self._started = self._closed = False
         self._interval = self._sampling_interval()
-        self._decoding = ClipDecoding(self.path, self._scan, self._even)
+        self._decoding = ClipDecoding(self.path, self._scan, self._even, stream)
         try:
             self._first = self._decoding.first_frame()
-            self._fitting = ClipFitting(self.path, self._first, size, fit)
+            aspect = self._decoding.pixel_aspect
+            self._fitting = ClipFitting(self.path, self._first, size, fit, aspect)
+            self.doubts = self._doubts(stream)
         except BaseException:
             self.close()
             raise
@@ -168,6 +174,12 @@ class ClipReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _doubts(self, stream: int | None) -> tuple[str, ...]:
+        doubts = list(doubts_about(self._first))
+        if stream is None and (others := self._decoding.other_streams):
+            doubts.append(f"it has more than one video stream; not read: {others}")
+        return tuple(doubts)
 
     # -- which frames
 

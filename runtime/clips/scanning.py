@@ -21,34 +21,124 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-__all__ = ["Cadence", "Scan", "open_clip", "reason_of", "scan_clip", "variable_rate_error"]
+__all__ = [
+    "Cadence",
+    "Scan",
+    "open_clip",
+    "other_streams",
+    "pixel_aspect_of",
+    "reason_of",
+    "scan_clip",
+    "variable_rate_error",
+]
 
 _SCANNED_PACKETS = 1000  # half a minute at 30 fps; later frames are checked as they are read
 _REORDERED_PACKETS = 32  # packets come in decoding order; H.264 and HEVC move a frame by 16 at most
+_DEFAULT = 0x1  # AV_DISPOSITION_DEFAULT
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
+# Names of FFmpeg's demuxers of files that hold their own frames.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "avi",
+    "mpegts",
+    "mpeg",
+    "mpegvideo",
+    "flv",
+    "ogg",
+    "asf",
+    "asf_o",
+    "mxf",
+    "nut",
+    "gif",
+    "apng",
+    "ivf",
+    "obu",
+    "av1",
+    "h264",
+    "hevc",
+    "vvc",
+    "m4v",
+    "mjpeg",
+    "dv",
+    "rm",
+    "wtv",
+    "yuv4mpegpipe",
+)
 
 
-def open_clip(path: Path) -> tuple[InputContainer, VideoStream]:
-    """The container at `path` and its first video stream; raises ClipError."""
+def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, VideoStream]:
+    """The container at `path` and one of its video streams; raises ClipError.
+
+    Args:
+        number: of the stream in the file; None: the one that is marked as the default, else the
+            one that FFmpeg finds best.
+    """
     _require_file(path)
     try:
-        # `file:` and the whitelist: a name with a colon is no protocol, and a playlist that calls
-        # itself a clip must not fetch what it lists from the network.
-        container = open_container(f"file:{path}", options={"protocol_whitelist": "file"})
+        # `file:` and the whitelists: a name with a colon is no protocol, and a playlist, or a
+        # pattern of names, that calls itself a clip must not open what it lists.
+        container = open_container(
+            f"file:{path}",
+            options={"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)},
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
             f"{path} is not a clip that can be read: {reason_of(error)}. It is no video file, or "
             "its header is damaged or missing; copy it again from its source."
         ) from error
-    for stream in container.streams.video:
-        # PyAV 13 does not show dispositions; some later ones cannot make an int of them.
-        disposition = getattr(stream, "disposition", None)
-        cover = getattr(disposition, "value", 0) & _ATTACHED_PICTURE
-        if not cover and stream.codec_context is not None:
-            return container, stream
-    what = "only sound" if container.streams.audio else "or none of a known kind"
-    container.close()
-    raise ClipError(f"{path} has no video stream, {what}. Name a clip with pictures.")
+    try:
+        return container, _chosen(path, container, number)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoStream:
+    streams = {
+        stream.index: stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not _marked(stream, _ATTACHED_PICTURE)
+    }
+    if not streams:
+        what = "only sound" if container.streams.audio else "or none of a known kind"
+        raise ClipError(f"{path} has no video stream, {what}. Name a clip with pictures.")
+    if number is None:
+        default = [stream for stream in streams.values() if _marked(stream, _DEFAULT)]
+        best = container.streams.best("video")
+        index = default[0].index if len(default) == 1 or best is None else best.index
+        return streams.get(index, next(iter(streams.values())))
+    if number not in streams:
+        there = ", ".join(_described(stream) for stream in streams.values())
+        raise ClipError(f"{path} has no video stream {number}; it has {there}. Name one of them.")
+    return streams[number]
+
+
+def other_streams(container: InputContainer, taken: VideoStream) -> str:
+    """The video streams that are not `taken`, for a message; empty for none."""
+    others = (s for s in container.streams.video if s.index != taken.index)
+    pictures = (s for s in others if s.codec_context and not _marked(s, _ATTACHED_PICTURE))
+    return ", ".join(_described(stream) for stream in pictures)
+
+
+def _marked(stream: VideoStream, bit: int) -> bool:
+    """Whether a stream has that disposition."""
+    return bool(int(getattr(stream.disposition, "value", 0)) & bit)
+
+
+def _described(stream: VideoStream) -> str:
+    """A stream, for a message: `1 (64x96, H x W)`."""
+    codec = stream.codec_context
+    return f"{stream.index} ({codec.height}x{codec.width}, H x W)"
+
+
+def pixel_aspect_of(stream: VideoStream) -> Fraction:
+    """Width of a pixel over its height; 1 where the stream does not say."""
+    aspect = stream.sample_aspect_ratio
+    # PyAV 19 has rationals of its own, which are no Fraction.
+    if not aspect or aspect.numerator <= 0 or aspect.denominator <= 0:
+        return Fraction(1)
+    return Fraction(aspect.numerator, aspect.denominator)
 
 
 def _require_file(path: Path) -> None:
@@ -136,9 +226,12 @@ class Scan:
     constant: bool
 
 
-def scan_clip(path: Path, whole: bool) -> Scan:
-    """Judge the frame rate from the timestamps of packets; nothing is decoded."""
-    container, stream = open_clip(path)
+def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
+    """Judge the frame rate from the timestamps of packets; nothing is decoded.
+
+    `number`: of the stream, as `open_clip` takes it.
+    """
+    container, stream = open_clip(path, number)
     cadence = Cadence()
     try:
         for index, packet in enumerate(container.demux(stream)):

@@ -50,6 +50,7 @@ class ClipSource:
     path: StrPath
     fit: Literal["crop", "letterbox"] = "crop"
     rate: Rate = None
+    stream: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,8 @@ class Encoded:
     """In the encoder alone."""
     lost: str | None
     """What of the clip could not be read."""
+    doubts: tuple[str, ...]
+    """See `ClipReader`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Reconstructed:
     """Frames per second that the encoder alone managed."""
     decode_fps: float
     lost: str | None
+    doubts: tuple[str, ...]
+    """See `ClipReader`."""
     backend: str
 
 
@@ -139,7 +144,9 @@ def _stamp(frame: ClipFrame) -> Stamp:
 
 def _open(source: ClipSource, manifest: Manifest) -> ClipReader:
     size = (manifest.height, manifest.width)
-    return ClipReader(source.path, size=size, fit=source.fit, rate=source.rate)
+    return ClipReader(
+        source.path, size=size, fit=source.fit, rate=source.rate, stream=source.stream
+    )
 
 
 def encode_clip(
@@ -195,6 +202,7 @@ def encode_clip(
         bits_per_pixel=bits_per_latent(manifest) * tokens.latents / pixels,
         seconds=watch.seconds,
         lost=clip.report.lost,
+        doubts=clip.doubts,
     )
 
 
@@ -355,6 +363,7 @@ def reconstruct_clip(
         encode_fps=frames / encode_watch.seconds,
         decode_fps=frames / decode_watch.seconds,
         lost=clip.report.lost,
+        doubts=clip.doubts,
         backend=backend_used,
     )
 

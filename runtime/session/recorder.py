@@ -178,6 +178,8 @@ class Recorder:
             if track.reason == "reconnect":
                 track.reconnects += 1
                 self._notice(f"{track.name} is back")
+            for doubt in event.doubts:
+                self._notice(f"{track.name}: {doubt}")
         elif isinstance(event, Lost):
             self._finish(source, next_reason="reconnect")
             track.reason = "reconnect"

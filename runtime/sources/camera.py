@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
 from vidtok_edge.runtime.clips.container import open_container
+from vidtok_edge.runtime.clips.scanning import pixel_aspect_of
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, without_password
@@ -130,13 +131,13 @@ class CameraSource(Reading):
             container.close()
 
     def _frames(self, container: InputContainer, stream: Any) -> Iterator[Frame]:
-        number = 0
+        number, aspect = 0, pixel_aspect_of(stream)
         for packet in container.demux(stream):
             if self._closed.is_set():
                 return
             for picture in _decoded(packet):
                 stamp = self._clock.stamp()
-                yield Frame(self._fitting.from_video(picture), stamp, number)
+                yield Frame(self._fitting.from_video(picture, aspect), stamp, number)
                 number += 1
         raise SourceLost(f"{self.shown} ended its stream after {number} frames")
 

@@ -225,7 +225,8 @@ class _Capture:
             self.opened = True
             if self.queue.policy is None:
                 self.queue.policy = "drop-oldest" if source.live else "block"
-        self._add(Opened(self.source, *self._shared.clock.now(), source.fps, source.live))
+        now = self._shared.clock.now()
+        self._add(Opened(self.source, *now, source.fps, source.live, source.doubts))
 
     def _frames_of(self, source: Source) -> None:
         begun, closing = self._shared.begun, self._shared.closing

@@ -27,6 +27,8 @@ class Opened(Event):
 
     fps: float | None
     live: bool
+    doubts: tuple[str, ...] = ()
+    """See `Source`."""
 
 
 @dataclass(frozen=True, slots=True)

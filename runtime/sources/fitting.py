@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,10 +32,15 @@ class FrameFitting:
         self._native: tuple[int, int] | None = None
         self._fitting: ClipFitting | None = None
 
-    def from_video(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] of a decoded frame. Raises SourceError when its size has changed."""
+    def from_video(
+        self, frame: VideoFrame, pixel_aspect: Fraction = Fraction(1)
+    ) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] of a decoded frame. Raises SourceError when its size has changed.
+
+        `pixel_aspect`: width of a pixel over its height.
+        """
         self._require_size((frame.height, frame.width))
-        return self._scaled(frame)
+        return self._scaled(frame, pixel_aspect)
 
     def from_rgb(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of an RGB picture. Raises SourceError when its size has changed."""
@@ -53,12 +59,12 @@ class FrameFitting:
             ) from None
         return self._scaled(VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"))
 
-    def _scaled(self, frame: VideoFrame) -> NDArray[np.uint8]:
+    def _scaled(self, frame: VideoFrame, pixel_aspect: Fraction = Fraction(1)) -> NDArray[np.uint8]:
         from vidtok_edge.runtime.clips.fitting import ClipFitting
 
         try:
             if self._fitting is None:
-                self._fitting = ClipFitting(self._shown, frame, self._size, self._fit)
+                self._fitting = ClipFitting(self._shown, frame, self._size, self._fit, pixel_aspect)
             return self._fitting.pixels(frame)
         except ClipError as error:
             raise SourceError(str(error)) from error

@@ -26,6 +26,7 @@ class Reading(ABC):
     """
 
     live = False
+    doubts: tuple[str, ...] = ()
 
     def __init__(self, name: str, fps: float | None, clock: Clock) -> None:
         self.name, self.fps, self._clock = name, fps, clock

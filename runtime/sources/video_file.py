@@ -41,6 +41,7 @@ class VideoFileSource(Reading):
         except ClipError as error:
             raise SourceError(str(error)) from error
         super().__init__(path, self._clip.fps or None, clock)
+        self.doubts = self._clip.doubts
         self._realtime = realtime
 
     def _read(self) -> Iterator[Frame]:

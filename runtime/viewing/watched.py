@@ -31,6 +31,7 @@ class WatchedSource:
     def __init__(self, source: Source, number: int, watching: Watching) -> None:
         self._source, self._number, self._watching = source, number, watching
         self.name, self.live, self.fps = source.name, source.live, source.fps
+        self.doubts = source.doubts
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:

@@ -147,6 +147,7 @@ class FakePacket:
 class FakeStream:
     guessed_rate = None
     average_rate = Fraction(15)
+    sample_aspect_ratio = None
     thread_type = ""
 
 

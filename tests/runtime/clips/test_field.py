@@ -1,0 +1,144 @@
+"""Clips as cameras and tools really write them, against the pattern that they were made from.
+
+`tests/field/pattern_20x64x96x3.rgb` is what was filmed: 20 frames of 64x96 RGB.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_clip
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidtok_edge.errors import ClipError
+from vidtok_edge.runtime.clips.quality import psnr
+from vidtok_edge.runtime.clips.reading import ClipReader
+
+FIELD = Path(__file__).resolve().parents[2] / "field"
+ROOT = FIELD.parents[1]
+PATTERN = np.fromfile(FIELD / "pattern_20x64x96x3.rgb", np.uint8).reshape(20, 64, 96, 3)
+
+Pixels = NDArray[np.uint8]
+
+
+def frames_of(
+    path: Path, size: tuple[int, int] = (64, 96), stream: int | None = None
+) -> list[Pixels]:
+    with ClipReader(path, size=size, rate="every-frame", stream=stream) as clip:
+        return [frame.pixels for frame in clip]
+
+
+def doubts_of(path: Path) -> tuple[str, ...]:
+    with ClipReader(path, size=(64, 96), rate="every-frame") as clip:
+        return clip.doubts
+
+
+def wrong_levels(got: Pixels, filmed: Pixels) -> float:
+    """Of most pixels: where colours meet, half the chroma is lost when a clip is encoded."""
+    return float(np.quantile(np.abs(got.astype(int) - filmed), 0.7))
+
+
+@pytest.mark.parametrize("name", ["c_709_tv", "c_709_pc", "c_601_pc_yuvj"])
+def test_colours_are_those_that_were_filmed(name: str) -> None:
+    """Limited and full range, both matrices; a range that is mistaken is up to 20 levels wrong."""
+    frames = frames_of(FIELD / f"{name}.mp4")
+    assert len(frames) == 20
+    assert wrong_levels(np.stack(frames), PATTERN) <= 2
+    assert doubts_of(FIELD / f"{name}.mp4") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("r_90", np.rot90(PATTERN, 1, (1, 2))),
+        ("m_hflip", PATTERN[:, :, ::-1]),
+        ("m_vflip", PATTERN[:, ::-1]),
+    ],
+)
+def test_turns_and_mirrors_are_applied(name: str, shown: Pixels) -> None:
+    height, width = shown.shape[1:3]
+    with ClipReader(FIELD / f"{name}.mp4", size=(height, width)) as clip:
+        assert clip.native_size == (height, width)
+        frames = np.stack([frame.pixels for frame in clip])
+    assert wrong_levels(frames, shown) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "native"), [("s_hdv1440.mp4", (1080, 1920)), ("s_sar2.mp4", (64, 192))]
+)
+def test_pixels_that_are_not_square_are_made_so(name: str, native: tuple[int, int]) -> None:
+    """A circle stays one: the whole width is squeezed into as much height as it is shown in."""
+    with ClipReader(FIELD / name, size=(64, 96), fit="letterbox") as clip:
+        assert clip.native_size == native
+        picture = next(iter(clip)).pixels
+    filled = np.flatnonzero(picture.max(axis=(1, 2)) > 30)
+    height = filled[-1] - filled[0] + 1
+    assert height == pytest.approx(96 * native[0] / native[1], abs=3)
+
+
+def test_the_stream_that_is_marked_as_the_default_is_read() -> None:
+    path = FIELD / "n_two_video.mkv"
+    with ClipReader(path, size=(64, 96)) as clip:
+        assert clip.native_size == (64, 96)
+        assert "not read: 0 (32x32, H x W)" in clip.doubts[0]
+    with ClipReader(path, size=(32, 32), stream=0) as clip:
+        assert clip.native_size == (32, 32) and clip.doubts == ()
+    with pytest.raises(ClipError, match=r"no video stream 7; it has 0 \(32x32.*1 \(64x96"):
+        ClipReader(path, size=(64, 96), stream=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("c_2020_10b_pq.mp4", "HDR video (PQ)"),
+        ("c_2020_10b_hlg.mp4", "HDR video (HLG)"),
+        ("i_tff.mp4", "interlaced"),
+        ("c_gray16.mkv", "16 bits per value"),
+    ],
+)
+def test_unsuitable_pictures_are_not_taken_without_a_word(name: str, said: str) -> None:
+    assert any(said in doubt for doubt in doubts_of(FIELD / name))
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize(
+    "clip", ["tests/field/big_testsrc2.mp4", "clip_robot.mp4", "clip_film.mp4"]
+)
+def test_scaling_is_that_of_rgb_at_full_size(clip: str, scale: int) -> None:
+    """With colours from half the samples 22 to 42 dB, and a third of the tokens of one clip."""
+    path = ROOT / (clip if "/" in clip else f"vidtok_ref/embedded/{clip}")
+    with ClipReader(path, size=(8, 8)) as reader:
+        height, width = reader.native_size
+    size = height // scale, width // scale
+    full, scaled = frames_of(path, (height, width))[:8], frames_of(path, size)[:8]
+    for whole, small in zip(full, scaled, strict=True):
+        expected = Image.fromarray(whole).resize(size[::-1], Image.Resampling.BICUBIC)
+        assert psnr(np.asarray(expected), small) > 45
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"),
+        ("a.mp4", "ffconcat version 1.0\nfile '{}'\n"),
+        ("a.sdp", "v=0\nm=video 5000 RTP/AVP 96\n"),
+        ("a.mpd", '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>'),
+    ],
+)
+def test_a_file_that_stands_for_others_is_no_clip(tmp_path: Path, name: str, content: str) -> None:
+    other = make_clip(tmp_path / "other.ts", 5)
+    (tmp_path / name).write_text(content.format(other))
+    with pytest.raises(ClipError, match=name):
+        frames_of(tmp_path / name)
+
+
+def test_a_pattern_of_names_is_no_clip(tmp_path: Path) -> None:
+    picture = tmp_path / "g001.png"
+    Image.fromarray(PATTERN[0]).save(picture)
+    shutil.copy(picture, tmp_path / "g%03d.png")
+    with pytest.raises(ClipError, match="g%03d"):
+        frames_of(tmp_path / "g%03d.png")
