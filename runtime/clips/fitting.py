@@ -26,9 +26,10 @@ __all__ = ["ClipFitting", "Fit", "Orientation", "orientation_of"]
 Fit = Literal["crop", "letterbox"]
 
 _LARGEST_PIXELS = 1 << 26  # of a frame after scaling, before cropping: 200 MB
-# Bicubic; chroma interpolated, not repeated; rounded exactly (SWS_BICUBIC, SWS_FULL_CHR_H_INT,
-# SWS_FULL_CHR_H_INP, SWS_ACCURATE_RND). PyAV passes numbers on.
-_SCALING = 0x4 | 0x2000 | 0x4000 | 0x40000
+# Bicubic, with colours of every pixel: SWS_BICUBIC, SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP. PyAV
+# passes numbers on.
+_SCALING = 0x4 | 0x2000 | 0x4000
+_EXACT = _SCALING | 0x40000  # SWS_ACCURATE_RND; without it colours are repeated, not interpolated
 
 
 class ClipFitting:
@@ -63,21 +64,22 @@ class ClipFitting:
         if self._orientation.transposed:
             height, width = width, height
         try:
+            same_size = (frame.height, frame.width) == (height, width)
             # RGB has neither matrix nor range, but PyAV wants both named: it would else take the
-            # frame's for the result.
+            # frame's for the result. In planes it takes half as long.
             rgb = frame.reformat(
-                format="rgb24",
+                format="rgb24" if same_size else "gbrp",
                 dst_colorspace="ITU601",
                 dst_color_range="JPEG",
-                interpolation=_SCALING,
+                interpolation=_EXACT,
             )
-            if (rgb.height, rgb.width) != (height, width):
-                rgb = rgb.reformat(width, height, interpolation=_SCALING)
-            scaled = rgb.to_ndarray()
+            if not same_size:
+                rgb = rgb.reformat(width, height, "rgb24", interpolation=_SCALING)
+            scaled = np.asarray(rgb.to_ndarray(), np.uint8)
         except (av.FFmpegError, ValueError, MemoryError) as error:
             raise ClipError(f"{self._path}: a frame cannot be converted: {error}.") from error
         upright = self._orientation.upright(scaled)
-        return _placed(upright.astype(np.uint8, copy=False), self._size, top, left)
+        return _placed(upright, self._size, top, left)
 
     def _require_sane_placement(self) -> None:
         height, width, _, _ = self._placement
@@ -110,12 +112,11 @@ def orientation_of(path: Path | str, frame: VideoFrame) -> Orientation:
 
     Raises ClipError for one that is no turn by quarters and no mirror.
     """
-    side_data: Any = frame.side_data  # its types say that it holds names; it holds what they name
-    matrices = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
-    if not matrices:
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return Orientation()
     # 3 x 3 numbers of 16.16 bits, but for the last column; the last row only moves.
-    a, b, u, c, d, v, *_ = np.frombuffer(matrices[0], np.int32)[:9].tolist()
+    a, b, u, c, d, v, *_ = np.frombuffer(bytes(matrix), np.int32)[:9].tolist()
     one = 1 << 16
     straight = b == c == 0 and {abs(a), abs(d)} == {one}
     crosswise = a == d == 0 and {abs(b), abs(c)} == {one}
