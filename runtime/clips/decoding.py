@@ -151,5 +151,4 @@ def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
     """Frames that an mp4's index lists; grows while a fragmented one is read."""
     if not container.format.name.startswith("mov"):
         return None  # elsewhere an index may list key frames only
-    entries = getattr(stream, "index_entries", None)  # not in PyAV 13
-    return len(entries) if entries is not None else None
+    return len(stream.index_entries)

@@ -19,9 +19,9 @@ from vidtok_edge.runtime.extras import extra_with, extras, require
 ROOT = Path(__file__).resolve().parents[2]
 LINES = [
     "numpy>=1.26",
-    "av>=13; extra == 'video'",
+    "av>=17; extra == 'video'",
     "pillow>=10.1; extra == 'video'",
-    "av>=13; extra == 'export'",
+    "av>=17; extra == 'export'",
     "onnx-ir>=0.2; extra == 'export'",
     "torch<2.14,>=2.8; extra == 'export'",
     "tomli>=2; (python_version < '3.0') and extra == 'export'",
