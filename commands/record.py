@@ -86,6 +86,18 @@ if TYPE_CHECKING:
     help="Rate of images and raw frames; of video files: sample them at about that rate.",
 )
 @click.option("--raw", type=Size(), help="Size of the frames in pipes.  [default: the bundle's]")
+@click.option(
+    "--raw-format",
+    metavar="FORMAT",
+    help="Of the frames in pipes: rgb24, bgr24, rgba, bgra, gray, nv12, yuv420p or yuyv422.  "
+    "[default: rgb24]",
+)
+@click.option(
+    "--raw-stride",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="From row to row of the frames in pipes.  [default: no padding]",
+)
 @fit_option
 @view_option
 @click.option(
@@ -111,6 +123,8 @@ def record(
     duration: float | None,
     fps: float | None,
     raw: tuple[int, int] | None,
+    raw_format: str | None,
+    raw_stride: int | None,
     fit: Literal["crop", "letterbox"],
     view: str | None,
     view_decoded: bool,
@@ -119,7 +133,7 @@ def record(
 ) -> None:
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
-    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw RGB frames on
+    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw frames on
     standard input, or synthetic:30. Several are encoded in one batch.
     """
     need_record()
@@ -133,8 +147,13 @@ def record(
         raise click.UsageError("--view-decoded says what to show; say where with --view.")
     status = StatusLine(to_stderr, sys.stderr.isatty())
     with stop_on_signals() as stop, status:
+        loaded = load_bundle(bundle)
+        raw_frames = None
+        if raw is not None or raw_format is not None or raw_stride is not None:
+            size = raw or (loaded.manifest.height, loaded.manifest.width)
+            raw_frames = RawFormat(*size, raw_format or "rgb24", raw_stride)
         request = RecordRequest(
-            bundle=load_bundle(bundle),
+            bundle=loaded,
             sources=sources,
             output=output,
             backend=backend,
@@ -143,7 +162,7 @@ def record(
             capacity=capacity,
             fit=fit,
             realtime=realtime,
-            raw=RawFormat(*raw) if raw else None,
+            raw=raw_frames,
             fps=fps,
             force=force,
             options=RecordOptions(

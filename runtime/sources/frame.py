@@ -44,10 +44,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class RawFormat:
-    """Size of raw frames in a pipe: RGB, 8 bits, rows from top to bottom, no padding."""
+    """Raw frames in a pipe: rows from top to bottom, 8 bits per value, no headers."""
 
     height: int
     width: int
+    pixels: str = "rgb24"
+    """One of `RAW_FORMATS`."""
+    stride: int | None = None
+    """Bytes from row to row; None: no padding."""
 
 
 class Source(Protocol):

@@ -15,6 +15,7 @@ from vidtok_edge.errors import SourceError, UsageError
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, RawFormat
+from vidtok_edge.runtime.sources.raw_frames import RawFrames, container_of
 from vidtok_edge.runtime.sources.reading import Reading, timed_frames
 
 __all__ = ["RawPipeSource"]
@@ -23,12 +24,12 @@ _LOOK_UP_S = 0.1  # how long a silent pipe may hold back `close`
 
 
 class RawPipeSource(Reading):
-    """Frames of height x width x 3 bytes, one after the other, without headers.
+    """Frames of raw bytes, one after the other, without headers.
 
     Args:
         spec: `-` for standard input, or the path of a pipe or file.
         size: (H, W) of the bundle.
-        raw: the size of what comes; that of the bundle where None. Another size is scaled (PyAV).
+        raw: what comes; RGB of the bundle's size where None. Another size is scaled (PyAV).
         fps: the rate, if known; with `realtime` frames are held back to it.
 
     Raises SourceError: it cannot be opened; while iterating: it ended in the middle of a frame.
@@ -51,9 +52,7 @@ class RawPipeSource(Reading):
             raise UsageError("Raw frames have no time stamps: their rate is not known. Give --fps.")
         self._realtime = realtime
         self._what = "standard input" if spec == "-" else spec
-        self._shape = (raw.height, raw.width, 3) if raw else (*size, 3)
-        if min(self._shape) < 1:
-            raise UsageError(f"Raw frames of {self._shape[0]}x{self._shape[1]}; allowed: 1x1 up.")
+        self._raw = RawFrames(raw or RawFormat(*size))
         self._fitting = FrameFitting(self._what, size, fit)
         self._file = _opened(spec)
 
@@ -62,15 +61,26 @@ class RawPipeSource(Reading):
 
     def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
         number = 0
-        while (pixels := self._next(number)) is not None:
-            pixels = self._fitting.from_rgb(pixels)
-            yield pixels, round(number * 1e9 / self.fps) if self.fps else 0
+        while (data := self._next(number)) is not None:
+            if number == 0 and (what := container_of(data[:1024].tobytes())) is not None:
+                raise SourceError(
+                    f"{self._what} holds {what}, not raw frames. Record the file itself, or decode "
+                    "it on the way: ffmpeg -i FILE -f rawvideo -pix_fmt rgb24 - | vidtok-edge "
+                    "record - ..."
+                )
+            pixels = self._raw.rgb(data)
+            fitted = (
+                self._fitting.from_video(self._raw.video(data))
+                if pixels is None
+                else self._fitting.from_rgb(pixels)
+            )
+            yield fitted, round(number * 1e9 / self.fps) if self.fps else 0
             number += 1
 
     def _next(self, number: int) -> NDArray[np.uint8] | None:
-        """The next whole frame; None at the end, or when closed."""
-        frame = np.empty(self._shape, np.uint8)
-        space, filled = memoryview(frame.reshape(-1)), 0  # type: ignore[arg-type,unused-ignore]
+        """The bytes of the next whole frame; None at the end, or when closed."""
+        frame = np.empty(self._raw.size, np.uint8)
+        space, filled = memoryview(frame), 0  # type: ignore[arg-type,unused-ignore]
         while filled < len(space):
             if self._closed.is_set():
                 return None
@@ -79,11 +89,10 @@ class RawPipeSource(Reading):
                 break
             filled += got or 0
         if 0 < filled < len(space):
-            height, width, _ = self._shape
             raise SourceError(
                 f"{self._what} ended in the middle of frame {number}: {filled} of the {len(space)} "
-                f"bytes of an RGB frame of {height}x{width} (H x W). Check the size of the frames "
-                "(--raw HxW) and their format: 3 bytes per pixel, no padding of rows."
+                f"bytes of a frame, {self._raw}. Check the size of the frames (--raw HxW), their "
+                "format (--raw-format) and the padding of their rows (--raw-stride)."
             )
         return frame if filled else None
 

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import index_of, picture
+from av.video.frame import VideoFrame
+from clips import index_of, make_clip, picture
 from fake_sources import FakeClock
+from numpy.typing import NDArray
+from PIL import Image
 
 from vidtok_edge.errors import MissingDependency, SourceError, UsageError
 from vidtok_edge.runtime.sources.frame import RawFormat
+from vidtok_edge.runtime.sources.raw_frames import RAW_FORMATS, container_of
 from vidtok_edge.runtime.sources.raw_pipe import RawPipeSource
+
+Pixels = NDArray[np.uint8]
 
 SIZE = (16, 24)
 FRAMES = [picture(i, SIZE) for i in range(5)]
@@ -144,3 +150,92 @@ def test_pipes_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(SourceError, match="is a terminal"):
             RawPipeSource("-", SIZE)
     os.close(leader)
+
+
+def in_format(pixels: Pixels, name: str) -> bytes:
+    """The bytes of a picture, as FFmpeg would pipe them."""
+    if name == "gray":
+        return pixels[:, :, 1].tobytes()
+    if name in ("nv12", "yuv420p", "yuyv422"):
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=name)
+        return frame.to_ndarray().tobytes()
+    alpha = np.full((*pixels.shape[:2], 1), 77, np.uint8)
+    channels = np.concatenate([pixels, alpha], axis=2)
+    return channels[:, :, ["rgba".index(c) for c in name.removesuffix("24")]].tobytes()
+
+
+@pytest.mark.parametrize("name", RAW_FORMATS)
+def test_pixel_formats_of_pipes(stdin: int, name: str) -> None:
+    """Colours that no two formats share; a wrong format would give others, and no error."""
+    filmed = np.empty((*SIZE, 3), np.uint8)
+    filmed[:, :12], filmed[:, 12:] = (200, 90, 40), (30, 60, 180)
+    os.write(stdin, in_format(filmed, name) * 2)
+    os.close(stdin)
+    frames = list(RawPipeSource("-", SIZE, raw=RawFormat(*SIZE, name)))
+    wanted = filmed[:, :, [1, 1, 1]] if name == "gray" else filmed
+    assert len(frames) == 2
+    assert np.abs(frames[0].pixels[:, [4, 20]].astype(int) - wanted[:, [4, 20]]).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["rgb24", "bgra", "nv12"])
+def test_padded_rows(stdin: int, name: str) -> None:
+    filmed = np.full((*SIZE, 3), (200, 90, 40), np.uint8)
+    data = np.frombuffer(in_format(filmed, name), np.uint8)
+    rows = data.reshape(24 if name == "nv12" else 16, -1)
+    padded = np.pad(rows, ((0, 0), (0, 40)), constant_values=255)
+    os.write(stdin, padded.tobytes() * 2)
+    os.close(stdin)
+    raw = RawFormat(*SIZE, name, padded.shape[1])
+    frames = list(RawPipeSource("-", SIZE, raw=raw))
+    assert len(frames) == 2
+    assert all(np.abs(f.pixels.astype(int) - filmed).max() <= 3 for f in frames)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (RawFormat(16, 24, "rgb48"), "allowed: rgb24, bgr24"),
+        (RawFormat(16, 24, "rgb24", 71), "has 72 bytes; --raw-stride 71 is less"),
+        (RawFormat(15, 24, "nv12"), "have even sides"),
+        (RawFormat(16, 24, "yuv420p", 40), "two lengths"),
+    ],
+)
+def test_raw_formats_that_no_pipe_has(stdin: int, raw: RawFormat, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        RawPipeSource("-", SIZE, raw=raw)
+    os.close(stdin)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("a.mp4", "an MP4"),
+        ("a.mkv", "a Matroska"),
+        ("a.avi", "an AVI"),
+        ("a.ts", "MPEG-TS"),
+        ("a.y4m", "Y4M"),
+        ("a.png", "a PNG"),
+        ("a.jpg", "a JPEG"),
+        ("a.gif", "a GIF"),
+    ],
+)
+def test_a_file_piped_as_it_is_holds_no_raw_frames(
+    stdin: int, tmp_path: Path, name: str, what: str
+) -> None:
+    path = tmp_path / name
+    if path.suffix in (".png", ".jpg", ".gif"):
+        Image.fromarray(picture(0, (64, 96))).save(path)
+    elif path.suffix == ".y4m":
+        path.write_bytes(b"YUV4MPEG2 W24 H16 F25:1\nFRAME\n" + bytes(2000))
+    else:
+        make_clip(path, 5, codec="mpeg4")
+    data = path.read_bytes()
+    os.write(stdin, (data + bytes(1152))[: max(1152, len(data) // 1152 * 1152)][:32768])
+    os.close(stdin)
+    with pytest.raises(SourceError, match=what):
+        list(RawPipeSource("-", SIZE))
+
+
+def test_dark_and_plain_frames_are_no_files() -> None:
+    for value in range(256):
+        assert container_of(bytes([value]) * 1024) is None
