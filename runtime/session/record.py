@@ -88,7 +88,7 @@ class RecordRequest:
         kinds = [source_kind(spec) for spec in self.sources]
         if self.raw is not None and "raw" not in kinds:
             raise UsageError(
-                "--raw, --raw-format and --raw-stride are for frames in a pipe, and no source is one."
+                "--raw, --raw-format and --raw-stride are for pipes, and no source is one."
             )
         if self.fps is not None and not _WITH_FPS & set(kinds):
             raise UsageError("--fps is for files, folders and pipes: cameras have a rate already.")
