@@ -57,9 +57,10 @@ def need_record() -> None:
 
 
 def load_bundle(path: Path) -> Bundle:
+    """A bundle whose files are those that were verified. Raises as `Bundle.load`."""
     from vidtok_edge.runtime import Bundle
 
-    bundle = Bundle.load(path)
+    bundle = Bundle.load(path, check_hashes=True)
     if not bundle.manifest.verified:
         click.secho(f"warning: {path} did not pass its verification", fg="yellow", err=True)
     return bundle

@@ -14,11 +14,11 @@ from vidtok_edge.errors import (
     BundlePathEscapes,
     EngineMissing,
 )
-from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.known_hashes import known_sha256_of
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
 from vidtok_edge.runtime.manifest.manifest import DOCUMENT, Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
@@ -51,7 +51,8 @@ class Bundle:
 
         Args:
             path: the folder that `vidtok-export` wrote.
-            check_hashes: also read every file and compare its SHA-256 (seconds at full width).
+            check_hashes: also compare the SHA-256 of every file; a large one that was hashed
+                before and has not changed since is not read again.
 
         Raises:
             BundleMissing, BundleSchemaUnknown, BundlePathEscapes, BundleFileMissing,
@@ -168,7 +169,7 @@ class Bundle:
                 raise BundleFileMissing(
                     f"{file} is missing: the manifest names it. Copy the whole bundle again."
                 )
-            if check_hashes and (found := sha256_of(file)) != expected:
+            if check_hashes and (found := known_sha256_of(file)) != expected:
                 raise BundleFileChanged(
                     f"{file} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…: the "
                     "file was changed or copied badly. Copy or export the bundle again."

@@ -195,7 +195,7 @@ def test_a_file_that_cannot_be_read_for_its_hash(
     def fails(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("vidtok_edge.runtime.bundle.sha256_of", fails)
+    monkeypatch.setattr("vidtok_edge.runtime.known_hashes.sha256_of", fails)
     with pytest.raises(BundleError, match="cannot be read: Input/output error"):
         Bundle.load(tiny, check_hashes=True)
 
