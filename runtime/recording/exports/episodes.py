@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from typing import Any, Literal
 
+from mcap.records import Message
+
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import frame_rate
@@ -102,6 +104,8 @@ class _Rows:
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
     """Of the next latent in the recording, were none missing."""
+    _sequence: int = -1
+    """Number of the last latent's message."""
     _base: tuple[int, int] | None = None
     """The last stream that a marker began, and the ordinal of its latent 0."""
     _begins: str = ""
@@ -109,11 +113,11 @@ class _Rows:
     _drops: list[tuple[int, int, int]] = field(default_factory=list)
     """Stream, index and frames of drops whose latent has not come yet."""
 
-    def __call__(self, entries: Iterable[Record]) -> Iterator[Row]:
-        for entry in entries:
+    def __call__(self, messages: Iterable[tuple[Message, Record]]) -> Iterator[Row]:
+        for message, entry in messages:
             if isinstance(entry, LatentRecord):
                 self.happened.end = None  # recordings that were merged go on behind an end
-                yield self._row(entry)
+                yield self._row(entry, message.sequence)
             else:
                 self._mark(entry)
         self.happened.miss(max(0, self._claimed - self._ordinal))
@@ -127,28 +131,31 @@ class _Rows:
             self._base = marker.stream, marker.latents
             self._begins = marker.kind if self._begins in ("", "key") else self._begins
 
-    def _row(self, latent: LatentRecord) -> Row:
+    def _row(self, latent: LatentRecord, sequence: int) -> Row:
         at = latent.stream, latent.index
-        based = self._base is not None and self._base[0] == latent.stream
-        if at == self._due:
-            ordinal = self._ordinal
-        elif based and self._base is not None:
-            ordinal = self._base[1] + latent.index
-        elif self._due is not None and self._due[0] == latent.stream:
-            ordinal = self._ordinal + latent.index - self._due[1]
-        else:
-            ordinal = self._ordinal + latent.index
         new_stream = self._due is None or self._due[0] != latent.stream
-        begins = self._begins if based or not new_stream else "unknown"
+        begun = self._base is not None and self._base[0] == latent.stream
+        missing = 0 if at == self._due else max(0, self._missing(latent, sequence))
         row = Row(
             latent=latent,
-            begins=begins,
+            begins=self._begins if begun or not new_stream else "unknown",
             frames_dropped_before=self._dropped_by(at),
-            latents_missing_before=self.happened.miss(max(0, ordinal - self._ordinal)),
-            follows=at == self._due or (new_stream and ordinal == self._ordinal),
+            latents_missing_before=self.happened.miss(missing),
+            follows=at == self._due or (new_stream and not latent.index),
         )
-        self._due, self._ordinal, self._begins = (at[0], at[1] + 1), ordinal + 1, ""
+        self._due, self._begins = (at[0], at[1] + 1), ""
+        self._ordinal, self._sequence = self._ordinal + missing + 1, sequence
         return row
+
+    def _missing(self, latent: LatentRecord, sequence: int) -> int:
+        """How many are missing before a latent that does not continue its stream."""
+        if self._due is not None and self._due[0] == latent.stream:
+            return latent.index - self._due[1]
+        if sequence > self._sequence:  # tools that number nothing write 0
+            return max(latent.index, sequence - self._sequence - 1)
+        if self._base is not None and self._base[0] == latent.stream:
+            return self._base[1] + latent.index - self._ordinal
+        return latent.index
 
     def _dropped_by(self, at: tuple[int, int]) -> int:
         due = [drop for drop in self._drops if drop[:2] <= at]
@@ -224,7 +231,7 @@ def episodes(
         if happened is not None:
             happened.append(told)
         fps = frame_rate(recording, source.number)
-        rows = _Rows(told)(recording.entries(source.number))
+        rows = _Rows(told)(recording.messages(source.number))
         windows = _windows(rows, source.tokenizer.window)
         for _, run in groupby(windows, _Run(gaps)):
             yield Episode(number, source, fps, chain.from_iterable(run))

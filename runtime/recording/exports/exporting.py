@@ -87,8 +87,8 @@ def export_recording(
 ) -> Exported:
     """Write a recording into the new folder `output`; docs/recording_format.md says what is in it.
 
-    An episode ends where time was left out, never at a `key`: see `episodes`. Latents are read and written one after another;
-    only `npz` holds a whole episode in memory.
+    An episode ends where time was left out, never at a `key`: see `episodes`. Latents are read and
+    written one after another; only `npz` holds in memory what it writes to one file.
 
     Args:
         gaps: "keep": an episode goes on where time was left out, and says so in its columns.

@@ -1,7 +1,8 @@
 """Which source a channel is of.
 
-A source is known by the facts in the metadata of its channels. The number of a channel says nothing:
-tools that copy or merge recordings number channels anew, and two recordings each have a source 0.
+A source is known by the facts in the metadata of its channels. The number of a channel says
+nothing: tools that copy or merge recordings number channels anew, and two of them each have a
+source 0.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class ChannelTable:
         self._schema_bytes = 0
         self._foreign = 0
 
+    @property
+    def has_foreign(self) -> bool:
+        """Whether any channel is not ours."""
+        return self._foreign > 0
+
     def add_facts(self, facts: SourceFacts) -> None:
         """A metadata record of a source."""
         if len(self._facts) < _MAX_CHANNELS and facts not in self._facts:
@@ -129,7 +135,9 @@ class ChannelTable:
                     sources[number] = replace(some, number=number, name="unknown")
                     lost.setdefault(number, number)
         if len(sources) > MAX_SOURCES:
-            raise RecordingError(f"it has {len(sources)} sources; allowed: up to {MAX_SOURCES}")
+            raise RecordingError(
+                f"The recording has {len(sources)} sources; allowed: {MAX_SOURCES}. Merge fewer."
+            )
         for epoch, channels in zip(self._epochs, owned, strict=True):
             self._own(epoch, {id_: (numbers[key], kind) for id_, (key, kind) in channels.items()})
             defined = epoch.channels

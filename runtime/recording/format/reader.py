@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
@@ -93,12 +94,32 @@ class Recording:
     @property
     def start_ns(self) -> int:
         """Time of the first entry; 0 where there is none."""
-        return min((chunk.start_ns for chunk in self.chunks), default=0)
+        return self._span[0]
 
     @property
     def end_ns(self) -> int:
         """Time of the last entry; 0 where there is none."""
-        return max((chunk.end_ns for chunk in self.chunks), default=0)
+        return self._span[1]
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        if not self._channels.has_foreign:
+            first = min((chunk.start_ns for chunk in self.chunks), default=0)
+            return first, max((chunk.end_ns for chunk in self.chunks), default=0)
+        return self._edge(1), -self._edge(-1)
+
+    def _edge(self, sign: int) -> int:
+        """Time of the first of our messages; `sign` -1: of the last, negative."""
+        best: int | None = None
+        bounds = [(c.start_ns if sign > 0 else -c.end_ns, c.offset, c) for c in self.chunks]
+        for bound, _, chunk in sorted(bounds, key=lambda found: found[:2]):
+            if best is not None and best <= bound:
+                break
+            for message in self._all_messages_in(chunk):
+                owner = self._channels.owner(message.channel_id, chunk.offset)
+                if isinstance(owner, tuple) and (best is None or sign * message.log_time < best):
+                    best = sign * message.log_time
+        return best or 0
 
     def source(self, number: int) -> SourceFacts:
         """The facts of a source. RecordingError: there is none of that number."""
@@ -229,10 +250,15 @@ class Recording:
         self.sources = self._channels.resolve(damaged=False)
         most = max((facts.count for facts in self.sources.values()), default=1)
         told = len(self.sources) >= most and not self._channels.failure
-        if counted is None or self._channels.unresolved or not told or not (
-            counted.chunk_count == len(chunks)
-            and (chunks or not counted.message_count)  # else they lie outside of chunks
-            and self._channels.defines(counted.channel_message_counts)
+        if (
+            counted is None
+            or self._channels.unresolved
+            or not told
+            or not (
+                counted.chunk_count == len(chunks)
+                and (chunks or not counted.message_count)  # else they lie outside of chunks
+                and self._channels.defines(counted.channel_message_counts)
+            )
         ):
             self._channels, self.sources = ChannelTable(), {}
             return False

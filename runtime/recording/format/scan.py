@@ -103,7 +103,6 @@ class _Chunk:
     definitions: tuple[Definition, ...]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Bytes that belong to no sound record."""
@@ -223,7 +222,10 @@ class Scan:
             yield LeftOut("attachments")
         elif opcode == Opcode.METADATA:
             with suppress(RecordingError):
-                if length > _MAX_METADATA or _metadata(self._read(content, length)).name != METADATA:
+                if (
+                    length > _MAX_METADATA
+                    or _metadata(self._read(content, length)).name != METADATA
+                ):
                     yield LeftOut("metadata records of others")
 
     def _item(self, offset: int, opcode: int, length: int) -> _Chunk | Metadata | None:

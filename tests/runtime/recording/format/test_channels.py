@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mcap.reader import make_reader
 from mcap.writer import Writer
-from recordings import FSQ, KL, record
+from recordings import FSQ, KL, PER_LATENT, WALL, record
 
 from vidtok_edge.runtime.recording.format.mcap_file import kind_of
 from vidtok_edge.runtime.recording.format.reader import Recording
@@ -77,6 +77,12 @@ def test_two_merged_recordings_are_three_cameras(tmp_path: Path) -> None:
     expected = {0: ("clip_robot.mp4", 9, 2), 1: ("clip_film.mp4", 9, 3), 2: ("-", 4, 8)}
     path = FIELD / "merged-two-recordings.mcap"
     assert both(path) == expected
+    with Recording.open(path) as recording:
+        indices = [
+            [e.index for e in recording.entries(number) if isinstance(e, LatentRecord)]
+            for number in recording.sources
+        ]
+    assert indices == [[*range(9)], [*range(7), 0, 1], [*range(4)]]
     found = recover(path, tmp_path / "out.mcap")
     assert found and sum(source.latents for source in found.sources) == 22
     assert both(tmp_path / "out.mcap") == expected
@@ -157,10 +163,11 @@ def test_channels_of_others_are_copied_as_they_are(
     tmp_path: Path, topic: str, chunks: bool
 ) -> None:
     whole, output = record(tmp_path / "a.mcap", 5, sources=1), tmp_path / "out.mcap"
-    path = merged(
-        tmp_path / "b.mcap", whole, foreign=3, foreign_topic=topic, use_chunking=chunks
-    )
+    path = merged(tmp_path / "b.mcap", whole, foreign=3, foreign_topic=topic, use_chunking=chunks)
     assert both(path) == {0: ("rtsp://cam0/live", 5, 2)}
+    for use_index in (True, False):  # times are those of the cameras, not of what was merged in
+        with Recording.open(path, use_index=use_index) as recording:
+            assert (recording.start_ns, recording.end_ns) == (WALL, WALL + 5 * PER_LATENT)
     found = recover(path, output)
     assert found and found.foreign == {topic: 3}
     assert f"3 messages of other channels were copied as they are: {topic}" in found.lines()
