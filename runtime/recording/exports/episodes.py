@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
-from typing import Any, Literal
-
-from mcap.records import Message
+from typing import TYPE_CHECKING, Any, Literal
 
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import frame_rate
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
+
+if TYPE_CHECKING:
+    from mcap.records import Message
 
 __all__ = ["BEGINS", "Episode", "Gaps", "Happened", "Row", "episodes", "parts"]
 

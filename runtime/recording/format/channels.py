@@ -13,9 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mcap.records import Channel, Schema
-
-from vidtok_edge.errors import RecordingError
+from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import (
     MAX_SOURCES,
     ChannelKind,
@@ -25,6 +23,11 @@ from vidtok_edge.runtime.recording.format.mcap_file import (
     kind_of,
     source_of,
 )
+
+try:
+    from mcap.records import Channel, Schema
+except ImportError:
+    raise MissingDependency("mcap", "record", "A recording") from None
 
 __all__ = ["ChannelTable"]
 
