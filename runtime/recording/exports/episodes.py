@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,7 +113,7 @@ class _Rows:
     _begins: str = ""
     _claimed: int = 0
     _drops: list[tuple[int, int, int]] = field(default_factory=list)
-    """Stream, index and frames of drops whose latent has not come yet."""
+    """Stream, index and frames of drops whose latent has not come yet; a heap."""
 
     def __call__(self, messages: Iterable[tuple[Message, Record]]) -> Iterator[Row]:
         for message, entry in messages:
@@ -127,7 +128,7 @@ class _Rows:
         self.happened.add(marker)
         self._claimed = max(self._claimed, marker.latents)
         if marker.kind == "drop":
-            self._drops.append((marker.stream, marker.index, marker.frames))
+            heappush(self._drops, (marker.stream, marker.index, marker.frames))
         elif marker.starts_stream:
             self._base = marker.stream, marker.latents
             self._begins = marker.kind if self._begins in ("", "key") else self._begins
@@ -159,10 +160,10 @@ class _Rows:
         return latent.index
 
     def _dropped_by(self, at: tuple[int, int]) -> int:
-        due = [drop for drop in self._drops if drop[:2] <= at]
-        if due:
-            self._drops = [drop for drop in self._drops if drop[:2] > at]
-        return sum(frames for _, _, frames in due)
+        frames = 0
+        while self._drops and self._drops[0][:2] <= at:
+            frames += heappop(self._drops)[2]
+        return frames
 
 
 def _windows(rows: Iterator[Row], window: int) -> Iterator[list[Row]]:
