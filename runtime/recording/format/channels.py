@@ -79,12 +79,12 @@ class ChannelTable:
         self._told: dict[int, SourceFacts | None] = {}  # by the identity of a channel's record
         self._epochs = [_Epoch(0)]
         self._schema_bytes = 0
-        self._foreign = 0
+        self._foreign: dict[tuple[int, int], Foreign] = {}  # by the identity of its records
 
     @property
     def has_foreign(self) -> bool:
         """Whether any channel is not ours."""
-        return self._foreign > 0
+        return bool(self._foreign)
 
     def add_facts(self, facts: SourceFacts) -> None:
         """A metadata record of a source."""
@@ -197,8 +197,8 @@ class ChannelTable:
             schema = epoch.schema_of(channel)
             named_like_ours = source_of(channel.topic) is not None and _may_be_ours(schema)
             if id_ not in ours and not named_like_ours:
-                epoch.owners[id_] = Foreign(self._foreign, channel, schema)
-                self._foreign += 1
+                foreign = Foreign(len(self._foreign), channel, schema)
+                epoch.owners[id_] = self._foreign.setdefault((id(channel), id(schema)), foreign)
 
 
 def _may_be_ours(schema: Schema | None) -> bool:
