@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,8 +14,12 @@ from vidtok_edge.commands.options import (
 from vidtok_edge.commands.printing import (
     frame_bar,
     need_record,
+    warn,
     warn_of_missing,
 )
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.exports.exporting import Exported
 
 
 @click.command("export-recording")
@@ -23,6 +27,14 @@ from vidtok_edge.commands.printing import (
 @output_option
 @click.option(
     "--format", "format_", required=True, type=click.Choice(["npz", "webdataset", "lerobot"])
+)
+@click.option(
+    "--gaps",
+    type=click.Choice(["split", "keep"]),
+    default="split",
+    show_default=True,
+    help="Where frames were dropped, the camera was away or latents are missing: end the episode, "
+    "or keep it as one; columns say what happened before each latent.",
 )
 @click.option(
     "--task", default="recorded", show_default=True, help="lerobot: what the robot was doing."
@@ -46,6 +58,7 @@ def export_recording(
     recording: Path,
     output: Path,
     format_: Literal["npz", "webdataset", "lerobot"],
+    gaps: Literal["split", "keep"],
     task: str,
     sample_latents: int,
     shard_mb: int,
@@ -60,6 +73,7 @@ def export_recording(
             recording,
             output,
             format_,
+            gaps=gaps,
             task=task,
             sample_latents=sample_latents,
             shard_bytes=shard_mb << 20,
@@ -67,6 +81,23 @@ def export_recording(
             progress=progress,
         )
     click.echo(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
-    warn_of_missing(
-        done.broken, done.damaged_bytes, done.unreadable, "behind each, another episode begins"
-    )
+    at_each = "an episode ends at each" if gaps == "split" else "columns say where"
+    warn_of_missing(done.broken, done.damaged_bytes, done.unreadable, at_each)
+    if happened := _happened(done):
+        warn(f"while it was recorded, {happened}; {at_each}")
+    if done.unended:
+        why = "it is still being recorded to" if done.growing else "the recording was cut off"
+        warn(f"{done.unended} sources have no end: {why}")
+
+
+def _happened(done: Exported) -> str:
+    """What the markers say that a user should know, with counts."""
+    counts = done.markers
+    told = []
+    if done.frames_dropped:
+        told.append(f"{done.frames_dropped} frames were dropped in {counts['drop']} places")
+    if counts.get("lost"):
+        told.append(f"a source was lost {counts['lost']} times")
+    if counts.get("reconnect"):
+        told.append(f"one came back {counts['reconnect']} times")
+    return ", ".join(told)

@@ -140,8 +140,13 @@ def warn(text: str) -> None:
 
 
 def warn_of_missing(broken: int, damaged_bytes: int, unreadable: int, effect: str) -> None:
-    if broken or damaged_bytes or unreadable:
-        warn(
-            f"latents are missing in {broken} places ({damaged_bytes} bytes damaged, {unreadable} "
-            f"messages without sense); {effect}. What was lost: vidtok-edge recover"
-        )
+    """What a recording lacks, as far as it was read; `effect` is of latents that are missing."""
+    told = []
+    if broken:
+        told.append(f"latents are missing in {broken} places; {effect}")
+    if damaged_bytes:
+        told.append(f"{damaged_bytes} bytes are damaged")
+    if unreadable:
+        told.append(f"{unreadable} messages make no sense")
+    if told:
+        warn(f"{'; '.join(told)}. What was lost: vidtok-edge recover")

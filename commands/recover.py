@@ -30,5 +30,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
         found = recover_recording(recording, output, force=force, progress=progress)
     for line in (*found.lines(), str(output)):
         click.echo(line)
+    if found.growing:
+        raise CheckFailed(f"{recording} is still being recorded to; what it held is in {output}")
     if not found:
         raise CheckFailed(f"something of {recording} was lost; what is left is in {output}")

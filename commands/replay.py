@@ -90,4 +90,5 @@ def replay(
         "the frames after each are near to what was encoded, not equal",
     )
     if done.cut_off:
-        warn("the end of the source is missing: the recording was cut off, or still goes on")
+        why = "it is still being recorded to" if done.growing else "the recording was cut off"
+        warn(f"the end of the source is missing: {why}")

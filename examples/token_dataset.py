@@ -1,4 +1,4 @@
-"""A recording as a PyTorch dataset: windows of consecutive latents of one stream.
+"""A recording as a PyTorch dataset: windows of latents between which no time was left out.
 
 python examples/token_dataset.py RECORDING [LATENTS]
 """
@@ -13,23 +13,23 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vidtok_edge.runtime.recording import Recording
+from vidtok_edge.runtime.recording.exports.episodes import episodes
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
 
 class TokenWindows(Dataset[torch.Tensor]):
-    """Windows of `length` latents, int64 [length, h, w]; none crosses a gap or a restart."""
+    """Windows of `length` latents, int64 [length, h, w]; none crosses a drop, gap or restart."""
 
     def __init__(self, path: str, length: int, source: int = 0) -> None:
         self._windows: list[Sequence[LatentRecord]] = []
-        run: list[LatentRecord] = []
         with Recording.open(path) as recording:
-            for entry in recording.entries(source):
-                if not isinstance(entry, LatentRecord):
-                    continue
-                follows = run and (entry.stream, entry.index) == (run[-1].stream, run[-1].index + 1)
-                run = [*run[1 - length :], entry] if follows else [entry]
-                if len(run) == length:
-                    self._windows.append(run)
+            recording.source(source)
+            for episode in episodes(recording):
+                run: list[LatentRecord] = []
+                for row in episode.rows:
+                    run = [*run[1 - length :], row.latent] if length > 1 else [row.latent]
+                    if len(run) == length and episode.source.number == source:
+                        self._windows.append(run)
 
     def __len__(self) -> int:
         return len(self._windows)

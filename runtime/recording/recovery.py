@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcap.records import Message
 
@@ -14,7 +15,7 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
-from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
+from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, McapFile
 from vidtok_edge.runtime.recording.format.messages import bytes_from_marker
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
@@ -63,6 +64,12 @@ class Recovered:
     flush_interval_s: float
     repaired: bool
     """The file had to be read through: its index was missing or damaged."""
+    growing: bool = False
+    """It is still being recorded to: what comes after is not lost."""
+    foreign: Mapping[str, int] = field(default_factory=dict)
+    """Messages of channels that are not ours, by topic; they were copied as they are."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What was not copied, as it is no message: how many."""
 
     def __bool__(self) -> bool:
         lost = any(s.lost_latents or s.lost_markers or not s.ended for s in self.sources)
@@ -72,13 +79,24 @@ class Recovered:
         """As text: one line about the whole, one for each source, one for each of its gaps."""
         kept = sum(source.latents for source in self.sources)
         lines = [f"{kept} latents, {self.seconds:.1f} s, {self.damaged_bytes} bytes damaged"]
+        if self.unreadable:
+            lines.append(f"{self.unreadable} messages made no sense and were left out")
+        if self.foreign:
+            count, topics = sum(self.foreign.values()), ", ".join(sorted(self.foreign))
+            lines.append(f"{count} messages of other channels were copied as they are: {topics}")
+        for what, count in self.left_out.items():
+            lines.append(f"{count} {what} were not copied")
+        if self.growing:
+            lines.append("it is still being recorded to: this is what was in it by now")
         if self and self.repaired:
             lines.append("nothing was lost; the index was written again")
         for source in self.sources:
             state = f"{source.latents} latents, {source.lost_latents} known to be lost"
             if source.lost_markers:
                 state += f", {source.lost_markers} markers lost"
-            if not source.ended:
+            if not source.ended and self.growing:
+                state += "; it goes on"
+            elif not source.ended:
                 state += (
                     f"; its end is missing: cut off, with up to {self.flush_interval_s:g} s that "
                     "were not on disk yet"
@@ -192,6 +210,8 @@ def recover(
 ) -> Recovered:
     """Copy every sound entry of a recording to a new, finished file, and say what is missing.
 
+    Messages of channels that are not ours are copied as they are. Sources of recordings that were
+    merged are numbered anew where their numbers are the same.
     A source whose end is missing gets one, so that recovering the new file finds nothing new.
     A chunk that lies in the file twice is copied once. `progress` is called with seconds done and
     in all.
@@ -209,22 +229,20 @@ def recover(
         write_beside(output, force) as temporary,
         temporary.open("wb") as file,
     ):
-        sources = [recording.sources[number] for number in sorted(recording.sources)]
+        count = max(len(recording.sources), max(recording.sources) + 1)
+        sources = [replace(facts, count=count) for facts in recording.sources.values()]
         mcap = McapFile(file, sources)
         tally = _Tally(recording)
+        foreign: Counter[str] = Counter()
         flushed_ns = recording.start_ns
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
-        for message, entry in recording.messages():
-            tally.add(message, entry)
-            kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
-            mcap.add(
-                entry.source,
-                kind,
-                message.data,
-                log_time_ns=message.log_time,
-                wall_time_ns=message.publish_time,
-                sequence=message.sequence,
-            )
+        for message, entry in recording.everything():
+            if isinstance(entry, Foreign):
+                foreign[entry.channel.topic] += 1
+                mcap.add_foreign(entry, message)
+            else:
+                tally.add(message, entry)
+                _copy(mcap, message, entry)
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -232,7 +250,7 @@ def recover(
         if tally.start_ns is None:
             raise RecordingError(f"{path} holds no latent and no marker that can be read.")
         tally.count_missing()
-        _end_open_sources(mcap, tally)
+        _end_open_sources(mcap, tally, recording.growing)
         mcap.finish()
         return Recovered(
             sources=tuple(tally.sources.values()),
@@ -241,7 +259,22 @@ def recover(
             unreadable=recording.unreadable,
             flush_interval_s=max(source.flush_interval_s for source in sources),
             repaired=not as_found.indexed,
+            growing=recording.growing,
+            foreign=foreign,
+            left_out=recording.left_out,
         )
+
+
+def _copy(mcap: McapFile, message: Message, entry: Record) -> None:
+    kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
+    mcap.add(
+        entry.source,
+        kind,
+        message.data,
+        log_time_ns=message.log_time,
+        wall_time_ns=message.publish_time,
+        sequence=message.sequence,
+    )
 
 
 def _require_other_file(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
@@ -253,7 +286,7 @@ def _require_other_file(path: str | os.PathLike[str], output: str | os.PathLike[
     require_unlocked(output)
 
 
-def _end_open_sources(mcap: McapFile, tally: _Tally) -> None:
+def _end_open_sources(mcap: McapFile, tally: _Tally, growing: bool) -> None:
     newest = max(tally.last.values(), key=lambda entry: entry.log_time_ns)
     for number, source in tally.sources.items():
         if source.ended:
@@ -269,7 +302,7 @@ def _end_open_sources(mcap: McapFile, tally: _Tally) -> None:
             kind="end",
             stream=stream,
             index=index,
-            detail="cut off; found by recover",
+            detail=f"{'still being recorded' if growing else 'cut off'}; found by recover",
             time_ns=at_ns,
             wall_time_ns=at.wall_time_ns,
             latents=latents,

@@ -44,6 +44,8 @@ class Replayed:
     """Messages that made no sense."""
     cut_off: bool
     """It was played to its end, and that is no `end` marker."""
+    growing: bool = False
+    """It was still being recorded to."""
 
 
 def replay(
@@ -116,6 +118,7 @@ def replay(
             damaged_bytes=damaged,
             unreadable=recording.unreadable,
             cut_off=playback.cut_off,
+            growing=recording.growing,
         )
 
 

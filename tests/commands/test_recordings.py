@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from recordings import FSQ, record
+from recordings import FSQ, latents, record, write
 from stamps import span, stamp
 
 from vidtok_edge.cli import main
@@ -15,7 +15,9 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.latents import Latents
-from vidtok_edge.runtime.streaming.records import SourceRecords
+from vidtok_edge.runtime.streaming.records import Marker, SourceRecords
+
+FIELD = Path(__file__).parents[1] / "field" / "recordings"
 
 
 def run(*arguments: object) -> Result:
@@ -134,3 +136,61 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
     assert done.exit_code == 0 and "12 latents in 2 episodes" in done.output
     assert "warning" not in done.stderr
     assert run("export-recording", path, "-o", tmp_path / "out", "--format", format).exit_code == 2
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: str) -> None:
+    path = FIELD / "drops-continue.mcap"
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
+    assert done.exit_code == 0 and "4 latents in 4 episodes" in done.output
+    assert "92 frames were dropped in 6 places; an episode ends at each" in done.stderr
+    assert "no end" not in done.stderr
+    kept = run(
+        *("export-recording", path, "-o", tmp_path / "kept", "--format", format, "--gaps", "keep")
+    )
+    assert kept.exit_code == 0 and "4 latents in 1 episodes" in kept.output
+    assert "92 frames were dropped in 6 places; columns say where" in kept.stderr
+
+
+def test_an_export_of_a_killed_recording_says_that_it_has_no_end(tmp_path: Path) -> None:
+    export = ("export-recording", "--format", "npz", "-o")
+    done = run(*export, tmp_path / "out", FIELD / "killed.mcap")
+    assert done.exit_code == 0
+    assert "2 sources have no end: the recording was cut off" in done.stderr
+    run("recover", FIELD / "killed.mcap", "-o", tmp_path / "whole.mcap")
+    again = run(*export, tmp_path / "again", tmp_path / "whole.mcap")
+    assert "2 sources have no end" in again.stderr  # the end is recover's, not the recorder's
+
+
+def test_an_index_that_is_cut_off_costs_no_latent(tmp_path: Path) -> None:
+    path = FIELD / "only-index-cut.mcap"
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
+    assert done.exit_code == 0 and "18 latents in 2 episodes" in done.output
+    assert "missing" not in done.stderr and "0 places" not in done.stderr
+    recovered = run("recover", path, "-o", tmp_path / "whole.mcap")
+    assert recovered.exit_code == 0 and "nothing was lost; the index" in recovered.output
+
+
+@pytest.mark.parametrize("cut", range(10, 400, 30))
+def test_no_cut_behind_the_last_latent_is_called_a_missing_one(tmp_path: Path, cut: int) -> None:
+    path = record(tmp_path / "a.mcap", 5)
+    path.write_bytes(path.read_bytes()[:-cut])
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
+    assert done.exit_code == 0 and "10 latents" in done.output
+    assert "latents are missing" not in done.stderr and "0 places" not in done.stderr
+
+
+def test_what_still_grows_is_not_called_cut_off(tmp_path: Path) -> None:
+    path, camera = tmp_path / "a.mcap", SourceRecords(0)
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        writer.take(camera.start("start", 0, 0, fps=30))
+        write(writer, camera, latents(0, 0, count=3))
+        writer.flush()
+        recovered = run("recover", path, "-o", tmp_path / "now.mcap")
+        export = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
+    assert recovered.exit_code == 1 and "cut off" not in recovered.output
+    assert "is still being recorded to" in recovered.output and "it goes on" in recovered.output
+    assert "1 sources have no end: it is still being recorded to" in export.stderr
+    with Recording.open(tmp_path / "now.mcap") as recording:
+        last = list(recording.entries())[-1]
+    assert isinstance(last, Marker) and last.detail == "still being recorded; found by recover"

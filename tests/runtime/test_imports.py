@@ -39,7 +39,7 @@ NEEDS |= dict.fromkeys(
     [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")], "av"
 )
 NEEDS |= dict.fromkeys(
-    [f"recording.format.{name}" for name in ("mcap_file", "reader", "scan")], "mcap"
+    [f"recording.format.{name}" for name in ("channels", "mcap_file", "reader", "scan")], "mcap"
 )
 NEEDS |= {"recording.recovery": "mcap", "recording.exports.lerobot": "pyarrow"}
 NEEDS["viewing.rerun_log"] = "rerun"

@@ -1,69 +1,252 @@
-"""A recording as episodes: unbroken runs of latents, each from one stream of one source.
+"""A recording as episodes: runs of latents of one source, and what happened before each latent.
 
 Of a non-causal tokenizer they are whole windows: no decoder can do anything with a part of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import frame_rate
-from vidtok_edge.runtime.streaming.records import LatentRecord
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["Episode", "episodes"]
+if TYPE_CHECKING:
+    from mcap.records import Message
+
+__all__ = ["BEGINS", "Episode", "Gaps", "Happened", "Row", "episodes", "parts"]
+
+Gaps = Literal["split", "keep"]
+BEGINS = ("", "start", "reconnect", "restart", "key", "unknown")
+"""What began the stream whose first latent it is; empty: nothing; unknown: the marker is lost."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One latent, and what happened between the one before it and its last frame."""
+
+    latent: LatentRecord
+    begins: str
+    """One of `BEGINS`."""
+    frames_dropped_before: int
+    """That were captured and not encoded."""
+    latents_missing_before: int
+    """That were recorded and are lost, as far as known."""
+    follows: bool
+    """It is the next one in the recording; in its stream, or the first of the next stream."""
+
+    @property
+    def continues(self) -> bool:
+        """No time was left out: a `key` is bookkeeping, and no discontinuity."""
+        happened = self.frames_dropped_before or self.latents_missing_before
+        return self.follows and not happened and self.begins in ("", "key")
+
+
+@dataclass(slots=True)
+class Happened:
+    """What the markers of a source say; whole when its episodes were read."""
+
+    source: SourceFacts
+    markers: Counter[str] = field(default_factory=Counter)
+    """How many of each kind."""
+    frames_dropped: int = 0
+    latents_missing: int = 0
+    places_missing: int = 0
+    end: str | None = None
+    """Why it ended; None: the recording does not say."""
+
+    @property
+    def ended(self) -> bool:
+        """It has an end that was recorded, and not one that `recover` put there."""
+        return self.end is not None and not self.end.endswith("found by recover")
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "markers": dict(self.markers),
+            "frames_dropped": self.frames_dropped,
+            "latents_missing": self.latents_missing,
+            "end": self.end,
+        }
+
+    def add(self, marker: Marker) -> None:
+        self.markers[marker.kind] += 1
+        self.frames_dropped += marker.frames if marker.kind == "drop" else 0
+        self.end = marker.detail if marker.kind == "end" else None
+
+    def miss(self, latents: int) -> int:
+        self.latents_missing += latents
+        self.places_missing += latents > 0
+        return latents
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One run of latents; iterate over `latents` once, before the next episode is asked for."""
+    """One run of latents; iterate over `rows` once, before the next episode is asked for."""
 
     number: int
     source: SourceFacts
     fps: float
     """Frames per second of the source."""
-    latents: Iterator[LatentRecord]
+    rows: Iterator[Row]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Makes rows of the entries of a source."""
+
+    happened: Happened
+    _due: tuple[int, int] | None = None
+    """Stream and index of the latent that continues the stream."""
+    _ordinal: int = 0
+    """Of the next latent in the recording, were none missing."""
+    _sequence: int = -1
+    """Number of the last latent's message."""
+    _base: tuple[int, int] | None = None
+    """The last stream that a marker began, and the ordinal of its latent 0."""
+    _begins: str = ""
+    _claimed: int = 0
+    _drops: list[tuple[int, int, int]] = field(default_factory=list)
+    """Stream, index and frames of drops whose latent has not come yet; a heap."""
+
+    def __call__(self, messages: Iterable[tuple[Message, Record]]) -> Iterator[Row]:
+        for message, entry in messages:
+            if isinstance(entry, LatentRecord):
+                self.happened.end = None  # recordings that were merged go on behind an end
+                yield self._row(entry, message.sequence)
+            else:
+                self._mark(entry)
+        self.happened.miss(max(0, self._claimed - self._ordinal))
+
+    def _mark(self, marker: Marker) -> None:
+        self.happened.add(marker)
+        self._claimed = max(self._claimed, marker.latents)
+        if marker.kind == "drop":
+            heappush(self._drops, (marker.stream, marker.index, marker.frames))
+        elif marker.starts_stream:
+            self._base = marker.stream, marker.latents
+            self._begins = marker.kind if self._begins in ("", "key") else self._begins
+
+    def _row(self, latent: LatentRecord, sequence: int) -> Row:
+        at = latent.stream, latent.index
+        new_stream = self._due is None or self._due[0] != latent.stream
+        begun = self._base is not None and self._base[0] == latent.stream
+        missing = 0 if at == self._due else max(0, self._missing(latent, sequence))
+        row = Row(
+            latent=latent,
+            begins=self._begins if begun or not new_stream else "unknown",
+            frames_dropped_before=self._dropped_by(at),
+            latents_missing_before=self.happened.miss(missing),
+            follows=at == self._due or (new_stream and not latent.index),
+        )
+        self._due, self._begins = (at[0], at[1] + 1), ""
+        self._ordinal, self._sequence = self._ordinal + missing + 1, sequence
+        return row
+
+    def _missing(self, latent: LatentRecord, sequence: int) -> int:
+        """How many are missing before a latent that does not continue its stream."""
+        if self._due is not None and self._due[0] == latent.stream:
+            return latent.index - self._due[1]
+        if sequence > self._sequence:  # tools that number nothing write 0
+            return max(latent.index, sequence - self._sequence - 1)
+        if self._base is not None and self._base[0] == latent.stream:
+            return self._base[1] + latent.index - self._ordinal
+        return latent.index
+
+    def _dropped_by(self, at: tuple[int, int]) -> int:
+        frames = 0
+        while self._drops and self._drops[0][:2] <= at:
+            frames += heappop(self._drops)[2]
+        return frames
+
+
+def _windows(rows: Iterator[Row], window: int) -> Iterator[list[Row]]:
+    """Whole windows of consecutive latents of a stream.
+
+    What happened before a latent that is left out happened before the next one that is not.
+    """
+    held: list[Row] = []
+    before: list[Row] = []  # left out
+    for row in rows:
+        if held and not _next_in_stream(held[-1], row):
+            before += held
+            held = []
+        if held or row.latent.index % window == 0:
+            held.append(row)
+        else:
+            before.append(row)
+        if len(held) == window:
+            yield [_with(held[0], before), *held[1:]] if before else held
+            held, before = [], []
+
+
+def _next_in_stream(row: Row, then: Row) -> bool:
+    due = row.latent.stream, row.latent.index + 1
+    return (then.latent.stream, then.latent.index) == due
+
+
+def _with(row: Row, before: list[Row]) -> Row:
+    begins = next((r.begins for r in before if r.begins not in ("", "key")), row.begins)
+    every = [*before, row]
+    return replace(
+        row,
+        begins=begins,
+        frames_dropped_before=sum(r.frames_dropped_before for r in every),
+        latents_missing_before=sum(r.latents_missing_before for r in every) + len(before),
+        follows=False,
+    )
 
 
 @dataclass(slots=True)
 class _Run:
-    """Gives consecutive latents the same number."""
+    """Gives windows of an episode the same number."""
 
+    gaps: Gaps
     number: int = -1
-    due: tuple[int, int] | None = None
 
-    def __call__(self, latent: LatentRecord) -> int:
-        if (latent.stream, latent.index) != self.due:
-            self.number += 1
-        self.due = (latent.stream, latent.index + 1)
+    def __call__(self, window: list[Row]) -> int:
+        goes_on = self.gaps == "keep" or all(row.continues for row in window)
+        self.number += self.number < 0 or not goes_on
         return self.number
 
 
-def _whole_windows(latents: Iterator[LatentRecord], window: int) -> Iterator[LatentRecord]:
-    held: list[LatentRecord] = []
-    for latent in latents:
-        follows = held and (latent.stream, latent.index) == (held[-1].stream, held[-1].index + 1)
-        if not follows:
-            held.clear()
-        if follows or latent.index % window == 0:
-            held.append(latent)
-        if len(held) == window:
-            yield from held
-            held.clear()
+def episodes(
+    recording: Recording, gaps: Gaps = "split", happened: list[Happened] | None = None
+) -> Iterator[Episode]:
+    """Every episode, source by source.
 
-
-def episodes(recording: Recording) -> Iterator[Episode]:
-    """Every run, source by source. Where latents are missing, one ends and another begins."""
+    Args:
+        gaps: "split": an episode ends where time was left out: frames were dropped, the camera was
+            away, latents are missing. "keep": each source is one episode, and its rows say what
+            happened before them.
+        happened: is given what the markers of each source say.
+    """
     number = 0
     for source in sorted(recording.sources.values(), key=lambda facts: facts.number):
+        told = Happened(source)
+        if happened is not None:
+            happened.append(told)
         fps = frame_rate(recording, source.number)
-        latents = (
-            entry for entry in recording.entries(source.number) if isinstance(entry, LatentRecord)
-        )
-        whole = _whole_windows(latents, source.tokenizer.window)
-        for _, run in groupby(whole, _Run()):
-            yield Episode(number, source, fps, run)
+        rows = _Rows(told)(recording.messages(source.number))
+        windows = _windows(rows, source.tokenizer.window)
+        for _, run in groupby(windows, _Run(gaps)):
+            yield Episode(number, source, fps, chain.from_iterable(run))
             number += 1
+
+
+def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Runs of an episode that can be decoded as one stream."""
+    part: list[Row] = []
+    for row in rows:
+        if part and not _next_in_stream(part[-1], row):
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part

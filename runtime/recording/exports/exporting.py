@@ -6,8 +6,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,15 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
-from vidtok_edge.runtime.recording.exports.episodes import Episode, episodes
+from vidtok_edge.runtime.recording.exports.episodes import (
+    Episode,
+    Gaps,
+    Happened,
+    Row,
+    episodes,
+    parts,
+)
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -38,10 +45,18 @@ class Exported:
     latents: int
     files: int
     broken: int = 0
-    """Episodes that begin in the middle of a stream, where latents are missing."""
+    """Places where latents are missing."""
     damaged_bytes: int = 0
     unreadable: int = 0
     """Messages that made no sense."""
+    markers: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """How many markers of each kind were met."""
+    frames_dropped: int = field(default=0, compare=False)
+    """That were captured while recording and not encoded."""
+    unended: int = 0
+    """Sources whose end the recording does not hold."""
+    growing: bool = False
+    """It was still being recorded to."""
 
 
 @dataclass(slots=True)
@@ -50,14 +65,12 @@ class _Count:
 
     progress: Progress
     latents: int = 0
-    broken: int = 0
 
-    def __call__(self, latents: Iterator[LatentRecord]) -> Iterator[LatentRecord]:
-        for number, latent in enumerate(latents):
-            self.broken += number == 0 and latent.index > 0
+    def __call__(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for row in rows:
             self.latents += 1
             self.progress(self.latents, None)
-            yield latent
+            yield row
 
 
 def export_recording(
@@ -65,6 +78,7 @@ def export_recording(
     output: str | os.PathLike[str],
     format: Format,
     *,
+    gaps: Gaps = "split",
     task: str = "recorded",
     sample_latents: int = 64,
     shard_bytes: int = 256 << 20,
@@ -73,10 +87,11 @@ def export_recording(
 ) -> Exported:
     """Write a recording into the new folder `output`; docs/recording_format.md says what is in it.
 
-    Every unbroken run of latents is one episode. Latents are read and written one after another;
-    only `npz` holds a whole episode in memory.
+    An episode ends where time was left out, never at a `key`: see `episodes`. Latents are read and
+    written one after another; only `npz` holds in memory what it writes to one file.
 
     Args:
+        gaps: "keep": an episode goes on where time was left out, and says so in its columns.
         task: LeRobot only: what the robot was doing.
         sample_latents: WebDataset only: latents in one sample; the last of an episode has fewer.
         shard_bytes: WebDataset only: a shard is closed when it is this large.
@@ -94,50 +109,62 @@ def export_recording(
         write_folder_beside(output, force, marker=marker) as folder,
     ):
         count = _Count(progress)
+        happened: list[Happened] = []
+        found = episodes(recording, gaps, happened)
+        contents: list[dict[str, Any]] = []
         if format == "npz":
-            contents = _write_npz(recording, folder, count)
+            number = _write_npz(found, folder, count, contents)
         elif format == "webdataset":
-            contents = _write_shards(recording, folder, count, sample_latents, shard_bytes)
+            number = _write_shards(found, folder, count, contents, sample_latents, shard_bytes)
         else:
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
-            number = write_lerobot(recording, folder, count, task)
-            files = sum(1 for file in folder.rglob("*") if file.is_file())
-            contents = [{}] * number
+            number = write_lerobot(recording, found, folder, count, task, gaps, happened)
         if not count.latents:
             raise RecordingError(f"{path} holds no latent. Record for longer than one latent.")
         if format != "lerobot":
-            facts = {str(n): source.to_map() for n, source in recording.sources.items()}
-            text = json.dumps({"sources": facts, "episodes": contents}, indent=1)
+            sources = {
+                str(told.source.number): {**told.source.to_map(), **told.facts()}
+                for told in happened
+            }
+            document = {"gaps": gaps, "sources": sources, "episodes": contents}
+            text = json.dumps(document, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
-            files = sum(1 for _ in folder.iterdir())
-        damaged = sum(damage.length for damage in recording.damage)
         return Exported(
-            episodes=len(contents),
+            episodes=number,
             latents=count.latents,
-            files=files,
-            broken=count.broken,
-            damaged_bytes=damaged,
+            files=sum(1 for file in folder.rglob("*") if file.is_file()),
+            broken=sum(told.places_missing for told in happened),
+            damaged_bytes=sum(damage.length for damage in recording.damage),
             unreadable=recording.unreadable,
+            markers=sum((told.markers for told in happened), Counter()),
+            frames_dropped=sum(told.frames_dropped for told in happened),
+            unended=sum(not told.ended for told in happened),
+            growing=recording.growing,
         )
 
 
-def _write_npz(recording: Recording, folder: Path, count: _Count) -> list[dict[str, Any]]:
-    contents = []
-    for episode in episodes(recording):
-        latents = list(count(episode.latents))
-        first = latents[0]
-        place = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}"
-        name = f"e{episode.number:05}-{place}.npz"
-        if (tokens := _token_file(episode, latents)) is None:
-            continue
-        tokens.save(folder / name)
-        contents.append({"file": name, **_facts(episode, latents)})
-    return contents
+def _write_npz(
+    found: Iterator[Episode], folder: Path, count: _Count, contents: list[dict[str, Any]]
+) -> int:
+    """A file for each part of an episode that can be decoded as one; how many episodes."""
+    number = 0
+    for episode in found:
+        number += 1
+        for rows in parts(count(episode.rows)):
+            first = rows[0].latent
+            place = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}"
+            name = f"e{episode.number:05}-{place}.npz"
+            if (tokens := _token_file(episode, rows)) is None:
+                continue
+            tokens.save(folder / name)
+            contents.append({"file": name, **_facts(episode, rows)})
+    return number
 
 
-def _token_file(episode: Episode, latents: list[LatentRecord]) -> TokenFile | None:
+def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
     """None: no real frame is in it."""
+    latents = [row.latent for row in rows]
     tokenizer = episode.source.tokenizer
     # A run that begins inside a stream is decoded like a stream: its first latent is one frame.
     frames = min(latents[0].frames_real, len(tokenizer.framing.share(0)))
@@ -166,7 +193,8 @@ def _token_file(episode: Episode, latents: list[LatentRecord]) -> TokenFile | No
     )
 
 
-def _facts(episode: Episode, latents: list[LatentRecord]) -> dict[str, Any]:
+def _facts(episode: Episode, rows: list[Row]) -> dict[str, Any]:
+    latents = [row.latent for row in rows]
     first, last = latents[0], latents[-1]
     return {
         "episode": episode.number,
@@ -179,27 +207,38 @@ def _facts(episode: Episode, latents: list[LatentRecord]) -> dict[str, Any]:
         "fps": episode.fps,
         "first_wall_time_ns": first.wall_time_ns,
         "last_wall_time_ns": last.wall_time_ns,
+        "frames_real": [latent.frames_real for latent in latents],
+        "frames_dropped_before": [row.frames_dropped_before for row in rows],
+        "latents_missing_before": [row.latents_missing_before for row in rows],
+        "begins": [row.begins for row in rows],
     }
 
 
 def _write_shards(
-    recording: Recording, folder: Path, count: _Count, sample_latents: int, shard_bytes: int
-) -> list[dict[str, Any]]:
-    contents: list[dict[str, Any]] = []
+    found: Iterator[Episode],
+    folder: Path,
+    count: _Count,
+    contents: list[dict[str, Any]],
+    sample_latents: int,
+    shard_bytes: int,
+) -> int:
     with _Shards(folder, shard_bytes) as shards:
-        for episode in episodes(recording):
-            latents = count(episode.latents)
+        for episode in found:
+            rows = count(episode.rows)
             kind = "tokens" if episode.source.tokenizer.latent == "fsq" else "latent"
             dtype = np.int32 if kind == "tokens" else np.float16
             entry: dict[str, Any] = {"episode": episode.number, "samples": 0, "latents": 0}
-            while sample := list(islice(latents, sample_latents)):
-                key = f"e{episode.number:05}-{sample[0].index:08}"
+            while sample := list(islice(rows, sample_latents)):
+                latents = [row.latent for row in sample]
+                key = f"e{episode.number:05}-{entry['latents']:08}"
                 array = io.BytesIO()
-                values = np.stack([latent.values for latent in sample]).astype(dtype)
+                values = np.stack([latent.values for latent in latents]).astype(dtype)
                 np.save(array, values, allow_pickle=False)
                 facts = _facts(episode, sample) | {
-                    "capture_time_ns": [latent.capture_time_ns for latent in sample],
-                    "wall_time_ns": [latent.wall_time_ns for latent in sample],
+                    "streams": [latent.stream for latent in latents],
+                    "latent_indices": [latent.index for latent in latents],
+                    "capture_time_ns": [latent.capture_time_ns for latent in latents],
+                    "wall_time_ns": [latent.wall_time_ns for latent in latents],
                     "tokenizer": episode.source.tokenizer.to_map(),
                 }
                 shards.add(
@@ -209,11 +248,12 @@ def _write_shards(
                         "json": json.dumps(facts).encode(),
                     },
                 )
-                entry |= {"source": sample[0].source, "stream": sample[0].stream}
+                entry.setdefault("source", latents[0].source)
+                entry.setdefault("stream", latents[0].stream)
                 entry["samples"] += 1
                 entry["latents"] += len(sample)
             contents.append(entry)
-    return contents
+    return len(contents)
 
 
 class _Shards:

@@ -1,4 +1,4 @@
-"""The layout of LeRobotDataset v3.0: a row per latent, an episode per unbroken run.
+"""The layout of LeRobotDataset v3.0: a row per latent.
 
     meta/info.json  meta/stats.json  meta/tasks.parquet
     meta/episodes/chunk-000/file-000.parquet
@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.exports.episodes import Episode, episodes
+from vidtok_edge.runtime.recording.exports.episodes import BEGINS, Episode, Gaps, Happened, Row
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.recording.playback import frame_rate
-from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -45,9 +44,12 @@ _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 def write_lerobot(
     recording: Recording,
+    episodes: Iterator[Episode],
     folder: Path,
-    count: Callable[[Iterator[LatentRecord]], Iterator[LatentRecord]],
+    count: Callable[[Iterator[Row]], Iterator[Row]],
     task: str,
+    gaps: Gaps,
+    happened: list[Happened],
 ) -> int:
     """Write the dataset into `folder`; the number of episodes.
 
@@ -64,12 +66,12 @@ def write_lerobot(
         raise RecordingError(f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY)
     rate = round(median(rates) / tokenizer.time_factor, 6)
     data = _Data(folder, _Columns(tokenizer))
-    rows = [
-        data.write(episode, count(episode.latents), rate, task) for episode in episodes(recording)
-    ]
+    rows = [data.write(episode, count(episode.rows), rate, task) for episode in episodes]
     data.close()
     if rows:
-        _write_meta(folder, data, rows, rate, task)
+        sources = {str(told.source.number): told.facts() for told in happened}
+        recorded = {"gaps": gaps, "begins": list(BEGINS), "sources": sources}
+        _write_meta(folder, data, rows, rate, task, recorded)
     return len(rows)
 
 
@@ -99,6 +101,12 @@ class _Columns:
                     ("observation.source", "int64"),
                     ("observation.capture_time_ns", "int64"),
                     ("observation.wall_time_ns", "int64"),
+                    ("frames_real", "int64"),
+                    ("frames_dropped_before", "int64"),
+                    ("latents_missing_before", "int64"),
+                    ("begins", "int64"),
+                    ("stream", "int64"),
+                    ("latent_index", "int64"),
                     ("timestamp", "float32"),
                     ("frame_index", "int64"),
                     ("episode_index", "int64"),
@@ -125,14 +133,14 @@ class _Data:
     _writer: Any = None
 
     def write(
-        self, episode: Episode, latents: Iterator[LatentRecord], rate: float, task: str
+        self, episode: Episode, rows: Iterator[Row], rate: float, task: str
     ) -> dict[str, Any]:
         """Write an episode; its row in meta/episodes."""
         if self._bytes >= _FILE_BYTES:
             self.close()
             self._file, self._bytes = self._file + 1, 0
         begin = self.written
-        while batch := list(islice(latents, _ROWS)):
+        while batch := list(islice(rows, _ROWS)):
             arrays = self._arrays(batch, episode.number, self.written - begin, rate)
             for name, array in arrays.items():
                 self.stats.setdefault(name, _Sums()).add(array)
@@ -169,14 +177,23 @@ class _Data:
         return self._writer
 
     def _arrays(
-        self, batch: list[LatentRecord], episode: int, first: int, rate: float
+        self, batch: list[Row], episode: int, first: int, rate: float
     ) -> dict[str, NDArray[Any]]:
+        latents = [row.latent for row in batch]
+        dropped = [row.frames_dropped_before for row in batch]
+        missing = [row.latents_missing_before for row in batch]
         rows = first + np.arange(len(batch))
         return {
-            self.columns.values: np.stack([latent.values for latent in batch]),
-            "observation.source": np.array([latent.source for latent in batch]),
-            "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in batch]),
-            "observation.wall_time_ns": np.array([latent.wall_time_ns for latent in batch]),
+            self.columns.values: np.stack([latent.values for latent in latents]),
+            "observation.source": np.array([latent.source for latent in latents]),
+            "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
+            "observation.wall_time_ns": np.array([latent.wall_time_ns for latent in latents]),
+            "frames_real": np.array([latent.frames_real for latent in latents]),
+            "frames_dropped_before": np.array(dropped),
+            "latents_missing_before": np.array(missing),
+            "begins": np.array([BEGINS.index(row.begins) for row in batch]),
+            "stream": np.array([latent.stream for latent in latents]),
+            "latent_index": np.array([latent.index for latent in latents]),
             "timestamp": (rows / rate).astype(np.float32),  # LeRobot wants its own even grid
             "frame_index": rows,
             "episode_index": np.full(len(batch), episode),
@@ -221,7 +238,12 @@ class _Sums:
 
 
 def _write_meta(
-    folder: Path, data: _Data, rows: list[dict[str, Any]], rate: float, task: str
+    folder: Path,
+    data: _Data,
+    rows: list[dict[str, Any]],
+    rate: float,
+    task: str,
+    recorded: dict[str, Any],
 ) -> None:
     info = {
         "codebase_version": "v3.0",
@@ -238,6 +260,7 @@ def _write_meta(
         "video_path": None,
         "features": data.columns.features,
         "tokenizer": data.columns.tokenizer.to_map(),
+        "recording": recorded,
     }
     stats = {name: sums.facts() for name, sums in data.stats.items()}
     for name, content in (("info", info), ("stats", stats)):

@@ -24,7 +24,7 @@ except ImportError:
         "Recording needs file locks of Linux or macOS, which this system lacks. Record there."
     ) from None
 
-__all__ = ["GrowingFile", "require_unlocked"]
+__all__ = ["GrowingFile", "is_growing", "require_unlocked"]
 
 _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP}  # some network and FUSE file systems
 
@@ -167,14 +167,21 @@ class _Disk:
 
 def require_unlocked(path: str | os.PathLike[str]) -> None:
     """Raise RecordingBusy where a file is there and a `GrowingFile` holds it."""
+    if is_growing(path):
+        raise _busy(Path(path))
+
+
+def is_growing(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there and a `GrowingFile` holds it."""
     with suppress(OSError):  # others say better what is wrong with the place
         if not Path(path).is_file():
-            return
+            return False
         with open(path, "rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise _busy(Path(path)) from None
+                return True
+    return False
 
 
 def _busy(path: Path) -> RecordingBusy:

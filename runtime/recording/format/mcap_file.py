@@ -20,6 +20,7 @@ from vidtok_edge.runtime.recording.format.messages import LATENT_SCHEMA, MARKER_
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 
 try:
+    from mcap.records import Channel, Message, Schema
     from mcap.writer import CompressionType, IndexType, Writer
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
@@ -30,15 +31,17 @@ __all__ = [
     "METADATA",
     "PROFILE",
     "ChannelKind",
+    "Foreign",
     "McapFile",
     "SourceFacts",
     "channel_of",
     "checksum",
+    "kind_of",
     "source_of",
     "topic_of",
 ]
 
-PROFILE = "x-vidtok-edge"
+PROFILE = "ros2"  # what our messages are; readers of ROS bags refuse names that they do not know
 METADATA = "vidtok_edge.source"
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
@@ -56,6 +59,9 @@ class SourceFacts:
     name: str
     tokenizer: Tokenizer
     flush_interval_s: float
+    recording: str = ""
+    """A random name of the recording, by which sources of merged ones are told apart; empty in
+    what was written before there was one."""
 
     @property
     def topic(self) -> str:
@@ -70,6 +76,7 @@ class SourceFacts:
             "source_count": str(self.count),
             "source": self.name,
             "flush_interval_s": repr(self.flush_interval_s),
+            **({"recording": self.recording} if self.recording else {}),
             **self.tokenizer.to_map(),
         }
 
@@ -89,7 +96,19 @@ class SourceFacts:
             raise RecordingError(f"the metadata of a source is damaged: {error!r}") from None
         if not 0 <= number < count <= MAX_SOURCES:
             raise RecordingError(f"source {number} of {count}; allowed: up to {MAX_SOURCES}")
-        return cls(number, count, name, Tokenizer.from_map(facts), interval)
+        tokenizer, recording = Tokenizer.from_map(facts), facts.get("recording", "")
+        return cls(number, count, name, tokenizer, interval, recording)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Foreign:
+    """A channel of somebody else in a recording: joint states that were merged in, say."""
+
+    number: int
+    """Counts them, from 0."""
+    channel: Channel
+    schema: Schema | None
+    """None: the channel has none, or it was lost."""
 
 
 def topic_of(source: int, kind: ChannelKind) -> str:
@@ -105,6 +124,16 @@ def source_of(topic: str) -> tuple[int, ChannelKind] | None:
     """The opposite of `topic_of`; None for a topic of something else."""
     match = re.fullmatch(r"/camera(\d{1,3})/(latents|markers)", topic, re.ASCII)
     return None if match is None else (int(match[1]), match[2])  # type: ignore[return-value]
+
+
+def kind_of(topic: str) -> ChannelKind | None:
+    """What a topic of ours holds, also where a tool put a prefix before it; None: neither.
+
+    >>> kind_of("/left_arm/camera0/markers")
+    'markers'
+    """
+    last = topic.rpartition("/")[2]
+    return last if last in ("latents", "markers") else None  # type: ignore[return-value]
 
 
 def channel_of(source: int, kind: ChannelKind) -> int:
@@ -127,12 +156,13 @@ class McapFile:
     def __init__(self, stream: IO[bytes] | Any, sources: Sequence[SourceFacts]) -> None:
         self._sources = sources
         self._sequence: dict[int, int] = {}
-        # No index of the metadata: it would grow for as long as the recording runs.
+        self._foreign: dict[int, int] = {}
+        # The index of the metadata is what others copy it by; a set a minute is little.
         self._writer = Writer(
             stream,
             chunk_size=CHUNK_BYTES,
             compression=CompressionType.NONE,
-            index_types=IndexType.CHUNK | IndexType.MESSAGE,
+            index_types=IndexType.CHUNK | IndexType.MESSAGE | IndexType.METADATA,
         )
         self._writer.start(PROFILE, f"vidtok-edge {__version__}")
         self.write_facts()
@@ -171,6 +201,24 @@ class McapFile:
         self._sequence[channel] = (number + 1) % (1 << 32)
         self._writer.add_message(
             channel, max(0, log_time_ns), data, max(0, wall_time_ns), sequence=number
+        )
+
+    def add_foreign(self, foreign: Foreign, message: Message) -> None:
+        """Add a message of somebody else's channel as it is; the channel with its first one."""
+        if foreign.number not in self._foreign:
+            channel, schema = foreign.channel, foreign.schema
+            schema_id = 0
+            if schema is not None:
+                schema_id = self._writer.register_schema(schema.name, schema.encoding, schema.data)
+            self._foreign[foreign.number] = self._writer.register_channel(
+                channel.topic, channel.message_encoding, schema_id, channel.metadata
+            )
+        self._writer.add_message(
+            self._foreign[foreign.number],
+            message.log_time,
+            message.data,
+            message.publish_time,
+            sequence=message.sequence,
         )
 
     def flush(self) -> None:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import cached_property
 
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.format.mcap_file import (
-    ChannelKind,
-    SourceFacts,
-    channel_of,
-    source_of,
-)
+from vidtok_edge.runtime.recording.format.channels import ChannelTable
+from vidtok_edge.runtime.recording.format.growing_file import is_growing
+from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
-from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Scan, records_of
+from vidtok_edge.runtime.recording.format.scan import (
+    ChunkPlace,
+    Damage,
+    Definition,
+    LeftOut,
+    Scan,
+    records_of,
+)
 from vidtok_edge.runtime.streaming.records import Marker, Record
 
 try:
-    from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
+    from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
 __all__ = ["Recording"]
-
-_MAX_CHANNELS = 1 << 12
 
 
 class Recording:
@@ -37,11 +40,14 @@ class Recording:
     first event, and run with the monotonic clock from there.
 
     Attributes:
-        sources: by number; one whose facts are lost is called unknown.
+        sources: by number; one whose facts are lost is called unknown. Of recordings that were
+            merged, a source whose number another one has gets a number behind all.
         indexed: the file was finished and has its index; else it was read through to find the
             chunks.
         damage: bytes that could not be read. It grows while entries are read.
         chunks: where the chunks lie, in the order of reading.
+        growing: it is still being recorded to.
+        left_out: what else lies in a file that was read through, and is no message: how many.
     """
 
     def __init__(self, scan: Scan, *, use_index: bool = True) -> None:
@@ -51,21 +57,15 @@ class Recording:
         self._unreadable: set[tuple[int, int]] = set()  # chunk, and which of its messages
         self._scan = scan
         self.chunks: list[ChunkPlace] = []
-        self._channels: dict[int, tuple[int, ChannelKind] | None] = {}
+        self.growing = is_growing(scan.path)
+        self.left_out: Counter[str] = Counter()
+        self._channels = ChannelTable()
         summary = scan.summary() if use_index else None
         self.indexed = summary is not None and self._take_index(summary)
         if not self.indexed:
             self._walk()
         if not self.sources:
-            raise RecordingError(_nothing_in(scan))
-        known = next(iter(self.sources.values()))
-        for number in range(known.count):  # all share the tokenizer: only a name can be lost
-            self.sources.setdefault(number, replace(known, number=number, name="unknown"))
-        self.sources = dict(sorted(self.sources.items()))
-        kinds: tuple[ChannelKind, ...] = ("latents", "markers")
-        for number in self.sources:
-            for kind in kinds:
-                self._channels.setdefault(channel_of(number, kind), (number, kind))
+            raise self._channels.failure or RecordingError(_nothing_in(scan))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, use_index: bool = True) -> Recording:
@@ -94,12 +94,32 @@ class Recording:
     @property
     def start_ns(self) -> int:
         """Time of the first entry; 0 where there is none."""
-        return min((chunk.start_ns for chunk in self.chunks), default=0)
+        return self._span[0]
 
     @property
     def end_ns(self) -> int:
         """Time of the last entry; 0 where there is none."""
-        return max((chunk.end_ns for chunk in self.chunks), default=0)
+        return self._span[1]
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        if not self._channels.has_foreign:
+            first = min((chunk.start_ns for chunk in self.chunks), default=0)
+            return first, max((chunk.end_ns for chunk in self.chunks), default=0)
+        return self._edge(1), -self._edge(-1)
+
+    def _edge(self, sign: int) -> int:
+        """Time of the first of our messages; `sign` -1: of the last, negative."""
+        best: int | None = None
+        bounds = [(c.start_ns if sign > 0 else -c.end_ns, c.offset, c) for c in self.chunks]
+        for bound, _, chunk in sorted(bounds, key=lambda found: found[:2]):
+            if best is not None and best <= bound:
+                break
+            for message in self._all_messages_in(chunk):
+                owner = self._channels.owner(message.channel_id, chunk.offset)
+                if isinstance(owner, tuple) and (best is None or sign * message.log_time < best):
+                    best = sign * message.log_time
+        return best or 0
 
     def source(self, number: int) -> SourceFacts:
         """The facts of a source. RecordingError: there is none of that number."""
@@ -150,11 +170,27 @@ class Recording:
     def _messages_in(
         self, chunk: ChunkPlace, source: int | None, start: int, end: int
     ) -> Iterator[tuple[Message, Record]]:
+        for message, entry in self._everything_in(chunk, source, start, end):
+            if not isinstance(entry, Foreign):
+                yield message, entry
+
+    def everything(self) -> Iterator[tuple[Message, Record | Foreign]]:
+        """As `messages`, with those of channels that are not ours."""
+        for chunk in self.chunks:
+            yield from self._everything_in(chunk, None, 0, 1 << 64)
+
+    def _everything_in(
+        self, chunk: ChunkPlace, source: int | None, start: int, end: int
+    ) -> Iterator[tuple[Message, Record | Foreign]]:
         for number, message in enumerate(self._all_messages_in(chunk)):
             if not start <= message.log_time < end:
                 continue
+            owner = self._channels.owner(message.channel_id, chunk.offset)
+            if isinstance(owner, Foreign):
+                yield message, owner
+                continue
             try:
-                entry = self._entry(message, source)
+                entry = self._entry(message, owner, source)
             except RecordingError:
                 self._unreadable.add((chunk.offset, number))
                 continue
@@ -168,21 +204,22 @@ class Recording:
             if content is None:
                 raise RecordingError("a chunk is damaged")
             for record in records_of(content):
-                if isinstance(record, Channel):
-                    self._name_channel(record)
-                elif isinstance(record, Message):
+                if isinstance(record, Message):
                     yield record
         except RecordingError:
             damage = Damage(chunk.offset, chunk.length)
             if damage not in self.damage:
                 self.damage.append(damage)
 
-    def _entry(self, message: Message, source: int | None) -> Record | None:
-        """The entry in a message; None: it is not ours, or of another source than `source`."""
-        found = self._channels.get(message.channel_id)
-        if found is None or found[0] not in self.sources or source not in (None, found[0]):
+    def _entry(
+        self, message: Message, owner: tuple[int, ChannelKind] | None, source: int | None
+    ) -> Record | None:
+        """The entry in a message; None: it is of another source than `source`."""
+        if owner is None:
+            raise RecordingError(f"nothing says whose channel {message.channel_id} is")
+        number, kind = owner
+        if source not in (None, number):
             return None
-        number, kind = found
         if kind == "markers":
             return marker_from_bytes(message.data, number, message.log_time)
         tokenizer = self.sources[number].tokenizer
@@ -194,13 +231,15 @@ class Recording:
             if not isinstance(item, Metadata):
                 break
             self._take_facts(item)
-        if not self._has_all_facts():
-            return False
+        counted: Statistics | None = None
+        chunks = []
         for record in summary:
-            if isinstance(record, Channel):
-                self._name_channel(record)
+            if isinstance(record, Channel | Schema):
+                self._channels.add(record, 0)
+            elif isinstance(record, Statistics):
+                counted = record
             elif isinstance(record, ChunkIndex):
-                self.chunks.append(
+                chunks.append(
                     ChunkPlace(
                         record.chunk_start_offset,
                         record.chunk_length,
@@ -208,6 +247,22 @@ class Recording:
                         record.message_end_time,
                     )
                 )
+        self.sources = self._channels.resolve(damaged=False)
+        most = max((facts.count for facts in self.sources.values()), default=1)
+        told = len(self.sources) >= most and not self._channels.failure
+        if (
+            counted is None
+            or self._channels.unresolved
+            or not told
+            or not (
+                counted.chunk_count == len(chunks)
+                and (chunks or not counted.message_count)  # else they lie outside of chunks
+                and self._channels.defines(counted.channel_message_counts)
+            )
+        ):
+            self._channels, self.sources = ChannelTable(), {}
+            return False
+        self.chunks = chunks
         return True
 
     def _walk(self) -> None:
@@ -215,26 +270,21 @@ class Recording:
         for item in self._scan.walk():
             if isinstance(item, Metadata):
                 self._take_facts(item)
+            elif isinstance(item, Definition):
+                self._channels.add(item.record, item.offset)
+            elif isinstance(item, LeftOut):
+                self.left_out[item.what] += 1
             elif isinstance(item, ChunkPlace):
                 content = item.crc, item.start_ns, item.end_ns
-                if content not in seen:  # else it lies in the file twice
+                if item.loose or content not in seen:  # else it lies in the file twice
                     self.chunks.append(item)
                 seen.add(content)
             else:
                 self.damage.append(item)
+        self.sources = self._channels.resolve(damaged=bool(self.damage))
 
     def _take_facts(self, record: Metadata) -> None:
-        source = SourceFacts.from_map(record.metadata)
-        self.sources.setdefault(source.number, source)
-
-    def _has_all_facts(self) -> bool:
-        return bool(self.sources) and all(
-            number in self.sources for number in range(next(iter(self.sources.values())).count)
-        )
-
-    def _name_channel(self, record: Channel) -> None:
-        if len(self._channels) < _MAX_CHANNELS:
-            self._channels[record.id] = source_of(record.topic)
+        self._channels.add_facts(SourceFacts.from_map(record.metadata))
 
 
 def _nothing_in(scan: Scan) -> str:

@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -24,13 +24,22 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata
+from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
 from mcap.writer import MCAP0_MAGIC
 
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import METADATA, checksum
 
-__all__ = ["MAX_RECORD_BYTES", "ChunkPlace", "Damage", "Scan", "records_of"]
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "ChunkPlace",
+    "Damage",
+    "Definition",
+    "Found",
+    "LeftOut",
+    "Scan",
+    "records_of",
+]
 
 MAX_RECORD_BYTES = 64 << 20  # a chunk of ours has about 1 MiB
 _HEAD = struct.Struct("<BQ")
@@ -42,12 +51,23 @@ _MAX_METADATA = 1 << 16
 _MAX_NAME = 16  # of a compression
 # A chunk or metadata record shorter than 4 GiB; what it holds is checked where it is found.
 _ANCHOR = re.compile(rb"[\x06\x0c](?=[\s\S]{4}\x00{4})")
-_READABLE = {Opcode.CHANNEL: Channel, Opcode.METADATA: Metadata, Opcode.CHUNK_INDEX: ChunkIndex}
+_READABLE = {
+    Opcode.SCHEMA: Schema,
+    Opcode.CHANNEL: Channel,
+    Opcode.METADATA: Metadata,
+    Opcode.CHUNK_INDEX: ChunkIndex,
+    Opcode.STATISTICS: Statistics,
+}
+_LOOSE = {Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE}  # also allowed outside of chunks
+_LOOSE_BYTES = 1 << 20  # of those that are read together
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """Where a chunk lies, and the times of its first and last message, in nanoseconds."""
+    """Where a chunk lies, and the times of its first and last message, in nanoseconds.
+
+    Or messages that some tools write outside of chunks, one behind another.
+    """
 
     offset: int
     length: int
@@ -56,6 +76,31 @@ class ChunkPlace:
     end_ns: int
     crc: int | None = None
     """Of its records, where it was read."""
+    loose: bool = False
+    """Messages without a chunk around them, and so without a checksum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A channel or a schema, and the place from which on it holds."""
+
+    record: Channel | Schema
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sound record that is nothing of a recording: an attachment, metadata of others."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk that was read, and what it defines."""
+
+    place: ChunkPlace
+    definitions: tuple[Definition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +109,9 @@ class Damage:
 
     offset: int
     length: int
+
+
+Found = ChunkPlace | Metadata | Damage | Definition | LeftOut
 
 
 class Scan:
@@ -87,18 +135,38 @@ class Scan:
         """Whether the file begins as MCAP does."""
         return self._read(0, len(MCAP0_MAGIC)) == MCAP0_MAGIC
 
-    def walk(self) -> Iterator[ChunkPlace | Metadata | Damage]:
-        """Every sound chunk and source's facts from the beginning, and the damage between them.
+    def walk(self) -> Iterator[Found]:
+        """Every sound chunk, what channels are and whose they are, and the damage between them.
 
         Ends at the end of the data, or of the file where that is not marked.
         """
+        loose: ChunkPlace | None = None
+        for found in self._walk():
+            if isinstance(found, ChunkPlace) and found.loose:
+                joined = None if loose is None else _joined(loose, found)
+                if loose is not None and joined is None:
+                    yield loose
+                loose = joined or found
+                continue
+            if loose is not None and not isinstance(found, Definition):
+                yield loose
+                loose = None
+            yield found
+        if loose is not None:
+            yield loose
+
+    def _walk(self) -> Iterator[Found]:
         offset = len(MCAP0_MAGIC) if self.has_magic() else 0
         while offset < self.size:
             opcode, length = self._record(offset) or (None, 0)
             end = offset + _HEAD.size + length
             item = None if opcode is None else self._item(offset, opcode, length)
-            if item is not None:
+            if isinstance(item, _Chunk):
+                yield from item.definitions
+                yield item.place
+            elif item is not None:
                 yield item
+            if item is not None:
                 offset = end
                 continue
             believed = opcode not in (None, Opcode.CHUNK, Opcode.DATA_END)
@@ -108,6 +176,8 @@ class Scan:
                 return  # behind it there is only the index
             if offset < limit or not believed:
                 yield Damage(begin, offset - begin)
+            elif opcode is not None:
+                yield from self._between(begin, opcode, length)
 
     def summary(self) -> list[McapRecord] | None:
         """Channels and chunk indexes from the end of the file; None: there is no sound index."""
@@ -129,19 +199,45 @@ class Scan:
 
     def chunk(self, place: ChunkPlace) -> bytes | None:
         """The records inside a chunk; None: it is not sound."""
+        if place.loose:
+            return self._read(place.offset, place.length)
         found = self._record(place.offset) if 0 <= place.offset < self.size else None
         if found != (Opcode.CHUNK, place.length - _HEAD.size):
             return None
         return self._chunk_content(place.offset + _HEAD.size, place.length - _HEAD.size)
 
-    def _item(self, offset: int, opcode: int, length: int) -> ChunkPlace | Metadata | None:
+    def _between(self, offset: int, opcode: int, length: int) -> Iterator[Found]:
+        """What a record outside of chunks is, which no checksum proves."""
+        content = offset + _HEAD.size
+        if opcode in _LOOSE:
+            data = self._read(content, length)
+            place = ChunkPlace(offset, _HEAD.size + length, 0, 0, loose=True)
+            if opcode != Opcode.MESSAGE:
+                with suppress(RecordingError):
+                    yield Definition(_definition(opcode, data), offset)
+            elif length >= _MESSAGE.size:
+                at_ns = _MESSAGE.unpack_from(data)[2]
+                yield replace(place, start_ns=at_ns, end_ns=at_ns)
+        elif opcode == Opcode.ATTACHMENT:
+            yield LeftOut("attachments")
+        elif opcode == Opcode.METADATA:
+            with suppress(RecordingError):
+                if (
+                    length > _MAX_METADATA
+                    or _metadata(self._read(content, length)).name != METADATA
+                ):
+                    yield LeftOut("metadata records of others")
+
+    def _item(self, offset: int, opcode: int, length: int) -> _Chunk | Metadata | None:
         """The chunk, or the facts of a source, at `offset`, if their checksum fits."""
         content = offset + _HEAD.size
         if opcode == Opcode.CHUNK:
             data = self._chunk_content(content, length)
             if data is None:
                 return None
-            return ChunkPlace(offset, _HEAD.size + length, *_times(data), zlib.crc32(data))
+            times, definitions = _outline(data, offset)
+            place = ChunkPlace(offset, _HEAD.size + length, *times, zlib.crc32(data))
+            return _Chunk(place, definitions)
         if opcode != Opcode.METADATA or length > _MAX_METADATA:
             return None
         try:
@@ -199,7 +295,7 @@ class Scan:
 
 
 def records_of(data: bytes) -> Iterator[McapRecord]:
-    """The channels, messages, metadata and chunk indexes in `data`. RecordingError: not records."""
+    """The records in `data` that matter here. RecordingError: they are none."""
     for opcode, begin, end in _places(data):
         content = data[begin:end]
         if opcode == Opcode.MESSAGE:
@@ -223,14 +319,32 @@ def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield opcode, begin, end
 
 
-def _times(data: bytes) -> tuple[int, int]:
-    """Of the messages in a chunk; what the chunk says of them, its checksum does not cover."""
-    times = []
+def _outline(data: bytes, offset: int) -> tuple[tuple[int, int], tuple[Definition, ...]]:
+    """The times of the messages in a chunk, which its checksum covers, and what it defines."""
+    times, definitions = [], []
     with suppress(RecordingError):
         for opcode, begin, end in _places(data):
             if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
                 times.append(_MESSAGE.unpack_from(data, begin)[2])
-    return min(times, default=0), max(times, default=0)
+            elif opcode in _LOOSE:
+                with suppress(RecordingError):
+                    definitions.append(Definition(_definition(opcode, data[begin:end]), offset))
+    return (min(times, default=0), max(times, default=0)), tuple(definitions)
+
+
+def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:
+    """Both as one; None: they do not lie one behind the other, or are large together."""
+    length = first.length + then.length
+    if first.offset + first.length != then.offset or length > _LOOSE_BYTES:
+        return None
+    times = (first.start_ns, first.end_ns, then.start_ns, then.end_ns)
+    return ChunkPlace(first.offset, length, min(times), max(times), loose=True)
+
+
+def _definition(opcode: int, data: bytes) -> Channel | Schema:
+    record = _parsed(Channel if opcode == Opcode.CHANNEL else Schema, data)
+    assert isinstance(record, Channel | Schema)
+    return record
 
 
 def _metadata(data: bytes) -> Metadata:

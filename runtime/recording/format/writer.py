@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -77,8 +78,16 @@ class RecordingWriter:
         self._epoch: tuple[int, int] | None = None
         self._failed: OutputNotWritable | None = None
         self._closed = False
+        recording = uuid.uuid4().hex
         facts = [
-            SourceFacts(number, len(sources), without_password(name), tokenizer, flush_interval_s)
+            SourceFacts(
+                number,
+                len(sources),
+                without_password(name),
+                tokenizer,
+                flush_interval_s,
+                recording,
+            )
             for number, name in enumerate(sources)
         ]
         self._file = GrowingFile(path, force)

@@ -29,14 +29,13 @@ def read_json(path: Path) -> Any:
 def test_npz_files_are_token_files(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = record(tmp_path / "a.mcap", 10, key=6, tokenizer=tokenizer)
     done = export_recording(path, tmp_path / "out", "npz")
-    assert done == Exported(episodes=4, latents=20, files=5)
+    assert done == Exported(episodes=2, latents=20, files=5)
     contents = read_json(tmp_path / "out" / CONTENTS)
-    assert [(e["source"], e["stream"], e["latents"]) for e in contents["episodes"]] == [
-        (0, 0, 6),
-        (0, 1, 4),
-        (1, 0, 6),
-        (1, 1, 4),
-    ]
+    assert [
+        (e["episode"], e["source"], e["stream"], e["latents"]) for e in contents["episodes"]
+    ] == [(0, 0, 0, 6), (0, 0, 1, 4), (1, 1, 0, 6), (1, 1, 1, 4)]  # a file for each stream
+    assert contents["episodes"][1]["begins"] == ["key", "", "", ""]
+    assert contents["episodes"][1]["frames_real"] == [1, 4, 4, 4]
     file = TokenFile.load(tmp_path / "out" / contents["episodes"][3]["file"])
     assert file.meta is not None
     assert (file.meta.fps, file.meta.frames, file.latents) == (40, 13, 4)
@@ -126,10 +125,10 @@ def test_webdataset_shards_hold_samples_in_order(tmp_path: Path, tokenizer: Toke
 def test_lerobot_layout(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path, out = record(tmp_path / "a.mcap", 10, key=6, tokenizer=tokenizer), tmp_path / "out"
     done = export_recording(path, out, "lerobot", task="drive")
-    assert done == Exported(episodes=4, latents=20, files=5)
+    assert done == Exported(episodes=2, latents=20, files=5)
     info, stats = (read_json(out / "meta" / f"{name}.json") for name in ("info", "stats"))
     assert (info["codebase_version"], info["fps"], info["total_frames"]) == ("v3.0", 10, 20)
-    assert info["splits"] == {"train": "0:4"} and info["total_episodes"] == 4
+    assert info["splits"] == {"train": "0:2"} and info["total_episodes"] == 2
     data = pq.read_table(out / info["data_path"].format(chunk_index=0, file_index=0))
     assert data.column_names == list(info["features"]) == list(stats)
     rows = data.to_pydict()
@@ -140,13 +139,19 @@ def test_lerobot_layout(tmp_path: Path, tokenizer: Tokenizer) -> None:
     np.testing.assert_allclose(stats[name]["mean"], np.mean(expected, axis=0), rtol=1e-6)
     np.testing.assert_allclose(stats[name]["std"], np.std(expected, axis=0), rtol=1e-6)
     assert rows["index"] == list(range(20))
-    assert rows["frame_index"] == [*range(6), *range(4)] * 2
-    assert rows["episode_index"] == [0] * 6 + [1] * 4 + [2] * 6 + [3] * 4
+    assert rows["frame_index"] == [*range(10)] * 2
+    assert rows["episode_index"] == [0] * 10 + [1] * 10
+    assert rows["stream"] == ([0] * 6 + [1] * 4) * 2
+    assert rows["latent_index"] == [*range(6), *range(4)] * 2
+    assert rows["frames_real"] == [1, 4, 4, 4, 4, 4, 1, 4, 4, 4] * 2
+    begins = [info["recording"]["begins"][code] for code in rows["begins"]]
+    assert begins == ["start", "", "", "", "", "", "key", "", "", ""] * 2
+    assert info["recording"]["sources"]["1"]["markers"] == {"start": 1, "key": 1, "end": 1}
     np.testing.assert_allclose(rows["timestamp"], np.array(rows["frame_index"]) / 10, rtol=1e-6)
     episodes = pq.read_table(out / "meta/episodes/chunk-000/file-000.parquet").to_pydict()
-    assert episodes["dataset_from_index"] == [0, 6, 10, 16]
-    assert episodes["dataset_to_index"] == [6, 10, 16, 20]
-    assert episodes["tasks"] == [["drive"]] * 4 and episodes["length"] == [6, 4, 6, 4]
+    assert episodes["dataset_from_index"] == [0, 10]
+    assert episodes["dataset_to_index"] == [10, 20]
+    assert episodes["tasks"] == [["drive"]] * 2 and episodes["length"] == [10, 10]
     tasks = pq.read_table(out / "meta/tasks.parquet")
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
     assert tasks.to_pydict() == {"task_index": [0], "task": ["drive"]}
@@ -168,11 +173,11 @@ def test_a_large_lerobot_dataset_is_split_between_episodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vidtok_edge.runtime.recording.exports.lerobot._FILE_BYTES", 100)
-    export_recording(record(tmp_path / "a.mcap", 10, key=6), tmp_path / "out", "lerobot")
+    export_recording(record(tmp_path / "a.mcap", 10), tmp_path / "out", "lerobot")
     files = sorted((tmp_path / "out/data/chunk-000").iterdir())
-    assert [pq.read_table(file).num_rows for file in files] == [6, 4, 6, 4]
+    assert [pq.read_table(file).num_rows for file in files] == [10, 10]
     episodes = pq.read_table(tmp_path / "out/meta/episodes/chunk-000/file-000.parquet").to_pydict()
-    assert episodes["data/file_index"] == [0, 1, 2, 3]
+    assert episodes["data/file_index"] == [0, 1]
 
 
 def test_an_export_is_replaced_and_nothing_else(tmp_path: Path) -> None:

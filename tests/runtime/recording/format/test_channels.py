@@ -1,0 +1,216 @@
+"""Whose a channel is, in recordings that other tools copied, cut and merged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcap.reader import make_reader
+from mcap.writer import Writer
+from recordings import FSQ, KL, PER_LATENT, WALL, record
+
+from vidtok_edge.runtime.recording.format.mcap_file import kind_of
+from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.recovery import recover
+from vidtok_edge.runtime.streaming.records import LatentRecord
+
+FIELD = Path(__file__).parents[3] / "field" / "recordings"
+Counts = dict[int, tuple[str, int, int]]
+
+
+def counts(path: Path, *, use_index: bool = True) -> Counts:
+    """Name, latents and markers of each source."""
+    with Recording.open(path, use_index=use_index) as recording:
+        found = Counter((e.source, isinstance(e, LatentRecord)) for e in recording.entries())
+        assert not recording.damage and not recording.unreadable
+        return {n: (s.name, found[n, True], found[n, False]) for n, s in recording.sources.items()}
+
+
+def both(path: Path) -> Counts:
+    """As the index tells, and as the file tells without it."""
+    with_index = counts(path)
+    assert counts(path, use_index=False) == with_index
+    return with_index
+
+
+def merged(
+    output: Path,
+    *inputs: Path,
+    topic: Callable[[str], str] = str,
+    foreign: int = 0,
+    foreign_topic: str = "/joint_states",
+    metadata: bool = True,
+    **options: Any,
+) -> Path:
+    """A copy of recordings in one file, as the `mcap` package makes it."""
+    with output.open("wb") as file:
+        writer = Writer(file, **options)
+        writer.start("ros2")
+        for path in inputs:
+            channels: dict[int, int] = {}
+            with path.open("rb") as source:
+                for schema, channel, message in make_reader(source).iter_messages():
+                    assert schema is not None
+                    if channel.id not in channels:
+                        channels[channel.id] = writer.register_channel(
+                            topic(channel.topic),
+                            "cdr",
+                            writer.register_schema(schema.name, schema.encoding, schema.data),
+                            channel.metadata if metadata else {},
+                        )
+                    at = (message.log_time, message.data, message.publish_time, message.sequence)
+                    writer.add_message(channels[channel.id], *at)
+        if foreign:
+            schema_id = writer.register_schema("sensor_msgs/msg/JointState", "ros2msg", b"string a")
+            joints = writer.register_channel(foreign_topic, "cdr", schema_id, {"arm": "left"})
+            for number in range(foreign):
+                writer.add_message(joints, 10 + number, b"data", 20 + number, number)
+        writer.finish()  # type: ignore[no-untyped-call]
+    return output
+
+
+def test_two_merged_recordings_are_three_cameras(tmp_path: Path) -> None:
+    """Both have a source 0, and the tool kept their numbers."""
+    expected = {0: ("clip_robot.mp4", 9, 2), 1: ("clip_film.mp4", 9, 3), 2: ("-", 4, 8)}
+    path = FIELD / "merged-two-recordings.mcap"
+    assert both(path) == expected
+    with Recording.open(path) as recording:
+        indices = [
+            [e.index for e in recording.entries(number) if isinstance(e, LatentRecord)]
+            for number in recording.sources
+        ]
+    assert indices == [[*range(9)], [*range(7), 0, 1], [*range(4)]]
+    found = recover(path, tmp_path / "out.mcap")
+    assert found and sum(source.latents for source in found.sources) == 22
+    assert both(tmp_path / "out.mcap") == expected
+
+
+def test_a_copy_without_metadata_records_is_read() -> None:
+    expected = {0: ("clip_robot.mp4", 9, 2), 1: ("clip_film.mp4", 9, 3)}
+    assert both(FIELD / "copy-without-metadata.mcap") == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_chunking": False},
+        {"use_chunking": False, "use_statistics": False},
+        {"repeat_channels": False},
+        {"use_statistics": False},
+        {"topic": lambda name: "/left_arm" + name},
+    ],
+)
+def test_copies_of_every_layout_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Without chunks, without an index of channels or statistics, with topics moved."""
+    path = merged(tmp_path / "b.mcap", record(tmp_path / "a.mcap", 9), **options)
+    assert both(path) == {0: ("rtsp://cam0/live", 9, 2), 1: ("rtsp://cam1/live", 9, 2)}
+
+
+def test_two_recordings_of_the_same_camera_stay_two(tmp_path: Path) -> None:
+    parts = [record(tmp_path / f"{n}.mcap", n, sources=1) for n in (4, 7)]
+    path = merged(tmp_path / "both.mcap", *parts)
+    assert both(path) == {0: ("rtsp://cam0/live", 4, 2), 1: ("rtsp://cam0/live", 7, 2)}
+    assert recover(path, tmp_path / "out.mcap")
+    assert both(tmp_path / "out.mcap") == both(path)
+
+
+def test_recordings_of_before_there_were_names_of_them_stay_two(tmp_path: Path) -> None:
+    """Their facts are the same: each pair of channels is a source."""
+    part = FIELD / "drops-continue.mcap"
+    path = merged(tmp_path / "both.mcap", part, part)
+    assert both(path) == {0: ("-", 4, 8), 1: ("-", 4, 8)}
+
+
+def test_sources_of_other_tokenizers_are_read_with_theirs(tmp_path: Path) -> None:
+    parts = [record(tmp_path / f"{t.latent}.mcap", 3, sources=1, tokenizer=t) for t in (FSQ, KL)]
+    path = merged(tmp_path / "both.mcap", *parts)
+    assert [latents for _, latents, _ in both(path).values()] == [3, 3]
+
+
+def test_files_put_one_behind_another(tmp_path: Path) -> None:
+    """`cat` makes no MCAP file; what is sound in it is told apart all the same."""
+    parts = [record(tmp_path / f"{n}.mcap", n, sources=1) for n in (4, 7)]
+    path = tmp_path / "both.mcap"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with Recording.open(path) as recording:
+        found = Counter(e.source for e in recording.entries() if isinstance(e, LatentRecord))
+    assert found == {0: 4, 1: 7}
+
+
+def test_a_copy_of_one_camera_does_not_miss_the_other(tmp_path: Path) -> None:
+    path, output = tmp_path / "one.mcap", tmp_path / "out.mcap"
+    with record(tmp_path / "a.mcap", 5).open("rb") as source, path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        ids: dict[int, int] = {}
+        topics = ["/camera1/latents", "/camera1/markers"]
+        for _, channel, message in make_reader(source).iter_messages(topics):
+            if channel.id not in ids:
+                ids[channel.id] = writer.register_channel(channel.topic, "cdr", 0, channel.metadata)
+            at = (message.log_time, message.data, message.publish_time, message.sequence)
+            writer.add_message(ids[channel.id], *at)
+        writer.finish()  # type: ignore[no-untyped-call]
+    assert both(path) == {1: ("rtsp://cam1/live", 5, 2)}
+    assert recover(path, output) and both(output) == both(path)
+
+
+@pytest.mark.parametrize("topic", ["/joint_states", "/camera0/markers", "/arm/latents"])
+@pytest.mark.parametrize("chunks", [True, False])
+def test_channels_of_others_are_copied_as_they_are(
+    tmp_path: Path, topic: str, chunks: bool
+) -> None:
+    whole, output = record(tmp_path / "a.mcap", 5, sources=1), tmp_path / "out.mcap"
+    path = merged(tmp_path / "b.mcap", whole, foreign=3, foreign_topic=topic, use_chunking=chunks)
+    assert both(path) == {0: ("rtsp://cam0/live", 5, 2)}
+    for use_index in (True, False):  # times are those of the cameras, not of what was merged in
+        with Recording.open(path, use_index=use_index) as recording:
+            assert (recording.start_ns, recording.end_ns) == (WALL, WALL + 5 * PER_LATENT)
+    found = recover(path, output)
+    assert found and found.foreign == {topic: 3}
+    assert f"3 messages of other channels were copied as they are: {topic}" in found.lines()
+    with output.open("rb") as file:
+        copied = [
+            (schema.name, schema.data, channel.metadata, message.log_time, message.sequence)
+            for schema, channel, message in make_reader(file).iter_messages()
+            if schema is not None and schema.name.startswith("sensor_msgs")
+        ]
+    about = "sensor_msgs/msg/JointState", b"string a", {"arm": "left"}
+    assert copied == [(*about, 10 + number, number) for number in range(3)]
+
+
+def test_what_is_not_copied_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "b.mcap"
+    with record(tmp_path / "a.mcap", 5, sources=1).open("rb") as source, path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        writer.add_attachment(0, 0, "notes.txt", "text/plain", b"notes")
+        writer.add_metadata("weather", {"sky": "clear"})
+        ids: dict[int, int] = {}
+        for _, channel, message in make_reader(source).iter_messages():
+            if channel.id not in ids:
+                ids[channel.id] = writer.register_channel(channel.topic, "cdr", 0, channel.metadata)
+            at = (message.log_time, message.data, message.publish_time, message.sequence)
+            writer.add_message(ids[channel.id], *at)
+        lost = writer.register_channel("/camera7/latents", "cdr", 0)
+        writer.add_message(lost, 0, b"?", 0)
+        writer.finish()  # type: ignore[no-untyped-call]
+    found = recover(path, tmp_path / "out.mcap")
+    assert not found and found.unreadable == 1
+    assert found.left_out == {"attachments": 1, "metadata records of others": 1}
+    assert "1 messages made no sense and were left out" in found.lines()
+
+
+def test_readers_of_ros_bags_and_copies_find_what_they_look_for(tmp_path: Path) -> None:
+    with record(tmp_path / "a.mcap", 3).open("rb") as file:
+        reader = make_reader(file)
+        assert reader.get_header().profile == "ros2"
+        named = [record.metadata["source"] for record in reader.iter_metadata()]
+    assert named == ["rtsp://cam0/live", "rtsp://cam1/live"] * 2
+
+
+def test_the_kind_of_a_topic() -> None:
+    assert kind_of("/a/b/latents") == "latents" and kind_of("markers") == "markers"
+    assert kind_of("/latents/a") is None
