@@ -69,8 +69,8 @@ def write_lerobot(
     rows = [data.write(episode, count(episode.rows), rate, task) for episode in episodes]
     data.close()
     if rows:
-        sources = {str(told.source.number): told.facts() for told in happened}
-        recorded = {"gaps": gaps, "begins": list(BEGINS), "sources": sources}
+        facts = {str(told.source.number): told.facts() for told in happened}
+        recorded = {"gaps": gaps, "begins": list(BEGINS), "sources": facts}
         _write_meta(folder, data, rows, rate, task, recorded)
     return len(rows)
 
