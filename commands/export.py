@@ -17,6 +17,7 @@ from vidtok_edge.commands.printing import (
     print_report,
     require_passed,
     stage,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from vidtok_edge.lowering.forms import FormName
     from vidtok_edge.runtime.manifest.graphs import Precision
 
-OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
+OFFICIAL = (
+    "For the official weights: --variant fsq --checkpoint hub (or --variant FULL_NAME "
+    "--checkpoint PATH)"
+)
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -122,6 +126,8 @@ def export(
     for report in (exported.report, *exported.other_reports):
         print_report(report)
     print_precisions(exported)
+    for note in exported.notes:
+        warn(note)
     click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
     for report in (exported.report, *exported.other_reports):
         require_passed(report, f"{request.output} was written and is marked unverified")

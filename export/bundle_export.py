@@ -15,6 +15,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.int8 import default_int8
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.self_check import SelfCheck, self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
 from vidtok_edge.lowering.forms import FormName
@@ -94,6 +95,8 @@ class Exported:
     report: ParityReport
     other_reports: tuple[ParityReport, ...] = ()
     """Of the same graphs in other forms."""
+    notes: tuple[str, ...] = ()
+    """What was assumed about the weights, or is odd about them, as sentences."""
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
@@ -120,6 +123,8 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
 def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no_bar) -> Exported:
     """Load weights, write step graphs, verify them, and only then put the bundle in its place.
 
+    Weights of a file that fit several published variants become a bundle of the one that
+    reconstructs the shipped clip better beyond doubt; `Exported.notes` says so.
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
     written and marked unverified: the caller decides, the command exits 1.
 
@@ -139,6 +144,10 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
     with write_folder_beside(request.output, request.force) as folder:
         with stage("weights", None):
             model, origin = load_weights(request.variant, request.checkpoint, request.seed)
+        check: SelfCheck | None = None
+        if origin.source in ("file", "hub"):
+            with stage("shipped clips through it", None):
+                model, check = self_check(model, try_twins=origin.source == "file")
         weights = WeightsFacts(origin.source, origin.location, origin.sha256)
         numerics: list[Mapping[Kind, Numerics]] = []
         for precision in request.precisions:
@@ -149,7 +158,7 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
                     )
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
-        report = _write_verified(folder, model, request.options, weights, numerics, stage)
+        report = _write_verified(folder, model, request.options, weights, numerics, stage, check)
         for_engines = [
             pair for pair in numerics if pair["encoder"].placement != Placement.ONNXRUNTIME
         ]
@@ -159,7 +168,8 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             nested.mkdir(parents=True)
             options = replace(request.options, form=form)
             others.append(_write_verified(nested, model, options, weights, for_engines, stage))
-    return Exported(Bundle.load(request.output), report, tuple(others))
+    notes = (origin.assumed, check.warning if check else "")
+    return Exported(Bundle.load(request.output), report, tuple(others), tuple(filter(None, notes)))
 
 
 def _write_verified(
@@ -169,11 +179,14 @@ def _write_verified(
     weights: WeightsFacts,
     numerics: Sequence[Mapping[Kind, Numerics]],
     stage: Stage,
+    check: SelfCheck | None = None,
 ) -> ParityReport:
     """Write graphs, report and manifest into `folder`; the manifest has the verdict."""
     bundle = write_graphs(model, options, folder, weights, stage, numerics)
     with stage("verification", None):
         report = verify_bundle(bundle, model)
+    if check is not None:
+        report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(folder / PARITY_REPORT, machine_facts())
     write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
     return report

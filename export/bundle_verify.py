@@ -10,6 +10,7 @@ from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
 from vidtok_edge.export.bundle_files import write_manifest
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.self_check import self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
@@ -39,6 +40,9 @@ def verify_written(
     """
     model = reference_of(bundle, checkpoint)
     report = verify_bundle(bundle, model, Backend.named(backend), limits=limits)
+    if bundle.manifest.weights.source in ("file", "hub"):
+        _, check = self_check(model, try_twins=False)
+        report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(bundle.path / PARITY_REPORT, machine_facts())
     write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
     return report
@@ -58,7 +62,7 @@ def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
             checkpoint = weights.source
         if weights.source == "random":
             seed = int(weights.location.removeprefix("seed "))
-    model, origin = load_weights(variant, checkpoint, seed)
+    model, origin = load_weights(variant, checkpoint, seed, identified=True)
     if origin.sha256 != weights.sha256:
         raise CheckpointError(
             f"The weights have SHA-256 {origin.sha256[:12]}…, those of the bundle "
