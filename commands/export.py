@@ -72,9 +72,14 @@ OFFICIAL = (
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: vidtok-VARIANT]",
 )
+@click.option("--ema", is_flag=True, help="Take the averaged weights of the checkpoint.")
 @click.option("--seed", default=0, help="Of --checkpoint random.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the checkpoint, say what would be written, and write nothing.",
+)
 def export(
     variant: str,
     checkpoint: str | None,
@@ -85,6 +90,7 @@ def export(
     form: tuple[FormName, ...],
     io: Literal["uint8", "float"],
     output: Path | None,
+    ema: bool,
     seed: int,
     force: bool,
     dry_run: bool,
@@ -103,6 +109,7 @@ def export(
         precisions=precision,
         force=force,
         seed=seed,
+        ema=ema,
     )
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
@@ -149,6 +156,8 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
                     ", ".join(map(str, interface.inputs[:1])),
                 )
             )
+    for note in plan.notes:
+        warn(note)
     if "int8" in plan.precisions:
         rows.append(("  and the same for TensorRT", "*.int8-tensorrt.onnx", "", ""))
     print_columns(rows)

@@ -29,7 +29,7 @@ from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.model import WeightsFacts
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
-from vidtok_edge.vidtok_ref import VidTok, load_weights
+from vidtok_edge.vidtok_ref import VidTok, WeightsOrigin, load_weights
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
@@ -50,6 +50,7 @@ class ExportRequest:
         output: the folder to write.
         force: replace a bundle that is there.
         seed: of random weights.
+        ema: take the averaged weights of the checkpoint.
         other_forms: in which the graphs for engines are written as well, to choose from where they
             will run.
     """
@@ -62,6 +63,7 @@ class ExportRequest:
     force: bool = False
     seed: int = 0
     other_forms: tuple[FormName, ...] = ()
+    ema: bool = False
 
     def with_options(self, options: StepOptions) -> ExportRequest:
         """The same request with other options."""
@@ -85,6 +87,8 @@ class ExportPlan:
     weight_bytes: dict[str, int]
     """Of the encoder and the decoder, float32."""
     precisions: tuple[Precision, ...]
+    notes: tuple[str, ...] = ()
+    """What was assumed about the weights of a file, as sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,29 @@ class Exported:
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
-    """What `export_bundle` would write; loads no weights and writes nothing.
+    """What `export_bundle` would write; checks weights that lie in a file, and writes nothing.
 
     Raises:
-        UnknownVariant, UnsupportedSize, UsageError: as `export_bundle`.
+        UnknownVariant, UnsupportedSize, UsageError, CheckpointError: as `export_bundle`.
     """
     variant = request.resolved
     interfaces = [interface_of(variant, request.options, kind) for kind in KINDS]
+    notes: tuple[str, ...] = ()
+    if request.checkpoint not in (None, "hub", "random"):
+        _, origin = _weights(request)
+        notes = (*origin.notes, origin.assumed)
     return ExportPlan(
-        variant, interfaces[0], interfaces[1], _weight_bytes(variant), request.precisions
+        variant,
+        interfaces[0],
+        interfaces[1],
+        _weight_bytes(variant),
+        request.precisions,
+        tuple(filter(None, notes)),
     )
+
+
+def _weights(request: ExportRequest) -> tuple[VidTok, WeightsOrigin]:
+    return load_weights(request.variant, request.checkpoint, request.seed, ema=request.ema)
 
 
 def _weight_bytes(variant: Variant) -> dict[str, int]:
@@ -143,7 +160,7 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
         replace(request.options, form=form).check(request.resolved)
     with write_folder_beside(request.output, request.force) as folder:
         with stage("weights", None):
-            model, origin = load_weights(request.variant, request.checkpoint, request.seed)
+            model, origin = _weights(request)
         check: SelfCheck | None = None
         if origin.source in ("file", "hub"):
             with stage("shipped clips through it", None):
@@ -168,7 +185,7 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             nested.mkdir(parents=True)
             options = replace(request.options, form=form)
             others.append(_write_verified(nested, model, options, weights, for_engines, stage))
-    notes = (origin.assumed, check.warning if check else "")
+    notes = (*origin.notes, origin.assumed, check.warning if check else "")
     return Exported(Bundle.load(request.output), report, tuple(others), tuple(filter(None, notes)))
 
 

@@ -63,6 +63,8 @@ def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
         if weights.source == "random":
             seed = int(weights.location.removeprefix("seed "))
     model, origin = load_weights(variant, checkpoint, seed, identified=True)
+    if origin.sha256 != weights.sha256 and origin.averaged:
+        model, origin = load_weights(variant, checkpoint, identified=True, ema=True)
     if origin.sha256 != weights.sha256:
         raise CheckpointError(
             f"The weights have SHA-256 {origin.sha256[:12]}…, those of the bundle "

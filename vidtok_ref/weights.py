@@ -54,10 +54,19 @@ class WeightsOrigin:
     """The file on this machine, None for random weights. Not to be stored."""
     assumed: str = ""
     """What the file does not prove and was taken for granted, as a sentence; empty for nothing."""
+    averaged: bool = False
+    """Whether the file holds averaged weights, taken or not."""
+    notes: tuple[str, ...] = ()
+    """What was taken off the keys, and which weights were taken, as sentences."""
 
 
 def load_weights(
-    variant_name: str, source: str | None, seed: int = 0, *, identified: bool = False
+    variant_name: str,
+    source: str | None,
+    seed: int = 0,
+    *,
+    identified: bool = False,
+    ema: bool = False,
 ) -> tuple[VidTok, WeightsOrigin]:
     """A float32 model in eval mode, without gradients, and the origin of its weights.
 
@@ -67,14 +76,17 @@ def load_weights(
             'hub' for the official weights, 'random' for seeded ones, else a checkpoint's path
             (a file called hub or random: `./hub`).
         seed: of the random weights, 0 or more; not used otherwise.
+        ema: take the averaged weights of a file or the hub.
         identified: the caller compares the weights' hash, so the file's name need not fit.
 
     Raises:
-        UnknownVariant, UsageError: no such variant, no embedded weights for it, a bad seed, or a
-            short name where the file's weights fit another variant as well.
+        UnknownVariant, UsageError: no such variant, no embedded weights for it, a bad seed, `ema`
+            without a file, or a short name where the file's weights fit another variant as well.
         CheckpointError: weights that cannot be used.
         MissingDependency, HubUnreachable, OutputNotWritable: see `hub.download`.
     """
+    if ema and source in (None, "random"):
+        raise UsageError("--ema is for weights from a file or the hub; leave it out.")
     if source is None:
         return _embedded(variant_name)
     variant = variant_by_name(variant_name)
@@ -83,8 +95,8 @@ def load_weights(
         origin = WeightsOrigin("random", f"seed {seed}", state_sha256(state), 0, None)
         return model_from_state(variant, state), origin
     if source == "hub":
-        return _from_file(variant, download(variant), "hub")
-    model, origin = _from_file(variant, Path(source), "file")
+        return _from_file(variant, download(variant), "hub", ema)
+    model, origin = _from_file(variant, Path(source), "file", ema)
     if identified:
         return model, origin
     return model, replace(origin, assumed=_assumed(variant, variant_name, Path(source)))
@@ -133,11 +145,19 @@ def _embedded(variant_name: str) -> tuple[VidTok, WeightsOrigin]:
 
 
 def _from_file(
-    variant: Variant, path: Path, source: Literal["embedded", "hub", "file"]
+    variant: Variant, path: Path, source: Literal["embedded", "hub", "file"], ema: bool = False
 ) -> tuple[VidTok, WeightsOrigin]:
-    loaded = load_checkpoint(path, variant)
+    loaded = load_checkpoint(path, variant, ema)
     sha256 = state_sha256(loaded.state)
-    origin = WeightsOrigin(source, path.name, sha256, loaded.skipped, path)
+    origin = WeightsOrigin(
+        source,
+        path.name,
+        sha256,
+        loaded.skipped,
+        path,
+        averaged=loaded.averaged,
+        notes=loaded.notes,
+    )
     return model_from_state(variant, loaded.state), origin
 
 
