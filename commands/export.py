@@ -19,6 +19,7 @@ from vidtok_edge.commands.printing import (
     stage,
     warn,
 )
+from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan
@@ -32,7 +33,12 @@ OFFICIAL = (
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--variant", required=True, help="fsq, kl, or a full name; see `variants`.")
+@click.option("--variant", help="fsq, kl, or a full name; see `variants`.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="In place of --variant: the YAML that a model of your own was trained with.",
+)
 @click.option(
     "--checkpoint",
     metavar="PATH|hub|random",
@@ -81,7 +87,8 @@ OFFICIAL = (
     help="Check the checkpoint, say what would be written, and write nothing.",
 )
 def export(
-    variant: str,
+    variant: str | None,
+    config: Path | None,
     checkpoint: str | None,
     size: tuple[int, int],
     streams: int,
@@ -100,10 +107,14 @@ def export(
     from vidtok_edge.export import ExportRequest, export_bundle, plan_export
     from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.variants import EMBEDDED
+    from vidtok_edge.vidtok_ref.config import variant_from_config
 
+    if (variant is None) == (config is None):
+        raise UsageError("Name the model with --variant or with --config, one of the two.")
+    model = variant_from_config(config) if config is not None else str(variant)
     request = ExportRequest(
-        variant=variant,
-        output=output or Path(f"vidtok-{variant}"),
+        variant=model,
+        output=output or Path(f"vidtok-{model if isinstance(model, str) else model.name}"),
         checkpoint=checkpoint,
         other_forms=form[1:],
         precisions=precision,

@@ -42,7 +42,7 @@ class ExportRequest:
     """What to export.
 
     Attributes:
-        variant: a full or short name.
+        variant: a full or short name, or a configuration of your own.
         checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the
             package.
         options: sizes, streams, chunk, form, io.
@@ -55,7 +55,7 @@ class ExportRequest:
             will run.
     """
 
-    variant: str
+    variant: str | Variant
     output: Path
     checkpoint: str | None = None
     options: StepOptions = field(default_factory=StepOptions)
@@ -72,6 +72,8 @@ class ExportRequest:
     @property
     def resolved(self) -> Variant:
         """The variant meant: without a checkpoint `fsq` is the embedded one."""
+        if isinstance(self.variant, Variant):
+            return self.variant
         if self.checkpoint is None and self.variant == "fsq":
             return EMBEDDED
         return variant_by_name(self.variant)
@@ -163,8 +165,10 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             model, origin = _weights(request)
         check: SelfCheck | None = None
         if origin.source in ("file", "hub"):
+            # A configuration that was given is what the weights were trained as.
+            try_twins = origin.source == "file" and isinstance(request.variant, str)
             with stage("shipped clips through it", None):
-                model, check = self_check(model, try_twins=origin.source == "file")
+                model, check = self_check(model, try_twins=try_twins)
         weights = WeightsFacts(origin.source, origin.location, origin.sha256)
         numerics: list[Mapping[Kind, Numerics]] = []
         for precision in request.precisions:

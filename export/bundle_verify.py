@@ -12,6 +12,7 @@ from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.self_check import self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import variant_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.manifest.graphs import Precision
@@ -50,7 +51,13 @@ def verify_written(
 
 def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
     """The model whose weights `bundle` has; arguments and errors as `verify_written`."""
-    weights, variant = bundle.manifest.weights, bundle.manifest.model.variant
+    weights = bundle.manifest.weights
+    # By name where there is one: the embedded weights are found by it.
+    variant = (
+        bundle.manifest.model.variant
+        if bundle.manifest.custom is None
+        else variant_of(bundle.manifest)
+    )
     seed = 0
     if checkpoint is None:
         if weights.source == "file":

@@ -61,7 +61,7 @@ class WeightsOrigin:
 
 
 def load_weights(
-    variant_name: str,
+    variant: str | Variant,
     source: str | None,
     seed: int = 0,
     *,
@@ -71,7 +71,7 @@ def load_weights(
     """A float32 model in eval mode, without gradients, and the origin of its weights.
 
     Args:
-        variant_name: a full name, `fsq` or `kl`.
+        variant: a full name, `fsq`, `kl`, or a configuration of your own.
         source: None for the small tokenizer that ships with the package (`fsq` or its full name),
             'hub' for the official weights, 'random' for seeded ones, else a checkpoint's path
             (a file called hub or random: `./hub`).
@@ -88,8 +88,10 @@ def load_weights(
     if ema and source in (None, "random"):
         raise UsageError("--ema is for weights from a file or the hub; leave it out.")
     if source is None:
-        return _embedded(variant_name)
-    variant = variant_by_name(variant_name)
+        return _embedded(variant)
+    asked = variant
+    if isinstance(variant, str):
+        variant = variant_by_name(variant)
     if source == "random":
         state = random_state(variant, seed)
         origin = WeightsOrigin("random", f"seed {seed}", state_sha256(state), 0, None)
@@ -97,9 +99,9 @@ def load_weights(
     if source == "hub":
         return _from_file(variant, download(variant), "hub", ema)
     model, origin = _from_file(variant, Path(source), "file", ema)
-    if identified:
+    if identified or isinstance(asked, Variant):
         return model, origin
-    return model, replace(origin, assumed=_assumed(variant, variant_name, Path(source)))
+    return model, replace(origin, assumed=_assumed(variant, asked, Path(source)))
 
 
 def _assumed(variant: Variant, asked: str, path: Path) -> str:
@@ -133,8 +135,11 @@ def _assumed(variant: Variant, asked: str, path: Path) -> str:
     )
 
 
-def _embedded(variant_name: str) -> tuple[VidTok, WeightsOrigin]:
-    name = EMBEDDED.name if variant_name == "fsq" else variant_by_name(variant_name).name
+def _embedded(variant: str | Variant) -> tuple[VidTok, WeightsOrigin]:
+    if isinstance(variant, str):
+        name = EMBEDDED.name if variant == "fsq" else variant_by_name(variant).name
+    else:
+        name = variant.name if variant == EMBEDDED else f"{variant.name}, a configuration of yours,"
     if name != EMBEDDED.name:
         raise UsageError(
             f"No weights of {name} ship with the package; only `fsq` can go without a checkpoint. "
