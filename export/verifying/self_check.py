@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.clips.reading import ClipReader
-from vidtok_edge.variants import twins_of
+from vidtok_edge.variants import Variant, twins_of
 from vidtok_edge.vidtok_ref import VidTok, embedded_file
 from vidtok_edge.vidtok_ref.weights import model_from_state
 
@@ -23,7 +23,7 @@ __all__ = ["CLIPS", "SelfCheck", "self_check"]
 
 CLIPS = ("clip_robot.mp4", "clip_film.mp4")
 SIZE = 96
-"""Pixels, height and width: the check costs the same whatever the size of the export."""
+"""Pixels, height and width, at least: the check costs the same whatever the size of the export."""
 BETTER_DB = 0.1
 """A twin is believed where it is better by as much on every clip.
 
@@ -92,7 +92,7 @@ def self_check(model: VidTok, try_twins: bool) -> tuple[VidTok, SelfCheck]:
     models = {model.variant.name: model}
     for twin in twins_of(model.variant) if try_twins else ():
         models[twin.name] = model_from_state(twin, model.state_dict())  # shares the tensors
-    clips = [_frames(clip, model.variant.window) for clip in CLIPS]
+    clips = [_frames(clip, model.variant) for clip in CLIPS]
     qualities = tuple(
         (name, tuple(_quality_db(candidate, clip) for clip in clips))
         for name, candidate in models.items()
@@ -111,7 +111,8 @@ def _quality_db(model: VidTok, pixels: NDArray[np.uint8]) -> float:
     return psnr(pixels, got)
 
 
-def _frames(clip: str, count: int) -> NDArray[np.uint8]:
-    """[T, H, W, 3], the first `count` frames of a shipped clip."""
-    with ClipReader(embedded_file(clip), size=(SIZE, SIZE)) as reader:
-        return np.stack([f.pixels for f, _ in zip(reader, range(count), strict=False)])
+def _frames(clip: str, variant: Variant) -> NDArray[np.uint8]:
+    """[T, H, W, 3], a window of `variant` from the beginning of a shipped clip."""
+    side = -(-SIZE // variant.space_factor) * variant.space_factor
+    with ClipReader(embedded_file(clip), size=(side, side)) as reader:
+        return np.stack([f.pixels for f, _ in zip(reader, range(variant.window), strict=False)])
