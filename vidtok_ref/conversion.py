@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -64,7 +65,7 @@ def convert_checkpoint(
     return Converted(len(tensors), tuple(str(key) for key in state if str(key) not in tensors))
 
 
-def _state(path: Path) -> Mapping[object, object]:
+def _state(path: Path) -> Mapping[Any, object]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # the file's own code may raise anything

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -122,16 +123,19 @@ def _plain_keys(path: Path, tensors: State, notes: list[str]) -> State:
     for wrapper in WRAPPERS:
         carriers = [key for key in tensors if wrapper in key.split(".")[:-1]]
         if carriers:
-            tensors = _renamed(path, tensors, lambda key, w=wrapper: _without(key, w))
+            tensors = _renamed(path, tensors, partial(_without, wrapper))
             notes.append(f"{_count(carriers, tensors)} carry `{wrapper}.`, which was taken off.")
     while prefix := _common_prefix(trained := _trained(tensors)):
-        cut = prefix
         notes.append(f"All {len(trained)} keys carry `{prefix}`, which was taken off.")
-        tensors = _renamed(path, tensors, lambda key, cut=cut: key.removeprefix(cut))
+        tensors = _renamed(path, tensors, partial(_cut, prefix))
     return tensors
 
 
-def _without(key: str, wrapper: str) -> str:
+def _cut(prefix: str, key: str) -> str:
+    return key.removeprefix(prefix)
+
+
+def _without(wrapper: str, key: str) -> str:
     *names, last = key.split(".")
     return ".".join([*(name for name in names if name != wrapper), last])
 

@@ -108,7 +108,8 @@ def results() -> dict[str, Array]:
 
 def run(model: Any, video: Tensor) -> Array:
     with torch.inference_mode():
-        return WIDE * model.encode(video).encoded.numpy()
+        values: Array = WIDE * model.encode(video).encoded.numpy()
+        return values
 
 
 def other_order() -> Any:
