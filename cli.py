@@ -12,6 +12,7 @@ from vidtok_edge import __version__
 from vidtok_edge.commands.bench import bench
 from vidtok_edge.commands.build import build
 from vidtok_edge.commands.calibrate import calibrate
+from vidtok_edge.commands.convert import convert
 from vidtok_edge.commands.decode import decode
 from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.encode import encode
@@ -42,6 +43,7 @@ def main() -> None:
 main.add_command(export)
 main.add_command(verify)
 main.add_command(variants)
+main.add_command(convert)
 main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(build)

@@ -6,15 +6,24 @@ docs/model.md, section 1 explains and shows them.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
 from vidtok_edge.errors import UnknownVariant, UnsupportedSize
 
-__all__ = ["EMBEDDED", "SHORT_NAMES", "VARIANTS", "Variant", "variant_by_name"]
+__all__ = [
+    "EMBEDDED",
+    "SHORT_NAMES",
+    "VARIANTS",
+    "Variant",
+    "twins_of",
+    "variant_by_name",
+    "variant_named_in",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +197,31 @@ def variant_by_name(name: str) -> Variant:
             "`vidtok-edge variants` lists all of them."
         )
     return variant
+
+
+def twins_of(variant: Variant) -> tuple[Variant, ...]:
+    """The other variants of `VARIANTS` whose weights have the same keys and shapes.
+
+    Version and levels leave no mark in a checkpoint: nothing in it tells twins apart.
+    """
+    mark = _marked_by_weights(variant)
+    return tuple(
+        other
+        for name, other in VARIANTS.items()
+        if name != variant.name and _marked_by_weights(other) == mark
+    )
+
+
+def _marked_by_weights(variant: Variant) -> Variant:
+    """`variant` without what its weights do not show; as many levels are as many channels."""
+    return replace(variant, name="", version="1.0", levels=())
+
+
+def variant_named_in(file_name: str) -> Variant | None:
+    """The variant whose full name stands in `file_name`, the longest one; None where none does.
+
+    `-`, `.` and blanks count as `_`, so that `vidtok_kl_causal_488_4chn-v1.1.ckpt` is v1.1.
+    """
+    plain = re.sub(r"[-.\s]", "_", file_name.lower())
+    found = [name for name in VARIANTS if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", plain)]
+    return VARIANTS[max(found, key=len)] if found else None

@@ -17,18 +17,28 @@ from vidtok_edge.commands.printing import (
     print_report,
     require_passed,
     stage,
+    warn,
 )
+from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan
     from vidtok_edge.lowering.forms import FormName
     from vidtok_edge.runtime.manifest.graphs import Precision
 
-OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --checkpoint PATH)"
+OFFICIAL = (
+    "For the official weights: --variant fsq --checkpoint hub (or --variant FULL_NAME "
+    "--checkpoint PATH)"
+)
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--variant", required=True, help="fsq, kl, or a full name; see `variants`.")
+@click.option("--variant", help="fsq, kl, or a full name; see `variants`.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="In place of --variant: the YAML that a model of your own was trained with.",
+)
 @click.option(
     "--checkpoint",
     metavar="PATH|hub|random",
@@ -68,11 +78,17 @@ OFFICIAL = "For the official weights: --variant fsq --checkpoint hub (or --check
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: vidtok-VARIANT]",
 )
+@click.option("--ema", is_flag=True, help="Take the averaged weights of the checkpoint.")
 @click.option("--seed", default=0, help="Of --checkpoint random.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the checkpoint, say what would be written, and write nothing.",
+)
 def export(
-    variant: str,
+    variant: str | None,
+    config: Path | None,
     checkpoint: str | None,
     size: tuple[int, int],
     streams: int,
@@ -81,6 +97,7 @@ def export(
     form: tuple[FormName, ...],
     io: Literal["uint8", "float"],
     output: Path | None,
+    ema: bool,
     seed: int,
     force: bool,
     dry_run: bool,
@@ -90,15 +107,20 @@ def export(
     from vidtok_edge.export import ExportRequest, export_bundle, plan_export
     from vidtok_edge.lowering.step import StepOptions
     from vidtok_edge.variants import EMBEDDED
+    from vidtok_edge.vidtok_ref.config import variant_from_config
 
+    if (variant is None) == (config is None):
+        raise UsageError("Name the model with --variant or with --config, one of the two.")
+    model = variant_from_config(config) if config is not None else str(variant)
     request = ExportRequest(
-        variant=variant,
-        output=output or Path(f"vidtok-{variant}"),
+        variant=model,
+        output=output or Path(f"vidtok-{model if isinstance(model, str) else model.name}"),
         checkpoint=checkpoint,
         other_forms=form[1:],
         precisions=precision,
         force=force,
         seed=seed,
+        ema=ema,
     )
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
@@ -122,6 +144,8 @@ def export(
     for report in (exported.report, *exported.other_reports):
         print_report(report)
     print_precisions(exported)
+    for note in exported.notes:
+        warn(note)
     click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
     for report in (exported.report, *exported.other_reports):
         require_passed(report, f"{request.output} was written and is marked unverified")
@@ -143,6 +167,8 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
                     ", ".join(map(str, interface.inputs[:1])),
                 )
             )
+    for note in plan.notes:
+        warn(note)
     if "int8" in plan.precisions:
         rows.append(("  and the same for TensorRT", "*.int8-tensorrt.onnx", "", ""))
     print_columns(rows)

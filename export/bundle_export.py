@@ -15,6 +15,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.int8 import default_int8
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.self_check import SelfCheck, self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
 from vidtok_edge.lowering.forms import FormName
@@ -28,7 +29,7 @@ from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.model import WeightsFacts
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
-from vidtok_edge.vidtok_ref import VidTok, load_weights
+from vidtok_edge.vidtok_ref import VidTok, WeightsOrigin, load_weights
 from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 __all__ = ["ExportPlan", "ExportRequest", "Exported", "export_bundle", "plan_export"]
@@ -41,7 +42,7 @@ class ExportRequest:
     """What to export.
 
     Attributes:
-        variant: a full or short name.
+        variant: a full or short name, or a configuration of your own.
         checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the
             package.
         options: sizes, streams, chunk, form, io.
@@ -49,11 +50,12 @@ class ExportRequest:
         output: the folder to write.
         force: replace a bundle that is there.
         seed: of random weights.
+        ema: take the averaged weights of the checkpoint.
         other_forms: in which the graphs for engines are written as well, to choose from where they
             will run.
     """
 
-    variant: str
+    variant: str | Variant
     output: Path
     checkpoint: str | None = None
     options: StepOptions = field(default_factory=StepOptions)
@@ -61,6 +63,7 @@ class ExportRequest:
     force: bool = False
     seed: int = 0
     other_forms: tuple[FormName, ...] = ()
+    ema: bool = False
 
     def with_options(self, options: StepOptions) -> ExportRequest:
         """The same request with other options."""
@@ -69,6 +72,8 @@ class ExportRequest:
     @property
     def resolved(self) -> Variant:
         """The variant meant: without a checkpoint `fsq` is the embedded one."""
+        if isinstance(self.variant, Variant):
+            return self.variant
         if self.checkpoint is None and self.variant == "fsq":
             return EMBEDDED
         return variant_by_name(self.variant)
@@ -84,6 +89,8 @@ class ExportPlan:
     weight_bytes: dict[str, int]
     """Of the encoder and the decoder, float32."""
     precisions: tuple[Precision, ...]
+    notes: tuple[str, ...] = ()
+    """What was assumed about the weights of a file, as sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +101,34 @@ class Exported:
     report: ParityReport
     other_reports: tuple[ParityReport, ...] = ()
     """Of the same graphs in other forms."""
+    notes: tuple[str, ...] = ()
+    """What was assumed about the weights, or is odd about them, as sentences."""
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
-    """What `export_bundle` would write; loads no weights and writes nothing.
+    """What `export_bundle` would write; checks weights that lie in a file, and writes nothing.
 
     Raises:
-        UnknownVariant, UnsupportedSize, UsageError: as `export_bundle`.
+        UnknownVariant, UnsupportedSize, UsageError, CheckpointError: as `export_bundle`.
     """
     variant = request.resolved
     interfaces = [interface_of(variant, request.options, kind) for kind in KINDS]
+    notes: tuple[str, ...] = ()
+    if request.checkpoint not in (None, "hub", "random"):
+        _, origin = _weights(request)
+        notes = (*origin.notes, origin.assumed)
     return ExportPlan(
-        variant, interfaces[0], interfaces[1], _weight_bytes(variant), request.precisions
+        variant,
+        interfaces[0],
+        interfaces[1],
+        _weight_bytes(variant),
+        request.precisions,
+        tuple(filter(None, notes)),
     )
+
+
+def _weights(request: ExportRequest) -> tuple[VidTok, WeightsOrigin]:
+    return load_weights(request.variant, request.checkpoint, request.seed, ema=request.ema)
 
 
 def _weight_bytes(variant: Variant) -> dict[str, int]:
@@ -120,6 +142,8 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
 def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no_bar) -> Exported:
     """Load weights, write step graphs, verify them, and only then put the bundle in its place.
 
+    Weights of a file that fit several published variants become a bundle of the one that
+    reconstructs the shipped clip better beyond doubt; `Exported.notes` says so.
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
     written and marked unverified: the caller decides, the command exits 1.
 
@@ -138,7 +162,13 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
         replace(request.options, form=form).check(request.resolved)
     with write_folder_beside(request.output, request.force) as folder:
         with stage("weights", None):
-            model, origin = load_weights(request.variant, request.checkpoint, request.seed)
+            model, origin = _weights(request)
+        check: SelfCheck | None = None
+        if origin.source in ("file", "hub"):
+            # A configuration that was given is what the weights were trained as.
+            try_twins = origin.source == "file" and isinstance(request.variant, str)
+            with stage("shipped clips through it", None):
+                model, check = self_check(model, try_twins=try_twins)
         weights = WeightsFacts(origin.source, origin.location, origin.sha256)
         numerics: list[Mapping[Kind, Numerics]] = []
         for precision in request.precisions:
@@ -149,7 +179,7 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
                     )
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
-        report = _write_verified(folder, model, request.options, weights, numerics, stage)
+        report = _write_verified(folder, model, request.options, weights, numerics, stage, check)
         for_engines = [
             pair for pair in numerics if pair["encoder"].placement != Placement.ONNXRUNTIME
         ]
@@ -159,7 +189,8 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             nested.mkdir(parents=True)
             options = replace(request.options, form=form)
             others.append(_write_verified(nested, model, options, weights, for_engines, stage))
-    return Exported(Bundle.load(request.output), report, tuple(others))
+    notes = (*origin.notes, origin.assumed, check.warning if check else "")
+    return Exported(Bundle.load(request.output), report, tuple(others), tuple(filter(None, notes)))
 
 
 def _write_verified(
@@ -169,11 +200,14 @@ def _write_verified(
     weights: WeightsFacts,
     numerics: Sequence[Mapping[Kind, Numerics]],
     stage: Stage,
+    check: SelfCheck | None = None,
 ) -> ParityReport:
     """Write graphs, report and manifest into `folder`; the manifest has the verdict."""
     bundle = write_graphs(model, options, folder, weights, stage, numerics)
     with stage("verification", None):
         report = verify_bundle(bundle, model)
+    if check is not None:
+        report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(folder / PARITY_REPORT, machine_facts())
     write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
     return report

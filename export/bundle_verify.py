@@ -10,7 +10,9 @@ from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
 from vidtok_edge.export.bundle_files import write_manifest
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
+from vidtok_edge.export.verifying.self_check import self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import variant_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.manifest.graphs import Precision
@@ -39,6 +41,9 @@ def verify_written(
     """
     model = reference_of(bundle, checkpoint)
     report = verify_bundle(bundle, model, Backend.named(backend), limits=limits)
+    if bundle.manifest.weights.source in ("file", "hub"):
+        _, check = self_check(model, try_twins=False)
+        report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(bundle.path / PARITY_REPORT, machine_facts())
     write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
     return report
@@ -46,7 +51,13 @@ def verify_written(
 
 def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
     """The model whose weights `bundle` has; arguments and errors as `verify_written`."""
-    weights, variant = bundle.manifest.weights, bundle.manifest.model.variant
+    weights = bundle.manifest.weights
+    # By name where there is one: the embedded weights are found by it.
+    variant = (
+        bundle.manifest.model.variant
+        if bundle.manifest.custom is None
+        else variant_of(bundle.manifest)
+    )
     seed = 0
     if checkpoint is None:
         if weights.source == "file":
@@ -58,7 +69,9 @@ def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
             checkpoint = weights.source
         if weights.source == "random":
             seed = int(weights.location.removeprefix("seed "))
-    model, origin = load_weights(variant, checkpoint, seed)
+    model, origin = load_weights(variant, checkpoint, seed, identified=True)
+    if origin.sha256 != weights.sha256 and origin.averaged:
+        model, origin = load_weights(variant, checkpoint, identified=True, ema=True)
     if origin.sha256 != weights.sha256:
         raise CheckpointError(
             f"The weights have SHA-256 {origin.sha256[:12]}…, those of the bundle "

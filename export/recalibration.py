@@ -32,7 +32,7 @@ from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.bundle_verify import reference_of, verify_written
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
-from vidtok_edge.lowering.facts import options_of
+from vidtok_edge.lowering.facts import options_of, variant_of
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
@@ -41,7 +41,7 @@ from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.runtime.streaming.framing import Framing
-from vidtok_edge.variants import Variant, variant_by_name
+from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
 
 __all__ = [
@@ -132,7 +132,7 @@ class Recalibrated:
 def plan_recalibration(bundle: Bundle, request: RecalibrationRequest) -> RecalibrationPlan:
     """What `recalibrate` would do; reads the clips, loads no weights and writes nothing."""
     manifest = bundle.manifest
-    variant = variant_by_name(manifest.model.variant)
+    variant = variant_of(manifest)
     options = calibration_options(options_of(manifest))
     levels = _levels(variant, options, request)
     plan = plan_calibration(

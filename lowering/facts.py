@@ -10,17 +10,19 @@ from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime.manifest.graphs import KINDS, OPSET, GraphSpec, Kind, graph_name
 from vidtok_edge.runtime.manifest.interface import Interface
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
-from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
-from vidtok_edge.variants import Variant
+from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
+from vidtok_edge.variants import VARIANTS, Variant, variant_by_name
 
 __all__ = [
     "BOTH_FP16",
     "BOTH_FP32",
     "UNKNOWN_WEIGHTS",
+    "custom_facts",
     "facts_of",
     "graph_spec",
     "manifest_of",
     "options_of",
+    "variant_of",
 ]
 
 
@@ -44,6 +46,43 @@ def facts_of(variant: Variant) -> ModelFacts:
         z_channels=variant.z_channels,
         time_factor=variant.time_factor,
         space_factor=variant.space_factor,
+    )
+
+
+def custom_facts(variant: Variant) -> CustomFacts | None:
+    """What `facts_of` leaves out; None for the variants whose names say it."""
+    if VARIANTS.get(variant.name) == variant:
+        return None
+    return CustomFacts(
+        ch=variant.ch,
+        ch_mult=variant.ch_mult,
+        num_res_blocks=variant.num_res_blocks,
+        spatial_down=variant.spatial_down,
+        temporal_down=variant.temporal_down,
+        spatial_up=variant.spatial_up,
+        temporal_up=variant.temporal_up,
+    )
+
+
+def variant_of(manifest: Manifest) -> Variant:
+    """The variant whose graphs a bundle has. Raises `UnknownVariant`."""
+    model, custom = manifest.model, manifest.custom
+    if custom is None:
+        return variant_by_name(model.variant)
+    return Variant(
+        model.variant,
+        model.version or "1.0",
+        model.causal,
+        model.latent,
+        model.z_channels,
+        levels=model.levels,
+        ch=custom.ch,
+        ch_mult=custom.ch_mult,
+        num_res_blocks=custom.num_res_blocks,
+        spatial_down=custom.spatial_down,
+        temporal_down=custom.temporal_down,
+        spatial_up=custom.spatial_up,
+        temporal_up=custom.temporal_up,
     )
 
 
@@ -80,6 +119,7 @@ def manifest_of(
         weights=weights,
         verified=False,
         graphs=graphs,
+        custom=custom_facts(variant),
     )
 
 

@@ -25,6 +25,7 @@ __all__ = ["extra_with", "extras", "require"]
 
 _MODULES = {  # where the name is not the distribution's
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "rerun-sdk": "rerun",
     "nvidia-ml-py": "pynvml",
     "cuda-bindings": "cuda",

@@ -108,6 +108,10 @@ def test_dry_run_says_what_it_would_write_and_writes_nothing(tmp_path: Path) -> 
             2,
             "windows of 16",
         ),
+        ("--size 64x64", 2, "--variant or with --config, one of the two"),
+        ("--variant fsq --config a.yaml", 2, "--variant or with --config, one of the two"),
+        ("--config a.yaml", 3, "There is no file a.yaml"),
+        ("--variant fsq --ema", 2, "--ema is for weights from a file or the hub"),
         ("--variant fsq -o no/such/folder/bundle", 4, "does not exist"),
     ],
 )
@@ -117,6 +121,12 @@ def test_wrong_exports_say_what_would_work(
     monkeypatch.chdir(tmp_path)
     result = run("export", *arguments.split())
     assert (result.exit_code, message in result.output) == (code, True), result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_conversion_asks_for_consent(tmp_path: Path) -> None:
+    result = run("convert", tmp_path / "a.ckpt", "-o", tmp_path / "a.safetensors")
+    assert result.exit_code == 2 and "--run-its-code" in result.output
     assert not list(tmp_path.iterdir())
 
 

@@ -3,7 +3,14 @@
 import pytest
 
 from vidtok_edge.errors import UnknownVariant
-from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS, variant_by_name
+from vidtok_edge.variants import (
+    EMBEDDED,
+    SHORT_NAMES,
+    VARIANTS,
+    twins_of,
+    variant_by_name,
+    variant_named_in,
+)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -48,3 +55,27 @@ def test_promises() -> None:
     assert VARIANTS["vidtok_kl_noncausal_488_4chn"].promise.startswith("windows: no streaming")
     assert "late" not in VARIANTS["vidtok_kl_causal_488_4chn"].promise
     assert "7 frames late" in VARIANTS["vidtok_fsq_causal_888_32768_v1_1"].promise
+
+
+def test_five_published_pairs_cannot_be_told_apart_by_their_weights() -> None:
+    pairs = {frozenset({v.name, t.name}) for v in VARIANTS.values() for t in twins_of(v)}
+    assert len(pairs) == 5
+    for pair in pairs:
+        old, new = sorted(pair)
+        assert new == f"{old}_v1_1"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("vidtok_kl_causal_488_4chn.ckpt", "vidtok_kl_causal_488_4chn"),
+        ("vidtok_kl_causal_488_4chn_v1_1.ckpt", "vidtok_kl_causal_488_4chn_v1_1"),
+        ("VidTok-KL-causal-488-4chn-v1.1-step 3.pt", "vidtok_kl_causal_488_4chn_v1_1"),
+        ("mine_vidtok_kl_causal_488_16chn.safetensors", "vidtok_kl_causal_488_16chn"),
+        ("weights.ckpt", None),
+        ("vidtok_fsq_causal_488_32768x.ckpt", None),
+    ],
+)
+def test_a_file_name_may_hold_a_variants(file: str, name: str | None) -> None:
+    variant = variant_named_in(file)
+    assert (variant.name if variant else None) == name

@@ -8,8 +8,6 @@ otherwise, and a file is refused unless its weights are exactly those of the var
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,19 +15,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vidtok_edge.errors import CheckpointError
 from vidtok_edge.hashes import sha256_of
 from vidtok_edge.variants import VARIANTS, Variant
+from vidtok_edge.vidtok_ref.checkpoint_files import content_of
 from vidtok_edge.vidtok_ref.model import VidTok
+from vidtok_edge.vidtok_ref.wrappers import unwrapped
 
 __all__ = ["LoadedCheckpoint", "load_checkpoint", "shapes_of"]
 
-PICKLED = (".ckpt", ".pt")
-SUFFIXES = (*PICKLED, ".safetensors")
-TRAINING_ONLY = ("loss.", "model_ema.")  # the loss with its networks, the averaged weights
 LISTED = 8  # keys named in a message, of each kind
 
 Shape = tuple[int, ...]
@@ -42,30 +38,41 @@ class LoadedCheckpoint:
     state: Mapping[str, Tensor]
     """float32 tensors that own their memory: exactly the official keys of the variant."""
     sha256: str
-    """Of the file."""
+    """Of the file; of a sharded checkpoint that of its index."""
     skipped: int
     """Number of training-only keys in the file that were left out."""
     path: Path
+    averaged: bool = False
+    """Whether the file holds averaged weights, taken or not."""
+    notes: tuple[str, ...] = ()
+    """What was taken off the keys, and which weights were taken, as sentences."""
 
 
-def load_checkpoint(path: str | Path, variant: Variant) -> LoadedCheckpoint:
-    """The weights of `variant` from `path`: `.ckpt`, `.pt` (weights only) or `.safetensors`.
+def load_checkpoint(path: str | Path, variant: Variant, ema: bool = False) -> LoadedCheckpoint:
+    """The weights of `variant` from `path`: a pickle of weights, safetensors, or shards.
 
-    Weights lie under `state_dict`, as in a Lightning container, or at the top. Training-only keys
-    (`loss.*`, `model_ema.*`) are skipped; any other difference from the variant is an error.
+    Weights lie at the top, under `state_dict`, as in a Lightning container, or under `model`.
+    `module.` and `_orig_mod.` are taken off the keys, and so is a prefix that all of them carry.
+    Training-only keys (`loss.*`, `model_ema.*`) are skipped; any other difference from the variant
+    is an error.
+
+    Args:
+        path: `.ckpt`, `.pt`, `.pth`, `.bin`, `.safetensors` or `.index.json`.
+        variant: what the weights must fit.
+        ema: take the averaged weights.
 
     Raises:
         CheckpointError: no file, not a checkpoint, refused because it would run code, another
-            variant's weights, keys or shapes that differ, or weights that are not finite.
+            variant's weights, keys or shapes that differ, none averaged where they are asked for,
+            or weights that are not finite.
     """
     path = Path(path)
-    _check_file(path)
-    content = _unpickled(path) if path.suffix.lower() in PICKLED else _safetensors(path)
-    tensors = _tensors(path, content)
-    kept = {key: t for key, t in tensors.items() if not key.startswith(TRAINING_ONLY)}
-    _check_keys(path, kept, variant)
-    state = {key: _weight(path, key, kept[key]) for key in shapes_of(variant)}
-    return LoadedCheckpoint(state, sha256_of(path), len(tensors) - len(kept), path)
+    found = unwrapped(path, content_of(path), shapes_of(variant), ema)
+    _check_keys(path, found.state, variant)
+    state = {key: _weight(path, key, found.state[key]) for key in shapes_of(variant)}
+    return LoadedCheckpoint(
+        state, sha256_of(path), found.skipped, path, found.averaged, found.notes
+    )
 
 
 @cache
@@ -74,85 +81,6 @@ def shapes_of(variant: Variant) -> Mapping[str, Shape]:
     with torch.device("meta"):
         model = VidTok(variant)
     return MappingProxyType({key: tuple(t.shape) for key, t in model.state_dict().items()})
-
-
-def _check_file(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise CheckpointError(
-            f"{path} has the suffix {path.suffix!r}; checkpoints are {', '.join(SUFFIXES)}. "
-            "Rename the file if it is one of these."
-        )
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder. Name the checkpoint file inside it.")
-    if not path.exists():
-        raise CheckpointError(f"There is no file {path}. Check the path.")
-
-
-def _unpickled(path: Path) -> object:
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # hostile files make torch warn; the outcome counts
-            # mmap: optimizer states may stand beside the weights and need not be read. torch
-            # can map zipped files only; those from before torch 1.6 are bare pickles.
-            content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-            return content
-    except Exception as error:  # a damaged pickle can make the unpickler raise anything
-        raise _unreadable(path, error) from error
-
-
-def _safetensors(path: Path) -> object:
-    try:
-        return load_file(path)
-    except Exception as error:  # as above: SafetensorError, OSError, ValueError, ...
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused:
-        return CheckpointError(
-            f"{path} was refused: besides tensors it holds {refused[1]}, and unpickling that "
-            "can run code. Only weights are loaded. If you trust who made the file, convert it "
-            "somewhere that may be lost (a container without network): "
-            "state = torch.load(PATH, weights_only=False)['state_dict'], then "
-            "safetensors.torch.save_file(state, 'weights.safetensors'), and pass that."
-        )
-    size = path.stat().st_size
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # torch puts its advice to load unsafely, which we must not repeat, before the reason.
-    reason = next((line for line in lines if line.startswith("Unsupported")), None)
-    reason = reason or (lines[0].split(". ")[0] if lines else "it ends too early")
-    return CheckpointError(
-        f"{path} ({size} bytes) is not a checkpoint, or is truncated: {type(error).__name__}: "
-        f"{reason.rstrip('.')}. Fetch it again and compare its size; if you wrote it yourself, "
-        "save it with torch.save's defaults or as safetensors."
-    )
-
-
-def _tensors(path: Path, content: object) -> dict[str, Tensor]:
-    """The weights inside a container, or at the top."""
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(
-            f"{path} holds {_kind(content)}, not weights by key. "
-            "Save a state dict, at the top or under 'state_dict'."
-        )
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{path} has {_kind(value)} at key {key!r} where a tensor should be. "
-                "Save the state dict alone, at the top or under 'state_dict'."
-            )
-    return dict(content)
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Mapping) and not value:
-        return "nothing"
-    return f"an object of type {type(value).__name__}"
 
 
 def _check_keys(path: Path, got: Mapping[str, Tensor], variant: Variant) -> None:
@@ -165,6 +93,13 @@ def _check_keys(path: Path, got: Mapping[str, Tensor], variant: Variant) -> None
         raise CheckpointError(
             f"{path} is {' or '.join(fitting)}, you asked for {variant.name}. "
             f"Pass --variant {fitting[0]}, or the checkpoint of {variant.name}."
+        )
+    if prefix := _prefix(shapes, wanted):
+        inside = sum(key.startswith(prefix) for key in shapes)
+        raise CheckpointError(
+            f"{path} holds the model behind `{prefix}` ({inside} keys), beside "
+            f"{len(shapes) - inside} keys of something else. "
+            f"Save the keys that begin with `{prefix}` alone."
         )
     both = [key for key in wanted if key in shapes]
     differences = [
@@ -184,6 +119,17 @@ def _check_keys(path: Path, got: Mapping[str, Tensor], variant: Variant) -> None
         f"{'; '.join(filter(None, differences))}. "
         f"Pass a checkpoint whose {len(wanted)} keys are those of the published model."
     )
+
+
+def _prefix(got: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str:
+    """Behind which all wanted keys lie in `got`; empty where there is none."""
+    first = next(iter(wanted))
+    for key in got:
+        if key.endswith(f".{first}"):
+            prefix = key.removesuffix(first)
+            if all(f"{prefix}{name}" in got for name in wanted):
+                return prefix
+    return ""
 
 
 def _listed(what: str, items: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import CheckpointError, UsageError
 from vidtok_edge.hashes import sha256_of_parts
-from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
+from vidtok_edge.variants import (
+    EMBEDDED,
+    SHORT_NAMES,
+    Variant,
+    twins_of,
+    variant_by_name,
+    variant_named_in,
+)
 from vidtok_edge.vidtok_ref.checkpoint import load_checkpoint, shapes_of
 from vidtok_edge.vidtok_ref.hub import download
 from vidtok_edge.vidtok_ref.model import VidTok
@@ -45,39 +52,94 @@ class WeightsOrigin:
     """Number of training-only keys in the file that were left out."""
     path: Path | None
     """The file on this machine, None for random weights. Not to be stored."""
+    assumed: str = ""
+    """What the file does not prove and was taken for granted, as a sentence; empty for nothing."""
+    averaged: bool = False
+    """Whether the file holds averaged weights, taken or not."""
+    notes: tuple[str, ...] = ()
+    """What was taken off the keys, and which weights were taken, as sentences."""
 
 
 def load_weights(
-    variant_name: str, source: str | None, seed: int = 0
+    variant: str | Variant,
+    source: str | None,
+    seed: int = 0,
+    *,
+    identified: bool = False,
+    ema: bool = False,
 ) -> tuple[VidTok, WeightsOrigin]:
     """A float32 model in eval mode, without gradients, and the origin of its weights.
 
     Args:
-        variant_name: a full name, `fsq` or `kl`.
+        variant: a full name, `fsq`, `kl`, or a configuration of your own.
         source: None for the small tokenizer that ships with the package (`fsq` or its full name),
             'hub' for the official weights, 'random' for seeded ones, else a checkpoint's path
             (a file called hub or random: `./hub`).
         seed: of the random weights, 0 or more; not used otherwise.
+        ema: take the averaged weights of a file or the hub.
+        identified: the caller compares the weights' hash, so the file's name need not fit.
 
     Raises:
-        UnknownVariant, UsageError: no such variant, no embedded weights for it, or a bad seed.
+        UnknownVariant, UsageError: no such variant, no embedded weights for it, a bad seed, `ema`
+            without a file, or a short name where the file's weights fit another variant as well.
         CheckpointError: weights that cannot be used.
         MissingDependency, HubUnreachable, OutputNotWritable: see `hub.download`.
     """
+    if ema and source in (None, "random"):
+        raise UsageError("--ema is for weights from a file or the hub; leave it out.")
     if source is None:
-        return _embedded(variant_name)
-    variant = variant_by_name(variant_name)
+        return _embedded(variant)
+    asked = variant
+    if isinstance(variant, str):
+        variant = variant_by_name(variant)
     if source == "random":
         state = random_state(variant, seed)
         origin = WeightsOrigin("random", f"seed {seed}", state_sha256(state), 0, None)
         return model_from_state(variant, state), origin
     if source == "hub":
-        return _from_file(variant, download(variant), "hub")
-    return _from_file(variant, Path(source), "file")
+        return _from_file(variant, download(variant), "hub", ema)
+    model, origin = _from_file(variant, Path(source), "file", ema)
+    if identified or isinstance(asked, Variant):
+        return model, origin
+    return model, replace(origin, assumed=_assumed(variant, asked, Path(source)))
 
 
-def _embedded(variant_name: str) -> tuple[VidTok, WeightsOrigin]:
-    name = EMBEDDED.name if variant_name == "fsq" else variant_by_name(variant_name).name
+def _assumed(variant: Variant, asked: str, path: Path) -> str:
+    """What is taken for granted about weights of `path`, which fit `variant`.
+
+    Raises:
+        CheckpointError: the file is named for another variant.
+        UsageError: `asked` is a short name, and nothing tells `variant` from its twins.
+    """
+    named = variant_named_in(path.name)
+    if named is not None and named.name != variant.name:
+        raise CheckpointError(
+            f"{path} is named for {named.name}, you asked for {variant.name}. "
+            f"Pass --variant {named.name}; if the name is wrong, rename the file."
+        )
+    twins = twins_of(variant)
+    if not twins:
+        return ""
+    others = " and ".join(twin.name for twin in twins)
+    if named is not None:
+        return f"The file's name says {variant.name}; the weights would fit {others} as well."
+    if asked in SHORT_NAMES:
+        raise UsageError(
+            f"{path} fits {variant.name} and {others}: keys and shapes are the same, results are "
+            f"not, and --variant {asked} does not say which it is. "
+            f"Pass --variant {variant.name} or {' or '.join(twin.name for twin in twins)}."
+        )
+    return (
+        f"Assumed to be {variant.name}, as asked: the weights fit {others} as well, and nothing "
+        "in the file tells which they are."
+    )
+
+
+def _embedded(variant: str | Variant) -> tuple[VidTok, WeightsOrigin]:
+    if isinstance(variant, str):
+        name = EMBEDDED.name if variant == "fsq" else variant_by_name(variant).name
+    else:
+        name = variant.name if variant == EMBEDDED else f"{variant.name}, a configuration of yours,"
     if name != EMBEDDED.name:
         raise UsageError(
             f"No weights of {name} ship with the package; only `fsq` can go without a checkpoint. "
@@ -88,11 +150,19 @@ def _embedded(variant_name: str) -> tuple[VidTok, WeightsOrigin]:
 
 
 def _from_file(
-    variant: Variant, path: Path, source: Literal["embedded", "hub", "file"]
+    variant: Variant, path: Path, source: Literal["embedded", "hub", "file"], ema: bool = False
 ) -> tuple[VidTok, WeightsOrigin]:
-    loaded = load_checkpoint(path, variant)
+    loaded = load_checkpoint(path, variant, ema)
     sha256 = state_sha256(loaded.state)
-    origin = WeightsOrigin(source, path.name, sha256, loaded.skipped, path)
+    origin = WeightsOrigin(
+        source,
+        path.name,
+        sha256,
+        loaded.skipped,
+        path,
+        averaged=loaded.averaged,
+        notes=loaded.notes,
+    )
     return model_from_state(variant, loaded.state), origin
 
 

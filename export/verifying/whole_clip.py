@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vidtok_edge.export.verifying.comparison import Comparison
+from vidtok_edge.export.verifying.rounding import compare_floats, in_float64
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
@@ -19,8 +21,8 @@ from vidtok_edge.vidtok_ref.regularizer import fsq_bound
 
 __all__ = [
     "BOUNDARY",
-    "FLOAT_LIMIT",
     "Array",
+    "Exact",
     "WholeClip",
     "as_input",
     "margin_of",
@@ -29,12 +31,19 @@ __all__ = [
     "whole_clip",
 ]
 
-FLOAT_LIMIT = 2e-5
-"""Max abs difference of float32 outputs (design, "Numbers that must hold")."""
 BOUNDARY = 1e-4
 """A token may differ where the reference lies this close to a boundary between two levels."""
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """What the whole-clip model makes of a clip in float64; shapes as in `WholeClip`."""
+
+    encoded: Array
+    decoded: Array
+    """The decode of the latents that the float32 model found, so that it is of the same codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,10 @@ class WholeClip:
     """[t, h, w], distance of the FSQ bound to the nearest boundary, the least over the channels."""
     decoded: Array
     """[T, H, W, 3] float32 in [-1, 1]: the decode of its own latents, cut to the real frames."""
+    exact: Callable[[], Exact]
+    """The same in float64, computed when it is first asked for."""
+    slope: float
+    """How much faster than the encoder's output the FSQ bound moves, at most; 0 for KL."""
 
     @property
     def values(self) -> Array:
@@ -61,39 +74,30 @@ class WholeClip:
 
     def compare_encoded(self, what: str, encoded: Array, tokens: Array | None) -> list[Comparison]:
         """Comparisons of an encoder's outputs, shapes as here."""
-        distance = _distance(encoded, self.encoded)
-        comparisons = [
-            Comparison(name=what, metric="max |difference|", value=distance, limit=FLOAT_LIMIT)
-        ]
-        if self.tokens is not None and self.margin is not None and tokens is not None:
-            comparisons.append(_compare_tokens(what, tokens, self.tokens, self.margin))
-        return comparisons
+        floats = compare_floats(what, encoded, self.encoded, lambda: self.exact().encoded)
+        if self.tokens is None or self.margin is None or tokens is None:
+            return [floats]
+        boundary = BOUNDARY
+        if floats and encoded.shape == self.encoded.shape:
+            # Rounding that was accepted moves a value this far towards a boundary.
+            moved = float(np.abs(encoded - self.encoded).max())
+            boundary = max(boundary, moved * self.slope)
+        return [floats, _compare_tokens(what, tokens, self.tokens, self.margin, boundary)]
 
     def compare_decoded(self, what: str, frames: Array) -> Comparison:
         """Comparison of a decoder's frames, as many as there are.
 
         Of uint8 frames counts what is left after half a level of rounding.
         """
-        reference = self.decoded[: len(frames)]
-        if frames.dtype != np.uint8:
-            distance, note = _distance(frames, reference), ""
-        elif frames.shape != reference.shape:
-            distance, note = float("inf"), "shapes differ"
-        else:
-            exact = (reference.clip(-1, 1).astype(np.float64) + 1) * 127.5
-            distance = float(max(0.0, (np.abs(frames - exact) - 0.5).max() / 127.5))
-            note = "uint8: beyond rounding"
-        return Comparison(
-            name=what, metric="max |difference|", value=distance, limit=FLOAT_LIMIT, note=note
+        count = len(frames)
+        return compare_floats(
+            what, frames, self.decoded[:count], lambda: self.exact().decoded[:count]
         )
 
 
-def _distance(a: Array, b: Array) -> float:
-    """Max abs difference; infinite where shapes differ, so that it cannot pass."""
-    return float(np.abs(a - b).max()) if a.shape == b.shape else float("inf")
-
-
-def _compare_tokens(what: str, got: Array, tokens: Array, margin: Array) -> Comparison:
+def _compare_tokens(
+    what: str, got: Array, tokens: Array, margin: Array, boundary: float
+) -> Comparison:
     if got.shape != tokens.shape:
         return Comparison(
             name=what,
@@ -103,14 +107,14 @@ def _compare_tokens(what: str, got: Array, tokens: Array, margin: Array) -> Comp
             note="shapes differ",
         )
     flipped = got != tokens
-    near = flipped & (margin < BOUNDARY)
+    near = flipped & (margin < boundary)
     note = f"of {flipped.size}"
     if near.any():
         places = ", ".join(
             f"{tuple(int(i) for i in place)} at {margin[tuple(place)]:.1e}"
             for place in np.argwhere(near)[:8]
         )
-        note += f"; {int(near.sum())} more within {BOUNDARY:g} of a boundary: {places}"
+        note += f"; {int(near.sum())} more within {boundary:g} of a boundary: {places}"
     return Comparison(
         name=what,
         metric="tokens that differ",
@@ -155,29 +159,62 @@ def whole_clip(model: VidTok, manifest: Manifest, frames: Array) -> WholeClip:
     total = whole if manifest.model.causal else -(-real // size) * size
     padded = np.concatenate([frames, np.repeat(frames[-1:], total - real, axis=0)])
     windows = [padded] if manifest.model.causal else np.split(padded, total // size)
-    with torch.inference_mode():
-        latents = [model.encode(_video(window)) for window in windows]
-        decoded = torch.cat(
-            [
-                model.decode(part.latent)[:, :, -len(window) :]
-                for part, window in zip(latents, windows, strict=True)
-            ],
-            dim=2,
-        )
+    latents = _encode(model, windows, torch.float32)
+    decoded = _decode(model, latents, windows)
     encoded = torch.cat([_encoder_outputs(part) for part in latents], dim=2)
     keep = framing.latents(real) if manifest.model.causal else framing.latents(total)
     tokens = margin = None
     if manifest.model.latent == "fsq":
         tokens = torch.cat([p.tokens for p in latents if p.tokens is not None], dim=1)[0].numpy()
         tokens = tokens[:keep]
-        margin = margin_of(encoded[0].transpose(0, 1).numpy()[:keep], manifest.model.levels)
+        margin = margin_of(_latents_first(encoded)[:keep], manifest.model.levels)
+
+    @cache
+    def exact() -> Exact:
+        exactly = in_float64(model)
+        parts = _encode(exactly, windows, torch.float64)
+        outputs = torch.cat([_encoder_outputs(part) for part in parts], dim=2)
+        same_codes = [replace(part, latent=part.latent.double()) for part in latents]
+        frames = _decode(exactly, same_codes, windows)
+        return Exact(_latents_first(outputs)[:keep], _frames_first(frames)[:real])
+
     return WholeClip(
         frames,
         tokens,
-        encoded[0].transpose(0, 1).numpy()[:keep],
+        _latents_first(encoded)[:keep],
         margin,
-        decoded[0].permute(1, 2, 3, 0).numpy()[:real],
+        _frames_first(decoded)[:real],
+        exact,
+        max(((n - 1) * (1 + 1e-3) / 2 for n in manifest.model.levels), default=0.0),
     )
+
+
+def _encode(model: VidTok, windows: Sequence[Array], dtype: torch.dtype) -> list[Latents]:
+    """The latents of each window [T, H, W, 3], computed in `dtype`."""
+    with torch.inference_mode():
+        return [model.encode(_video(window, dtype)) for window in windows]
+
+
+def _decode(model: VidTok, latents: Sequence[Latents], windows: Sequence[Array]) -> torch.Tensor:
+    """[1, 3, T, H, W]: the frames of all windows, decoded from `latents`."""
+    with torch.inference_mode():
+        parts = [
+            model.decode(part.latent)[:, :, -len(window) :]
+            for part, window in zip(latents, windows, strict=True)
+        ]
+    return torch.cat(parts, dim=2)
+
+
+def _latents_first(encoded: torch.Tensor) -> Array:
+    """[1, C, t, h, w] to [t, C, h, w]."""
+    values: Array = encoded[0].transpose(0, 1).numpy()
+    return values
+
+
+def _frames_first(video: torch.Tensor) -> Array:
+    """[1, 3, T, H, W] to [T, H, W, 3]."""
+    values: Array = video[0].permute(1, 2, 3, 0).numpy()
+    return values
 
 
 def margin_of(encoded: Array, levels: tuple[int, ...]) -> Array:
@@ -197,9 +234,8 @@ def _encoder_outputs(latents: Latents) -> torch.Tensor:
     return torch.cat([latents.latent, latents.logvar], dim=1)
 
 
-def _video(frames: Array) -> torch.Tensor:
+def _video(frames: Array, dtype: torch.dtype) -> torch.Tensor:
     """[T, H, W, 3] as the bundle takes it to [1, 3, T, H, W] in [-1, 1]."""
     video = torch.from_numpy(frames)
-    if video.dtype == torch.uint8:
-        video = video.to(torch.float32) / 127.5 - 1
+    video = video.to(dtype) / 127.5 - 1 if video.dtype == torch.uint8 else video.to(dtype)
     return video.permute(3, 0, 1, 2).unsqueeze(0).contiguous()

@@ -19,7 +19,7 @@ from vidtok_edge.runtime.manifest.graphs import (
     stream_outputs,
 )
 from vidtok_edge.runtime.manifest.interface import host_interface
-from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
+from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
 
 __all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
@@ -53,6 +53,8 @@ class Manifest:
     weights: WeightsFacts
     verified: bool
     graphs: tuple[GraphSpec, ...]
+    custom: CustomFacts | None = None
+    """The rest of the configuration; None for published models, and then not written."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -94,7 +96,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        plain = asdict(self)
+        if self.custom is None:
+            del plain["custom"]
+        return json.dumps(plain, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -108,7 +113,7 @@ class Manifest:
         except ValueError as error:
             raise BundleError(f"{error}. Export the bundle again.") from None
         try:
-            manifest = fields(cls, plain)
+            manifest = fields(cls, {"custom": None, **plain})
             manifest._check()
         except ValueError as error:
             raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
@@ -134,6 +139,8 @@ class Manifest:
                 raise ValueError(f"{name}: expected 1 or more, got {value}")
         if not self.model.levels_fit:
             raise ValueError(f"levels: {self.model.levels} do not fit a {self.model.latent} model")
+        if self.custom is not None and not self.custom.plausible:
+            raise ValueError(f"custom: {self.custom} is no configuration of a model")
         if self.model.version is None:
             raise ValueError("model.version: expected '1.0' or '1.1', got None")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import log2, prod
 from typing import Literal
 
-__all__ = ["ModelFacts", "WeightsFacts"]
+__all__ = ["CustomFacts", "ModelFacts", "WeightsFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,34 @@ class ModelFacts:
     def shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one latent with the grid (h, w): (h, w) tokens, or (z, h, w) values."""
         return grid if self.latent == "fsq" else (self.z_channels, *grid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomFacts:
+    """The rest of the configuration of a model that is not published; fields as in `Variant`.
+
+    With `ModelFacts` it is the whole: enough to make the reference again.
+    """
+
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    spatial_down: tuple[int, ...]
+    temporal_down: tuple[int, ...]
+    spatial_up: tuple[int, ...]
+    temporal_up: tuple[int, ...]
+
+    @property
+    def plausible(self) -> bool:
+        """Whether a model could have these numbers; a manifest is not trusted."""
+        levels = range(len(self.ch_mult))
+        sets = (self.spatial_down, self.temporal_down, self.spatial_up, self.temporal_up)
+        return (
+            all(1 <= n <= 4096 for n in (self.ch, *self.ch_mult))
+            and 1 <= self.num_res_blocks <= 64
+            and 1 <= len(self.ch_mult) <= 16
+            and all(len(set(s)) == len(s) and set(s) <= set(levels) for s in sets)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from vidtok_edge.lowering.interface import interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
-from vidtok_edge.vidtok_ref import load_weights
+from vidtok_edge.vidtok_ref import embedded_file, load_weights
 
 SMALL = StepOptions(64, 64)
 
@@ -225,13 +225,21 @@ def test_a_plan_needs_no_weights_and_writes_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle_export, "load_weights", None)
-    plan = plan_export(ExportRequest(variant="kl", output=place, checkpoint="nowhere.ckpt"))
+    plan = plan_export(ExportRequest(variant="kl", output=place, checkpoint="random"))
     assert plan.variant == VARIANTS[SHORT_NAMES["kl"]]
     assert plan.decoder == interface_of(plan.variant, StepOptions(), "decoder")
     # Parameters in millions: docs/model.md, section 5.3.
     millions = {kind: n / 4 / 1e6 for kind, n in plan.weight_bytes.items()}
     assert millions == pytest.approx({"encoder": 69.6, "decoder": 88.4}, abs=0.1)
     assert everything_in(place.parent) == []
+
+
+def test_a_plan_looks_at_the_checkpoint(place: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no file nowhere\.ckpt"):
+        plan_export(ExportRequest(variant="kl", output=place, checkpoint="nowhere.ckpt"))
+    path = str(embedded_file(f"{EMBEDDED.name}.safetensors"))
+    plan = plan_export(ExportRequest(variant=EMBEDDED.name, output=place, checkpoint=path))
+    assert plan.notes == () and everything_in(place.parent) == []
 
 
 def test_fsq_alone_is_the_shipped_tokenizer(place: Path) -> None:

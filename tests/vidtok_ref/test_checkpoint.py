@@ -138,10 +138,12 @@ def test_a_folder(tmp_path: Path) -> None:
     refused(tmp_path / "a.ckpt", "is a folder")
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.pth.tar"])
+@pytest.mark.parametrize("name", ["weights.h5", "weights", "weights.pth.tar", "config.json"])
 def test_an_unknown_suffix(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    refused(tmp_path / name, r"checkpoints are \.ckpt, \.pt, \.safetensors")
+    refused(
+        tmp_path / name, r"checkpoints are \.ckpt, \.pt, \.pth, \.bin, \.safetensors, \.index\.json"
+    )
 
 
 JUNK = [
@@ -237,7 +239,8 @@ def test_a_type_that_torch_does_not_trust_is_named(state: State, tmp_path: Path)
         ({}, "holds nothing, not weights"),
         ({"state_dict": {}}, "holds nothing, not weights"),
         ({"state_dict": 5}, "holds an object of type int"),
-        ({"model": {"a": torch.zeros(1)}}, "an object of type dict at key 'model'"),
+        ({"model": {"a": torch.zeros(1)}}, "does not fit"),
+        ({"other": {"a": torch.zeros(1)}}, "an object of type dict at key 'other'"),
         ({3: torch.zeros(1)}, "at key 3"),
         ({"a": None}, "an object of type NoneType at key 'a'"),
     ],

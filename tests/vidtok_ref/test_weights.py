@@ -9,6 +9,7 @@ import torch
 from narrow import golden_video, narrow
 from safetensors.torch import save_file
 
+from vidtok_edge import variants as variants_module
 from vidtok_edge.errors import CheckpointError, UnknownVariant, UsageError
 from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
 from vidtok_edge.vidtok_ref import embedded_file, load_checkpoint, load_weights, state_sha256
@@ -17,6 +18,13 @@ from vidtok_edge.vidtok_ref.weights import model_from_state, random_state
 
 NAME = "vidtok_fsq_causal_488_32768_v1_1"
 THIN = replace(VARIANTS[NAME], ch=8)
+
+
+@pytest.fixture
+def thin_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All variants are narrow."""
+    narrow_ones = {name: replace(v, ch=THIN.ch) for name, v in VARIANTS.items()}
+    monkeypatch.setattr(variants_module, "VARIANTS", {**narrow_ones, EMBEDDED.name: EMBEDDED})
 
 
 @pytest.fixture
@@ -111,8 +119,8 @@ def test_a_file_keeps_the_hash_of_its_weights_in_any_container(tmp_path: Path) -
     state = random_state(THIN, seed=3)
     save_file(state, tmp_path / "a.safetensors")
     torch.save({"state_dict": state | {"loss.logvar": torch.zeros(())}}, tmp_path / "b.ckpt")
-    _, a = load_weights("fsq", str(tmp_path / "a.safetensors"))
-    model, b = load_weights("fsq", str(tmp_path / "b.ckpt"))
+    _, a = load_weights(NAME, str(tmp_path / "a.safetensors"))
+    model, b = load_weights(NAME, str(tmp_path / "b.ckpt"))
     assert a.sha256 == b.sha256 == state_sha256(state)
     assert (a.source, a.location, a.skipped) == ("file", "a.safetensors", 0)
     assert (b.source, b.location, b.skipped) == ("file", "b.ckpt", 1)
@@ -129,6 +137,47 @@ def test_the_hub_is_a_file_with_another_name(
     monkeypatch.setattr(weights_module, "download", lambda variant: path)
     _, origin = load_weights("fsq", "hub")
     assert (origin.source, origin.location) == ("hub", f"{NAME}.ckpt")
+
+
+TWIN = "vidtok_fsq_causal_488_32768"
+
+
+def saved(folder: Path, name: str) -> str:
+    save_file(random_state(THIN), folder / name)
+    return str(folder / name)
+
+
+@pytest.mark.usefixtures("thin_pair")
+def test_a_short_name_is_not_enough_where_nothing_tells_twins_apart(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"--variant fsq does not say.*{NAME} or {TWIN}\.$"):
+        load_weights("fsq", saved(tmp_path, "weights.safetensors"))
+
+
+@pytest.mark.usefixtures("thin_pair")
+@pytest.mark.parametrize("file", [f"{NAME}.safetensors", f"mine-{NAME}-step3.safetensors"])
+@pytest.mark.parametrize("asked", ["fsq", NAME])
+def test_a_file_name_tells_twins_apart(asked: str, file: str, tmp_path: Path) -> None:
+    model, origin = load_weights(asked, saved(tmp_path, file))
+    assert model.variant.name == NAME
+    assert origin.assumed.startswith(f"The file's name says {NAME}; ")
+
+
+@pytest.mark.usefixtures("thin_pair")
+@pytest.mark.parametrize("asked", ["fsq", NAME])
+def test_a_file_named_for_another_variant_is_refused(asked: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, f"{TWIN}.safetensors")
+    with pytest.raises(CheckpointError, match=rf"is named for {TWIN}, you asked for {NAME}\. "):
+        load_weights(asked, path)
+    model, _ = load_weights(NAME, path, identified=True)
+    assert model.variant.name == NAME
+
+
+@pytest.mark.usefixtures("thin_pair")
+def test_what_was_assumed_is_said(tmp_path: Path) -> None:
+    _, origin = load_weights(NAME, saved(tmp_path, "weights.safetensors"))
+    assert origin.assumed.startswith(f"Assumed to be {NAME}, as asked: the weights fit {TWIN} ")
+    _, embedded = load_weights("fsq", None)
+    assert embedded.assumed == ""
 
 
 def test_the_embedded_weights_do_not_pass_for_official_ones() -> None:
