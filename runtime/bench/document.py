@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -73,20 +73,19 @@ class Settings:
     """How every candidate is measured."""
 
     pace: Pace
-    _: KW_ONLY
-    seconds: float = 10.0
+    seconds: float = field(default=10.0, kw_only=True)
     """Measured time of each candidate, all rounds together."""
-    warmup_s: float = 2.0
+    warmup_s: float = field(default=2.0, kw_only=True)
     """Before each turn's measuring; not in any figure but start-up and time to first token."""
-    rounds: int = 1
-    decode: bool = False
-    deadline_ms: float | None = None
+    rounds: int = field(default=1, kw_only=True)
+    decode: bool = field(default=False, kw_only=True)
+    deadline_ms: float | None = field(default=None, kw_only=True)
     """None: the period of a chunk at the camera's rate."""
-    clip: str | None = None
+    clip: str | None = field(default=None, kw_only=True)
     """None: a synthetic moving picture."""
-    camera_fps: float = 30.0
+    camera_fps: float = field(default=30.0, kw_only=True)
     """The rate that real time means in a saturated run."""
-    meters: bool = True
+    meters: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         positive = {
