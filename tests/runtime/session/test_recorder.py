@@ -510,7 +510,7 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
             tracemalloc.stop()
 
     peak(200)
-    assert peak(6_000) < peak(600) + 10_000
+    assert peak(6_000) < peak(600) + 100_000, "less than 20 bytes a frame: caches that fill up"
 
 
 def test_a_backlog_is_encoded_in_full_batches() -> None:
