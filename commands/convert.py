@@ -25,7 +25,7 @@ def convert(checkpoint: Path, output: Path, run_its_code: bool, force: bool) -> 
     Runs the code in the file. Use it on files you trust, where nothing can be lost.
     """
     need_export()
-    from vidtok_edge.vidtok_ref.conversion import convert_checkpoint
+    from vidtok_edge.export.conversion import convert_checkpoint
 
     converted = convert_checkpoint(checkpoint, output, run_its_code=run_its_code, force=force)
     if converted.left_out:

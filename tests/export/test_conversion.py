@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from vidtok_edge.errors import CheckpointError, OutputExists, UsageError
-from vidtok_edge.vidtok_ref.conversion import convert_checkpoint
+from vidtok_edge.export.conversion import convert_checkpoint
 
 TIED = torch.arange(4.0)
 STATE: dict[str, Any] = {"encoder.a": TIED, "encoder.b": TIED, "encoder.t": torch.ones(2, 3).t()}
