@@ -13,12 +13,14 @@ demo: $(VENV)/.installed
 	$(BIN)/vidtok-edge reconstruct $(CLIP) --bundle $(DEMO)/vidtok-fsq --output $(DEMO)/side_by_side.mp4 --force
 
 # A worker that crashes ends the run: with `loadgroup`, xdist 3.8 waits for ever on its successor.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0
+	$(PYTEST)
 
 # Without the slow ones: what waits for an export, all variants but two, minutes of fuzzing.
 quick: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -139,7 +139,7 @@ def prove(age: str, extent: str, program: str) -> Environment:
         export = environment.program("vidtok-export")
         environment.run("export", export, "--variant", "fsq", "--output", str(bundle))
     environment.try_commands(bundle)
-    workers = ["-n", "2", "--dist", "loadgroup"]
+    workers = ["-n", "2", "--dist", "loadgroup", "--max-worker-restart", "0"]  # as in the Makefile
     environment.run("tests", environment.python, "-m", "pytest", "-q", *workers, *tests)
     return environment
 
