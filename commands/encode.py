@@ -22,8 +22,8 @@ from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
     need,
-    report_doubts,
     report_loss,
+    warn,
 )
 
 
@@ -70,5 +70,6 @@ def encode(
         f"{done.bits_per_pixel:.4f} bits per pixel, "
         f"{done.frames / done.seconds:.1f} frames/s\n{output}"
     )
-    report_doubts(done.doubts)
+    for doubt in done.doubts:
+        warn(doubt)
     report_loss(done.lost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ def load_bundle(path: Path) -> Bundle:
 
     bundle = Bundle.load(path, check_hashes=True)
     if not bundle.manifest.verified:
-        click.secho(f"warning: {path} did not pass its verification", fg="yellow", err=True)
+        warn(f"{path} did not pass its verification")
     return bundle
 
 
@@ -91,12 +91,6 @@ def frame_bar(label: str) -> Iterator[Progress]:
             bar.update(done - bar.pos)
 
         yield progress
-
-
-def report_doubts(doubts: Iterable[str]) -> None:
-    """A line for each thing in a clip that a tokenizer was not made for."""
-    for doubt in doubts:
-        click.echo(f"warning: {doubt}", err=True)
 
 
 def report_loss(lost: str | None) -> None:

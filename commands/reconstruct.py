@@ -23,8 +23,8 @@ from vidtok_edge.commands.printing import (
     load_bundle,
     need,
     print_columns,
-    report_doubts,
     report_loss,
+    warn,
 )
 
 
@@ -89,5 +89,6 @@ def reconstruct(
             ("picture", str(sheet)),
         ]
     )
-    report_doubts(done.doubts)
+    for doubt in done.doubts:
+        warn(doubt)
     report_loss(done.lost)

@@ -21,7 +21,7 @@ from vidtok_edge.commands.options import (
     precision_option,
     view_option,
 )
-from vidtok_edge.commands.printing import load_bundle, need_record, print_columns
+from vidtok_edge.commands.printing import load_bundle, need_record, print_columns, warn
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
 
 if TYPE_CHECKING:
@@ -262,9 +262,7 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         f"{done.seconds:.1f} s\n{output}"
     )
     if done.not_shown:
-        click.secho(
-            f"warning: {done.not_shown} frames and latents were not shown, because the viewer was "
-            "too slow or gone; the recording has them",
-            fg="yellow",
-            err=True,
+        warn(
+            f"{done.not_shown} frames and latents were not shown, because the viewer was too slow "
+            "or gone; the recording has them"
         )

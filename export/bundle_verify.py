@@ -51,13 +51,7 @@ def verify_written(
 
 def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
     """The model whose weights `bundle` has; arguments and errors as `verify_written`."""
-    weights = bundle.manifest.weights
-    # By name where there is one: the embedded weights are found by it.
-    variant = (
-        bundle.manifest.model.variant
-        if bundle.manifest.custom is None
-        else variant_of(bundle.manifest)
-    )
+    weights, variant = bundle.manifest.weights, variant_of(bundle.manifest)
     seed = 0
     if checkpoint is None:
         if weights.source == "file":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from vidtok_edge import __version__
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
@@ -53,15 +54,7 @@ def custom_facts(variant: Variant) -> CustomFacts | None:
     """What `facts_of` leaves out; None for the variants whose names say it."""
     if VARIANTS.get(variant.name) == variant:
         return None
-    return CustomFacts(
-        ch=variant.ch,
-        ch_mult=variant.ch_mult,
-        num_res_blocks=variant.num_res_blocks,
-        spatial_down=variant.spatial_down,
-        temporal_down=variant.temporal_down,
-        spatial_up=variant.spatial_up,
-        temporal_up=variant.temporal_up,
-    )
+    return CustomFacts(**{f.name: getattr(variant, f.name) for f in fields(CustomFacts)})
 
 
 def variant_of(manifest: Manifest) -> Variant:
@@ -69,20 +62,15 @@ def variant_of(manifest: Manifest) -> Variant:
     model, custom = manifest.model, manifest.custom
     if custom is None:
         return variant_by_name(model.variant)
+    assert model.version is not None  # a manifest without one is refused
     return Variant(
         model.variant,
-        model.version or "1.0",
+        model.version,
         model.causal,
         model.latent,
         model.z_channels,
         levels=model.levels,
-        ch=custom.ch,
-        ch_mult=custom.ch_mult,
-        num_res_blocks=custom.num_res_blocks,
-        spatial_down=custom.spatial_down,
-        temporal_down=custom.temporal_down,
-        spatial_up=custom.spatial_up,
-        temporal_up=custom.temporal_up,
+        **{f.name: getattr(custom, f.name) for f in fields(CustomFacts)},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -153,9 +154,7 @@ def _fsq_levels(path: Path, section: Mapping[str, Any]) -> tuple[int, ...]:
         if key != "levels" and not str(key).startswith(TRAINING_OF_FSQ):
             raise _refused(path, f"{REGULARIZER}.params.{key}", "a setting that is not known here")
     levels = _numbers(path, f"{REGULARIZER}.params.levels", params.get("levels"), 2)
-    size = 1
-    for n in levels:
-        size *= n
+    size = prod(levels)
     if size > 2**31:
         raise _refused(path, f"{REGULARIZER}.params.levels", f"{size} different tokens")
     return levels

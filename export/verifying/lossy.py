@@ -22,7 +22,7 @@ from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.vidtok_ref import embedded_file
 
-__all__ = ["FloatStreams", "Stream", "loss_between", "losses"]
+__all__ = ["FloatStreams", "Stream", "as_bytes", "loss_between", "losses"]
 
 CLIPS = {"robot": ("clip_robot.mp4", 12), "film": ("clip_film.mp4", 5)}
 """The shipped clips and how many latents of each. INT8 is calibrated on the first by default, and
@@ -105,11 +105,12 @@ def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> Stream:
     return Stream(
         np.concatenate(values) if values[0].dtype == np.int32 else None,
         np.concatenate(encoded),
-        np.stack([_bytes(picture.pixels) for picture in pictures]),
+        np.stack([as_bytes(picture.pixels) for picture in pictures]),
     )
 
 
-def _bytes(pixels: Array) -> Array:
+def as_bytes(pixels: Array) -> Array:
+    """Frames in [-1, 1] as uint8; those that are uint8 as they are."""
     if pixels.dtype == np.uint8:
         return pixels
     return ((pixels.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from vidtok_edge.export.verifying.comparison import Comparison
+from vidtok_edge.export.verifying.lossy import as_bytes
+from vidtok_edge.export.verifying.whole_clip import decode, encode, frames_first
 from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.variants import Variant, twins_of
@@ -104,12 +106,8 @@ def self_check(model: VidTok, try_twins: bool) -> tuple[VidTok, SelfCheck]:
 
 def _quality_db(model: VidTok, pixels: NDArray[np.uint8]) -> float:
     """PSNR of `pixels` [T, H, W, 3], reconstructed; mean over the frames, dB."""
-    video = torch.from_numpy(pixels).to(torch.float32) / 127.5 - 1
-    with torch.inference_mode():
-        latents = model.encode(video.permute(3, 0, 1, 2).unsqueeze(0))
-        decoded = model.decode(latents.latent)[0, :, -len(pixels) :]
-    got = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
-    return psnr(pixels, got)
+    latents = encode(model, [pixels], torch.float32)
+    return psnr(pixels, as_bytes(frames_first(decode(model, latents, [pixels]))))
 
 
 def _frames(clip: str, variant: Variant) -> NDArray[np.uint8]:

@@ -25,6 +25,9 @@ __all__ = [
     "Exact",
     "WholeClip",
     "as_input",
+    "decode",
+    "encode",
+    "frames_first",
     "margin_of",
     "noise",
     "sources",
@@ -159,8 +162,8 @@ def whole_clip(model: VidTok, manifest: Manifest, frames: Array) -> WholeClip:
     total = whole if manifest.model.causal else -(-real // size) * size
     padded = np.concatenate([frames, np.repeat(frames[-1:], total - real, axis=0)])
     windows = [padded] if manifest.model.causal else np.split(padded, total // size)
-    latents = _encode(model, windows, torch.float32)
-    decoded = _decode(model, latents, windows)
+    latents = encode(model, windows, torch.float32)
+    decoded = decode(model, latents, windows)
     encoded = torch.cat([_encoder_outputs(part) for part in latents], dim=2)
     keep = framing.latents(real) if manifest.model.causal else framing.latents(total)
     tokens = margin = None
@@ -172,30 +175,30 @@ def whole_clip(model: VidTok, manifest: Manifest, frames: Array) -> WholeClip:
     @cache
     def exact() -> Exact:
         exactly = in_float64(model)
-        parts = _encode(exactly, windows, torch.float64)
+        parts = encode(exactly, windows, torch.float64)
         outputs = torch.cat([_encoder_outputs(part) for part in parts], dim=2)
         same_codes = [replace(part, latent=part.latent.double()) for part in latents]
-        frames = _decode(exactly, same_codes, windows)
-        return Exact(_latents_first(outputs)[:keep], _frames_first(frames)[:real])
+        frames = decode(exactly, same_codes, windows)
+        return Exact(_latents_first(outputs)[:keep], frames_first(frames)[:real])
 
     return WholeClip(
         frames,
         tokens,
         _latents_first(encoded)[:keep],
         margin,
-        _frames_first(decoded)[:real],
+        frames_first(decoded)[:real],
         exact,
         max(((n - 1) * (1 + 1e-3) / 2 for n in manifest.model.levels), default=0.0),
     )
 
 
-def _encode(model: VidTok, windows: Sequence[Array], dtype: torch.dtype) -> list[Latents]:
+def encode(model: VidTok, windows: Sequence[Array], dtype: torch.dtype) -> list[Latents]:
     """The latents of each window [T, H, W, 3], computed in `dtype`."""
     with torch.inference_mode():
         return [model.encode(_video(window, dtype)) for window in windows]
 
 
-def _decode(model: VidTok, latents: Sequence[Latents], windows: Sequence[Array]) -> torch.Tensor:
+def decode(model: VidTok, latents: Sequence[Latents], windows: Sequence[Array]) -> torch.Tensor:
     """[1, 3, T, H, W]: the frames of all windows, decoded from `latents`."""
     with torch.inference_mode():
         parts = [
@@ -211,7 +214,7 @@ def _latents_first(encoded: torch.Tensor) -> Array:
     return values
 
 
-def _frames_first(video: torch.Tensor) -> Array:
+def frames_first(video: torch.Tensor) -> Array:
     """[1, 3, T, H, W] to [T, H, W, 3]."""
     values: Array = video[0].permute(1, 2, 3, 0).numpy()
     return values

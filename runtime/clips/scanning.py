@@ -95,11 +95,7 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
 
 
 def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoStream:
-    streams = {
-        stream.index: stream
-        for stream in container.streams.video
-        if stream.codec_context is not None and not _marked(stream, _ATTACHED_PICTURE)
-    }
+    streams = _pictures_in(container)
     if not streams:
         what = "only sound" if container.streams.audio else "or none of a known kind"
         raise ClipError(f"{path} has no video stream, {what}. Name a clip with pictures.")
@@ -116,9 +112,17 @@ def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoS
 
 def other_streams(container: InputContainer, taken: VideoStream) -> str:
     """The video streams that are not `taken`, for a message; empty for none."""
-    others = (s for s in container.streams.video if s.index != taken.index)
-    pictures = (s for s in others if s.codec_context and not _marked(s, _ATTACHED_PICTURE))
-    return ", ".join(_described(stream) for stream in pictures)
+    streams = _pictures_in(container)
+    return ", ".join(_described(s) for index, s in streams.items() if index != taken.index)
+
+
+def _pictures_in(container: InputContainer) -> dict[int, VideoStream]:
+    """The video streams that can be read, by number; the cover of an audio file is none."""
+    return {
+        stream.index: stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not _marked(stream, _ATTACHED_PICTURE)
+    }
 
 
 def _marked(stream: VideoStream, bit: int) -> bool:

@@ -12,6 +12,7 @@ from vidtok_edge.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
+    from vidtok_edge.runtime.sources.fitting import FrameFitting
     from vidtok_edge.runtime.sources.frame import RawFormat
 
 __all__ = ["RAW_FORMATS", "RawFrames", "container_of"]
@@ -92,16 +93,15 @@ class RawFrames:
         padded = "" if self._stride == self._row else f", rows of {self._stride} bytes"
         return f"{self._format} of {self._shown}{padded}"
 
-    def rgb(self, data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """uint8 [H, W, 3] of the bytes of a frame; None for YUV, which `video` takes."""
-        if self._format not in _PACKED:
-            return None
+    def fitted(self, data: NDArray[np.uint8], fitting: FrameFitting) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] of the size that `fitting` makes, from the bytes of a frame."""
+        if self._format in _YUV:
+            return fitting.from_video(self._video(data))
         size, places = _PACKED[self._format]
         pixels = self._unpadded(data).reshape(self.height, self.width, size)
-        return pixels if self._format == "rgb24" else pixels[:, :, list(places)]
+        return fitting.from_rgb(pixels if self._format == "rgb24" else pixels[:, :, list(places)])
 
-    def video(self, data: NDArray[np.uint8]) -> VideoFrame:
-        """A frame of YUV, to be converted and scaled."""
+    def _video(self, data: NDArray[np.uint8]) -> VideoFrame:
         try:
             from av.video.frame import VideoFrame
         except ImportError:

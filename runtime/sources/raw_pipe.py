@@ -68,12 +68,7 @@ class RawPipeSource(Reading):
                     "it on the way: ffmpeg -i FILE -f rawvideo -pix_fmt rgb24 - | vidtok-edge "
                     "record - ..."
                 )
-            pixels = self._raw.rgb(data)
-            fitted = (
-                self._fitting.from_video(self._raw.video(data))
-                if pixels is None
-                else self._fitting.from_rgb(pixels)
-            )
+            fitted = self._raw.fitted(data, self._fitting)
             yield fitted, round(number * 1e9 / self.fps) if self.fps else 0
             number += 1
 
