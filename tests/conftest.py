@@ -26,8 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 EXPORTED = {"exports", "embedded", "precisions"}  # the fixtures below that export models
 QUICK = {"vidtok_fsq_causal_488_32768_v1_1", "vidtok_kl_noncausal_488_4chn"}
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example's
-settings.load_profile("untimed")
+# The same examples on every run: a commit fails for what it changed. Others are looked for with
+# `pytest -m hypothesis --hypothesis-profile search`. A busy machine is no fault of an example's.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("same")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -129,12 +129,12 @@ def histogram_of(candidates: Sequence[NDArray[np.int64]]) -> Histogram | None:
     if not known:
         return None
     together = np.concatenate(known)
-    low, high = float(together.min()), float(together.max()) * 1.06
+    low, high = float(together.min()), max(float(together.max()) * 1.06, 1e-3)
     logarithmic = high > 20 * float(np.median(together))
     if logarithmic:
         edges = np.geomspace(max(low, 1e-3) / 1.2, high * 1.2, _BINS + 1)
     else:
-        edges = np.linspace(0, max(high, 1e-3), _BINS + 1)
+        edges = np.linspace(0, high, _BINS + 1)
     shares = [
         np.histogram((values / 1e6).clip(edges[0], edges[-1]), edges)[0] / len(values)
         if len(values) > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vidtok_edge.runtime.bench.document import Latency
@@ -97,6 +97,7 @@ def test_a_curve_ends_where_the_percentiles_do() -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 10**11), max_size=50), min_size=1, max_size=3))
+@example([[0, 0, 1]])  # logarithmic, and all below the least edge
 def test_a_histogram_counts_every_latent_of_each_candidate(slots: list[list[int]]) -> None:
     candidates = [np.sort(np.array(values, np.int64)) for values in slots]
     found = histogram_of(candidates)
