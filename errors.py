@@ -17,6 +17,7 @@
     |  |  |- BundlePathEscapes        a path of the manifest leaves the bundle
     |  |  |- BundleSchemaUnknown      written by a toolkit of another schema version
     |  |  |- BundleMismatch           the manifest and a graph disagree
+    |  |  |- BundleGraphRefused       a graph would run what no step graph does
     |  |  |- EngineMissing            no engine of that graph for this target and GPU
     |  |  |- EngineRefused            TensorRT does not parse or build a graph
     |  |  `- EngineStale              an engine that is not of this graph, for this machine
@@ -44,6 +45,7 @@ __all__ = [
     "BundleError",
     "BundleFileChanged",
     "BundleFileMissing",
+    "BundleGraphRefused",
     "BundleMismatch",
     "BundleMissing",
     "BundlePathEscapes",
@@ -151,6 +153,10 @@ class BundleSchemaUnknown(BundleError):
 
 class BundleMismatch(BundleError):
     """The manifest says one thing, the graph beside it another."""
+
+
+class BundleGraphRefused(BundleError):
+    """A graph would run what no step graph does: control flow, operators or files of others."""
 
 
 class EngineMissing(BundleError):

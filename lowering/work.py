@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_edge.lowering.forms import Convolution
 from vidtok_edge.lowering.interface import Kind, traced_without_data
@@ -15,7 +16,7 @@ from vidtok_edge.lowering.numerics import FP32, convolutions
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.variants import Variant
 
-__all__ = ["LayerWork", "multiply_adds", "share", "work_by_layer"]
+__all__ = ["LayerWork", "all_multiply_adds", "multiply_adds", "share", "work_by_layer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,21 @@ class LayerWork:
     values_out: int
 
 
-@cache
 def work_by_layer(variant: Variant, options: StepOptions, kind: Kind) -> dict[str, LayerWork]:
     """By layer, in the order of the graph; computes on shapes alone."""
+    return _counted(variant, options, kind)[0]
+
+
+def all_multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> int:
+    """Of every convolution and matrix product of one call."""
+    return _counted(variant, options, kind)[1]
+
+
+@cache
+def _counted(
+    variant: Variant, options: StepOptions, kind: Kind
+) -> tuple[dict[str, LayerWork], int]:
+    """What the convolutions do, each, and the multiply-adds of all operators together."""
     found: dict[str, LayerWork] = {}
     with torch.device("meta"):
         step, run = traced_without_data(variant, options, kind, FP32)
@@ -49,8 +62,9 @@ def work_by_layer(variant: Variant, options: StepOptions, kind: Kind) -> dict[st
 
         for module in convolutions(step).values():
             module.register_forward_hook(count)
-        run()
-    return found
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            run()
+    return found, counter.get_total_flops() // 2
 
 
 def multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> dict[str, int]:

@@ -9,6 +9,7 @@ from vidtok_edge.errors import (
     BundleError,
     BundleFileChanged,
     BundleFileMissing,
+    BundleGraphRefused,
     BundleMismatch,
     BundleMissing,
     BundlePathEscapes,
@@ -19,6 +20,7 @@ from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.known_hashes import known_sha256_of
+from vidtok_edge.runtime.manifest.graph_file import check_graph_file
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
 from vidtok_edge.runtime.manifest.manifest import DOCUMENT, Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
@@ -56,7 +58,7 @@ class Bundle:
 
         Raises:
             BundleMissing, BundleSchemaUnknown, BundlePathEscapes, BundleFileMissing,
-            BundleFileChanged, BundleError: each for what it says.
+            BundleFileChanged, BundleGraphRefused, BundleError: each for what it says.
         """
         folder = Path(path)
         bundle = cls(folder, Manifest.from_json(_manifest_text(folder)))
@@ -174,6 +176,14 @@ class Bundle:
                     f"{file} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…: the "
                     "file was changed or copied badly. Copy or export the bundle again."
                 )
+        file = self.path / graph.file
+        try:
+            check_graph_file(file, graph.data_file)
+        except ValueError as error:
+            raise BundleGraphRefused(
+                f"{file} {error}: vidtok-export writes no such graph, and it is not run. Export "
+                "the bundle again, or ask where it is from."
+            ) from None
 
 
 def _manifest_text(folder: Path) -> str:

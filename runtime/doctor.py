@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import MissingDependency
 from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
 from vidtok_edge.runtime.extras import extra_with, extras
 
 __all__ = ["Finding", "examine"]
@@ -77,10 +78,10 @@ def _backends() -> list[Finding]:
     if importlib.util.find_spec("onnxruntime") is None:
         return [Finding("onnxruntime", "", "runs bundles", line, needed=not _runs_engines())]
     try:
-        import onnxruntime as ort  # the one import: only it knows its providers
-    except Exception as error:  # a broken install fails in many ways
-        reason = f"installed, but fails to import: {error}"
-        again = 'pip install --force-reinstall "vidtok-edge[ort]"  (or [gpu] for CUDA)'
+        ort = load_onnxruntime()  # the one import: only it knows its providers
+    except ImportError as error:
+        reason = f"installed, but does not load: {error}"
+        again = 'pip install --upgrade --force-reinstall "vidtok-edge[ort]"  (or [gpu] for CUDA)'
         return [Finding("onnxruntime", "", f"runs bundles ({reason})", again, needed=True)]
     cpu = "CPUExecutionProvider"
     found = cpu if cpu in ort.get_available_providers() else ""

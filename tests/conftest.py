@@ -16,14 +16,16 @@ from hypothesis import settings
 
 if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
     from export_helpers import Exports
+    from quickstart import Ran
 
     from vidtok_edge.export import Exported
+    from vidtok_edge.runtime import Bundle
 
 # Before torch is imported, here and in what tests start: the workers are as many as the cores, and
 # threads beside them would wait for each other (the golden numbers took 86 s, and take 31 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-EXPORTED = {"exports", "embedded", "precisions"}  # the fixtures below that export models
+EXPORTED = {"exports", "export_page", "embedded", "precisions"}  # fixtures that export models
 QUICK = {"vidtok_fsq_causal_488_32768_v1_1", "vidtok_kl_noncausal_488_4chn"}
 
 # The same examples on every run: a commit fails for what it changed. Others are looked for with
@@ -90,14 +92,22 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The shipped tokenizer for uint8 frames of 64x96, as the command exports it."""
+def export_page(tmp_path_factory: pytest.TempPathFactory) -> list[Ran]:
+    """What the commands of the quick start of `vidtok-export` printed."""
     pytest.importorskip("torch", reason="exports a model")
-    from vidtok_edge.export import ExportRequest, export_bundle
-    from vidtok_edge.lowering.step import StepOptions
+    from quickstart import run_page
 
-    output = tmp_path_factory.mktemp("embedded") / "bundle"
-    return export_bundle(ExportRequest(variant="fsq", output=output, options=StepOptions(64, 96)))
+    return run_page("export", tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture(scope="session")
+def embedded(export_page: list[Ran]) -> Bundle:
+    """The shipped tokenizer for uint8 frames of 64x96, as that quick start exported it."""
+    from vidtok_edge.runtime import Bundle
+
+    last = export_page[-1]
+    assert last.done.returncode == 0, last.done.stderr
+    return Bundle.load(last.place / "bundle")
 
 
 @pytest.fixture(scope="session")

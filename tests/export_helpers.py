@@ -97,9 +97,14 @@ class Exports:
         return Bundle.load(self._folders[what])
 
 
+TWO_LATENTS = "vidtok_fsq_causal_488_32768_v1_1"
+"""The golden variant whose graphs take two latents a call: the last call is half a chunk."""
+
+
 def golden_bundle(name: str, form: FormName = "conv2d") -> NarrowBundle:
-    """The variant as the golden numbers have it: 32x48, a float frame at a time."""
-    chunk = StepOptions.chunk_for(VARIANTS[name])
+    """The variant as the golden numbers have it: frames of 32x48 in float, most often one latent a
+    call."""
+    chunk = 2 if name == TWO_LATENTS else StepOptions.chunk_for(VARIANTS[name])
     return NarrowBundle(name, StepOptions(32, 48, chunk=chunk, form=form, io="float"))
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -18,9 +17,7 @@ from click.testing import CliRunner, Result
 from clips import cut, make_audio, make_clip, make_two_sizes
 
 from vidtok_edge.cli import main
-
-if TYPE_CHECKING:  # torch, which the tests of the bare install do not have
-    from vidtok_edge.export import Exported
+from vidtok_edge.runtime import Bundle
 
 pytestmark = pytest.mark.xdist_group("embedded")  # one worker, so that the bundle is exported once
 
@@ -50,9 +47,9 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def bundle(embedded: Exported) -> Path:
+def bundle(embedded: Bundle) -> Path:
     """The embedded tokenizer at 64x96; do not change it."""
-    return embedded.bundle.path
+    return embedded.path
 
 
 @pytest.fixture

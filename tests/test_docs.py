@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import vidtok_edge.errors
 from vidtok_edge.cli import main
-
-if TYPE_CHECKING:
-    from vidtok_edge.export import Exported
+from vidtok_edge.runtime import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -32,11 +29,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.xdist_group("embedded")
-def test_the_five_lines_of_the_readme_run(embedded: Exported) -> None:
+def test_the_five_lines_of_the_readme_run(embedded: Bundle) -> None:
     text = (ROOT / "README.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert "demo/vidtok-fsq" in code
-    code = code.replace("demo/vidtok-fsq", str(embedded.bundle.path))
+    code = code.replace("demo/vidtok-fsq", str(embedded.path))
     shown: list[np.ndarray] = []
     frames = np.zeros((9, 64, 96, 3), np.uint8)
     exec(code, {"frames": frames, "show": shown.append})

@@ -7,50 +7,13 @@ from onnx import GraphProto, ModelProto, TensorProto, helper
 from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
 from vidtok_edge.lowering.interface import Interface
 from vidtok_edge.lowering.numerics import FP32, Numerics
+from vidtok_edge.runtime.manifest.graph_file import OPERATORS, QUANTISING
 from vidtok_edge.runtime.manifest.graphs import OPSET, TensorSpec
 
-__all__ = ["IR_VERSION", "TENSORRT_10_3_OPERATORS", "GraphRuleBroken", "check_graph"]
+__all__ = ["IR_VERSION", "GraphRuleBroken", "check_graph"]
 
 IR_VERSION = 10
-"""What the oldest ONNX Runtime reads that is declared, 1.18; onnx by itself writes its newest."""
-
-TENSORRT_10_3_OPERATORS = frozenset(
-    [
-        "Add",
-        "And",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Conv",
-        "DepthToSpace",
-        "Div",
-        "Equal",
-        "Expand",
-        "Floor",
-        "Identity",
-        "LayerNormalization",
-        "MatMul",
-        "Mul",
-        "Not",
-        "Or",
-        "Pad",
-        "ReduceSum",
-        "Reshape",
-        "Resize",
-        "Round",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
-)
-"""What a step graph may use: operators that TensorRT 10.3 parses, and no control flow."""
+"""What the oldest ONNX Runtime reads that is declared, 1.19; onnx by itself writes its newest."""
 
 
 class GraphRuleBroken(AssertionError):
@@ -65,9 +28,7 @@ def check_graph(model: ModelProto, interface: Interface, numerics: Numerics = FP
     ir = model.ir_version
     _require(ir == IR_VERSION, f"IR version is {ir}, expected {IR_VERSION}")
     _require(not model.functions, "there are local functions")
-    allowed = TENSORRT_10_3_OPERATORS
-    if numerics.precision == "int8":
-        allowed |= {"QuantizeLinear", "DequantizeLinear"}
+    allowed = OPERATORS | QUANTISING if numerics.precision == "int8" else OPERATORS
     odd = sorted({node.op_type for node in graph.node} - allowed)
     _require(not odd, f"operators outside the allowed set: {', '.join(odd)}")
     _check_interface(graph, interface)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidtok_edge.errors import UnsupportedSize
 from vidtok_edge.export.planning.devices import Device
 from vidtok_edge.lowering.facts import facts_of
-from vidtok_edge.lowering.interface import interface_of, traced_without_data
+from vidtok_edge.lowering.interface import interface_of
 from vidtok_edge.lowering.numerics import FP32, Numerics, convolutions
 from vidtok_edge.lowering.step import Kind, StepOptions, lower
-from vidtok_edge.lowering.work import work_by_layer
+from vidtok_edge.lowering.work import all_multiply_adds, work_by_layer
 from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, Precision
 from vidtok_edge.variants import Variant
 from vidtok_edge.vidtok_ref import VidTok
@@ -118,17 +116,6 @@ def require_countable(options: StepOptions) -> None:
         )
 
 
-@cache
-def _multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> int:
-    """Of every convolution and matrix product of one call; computes on shapes alone."""
-    with torch.device("meta"), torch.inference_mode():
-        _, run = traced_without_data(variant, options, kind, FP32)
-        counter = FlopCounterMode(display=False)
-        with counter:
-            run()
-    return counter.get_total_flops() // 2
-
-
 def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numerics) -> GraphCost:
     """The cost of the graph of `kind`; needs no weights.
 
@@ -150,7 +137,7 @@ def cost_of(variant: Variant, options: StepOptions, kind: Kind, numerics: Numeri
         caches=sum(spec.nbytes for spec in caches),
         host=host,
         activations=_activation_bytes(variant, options, kind, numerics),
-        multiply_adds=_multiply_adds(variant, options, kind),
+        multiply_adds=all_multiply_adds(variant, options, kind),
         int8_multiply_adds=sum(layers[name].multiply_adds for name in numerics.int8_layers),
     )
 

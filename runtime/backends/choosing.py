@@ -16,6 +16,7 @@ from vidtok_edge.errors import (
 )
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.gpu import present_gpu
+from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
@@ -54,18 +55,20 @@ def open_step(
 
         return open_engine(folder, graph, backend.target, to_compare)
     try:
-        from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
+        load_onnxruntime()
     except ImportError as error:
         if not isinstance(error, ModuleNotFoundError) or error.name != "onnxruntime":
             raise BackendUnavailable(
                 f"ONNX Runtime is installed but does not load: {error}. Install it again with: "
-                'pip install --force-reinstall "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" '
-                "(CUDA)"
+                'pip install --upgrade --force-reinstall "vidtok-edge[ort]" (CPU) or '
+                '"vidtok-edge[gpu]" (CUDA)'
             ) from None
         raise BackendUnavailable(
             f"No backend is installed to run {graph.file} ({error}). "
             'Install one with: pip install "vidtok-edge[ort]" (CPU) or "vidtok-edge[gpu]" (CUDA)'
         ) from None
+    from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
+
     return OnnxRuntimeStep(graph, folder / graph.file, backend, threads, to_compare)
 
 

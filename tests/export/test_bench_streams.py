@@ -25,7 +25,7 @@ from vidtok_edge.variants import EMBEDDED
 from vidtok_edge.vidtok_ref import embedded_file
 
 if TYPE_CHECKING:
-    from vidtok_edge.export import Exported
+    pass
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
@@ -40,16 +40,16 @@ def tokens_of(candidate: Candidate, bundle: Bundle) -> np.ndarray:
     return np.concatenate([one.values for one in found])
 
 
-def test_the_same_tokens(embedded: Exported) -> None:
-    [ours] = candidates_of([embedded.bundle.path], ["cpu"])
-    [eager] = torch_candidates([embedded.bundle.path], ["torch-cpu"], 1)
+def test_the_same_tokens(embedded: Bundle) -> None:
+    [ours] = candidates_of([embedded.path], ["cpu"])
+    [eager] = torch_candidates([embedded.path], ["torch-cpu"], 1)
     assert str(eager).endswith("torch-cpu fp32 1 thread(s)")
-    same = tokens_of(ours, embedded.bundle) == tokens_of(eager, embedded.bundle)
+    same = tokens_of(ours, embedded) == tokens_of(eager, embedded)
     assert same.mean() > 0.999, "but for what lies on a boundary"
 
 
 def test_compiling_that_does_not_work_is_said_when_opening(
-    embedded: Exported, monkeypatch: pytest.MonkeyPatch
+    embedded: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compile_badly(module: torch.nn.Module) -> None:
         def forward(*arguments: object) -> None:
@@ -58,31 +58,31 @@ def test_compiling_that_does_not_work_is_said_when_opening(
         module.forward = forward
 
     monkeypatch.setattr(torch.nn.Module, "compile", compile_badly)
-    [candidate] = torch_candidates([embedded.bundle.path], ["torch-compile-cpu"])
+    [candidate] = torch_candidates([embedded.path], ["torch-compile-cpu"])
     with pytest.raises(BackendUnavailable, match=r"no C\+\+ compiler and more\. It needs"):
-        open_torch(embedded.bundle, candidate, False)
+        open_torch(embedded, candidate, False)
 
 
-def test_weights_from_a_file_are_named(embedded: Exported, tiny: Path) -> None:
+def test_weights_from_a_file_are_named(embedded: Bundle, tiny: Path) -> None:
     manifest = json.loads((tiny / MANIFEST).read_text())
     manifest["weights"]["source"] = "file"
     (tiny / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match=r"came from the file .* Name it with --checkpoint"):
         torch_candidates([tiny], ["torch-cpu"])
     path = str(embedded_file(f"{EMBEDDED.name}.safetensors"))
-    both = torch_candidates([embedded.bundle.path, tiny], ["torch-cpu"], checkpoint=path)
+    both = torch_candidates([embedded.path, tiny], ["torch-cpu"], checkpoint=path)
     assert [one.checkpoint for one in both] == [None, path]
     with pytest.raises(UsageError, match="leave --checkpoint out"):
-        torch_candidates([embedded.bundle.path], ["torch-cpu"], checkpoint=path)
+        torch_candidates([embedded.path], ["torch-cpu"], checkpoint=path)
 
 
-def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Exported) -> None:
-    found = embedded.bundle.manifest
+def test_a_checkpoint_must_be_the_one_of_the_bundle(embedded: Bundle) -> None:
+    found = embedded.manifest
     path = str(embedded_file(f"{EMBEDDED.name}.safetensors"))
-    candidate = Candidate(str(embedded.bundle.path), "torch-cpu", "fp32", 1, checkpoint=path)
+    candidate = Candidate(str(embedded.path), "torch-cpu", "fp32", 1, checkpoint=path)
     for sha256, fits in ((found.weights.sha256, True), ("0" * 64, False)):
         weights = replace(found.weights, source="file", sha256=sha256)
-        bundle = Bundle(embedded.bundle.path, replace(found, weights=weights))
+        bundle = Bundle(embedded.path, replace(found, weights=weights))
         if fits:
             encoder, _ = open_torch(bundle, candidate, False)
             assert str(encoder.backend).startswith("torch eager, CPU, fp32 on torch 2")

@@ -11,6 +11,7 @@ import torch
 from export_helpers import (
     BOUNDARY,
     LIMIT,
+    TWO_LATENTS,
     Exports,
     NarrowBundle,
     decode_in_calls,
@@ -21,10 +22,9 @@ from export_helpers import (
     lowered,
     on_one_worker,
 )
-from narrow import GOLDENS, golden_arrays, golden_video, one_of_each_structure
+from narrow import GOLDENS, golden_arrays, golden_video
 from numpy.typing import NDArray
 
-from vidtok_edge.export import Exported
 from vidtok_edge.lowering.forms import FORMS, FormName
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle, Latents, StreamEncoder
@@ -36,12 +36,8 @@ Array = NDArray[Any]
 Record = Callable[[str, object], None]
 
 V1_1 = [golden.name for golden in GOLDENS if VARIANTS[golden.name].version == "1.1"]
-CONV3D = ["vidtok_fsq_causal_488_32768", "vidtok_kl_causal_288_8chn"]
 WITHOUT_GOLDEN = NarrowBundle(
     "vidtok_fsq_causal_888_32768_v1_1", StepOptions(16, 24, form="conv3d", io="float"), ch=16
-)
-TWO_LATENTS = NarrowBundle(
-    "vidtok_fsq_causal_488_32768_v1_1", StepOptions(16, 32, chunk=2, io="float")
 )
 
 
@@ -118,9 +114,28 @@ def check_decode(bundle: Bundle, want: dict[str, Array]) -> None:
     near(video.transpose(0, 3, 1, 2), want["rec"])
 
 
-# All variants are held to the golden numbers below, as lowered modules, and in tests/vidtok_ref.
-GOLDEN_BUNDLES = [golden_bundle(name) for name in one_of_each_structure(g.name for g in GOLDENS)]
-GOLDEN_BUNDLES += [golden_bundle(name, "conv3d") for name in CONV3D]
+# All variants are held to the golden numbers below, as lowered modules, and in tests/vidtok_ref. As
+# graphs every version with each causality, every space and time factor, and two of the forms.
+GOLDEN_BUNDLES = [
+    golden_bundle(TWO_LATENTS),
+    golden_bundle("vidtok_fsq_noncausal_488_262144"),
+    golden_bundle("vidtok_fsq_causal_41616_262144_v1_1"),
+    golden_bundle("vidtok_kl_causal_288_8chn"),
+    golden_bundle("vidtok_kl_causal_288_8chn", "conv3d"),
+]
+
+
+def test_what_is_exported_differs_in_all_that_variants_differ_in() -> None:
+    def kinds(names: Iterable[str]) -> list[set[object]]:
+        variants = [VARIANTS[name] for name in names]
+        return [
+            {(v.version, v.causal) for v in variants},
+            {v.time_factor for v in variants},
+            {v.space_factor for v in variants},
+            {v.latent for v in variants},
+        ]
+
+    assert kinds(what.name for what in GOLDEN_BUNDLES) == kinds(g.name for g in GOLDENS)
 
 
 @pytest.mark.parametrize("what", on_one_worker(GOLDEN_BUNDLES))
@@ -138,19 +153,6 @@ def arrays_of_33_frames(name: str) -> dict[str, Array]:
     want = golden_arrays(name)
     renamed = {"z_enc": want["z33_full"], "z_reg": want["z33_reg"]}
     return {**renamed, "rec": want["rec33_full"][:, :, -33:]}
-
-
-@pytest.mark.parametrize("what", on_one_worker([TWO_LATENTS]))
-def test_33_frames_in_calls_of_two_latents(
-    what: NarrowBundle, exports: Exports, record_property: Record
-) -> None:
-    """Nine latents: the last call is half a chunk and the end in one."""
-    bundle, want, model = exports(what), arrays_of_33_frames(what.name), what.model
-    tokens = model.encode(golden_video(33, 16, 32)).tokens
-    assert tokens is not None
-    want["indices"] = tokens.numpy()  # as the golden z33 gives them: tests/vidtok_ref
-    check_encode(bundle, golden_video(33, 16, 32), want, record_property)
-    check_decode(bundle, want)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -208,8 +210,8 @@ def test_eightfold_time_in_conv3d_gives_the_whole_clip(
 
 
 @pytest.mark.xdist_group("embedded")
-def test_the_shipped_tokenizer_in_bytes(embedded: Exported, record_property: Record) -> None:
-    want, bundle = golden_arrays("embedded"), embedded.bundle
+def test_the_shipped_tokenizer_in_bytes(embedded: Bundle, record_property: Record) -> None:
+    want, bundle = golden_arrays("embedded"), embedded
     tokens, encoded = streamed_encode(bundle, want["frames"])
     assert tokens is not None
     near(encoded, want["encoded"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -37,9 +37,6 @@ from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
-if TYPE_CHECKING:
-    from vidtok_edge.export import Exported
-
 
 def tiny_engine(
     folder: Path, api: FakeApi | None = None, library: FakeTensorRT | None = None
@@ -52,8 +49,7 @@ def tiny_engine(
 
 
 @pytest.mark.xdist_group("embedded")
-def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Exported) -> None:
-    bundle = embedded.bundle
+def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Bundle) -> None:
     random = np.random.default_rng(3)
     frames = random.integers(0, 256, (14, 64, 96, 3), np.uint8)
 
@@ -71,13 +67,13 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Expo
                 pictures += [p.pixels for p in decoder.finish()]
         return tokens, pictures
 
-    wanted = through(bundle.encoder("cpu", threads=1), bundle.decoder("cpu", threads=1))
+    wanted = through(embedded.encoder("cpu", threads=1), embedded.decoder("cpu", threads=1))
     api, steps = FakeApi(), []
     for kind in ("encoder", "decoder"):
-        graph = bundle.manifest.graph(kind)
-        steps.append(fake_engine(graph, bundle.path / graph.file, api))
-    encoder = StreamEncoder(bundle.manifest, steps[0])
-    decoder = StreamDecoder(bundle.manifest, steps[1])
+        graph = embedded.manifest.graph(kind)
+        steps.append(fake_engine(graph, embedded.path / graph.file, api))
+    encoder = StreamEncoder(embedded.manifest, steps[0])
+    decoder = StreamDecoder(embedded.manifest, steps[1])
     got = through(encoder, decoder)
     for a, b in zip(got[0] + got[1], wanted[0] + wanted[1], strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,0 +1,178 @@
+"""What the ONNX file of a step graph would run, read without the onnx package.
+
+A step graph is arithmetic: no loops, no branches, no operators of others. A file that has them did
+not come from our exporter, and neither did one whose weights lie elsewhere than the manifest says.
+The file is Protocol Buffers; the numbers of its fields are those of `onnx/onnx.proto` (ONNX, "Open
+Neural Network Exchange - ONNX", section "Models").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["OPERATORS", "QUANTISING", "check_graph_file"]
+
+OPERATORS = frozenset(
+    [
+        "Add",
+        "And",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "DepthToSpace",
+        "Div",
+        "Equal",
+        "Expand",
+        "Floor",
+        "Identity",
+        "LayerNormalization",
+        "MatMul",
+        "Mul",
+        "Not",
+        "Or",
+        "Pad",
+        "ReduceMean",
+        "ReduceSum",
+        "Reshape",
+        "Resize",
+        "Round",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]
+)
+"""What a step graph may use: operators that TensorRT 10.3 parses, and no control flow."""
+QUANTISING = frozenset(["DequantizeLinear", "QuantizeLinear"])
+"""What an INT8 graph may use beside them."""
+
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_TENSOR_EXTERNAL = 13
+_FIRST, _SECOND = 1, 2  # of an opset: domain, version; of an entry of external data: key, value
+_DOMAINS = ("", "ai.onnx")
+
+
+def check_graph_file(path: Path, data_file: str) -> None:
+    """Read the file at `path` as far as it says what would run.
+
+    Args:
+        path: the ONNX file, some hundred kB; its weights lie beside it.
+        data_file: the one file beside it that its weights may lie in.
+
+    Raises:
+        ValueError: it is no ONNX file, or not one that our exporter writes; says why.
+        OSError: it cannot be read.
+    """
+    _check_model(path.read_bytes(), data_file)
+
+
+def _check_model(data: bytes, data_file: str) -> None:
+    graphs = 0
+    for number, value in _fields(data):
+        if number == _MODEL_FUNCTION:
+            raise ValueError("has functions of its own")
+        elif number == _MODEL_OPSET:
+            _check_domain(_text_at(value, _FIRST))
+        elif number == _MODEL_GRAPH:
+            graphs += 1
+            _check_graph(value, data_file)
+    if graphs != 1:
+        raise ValueError(f"holds {graphs} graphs, expected one: it is no ONNX file")
+
+
+def _check_graph(graph: bytes, data_file: str) -> None:
+    for number, value in _fields(graph):
+        if number == _GRAPH_NODE:
+            _check_node(value, data_file)
+        elif number == _GRAPH_INITIALIZER:
+            _check_tensor(value, data_file)
+        elif number == _GRAPH_SPARSE:
+            raise ValueError("has sparse weights")
+
+
+def _check_node(node: bytes, data_file: str) -> None:
+    operator = ""
+    for number, value in _fields(node):
+        if number == _NODE_OPERATOR:
+            operator = _text(value)
+        elif number == _NODE_DOMAIN:
+            _check_domain(_text(value))
+        elif number == _NODE_ATTRIBUTE:
+            for kind, inner in _fields(value):
+                if kind in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                    raise ValueError("has control flow (a graph inside an operator)")
+                if kind == _ATTRIBUTE_TENSOR:
+                    _check_tensor(inner, data_file)
+    if operator not in OPERATORS | QUANTISING:
+        raise ValueError(f"uses the operator {operator or 'without a name'}")
+
+
+def _check_domain(domain: str) -> None:
+    if domain not in _DOMAINS:
+        raise ValueError(f"uses operators of {domain}")
+
+
+def _check_tensor(tensor: bytes, data_file: str) -> None:
+    for number, value in _fields(tensor):
+        if number == _TENSOR_EXTERNAL and _text_at(value, _FIRST) == "location":
+            location = _text_at(value, _SECOND)
+            if location != data_file:
+                raise ValueError(f"has weights in {location}, the manifest names {data_file}")
+
+
+def _text_at(message: bytes, number: int) -> str:
+    """The text in a field of `message`; nothing where it is not there."""
+    return next((_text(value) for k, value in _fields(message) if k == number), "")
+
+
+def _text(value: bytes) -> str:
+    if len(value) > 4096:
+        raise ValueError(f"has a name of {len(value)} bytes")
+    return value.decode("utf-8", "replace")
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of the fields that have a length; those of numbers are passed over."""
+    place, end = 0, len(message)
+    while place < end:
+        tag, place = _varint(message, place)
+        kind = tag & 7
+        if kind == 2:
+            length, place = _varint(message, place)
+            if length > end - place:
+                raise ValueError("is cut off or is no ONNX file")
+            yield tag >> 3, message[place : place + length]
+            place += length
+        elif kind == 0:
+            _, place = _varint(message, place)
+        elif kind in (1, 5):
+            place += 8 if kind == 1 else 4
+        else:
+            raise ValueError("is no ONNX file")
+    if place > end:
+        raise ValueError("is cut off or is no ONNX file")
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the least first, and where the next field begins."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(message):
+            raise ValueError("is cut off or is no ONNX file")
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("is no ONNX file")
