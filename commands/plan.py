@@ -157,7 +157,10 @@ def _print_costs(plans: list[Plan]) -> None:
         for cost in found
     ]
     print_columns(rows)
-    click.echo("MB; activations and memory at least; moved: to and from memory per call\n")
+    click.echo(
+        "MB; activations and memory at least; moved: to and from memory per call. A running graph\n"
+        "holds two sets of caches: it reads one and writes the other.\n"
+    )
 
 
 def _print_bounds(plans: list[Plan]) -> None:

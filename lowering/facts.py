@@ -134,4 +134,5 @@ def graph_spec(
         outputs=interface.outputs,
         int8_layers=numerics.int8_layers,
         work_int8_permille=round(1000 * int8_work),
+        cache_layers=interface.cache_layers,
     )

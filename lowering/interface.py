@@ -5,10 +5,12 @@ What they are: docs/streaming.md, section 3.1, and docs/streaming.md, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidtok_edge.lowering.facts import facts_of
 from vidtok_edge.lowering.numerics import FP32, Numerics
@@ -16,6 +18,7 @@ from vidtok_edge.lowering.step import StepDecoder, StepEncoder, StepOptions, low
 from vidtok_edge.lowering.timeline import CausalTimeline, Timeline
 from vidtok_edge.runtime.manifest.graphs import (
     CACHE_PREFIX,
+    CALL_BEFORE,
     KINDS,
     NEW_CACHE_PREFIX,
     DType,
@@ -50,8 +53,9 @@ def interface_of(
     options.check(variant)
     host = _host(variant, options, kind)
     with torch.device("meta"):
-        _, run = traced_without_data(variant, options, kind, numerics)
-        outputs, time = run()
+        step, run = traced_without_data(variant, options, kind, numerics)
+        with _cache_layers(step) as layers:
+            outputs, time = run()
     caches_in = time.caches_in if isinstance(time, CausalTimeline) else []
     caches_out = time.caches_out if isinstance(time, CausalTimeline) else []
     made = zip(host.outputs, outputs, strict=True)
@@ -59,7 +63,36 @@ def interface_of(
     return Interface(
         (*host.inputs, *_cache_specs(CACHE_PREFIX, caches_in)),
         (*host.outputs, *_cache_specs(NEW_CACHE_PREFIX, caches_out)),
+        tuple(layers.get(i, CALL_BEFORE) for i in range(len(caches_in))),
     )
+
+
+@contextmanager
+def _cache_layers(step: nn.Module) -> Iterator[dict[int, str]]:
+    """Which module asked the timeline for each cache, by the cache's number: the innermost."""
+    layers: dict[int, str] = {}
+    counts: list[int] = []
+
+    def before(module: nn.Module, given: tuple[object, ...]) -> None:
+        counts.append(_caches_so_far(given))
+
+    def after(name: str, module: nn.Module, given: tuple[object, ...], result: object) -> None:
+        for i in range(counts.pop(), _caches_so_far(given)):
+            layers.setdefault(i, name)
+
+    hooks = []
+    for name, module in step.named_modules():
+        hooks.append(module.register_forward_pre_hook(before))
+        hooks.append(module.register_forward_hook(partial(after, name)))
+    try:
+        yield layers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _caches_so_far(given: tuple[object, ...]) -> int:
+    return sum(len(value.caches_in) for value in given if isinstance(value, CausalTimeline))
 
 
 def traced_without_data(

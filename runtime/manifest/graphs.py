@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
 import numpy as np
 
 from vidtok_edge.runtime.manifest.names import Name
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER
 
 __all__ = [
     "CACHE_PREFIX",
+    "CALL_BEFORE",
     "KINDS",
     "NEW_CACHE_PREFIX",
     "OPSET",
@@ -28,6 +30,8 @@ __all__ = [
 
 CACHE_PREFIX = "cache_"
 NEW_CACHE_PREFIX = "new_cache_"
+CALL_BEFORE = "call_before"
+"""In place of a layer's name: a flag about the call before, which is no layer's past."""
 OPSET = 20
 """The one opset that TensorRT 10.3 parses and ONNX Runtime's quantiser handles."""
 
@@ -88,6 +92,9 @@ class GraphSpec:
     """The convolutions that run in INT8."""
     work_int8_permille: int = 0
     """Share of the multiply-adds of all convolutions that they do, in thousandths."""
+    cache_layers: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """Whose past each cache is, in the order of `caches`: layers, or `CALL_BEFORE`. Empty where
+    the bundle was exported before this was written down."""
 
     @property
     def name(self) -> str:

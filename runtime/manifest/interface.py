@@ -17,6 +17,8 @@ class Interface:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    cache_layers: tuple[str, ...] = ()
+    """As `GraphSpec.cache_layers`."""
 
 
 def host_interface(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
@@ -20,6 +20,7 @@ from vidtok_edge.runtime.manifest.graphs import (
 )
 from vidtok_edge.runtime.manifest.interface import host_interface
 from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER
 
 __all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
@@ -53,7 +54,7 @@ class Manifest:
     weights: WeightsFacts
     verified: bool
     graphs: tuple[GraphSpec, ...]
-    custom: CustomFacts | None = None
+    custom: CustomFacts | None = field(default=None, metadata=ADDED_LATER)
     """The rest of the configuration; None for published models, and then not written."""
 
     @property
@@ -95,10 +96,13 @@ class Manifest:
         return tuple(dict.fromkeys(g.precision for g in self.graphs))
 
     def to_json(self) -> str:
-        """The manifest as text."""
+        """The manifest as text; without what was added later and is not known."""
         plain = asdict(self)
         if self.custom is None:
             del plain["custom"]
+        for graph in plain["graphs"]:
+            if not graph["cache_layers"]:
+                del graph["cache_layers"]
         return json.dumps(plain, indent=1) + "\n"
 
     @classmethod
@@ -113,7 +117,7 @@ class Manifest:
         except ValueError as error:
             raise BundleError(f"{error}. Export the bundle again.") from None
         try:
-            manifest = fields(cls, {"custom": None, **plain})
+            manifest = fields(cls, plain)
             manifest._check()
         except ValueError as error:
             raise BundleError(f"manifest.json: {error}. Export the bundle again.") from None
@@ -187,6 +191,11 @@ def _check_tensors(graph: GraphSpec, streams: int) -> None:
     for spec in (*graph.inputs, *graph.outputs):
         if any(n < 1 for n in spec.shape) or spec.nbytes > 2**36:
             raise ValueError(f"the {graph.kind} has an impossible tensor: {spec}")
+    if len(graph.cache_layers) not in (0, len(graph.caches)):
+        raise ValueError(
+            f"cache_layers: expected one for each of {len(graph.caches)} caches of the "
+            f"{graph.kind}, got {len(graph.cache_layers)}"
+        )
     for old, new in graph.caches:
         if (old.dtype, old.shape) != (new.dtype, new.shape) or old.shape[:1] != (streams,):
             raise ValueError(f"a cache of the {graph.kind} changes its shape or type: {old}, {new}")

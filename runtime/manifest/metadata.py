@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from vidtok_edge.errors import BundleError
 from vidtok_edge.runtime.manifest.graphs import FormName, GraphSpec, Kind, Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER
 from vidtok_edge.runtime.manifest.strings import from_strings, to_strings
 
 __all__ = ["GraphMetadata"]
@@ -36,6 +37,7 @@ class GraphMetadata:
     int8_layers: tuple[str, ...]
     weights_source: str
     weights_sha256: str
+    cache_layers: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
 
     @classmethod
     def of(cls, manifest: Manifest, graph: GraphSpec) -> GraphMetadata:
@@ -56,6 +58,7 @@ class GraphMetadata:
             int8_layers=graph.int8_layers,
             weights_source=manifest.weights.source,
             weights_sha256=manifest.weights.sha256,
+            cache_layers=graph.cache_layers,
         )
 
     def to_map(self) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """Dataclasses from untrusted JSON, strictly: every field present, of its type, and no other field.
 
+What was added to a format later may be absent (`ADDED_LATER`, the metadata of such a field); its
+default then stands for "not known".
+
 Written here because the runtime's only hard dependency is numpy.
 """
 
@@ -8,10 +11,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["from_plain"]
+__all__ = ["ADDED_LATER", "from_plain"]
+
+ADDED_LATER: Mapping[str, bool] = {"added_later": True}
 
 T = TypeVar("T")
 
@@ -85,13 +91,14 @@ def _dataclass(kind: type, value: object, where: str) -> Any:
     if not isinstance(value, dict):
         raise _wrong(where, f"an object ({kind.__name__})", value)
     hints = get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    names = [n for n, field in known.items() if n in value or "added_later" not in field.metadata]
     dot = f"{where}." if where else ""
     for name in names:
         if name not in value:
             raise ValueError(f"{dot}{name} is missing")
     for name in value:
-        if name not in names:
+        if name not in known:
             raise ValueError(f"{dot}{name!r} is not a known field"[:200])
     fields = {name: _convert(hints[name], value[name], dot + name) for name in names}
     try:

@@ -12,8 +12,9 @@ from vidtok_edge.errors import UnsupportedSize, UsageError
 from vidtok_edge.lowering.forms import FORMS, FormName
 from vidtok_edge.lowering.interface import KINDS, Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
-from vidtok_edge.runtime.manifest.graphs import TensorSpec
+from vidtok_edge.runtime.manifest.graphs import CALL_BEFORE, TensorSpec
 from vidtok_edge.variants import EMBEDDED, VARIANTS
+from vidtok_edge.vidtok_ref.checkpoint import shapes_of
 
 
 def options_for(
@@ -64,6 +65,29 @@ def test_three_slots_of_every_variant(name: str) -> None:
             pair = new["new_" + spec.name]
             assert (pair.dtype, pair.shape) == (spec.dtype, spec.shape)
             assert spec.shape[0] == 3
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if VARIANTS[n].causal])
+def test_a_cache_says_whose_past_it_is(name: str) -> None:
+    """A cache [B, frames, C, h, w] has the channels that its layer's kernel takes."""
+    variant = VARIANTS[name]
+    kernels = {key: shape for key, shape in shapes_of(variant).items() if len(shape) in (3, 5)}
+    for kind in KINDS:
+        interface = interface_of(variant, options_for(name), kind)
+        layers, old = interface.cache_layers, caches(interface)
+        assert len(layers) == len(old) == len(set(layers))
+        delayed = kind == "decoder" and variant.delayed
+        assert (CALL_BEFORE in layers) == delayed
+        for layer, spec in zip(layers, old, strict=True):
+            if layer == CALL_BEFORE:
+                assert spec.dtype == "bool"
+                continue
+            [kernel] = [shape for key, shape in kernels.items() if key.startswith(layer + ".")]
+            _, frames, channels, *_ = spec.shape
+            assert channels == kernel[1]
+            # What interpolates keeps one frame, what halves the frames too.
+            one = ("downsample", "upsample") + (() if variant.delayed else ("upsample.conv",))
+            assert frames == (1 if layer.endswith(one) else 2)
 
 
 def test_the_encoder_of_an_fsq_variant() -> None:
