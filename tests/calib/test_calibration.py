@@ -130,6 +130,7 @@ def test_an_interrupted_calibration_goes_on(
     assert not (tmp_path / PROGRESS).exists()
 
 
+@pytest.mark.slow
 def test_what_has_not_changed_is_reused(
     model: VidTok, options: StepOptions, data: Path, ranges: Ranges, tmp_path: Path
 ) -> None:
@@ -143,6 +144,7 @@ def no_frames(done: int, total: int | None) -> None:
     raise AssertionError("a frame was read")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sha256", "size", "request_", "reason"),
     [

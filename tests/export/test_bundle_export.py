@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 from vidtok_edge.errors import (
     BundleFileChanged,
@@ -51,7 +53,9 @@ def quick_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are two small files that nobody opens: what surrounds them is tested."""
 
     def write(step: object, interface: object, path: Path, *more: object) -> None:
-        path.write_bytes(b"graph")
+        node = helper.make_node("Identity", ["x"], ["y"])
+        graph = helper.make_graph([node], "graph", [], [])
+        onnx.save_model(helper.make_model(graph, ir_version=10), path)
         path.with_name(path.name + ".data").write_bytes(b"weights")
 
     monkeypatch.setattr(bundle_files, "write_graph", write)

@@ -285,6 +285,7 @@ def test_help_works_with_no_extra_installed() -> None:
     assert "--budget-tokens" in done.stdout
 
 
+@pytest.mark.slow
 def test_matplotlib_is_only_there_when_it_is_used() -> None:
     code = "import sys, vidtok_edge.calib; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -178,7 +178,9 @@ def test_what_is_not_implemented_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1, 2", "- 1", "\0", "a: " + "[" * 20_000, "!!python/object/apply:os.system [x]"]
+    "text",
+    ["", "[1, 2", "- 1", "\0", "a: " + "[" * 20_000, "!!python/object/apply:os.system [x]"],
+    ids=["empty", "cut", "list", "zero", "deep", "code"],
 )
 def test_a_file_that_is_no_configuration(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"

@@ -36,6 +36,7 @@ def exported(module: nn.Module, x: Tensor) -> ir.Model:
     return program.model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_nodes_that_do_nothing_go_and_the_numbers_stay() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -25,6 +25,7 @@ def a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variants, "VARIANTS", both)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("a_pair")
 @pytest.mark.parametrize("asked", [TWIN, EMBEDDED])
 def test_weights_are_taken_as_what_they_were_trained_as(asked: Variant) -> None:

@@ -263,6 +263,7 @@ def test_fuzzed_bytes_never_crash_the_reader(
             pass
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_fuzzed_chunks_with_a_right_checksum_never_crash_the_reader(
