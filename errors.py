@@ -20,7 +20,8 @@
     |  |  |- BundleGraphRefused       a graph would run what no step graph does
     |  |  |- EngineMissing            no engine of that graph for this target and GPU
     |  |  |- EngineRefused            TensorRT does not parse or build a graph
-    |  |  `- EngineStale              an engine that is not of this graph, for this machine
+    |  |  |- EngineStale              an engine that is not of this graph, for this machine
+    |  |  `- EngineUntrusted          an engine that was built elsewhere, and no opt-in
     |  |- ClipError                   a clip that cannot be read
     |  |- DocumentError               a benchmark's JSON that cannot be drawn
     |  |- TokenFileError              a token file that cannot be used
@@ -59,6 +60,7 @@ __all__ = [
     "EngineMissing",
     "EngineRefused",
     "EngineStale",
+    "EngineUntrusted",
     "HubUnreachable",
     "InputError",
     "MissingDependency",
@@ -173,6 +175,10 @@ class EngineStale(BundleError):
     def __init__(self, message: str, mismatches: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.mismatches = mismatches
+
+
+class EngineUntrusted(BundleError):
+    """An engine was built elsewhere, and running such engines was not asked for."""
 
 
 class ClipError(InputError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:  # torch and onnx, which most tests need not wait for
 # Before torch is imported, here and in what tests start: the workers are as many as the cores, and
 # threads beside them would wait for each other (the golden numbers took 86 s, and take 31 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What tests build is not remembered as the user's; what they make up was built nowhere.
+_STATE = tempfile.TemporaryDirectory(prefix="vidtok_edge_state_")
+os.environ["XDG_STATE_HOME"] = _STATE.name
+os.environ["VIDTOK_EDGE_TRUST_ENGINES"] = "1"
 
 EXPORTED = {"exports", "export_page", "embedded", "precisions"}  # fixtures that export models
 QUICK = {"vidtok_fsq_causal_488_32768_v1_1", "vidtok_kl_noncausal_488_4chn"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidtok_edge.errors import BundleFileChanged
-from vidtok_edge.runtime import Bundle, known_hashes
+from vidtok_edge.runtime import Bundle, known_hashes, remembered
 from vidtok_edge.runtime.known_hashes import known_sha256_of
 
 
@@ -55,7 +56,9 @@ def test_a_change_in_place_is_seen_though_its_time_is_set_back(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b"[" * 100_000, b"\xff", b'{"1:2:3:4:5": 7}', b" " * (2 << 20)]
+    "content",
+    [b"", b"[]", b"{", b"[" * 100_000, b"\xff", b'{"1:2:3:4:5": 7}', b" " * (2 << 20)],
+    ids=["empty", "list", "cut", "deep", "no-text", "number", "large"],
 )
 def test_a_cache_that_is_none_is_made_again(cache: Path, tmp_path: Path, content: bytes) -> None:
     cache.parent.mkdir(parents=True)
@@ -63,7 +66,7 @@ def test_a_cache_that_is_none_is_made_again(cache: Path, tmp_path: Path, content
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     assert known_sha256_of(path) == sha256(b"abc").hexdigest()
-    assert known_hashes._read()
+    assert sha256(b"abc").hexdigest() in cache.read_text()
 
 
 def test_a_cache_that_cannot_be_written_costs_time_alone(
@@ -79,12 +82,12 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
 def test_what_is_known_does_not_grow(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_hashes, "_MOST", 3)
+    monkeypatch.setattr(remembered, "_MOST", 3)
     for number in range(9):
         path = tmp_path / f"{number}"
         path.write_bytes(b"abc")
         known_sha256_of(path)
-    assert len(known_hashes._read()) == 3
+    assert len(json.loads(cache.read_text())) == 3
 
 
 def test_weights_that_were_changed_in_place_are_refused(cache: Path, tiny: Path) -> None:

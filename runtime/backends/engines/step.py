@@ -29,6 +29,7 @@ from vidtok_edge.runtime.backends.engines.buffers import SCRATCH, BufferPlan
 from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
+from vidtok_edge.runtime.backends.engines.trust import require_trusted
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
@@ -59,6 +60,7 @@ def open_engine(
     Raises:
         MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing.
         EngineMissing, EngineStale: see `check_engine`.
+        EngineUntrusted: see `require_trusted`.
         BundleMismatch: the engine has other tensors than the manifest says.
         DeviceError: a call of CUDA or TensorRT failed.
     """
@@ -70,7 +72,9 @@ def open_engine(
         )
     library = load_tensorrt(target)
     here = _here(target, library, gpu)
-    content = check_engine(folder, graph, target, here).path.read_bytes()
+    path = check_engine(folder, graph, target, here).path
+    content = path.read_bytes()
+    require_trusted(path, content, f"vidtok-edge build {folder} --target {target} --rebuild")
     return EngineStep(graph, content, library, load_cuda(target), here, to_compare)
 
 

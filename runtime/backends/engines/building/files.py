@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import OutputNotWritable
 from vidtok_edge.runtime.backends.engines.sidecar import ENGINES, EngineHost, EngineSidecar
+from vidtok_edge.runtime.backends.engines.trust import remember_engine
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = [
@@ -60,6 +61,7 @@ def write_engine(path: Path, engine: memoryview, sidecar: EngineSidecar) -> None
     ):
         blob.write_bytes(engine)
         facts.write_text(sidecar.to_json(), encoding="utf-8")
+    remember_engine(path, sidecar.engine_sha256)
 
 
 def write_sidecar(path: Path, sidecar: EngineSidecar) -> None:
