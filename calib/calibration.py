@@ -45,14 +45,14 @@ class CalibrationRequest:
     """What to calibrate on, and how.
 
     Attributes:
-        data: a folder of clips, a list of them, a clip; None: the clip that ships with the package.
-        frames: at most so many of each clip, 15 latents by default; None: all.
+        data: a folder of clips, a list of them, a clip; None: two clips that ship with the package.
+        frames: at most so many of each clip, 8 latents by default; None: all.
         method: how a range is chosen from a histogram.
         percentile: for the method of that name.
     """
 
     data: Path | None = None
-    frames: int | None = 61
+    frames: int | None = 33
     method: Method = "mse"
     percentile: float = 99.99
 

@@ -20,7 +20,7 @@ from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.vidtok_ref import embedded_file
 
-__all__ = ["SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
+__all__ = ["SHIPPED", "SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
 
 SUFFIXES = (
     ".3gp",
@@ -40,6 +40,10 @@ SUFFIXES = (
     ".wmv",
 )
 """What is taken for a clip inside a folder; a clip named by itself may have any other."""
+
+SHIPPED = ("clip_robot.mp4", "clip_hard.mp4")
+"""What ships with the package and is calibrated on by default. The second has fast pans, small
+text, darkness and noise: ranges of quiet clips alone lost a third of the tokens of such frames."""
 
 _LONGEST_LIST = 1 << 20  # bytes
 _SHOWN = 5  # skipped clips in a message
@@ -123,8 +127,8 @@ def find_clips(
 
     Args:
         data: a folder (searched with the folders in it, hidden files left out), a `.txt` file with
-            one path per line (relative to it; `#` begins a comment line), one clip, or None: the
-            clip that ships with the package.
+            one path per line (relative to it; `#` begins a comment line), one clip, or None:
+            `SHIPPED`.
         size: (H, W) of the bundle.
         least_frames: of a chunk.
         frames: at most so many of each clip; None: all.
@@ -185,8 +189,7 @@ def _require_enough(usable: list[Clip], skipped: list[SkippedClip]) -> None:
 def _named(data: Path | None) -> list[tuple[str, Path]]:
     """Each clip's name, for records, and path."""
     if data is None:
-        path = embedded_file("clip_robot.mp4")
-        return [(path.name, path)]
+        return [(path.name, path) for path in map(embedded_file, SHIPPED)]
     try:
         if not data.exists():
             raise CalibrationError(

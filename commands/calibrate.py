@@ -36,12 +36,12 @@ _LAYERS_SHOWN = 15
     "--data",
     type=click.Path(path_type=Path),
     metavar="CLIPS",
-    help="Folder of clips, .txt that lists them, or one clip.  [default: the clip that ships]",
+    help="Folder of clips, .txt that lists them, or one clip.  [default: two that ship]",
 )
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
-    default=61,
+    default=33,
     show_default=True,
     metavar="N",
     help="At most, of each clip.",

@@ -181,34 +181,26 @@ def print_precisions(exported: Exported) -> None:
     from vidtok_edge.export.verifying.precision_table import precision_rows
 
     rows = precision_rows(exported.bundle, exported.report)
-    clips = [loss.clip for loss in rows[0].losses]
-    table = [
-        (
-            "graphs",
-            "files MB",
-            "caches MB",
-            "encode ms",
-            "decode ms",
-            *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
-        )
+    machine = ("files MB", "caches MB", "encode ms", "decode ms")
+    table: list[tuple[str, ...]] = [
+        ("graphs", *machine, "tokens equal", "PSNR lost dB", "SSIM lost")
     ]
     for row in rows:
-        quality = [
-            (
-                "-" if loss.tokens_equal is None else f"{loss.tokens_equal:.1%}",
-                f"{loss.source_psnr_db:.2f} ({-loss.loss_db:+.2f})",
-                f"{loss.source_ssim:.3f}",
-            )
-            for loss in row.losses
-        ]
+        worst = row.worst
         table.append(
             (
                 row.graphs,
                 f"{row.file_bytes / 1e6:.1f}",
                 f"{row.cache_bytes / 1e6:.1f}",
                 *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
-                *(cell for cells in quality for cell in cells),
+                "-" if worst.tokens is None else f"{worst.tokens[0]:.1%} ({worst.tokens[1]})",
+                f"{worst.psnr[0]:.2f} ({worst.psnr[1]})",
+                f"{worst.ssim[0]:.3f} ({worst.ssim[1]})",
             )
         )
-    click.echo("\nprecisions side by side; a step is one call; int8-tensorrt is for engines")
+    clips = ", ".join(loss.clip for loss in rows[0].losses)
+    click.echo(
+        f"\nprecisions side by side; a step is one call; int8-tensorrt is for engines; quality is "
+        f"that of the\nworst clip, which is named, of {clips}; each is in the table above"
+    )
     print_columns(table)

@@ -282,7 +282,7 @@ def _replace_graphs(
     bundle: Bundle, model: VidTok, numerics: Sequence[Mapping[Kind, Numerics]], stage: Stage
 ) -> Bundle:
     """Write graphs aside; then, in moments: forget the old ones, move the files, name the new."""
-    manifest = replace(bundle.manifest, verified=False)
+    manifest = replace(bundle.manifest, verified=False, verified_with=())
     new = bundle.path / _NEW
     for left in bundle.path.glob(f".{_NEW}.*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)

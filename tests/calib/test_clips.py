@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import cut, make_clip, make_two_sizes
 
-from vidtok_edge.calib.clips import ClipList, UsedClip, find_clips
+from vidtok_edge.calib.clips import SHIPPED, ClipList, UsedClip, find_clips
 from vidtok_edge.errors import CalibrationError, UsageError
 
 SIZE = (32, 48)
@@ -76,9 +76,9 @@ def test_one_clip_of_any_suffix(tmp_path: Path) -> None:
     assert [clip.name for clip in found(path).used] == ["a.clip"]
 
 
-def test_the_shipped_clip_is_what_there_is_without_data() -> None:
+def test_shipped_clips_are_what_there_is_without_data() -> None:
     clips = found(None, frames=4)
-    assert [(clip.name, clip.frames) for clip in clips.used] == [("clip_robot.mp4", 4)]
+    assert [(clip.name, clip.frames) for clip in clips.used] == [(name, 4) for name in SHIPPED]
 
 
 def test_a_variable_frame_rate_is_no_reason_to_skip(tmp_path: Path) -> None:
