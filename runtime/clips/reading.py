@@ -109,6 +109,7 @@ class ClipReader:
         self._even = rate is None  # a variable rate is refused
         self._scan = scan_clip(self.path, self._wanted_fps is not None, stream)
         self._time = Fraction(0)  # of the last decoded frame, seconds since the first
+        self._early = 0  # frames with times before those of the frames before them
         self._lost: str | None = None
         self._started = self._closed = False
         self._interval = self._sampling_interval()
@@ -117,10 +118,27 @@ class ClipReader:
             self._first = self._decoding.first_frame()
             aspect = self._decoding.pixel_aspect
             self._fitting = ClipFitting(self.path, self._first, size, fit, aspect)
-            self.doubts = self._doubts(stream)
+            self._doubts = self._doubts_at_start(stream)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a tokenizer was not made for; of the clock, as far as was looked or read."""
+        doubts = list(self._doubts)
+        if steps := max(self._scan.clock_steps, self._decoding.clock_steps, key=len):
+            times = "once" if len(steps) == 1 else f"{len(steps)} times"
+            doubts.append(
+                f"its clock steps back {times}, first after {steps[0]:.1f} s, as where recordings "
+                "were joined: times are carried on from there"
+            )
+        if self._early:
+            doubts.append(
+                f"{self._early} frames have times before those of the frames before them, as "
+                "damage leaves them: they were given those of the frames before them"
+            )
+        return tuple(doubts)
 
     @property
     def native_size(self) -> tuple[int, int]:
@@ -129,7 +147,7 @@ class ClipReader:
 
     @property
     def native_fps(self) -> float:
-        """Frames per second of the clip; the mean if it varies, 0 if unknown (one frame)."""
+        """Frames per second of the clip, of most frames if it varies; 0 if unknown (one frame)."""
         return self._scan.fps
 
     @property
@@ -175,7 +193,7 @@ class ClipReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _doubts(self, stream: int | None) -> tuple[str, ...]:
+    def _doubts_at_start(self, stream: int | None) -> tuple[str, ...]:
         doubts = list(doubts_about(self._first))
         if stream is None and (others := self._decoding.other_streams):
             doubts.append(f"it has more than one video stream; not read: {others}")
@@ -199,9 +217,15 @@ class ClipReader:
         return interval
 
     def _every_nth(self) -> Iterator[ClipFrame]:
-        for index, (frame, time_ns) in enumerate(self._timed()):
-            if index % self._interval == 0:
+        """Counted in frames that were recorded: one that is damaged does not move the others."""
+        number = due = before_ns = 0
+        for frame, time_ns in self._timed():
+            if time_ns > before_ns:
+                number += max(1, round((time_ns - before_ns) * self._scan.fps / 1e9))
+            before_ns = time_ns
+            if number >= due:
                 yield ClipFrame(self._fitting.pixels(frame), time_ns)
+                due = number - number % self._interval + self._interval
 
     def _at_ticks(self, rate: float) -> Iterator[ClipFrame]:
         tick = 0
@@ -218,19 +242,20 @@ class ClipReader:
 
     def _timed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Every decoded frame with its time since the first, in ns."""
-        stamped, size = self._decoding.stamped, (self._first.height, self._first.width)
+        size = self._first.height, self._first.width
         period = 1 / Fraction(self._scan.fps) if self._scan.fps else Fraction(0)
         start: Fraction | None = None
         for index, frame in enumerate(self._all_decoded()):
             if (frame.height, frame.width) != size:
                 raise _resized(self.path, index, size, frame)
-            if not stamped or frame.pts is None or frame.time_base is None:
-                time = index * period if not stamped else self._time + (period if index else 0)
+            if frame.pts is None or frame.time_base is None:
+                time = self._time + (period if index else 0)
             else:
                 stamp = frame.pts * frame.time_base
                 start = stamp if start is None else start
                 time = stamp - start
             self._require_sane_gap(time - self._time)
+            self._early += time < self._time
             self._time = max(self._time, time)
             yield frame, round(self._time * 1_000_000_000)
 

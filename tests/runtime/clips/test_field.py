@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import make_clip
+from clips import Codec, cut, index_of, make_clip
 from numpy.typing import NDArray
 from PIL import Image
 
 from vidtok_edge.errors import ClipError
 from vidtok_edge.runtime.clips.quality import psnr
-from vidtok_edge.runtime.clips.reading import ClipReader
+from vidtok_edge.runtime.clips.reading import ClipReader, Rate
 
 FIELD = Path(__file__).resolve().parents[2] / "field"
 ROOT = FIELD.parents[1]
@@ -102,6 +102,103 @@ def test_the_stream_that_is_marked_as_the_default_is_read() -> None:
 )
 def test_unsuitable_pictures_are_not_taken_without_a_word(name: str, said: str) -> None:
     assert any(said in doubt for doubt in doubts_of(FIELD / name))
+
+
+def times_ms(path: Path, rate: Rate) -> list[float]:
+    with ClipReader(path, size=(64, 96), rate=rate) as clip:
+        return [round(frame.time_ns / 1e6, 1) for frame in clip]
+
+
+def every_40_ms(*places: int) -> list[float]:
+    return [40.0 * place for place in places]
+
+
+# Of mp4 from its boxes stts and ctts, of AVI from its index, of MPEG-TS from the times of its PES
+# packets, each read by hand.
+TIMES = {
+    "t_concat.ts": every_40_ms(*range(26), 29, *range(30, 56), 59),
+    "v_avi_dropped.avi": every_40_ms(*range(10), *range(20, 30)),
+    "x_mjpeg_halfbad.avi": every_40_ms(*range(5), *range(6, 20)),
+    "v_gap1s.mp4": sorted([*every_40_ms(*range(8), *range(33, 41)), 1, 201, 1401, 1601]),
+    "e_empty_edit.mp4": every_40_ms(*range(64), 65),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_are_those_of_the_source(name: str) -> None:
+    assert times_ms(FIELD / name, "every-frame") == TIMES[name]
+
+
+@pytest.mark.parametrize("name", [name for name in TIMES if "halfbad" not in name])
+def test_a_clip_with_gaps_is_filled_at_its_usual_rate(name: str) -> None:
+    """Not at the mean of its intervals, which gaps make longer."""
+    with pytest.raises(ClipError, match=r"rate=25, its usual one; --fps 25\)"):
+        ClipReader(FIELD / name, size=(64, 96))
+    with ClipReader(FIELD / name, size=(64, 96), rate="every-frame") as clip:
+        assert clip.fps == 25 and clip.variable_rate
+    ticks = round(TIMES[name][-1] / 40) + 1
+    assert times_ms(FIELD / name, 25) == every_40_ms(*range(ticks))
+
+
+def test_coarse_ticks_are_a_constant_rate() -> None:
+    """240 fps in ticks of 1/600 s: each frame is within a tick of its place."""
+    path = FIELD / "v_240fps_tb600.mp4"
+    with ClipReader(path, size=(64, 96)) as clip:
+        assert (clip.fps, clip.variable_rate) == (240, False)
+        times = np.array([frame.time_ns for frame in clip])
+    assert len(times) == 48
+    assert np.abs(times - np.arange(48) * 1e9 / 240).max() <= 1e9 / 600
+
+
+def test_a_clock_that_starts_again_is_carried_on_and_said() -> None:
+    with ClipReader(FIELD / "t_concat.ts", size=(64, 96), rate="every-frame") as clip:
+        frames = list(clip)
+    assert len(frames) == 54 and clip.report.lost is None
+    assert clip.doubts[0].startswith("its clock steps back once, first after 1.2 s")
+    assert psnr(frames[0].pixels, frames[27].pixels) == np.inf  # the same recording twice
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.mpg", "mpeg1video")])
+def test_joined_recordings_keep_all_frames(tmp_path: Path, name: str, codec: Codec) -> None:
+    parts = [
+        make_clip(tmp_path / f"{i}{name}", n, fps=25, codec=codec).read_bytes()
+        for i, n in enumerate((30, 8, 20))
+    ]
+    (tmp_path / name).write_bytes(b"".join(parts))
+    with ClipReader(tmp_path / name, size=(64, 96)) as clip:
+        shown = [(index_of(frame.pixels), frame.time_ns // 10**6) for frame in clip]
+    numbers = [*range(30), *range(8), *range(20)]
+    assert shown == [(number, 40 * place) for place, number in enumerate(numbers)]
+    assert "steps back 2 times, first after 1.2 s" in clip.doubts[0]
+
+
+def test_dropped_frames_of_avi_are_no_damage() -> None:
+    with ClipReader(FIELD / "v_avi_dropped.avi", size=(64, 96), rate="every-frame") as clip:
+        assert len(list(clip)) == clip.frames_announced == 20
+    assert clip.report.lost is None and clip.doubts == ()
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "ffv1"])
+def test_pictures_of_avi_are_at_their_own_times(tmp_path: Path, codec: Codec) -> None:
+    """Where nothing is reordered: cameras write MJPEG, or no frames that wait for others."""
+    left_out = [1, 7, 8, 9, 20]
+    path = make_clip(tmp_path / "a.avi", 25, fps=25, codec=codec, left_out=left_out)
+    with ClipReader(path, size=(64, 96), rate="every-frame") as clip:
+        shown = [(index_of(frame.pixels), frame.time_ns // 10**6) for frame in clip]
+    assert shown == [(n, 40 * n) for n in range(25) if n not in left_out]
+    cut(path, 0.7)
+    with ClipReader(path, size=(64, 96), rate="every-frame") as clip:
+        shown = [(index_of(frame.pixels), frame.time_ns // 10**6) for frame in clip]
+    assert shown[:-1] == [(number, 40 * number) for number, _ in shown[:-1]]  # the last: half of it
+    assert clip.report.lost is not None and "announced frames are missing" in clip.report.lost
+
+
+def test_a_frame_that_is_damaged_does_not_move_those_that_are_sampled() -> None:
+    path = FIELD / "x_mjpeg_halfbad.avi"
+    assert times_ms(path, 5) == every_40_ms(0, 6, 10, 15)  # number 5 is damaged
+    with ClipReader(path, size=(64, 96)) as clip:
+        assert len(list(clip)) == 19
+    assert clip.report.lost == "1 of 20 frames in the file were damaged"
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
