@@ -48,7 +48,7 @@ def encode(
     precision: str | None,
     force: bool,
 ) -> None:
-    """A clip to tokens (.npz)."""
+    """A clip, or a folder of images with --fps, to tokens (.npz)."""
     need("video")
     from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
 

@@ -95,7 +95,7 @@ def frame_bar(label: str) -> Iterator[Progress]:
 
 def report_loss(lost: str | None) -> None:
     if lost is not None:
-        raise ClipError(f"the clip is damaged; what could be read was used. {lost}")
+        raise ClipError(f"the clip could not be read whole; what could be read was used. {lost}")
 
 
 def require_passed(report: ParityReport, otherwise: str) -> None:

@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vidtok_edge.errors import ClipError, UsageError
+from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.decoding import ClipDecoding
 from vidtok_edge.runtime.clips.fitting import ClipFitting, Fit
 from vidtok_edge.runtime.clips.scanning import scan_clip, variable_rate_error
@@ -27,38 +24,11 @@ from vidtok_edge.runtime.clips.suitability import doubts_about
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["ClipFrame", "ClipReader", "ClipReport", "Fit", "Rate"]
+__all__ = ["ClipReader", "Fit", "Rate"]
 
 Rate = float | Literal["every-frame"] | None
 
 _LONGEST_GAP_S = 600  # a longer one is a broken clock; filling it would repeat a frame for hours
-
-
-@dataclass(frozen=True, slots=True)
-class ClipFrame:
-    """One frame: `pixels` uint8 [H, W, 3] RGB, C-contiguous; `time_ns` since the first frame.
-
-    Times never decrease: where a damaged clip's go back, a frame has the time of the one before.
-    """
-
-    pixels: NDArray[np.uint8]
-    time_ns: int
-
-    def __repr__(self) -> str:
-        return f"ClipFrame(pixels={self.pixels.shape}, time_ns={self.time_ns})"
-
-
-@dataclass(frozen=True, slots=True)
-class ClipReport:
-    """What was read so far, and, once the clip has ended, what of it was lost.
-
-    `lost` is a sentence, or None when nothing is known to be. A container that announces nothing
-    (ts, flv, fragmented mp4) cannot show that whole frames were cut off its end.
-    """
-
-    frames_read: int
-    frames_announced: int | None
-    lost: str | None
 
 
 class ClipReader:
@@ -90,8 +60,10 @@ class ClipReader:
     them, the other frames are yielded and `report.lost` says what is missing; where nothing marks
     them (mkv, ts) they cannot be told from a variable rate, and are refused as one.
 
+    A clip has one size: where it changes, reading ends, and `report.lost` says so.
+
     Raises UsageError for the arguments, ClipError for the clip: here when that can be known, or
-    while iterating (resolution changes, variable rate after the first thousand frames).
+    while iterating (variable rate after the first thousand frames).
     """
 
     def __init__(
@@ -247,7 +219,9 @@ class ClipReader:
         start: Fraction | None = None
         for index, frame in enumerate(self._all_decoded()):
             if (frame.height, frame.width) != size:
-                raise _resized(self.path, index, size, frame)
+                self._decoding.read -= 1
+                self._lost = _resized(index, size, frame)
+                return
             if frame.pts is None or frame.time_base is None:
                 time = self._time + (period if index else 0)
             else:
@@ -276,10 +250,10 @@ class ClipReader:
             )
 
 
-def _resized(path: Path, index: int, before: tuple[int, int], frame: VideoFrame) -> ClipError:
-    return ClipError(
-        f"{path}: frame {index} is {frame.height}x{frame.width} (H x W), the frames before it are "
-        f"{before[0]}x{before[1]}. A clip has one size: cut it there, or re-encode it."
+def _resized(index: int, before: tuple[int, int], frame: VideoFrame) -> str:
+    return (
+        f"frame {index} is {frame.height}x{frame.width} (H x W), those before it are "
+        f"{before[0]}x{before[1]}: it and all that follow were not used; cut the clip there"
     )
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
 from vidtok_edge.runtime.clips.container import open_container
+from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
 from vidtok_edge.runtime.clips.scanning import pixel_aspect_of
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
-from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, without_password
 from vidtok_edge.runtime.sources.reading import Reading
 
@@ -74,7 +74,7 @@ class CameraSource(Reading):
     ) -> None:
         super().__init__(spec, None, clock)
         self._timeouts = timeouts or CameraTimeouts()
-        self._fitting = FrameFitting(self.shown, size, fit)
+        self._fitting = FrameFitting(self.shown, size, fit, error=SourceError)
         self._open = opener or (lambda: _opened(spec, self._timeouts))
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
         _wait_for_closed(spec, self.shown, self._timeouts.open_s)

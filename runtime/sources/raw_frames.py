@@ -12,7 +12,7 @@ from vidtok_edge.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from vidtok_edge.runtime.sources.fitting import FrameFitting
+    from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
     from vidtok_edge.runtime.sources.frame import RawFormat
 
 __all__ = ["RAW_FORMATS", "RawFrames", "container_of"]

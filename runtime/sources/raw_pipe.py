@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import SourceError, UsageError
+from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
-from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, RawFormat
 from vidtok_edge.runtime.sources.raw_frames import RawFrames, container_of
 from vidtok_edge.runtime.sources.reading import Reading, timed_frames
@@ -53,7 +53,7 @@ class RawPipeSource(Reading):
         self._realtime = realtime
         self._what = "standard input" if spec == "-" else spec
         self._raw = RawFrames(raw or RawFormat(*size))
-        self._fitting = FrameFitting(self._what, size, fit)
+        self._fitting = FrameFitting(self._what, size, fit, error=SourceError)
         self._file = _opened(spec)
 
     def _read(self) -> Iterator[Frame]:

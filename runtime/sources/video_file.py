@@ -55,8 +55,7 @@ class VideoFileSource(Reading):
             raise SourceError(str(error)) from error
         if lost := self._clip.report.lost:
             raise SourceError(
-                f"{self.shown} is damaged; what could be read was used. {lost}. "
-                "Copy it again from its source."
+                f"{self.shown} could not be read whole; what could be read was used. {lost}."
             )
 
     def _release(self) -> None:

@@ -33,7 +33,7 @@ HEAVY = (
 )
 NEEDS = {"backends.onnxruntime": "onnxruntime", "clips.pictures": "PIL"}
 NEEDS["backends.onnxruntime_cuda"] = "onnxruntime"
-NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
+NEEDS |= {"sources.camera": "av", "clips.image_folder": "PIL"}
 NEEDS["clips.container"] = "av"
 NEEDS |= dict.fromkeys(
     [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")], "av"

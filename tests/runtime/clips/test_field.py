@@ -201,6 +201,14 @@ def test_a_frame_that_is_damaged_does_not_move_those_that_are_sampled() -> None:
     assert clip.report.lost == "1 of 20 frames in the file were damaged"
 
 
+def test_what_comes_before_a_change_of_size_is_read() -> None:
+    with ClipReader(FIELD / "z_reschange.h264", size=(64, 96)) as clip:
+        frames = [frame.pixels for frame in clip]
+    assert wrong_levels(np.stack(frames), PATTERN) <= 3
+    assert clip.report.lost is not None
+    assert clip.report.lost.startswith("frame 20 is 64x128 (H x W), those before it are 64x96")
+
+
 @pytest.mark.parametrize("scale", [2, 4, 8])
 @pytest.mark.parametrize(
     "clip", ["tests/field/big_testsrc2.mp4", "clip_robot.mp4", "clip_film.mp4"]

@@ -224,6 +224,34 @@ def test_an_image_that_is_none(tmp_path: Path, spoil: Any, message: str) -> None
         list(ImageFolderSource(str(folder), SIZE))
 
 
+def test_hidden_files_are_no_images_and_ties_are_broken_by_name(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", ["img001.png", "img01.png", "img1.png", "img2.png"])
+    (folder / "._img1.png").write_bytes(b"what macOS leaves")
+    (folder / "old.png").mkdir()
+    source = ImageFolderSource(str(folder), SIZE)
+    assert [index_of(frame.pixels) for frame in source] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("save", ["EPS", "GIF", "PDF"])
+def test_other_formats_that_are_named_png_are_not_opened(tmp_path: Path, save: str) -> None:
+    """Pillow goes by content: it gives PostScript to Ghostscript."""
+    folder = write_images(tmp_path / "in", ["1.png"])
+    Image.fromarray(picture(0)).save(folder / "2.png", save)
+    with pytest.raises(SourceError, match=r"2\.png: .*cannot identify"):
+        list(ImageFolderSource(str(folder), SIZE))
+
+
+def test_images_that_are_too_large_or_several_are_refused_by_their_header(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", ["1.png"])
+    Image.new("L", (9000, 9000)).save(folder / "2.png")
+    with pytest.raises(SourceError, match=r"2\.png: it has 9000x9000 pixels"):
+        list(ImageFolderSource(str(folder), SIZE))
+    one = Image.fromarray(picture(0))
+    one.save(folder / "2.png", save_all=True, append_images=[Image.fromarray(picture(1))])
+    with pytest.raises(SourceError, match=r"2\.png: it holds 2 pictures"):
+        list(ImageFolderSource(str(folder), SIZE))
+
+
 def test_folders_that_are_no_source(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="holds no images"):
         ImageFolderSource(str(tmp_path), SIZE)
