@@ -133,8 +133,8 @@ def record(
 ) -> None:
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
-    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw frames on
-    standard input, or synthetic:30. Several are encoded in one batch.
+    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for Y4M or raw frames
+    on standard input, or synthetic:30. Several are encoded in one batch.
     """
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import ClipError, MissingDependency
 from vidtok_edge.runtime.clips.cadence import Cadence
+from vidtok_edge.runtime.clips.deinterlacing import can_deinterlace, deinterlaced
 from vidtok_edge.runtime.clips.media_clock import MediaClock
 from vidtok_edge.runtime.clips.scanning import (
     Scan,
@@ -44,6 +46,7 @@ class ClipDecoding:
             where reading fails.
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
+        deinterlaced: whether frames were made from fields; known once the first was read.
         pixel_aspect: width of a pixel over its height.
         other_streams: the video streams that are not read, for a message; empty for none.
     """
@@ -59,11 +62,13 @@ class ClipDecoding:
         self._packets = self._errors = self.read = 0
         self._marked: list[int] = []  # packets that the container calls corrupt
         self._places: deque[int | None] = deque()  # of AVI, of packets whose frames are to come
+        self._end = 0  # of the packets, in bytes from the start of the file
         self._stopped: str | None = None
         self._container, self._stream = open_clip(path, stream)
         self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
-        self.frames = self._decode()
+        self.deinterlaced = False
+        self.frames = self._whole(self._decode())
         self.pixel_aspect = pixel_aspect_of(self._stream)
         self.other_streams = other_streams(self._container, self._stream)
 
@@ -85,6 +90,15 @@ class ClipDecoding:
     def clock_steps(self) -> list[float]:
         """Seconds to where the clock stepped back, as far as was read."""
         return self._clock.steps
+
+    def _whole(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Deinterlaced where the first frame is interlaced and PyAV can."""
+        for first in frames:
+            everything = chain([first], frames)
+            self.deinterlaced = first.interlaced_frame and can_deinterlace()
+            if self.deinterlaced:
+                everything = chain(deinterlaced(everything, self._stream))
+            yield from everything
 
     def _decode(self) -> Iterator[VideoFrame]:
         try:
@@ -119,6 +133,7 @@ class ClipDecoding:
         return frames
 
     def _count(self, packet: Packet[VideoStream]) -> None:
+        self._end = max(self._end, (packet.pos or 0) + packet.size)
         if packet.is_corrupt:
             self._marked.append(self._packets)
         self._packets += 1
@@ -129,7 +144,7 @@ class ClipDecoding:
 
     def losses(self, end: Fraction) -> str | None:
         """A sentence about what could not be read, or None; `end`: the time of the last frame."""
-        reasons = [self._lost_at_end(end)]
+        reasons = [self._lost_at_end(end), self._cut_frame()]
         # Where recordings were joined a packet is called corrupt, because their counts differ.
         errors = self._errors + sum(not self._clock.at_join(number) for number in self._marked)
         if errors:
@@ -138,6 +153,12 @@ class ClipDecoding:
         if self._stopped:
             reasons.append(f"reading stopped: {self._stopped}")
         return "; ".join(filter(None, reasons)) or None
+
+    def _cut_frame(self) -> str | None:
+        """Y4M holds frames and nothing else; FFmpeg leaves out a last one that is not whole."""
+        if self._container.format.name != "yuv4mpegpipe" or self._container.size <= self._end:
+            return None
+        return "the file ends in the middle of a frame"
 
     def _lost_at_end(self, end: Fraction) -> str | None:
         counted = self._stream.frames > 0

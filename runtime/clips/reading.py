@@ -166,7 +166,7 @@ class ClipReader:
         self.close()
 
     def _doubts_at_start(self, stream: int | None) -> tuple[str, ...]:
-        doubts = list(doubts_about(self._first))
+        doubts = list(doubts_about(self._first, deinterlaced=self._decoding.deinterlaced))
         if stream is None and (others := self._decoding.other_streams):
             doubts.append(f"it has more than one video stream; not read: {others}")
         return tuple(doubts)

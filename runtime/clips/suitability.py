@@ -15,14 +15,22 @@ _HDR = {16: "PQ", 18: "HLG"}
 _BITS = 10  # more are rarely from a camera, and often depth or heat
 
 
-def doubts_about(frame: VideoFrame) -> Iterator[str]:
-    """A sentence for each thing that is used as it is, though it should not be."""
+def doubts_about(frame: VideoFrame, *, deinterlaced: bool = False) -> Iterator[str]:
+    """A sentence for each thing that is used as it is, though it should not be, or was mended.
+
+    `deinterlaced`: whether the frame was made from fields.
+    """
     if (transfer := _HDR.get(int(frame.color_trc or 0))) is not None:
         yield (
             f"it is HDR video ({transfer}), whose brightness is used as if it were that of a "
             "screen: pale and flat pictures. Convert it to SDR (FFmpeg: zscale and tonemap)"
         )
-    if frame.interlaced_frame:
+    if deinterlaced:
+        yield (
+            "it is interlaced: each frame is made from one field by FFmpeg's bwdif, with half of "
+            "its rows interpolated where something moves"
+        )
+    elif frame.interlaced_frame:
         yield (
             "it is interlaced: what moves has combs. Deinterlace it first (FFmpeg: -vf bwdif), or "
             "record it progressive"

@@ -104,6 +104,19 @@ def test_unsuitable_pictures_are_not_taken_without_a_word(name: str, said: str) 
     assert any(said in doubt for doubt in doubts_of(FIELD / name))
 
 
+def test_interlaced_video_is_deinterlaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def combs() -> float:
+        rows = np.stack(frames_of(FIELD / "i_tff.mp4")).astype(float).mean(-1)
+        return float(np.abs(rows[:, 1:-1] - (rows[:, :-2] + rows[:, 2:]) / 2).mean())
+
+    mended, said = combs(), doubts_of(FIELD / "i_tff.mp4")
+    assert "made from one field" in said[0]
+    assert times_ms(FIELD / "i_tff.mp4", None) == every_40_ms(*range(20))
+    monkeypatch.setattr("vidtok_edge.runtime.clips.deinterlacing.filters_available", set())
+    assert combs() > 1.2 * mended
+    assert "Deinterlace it first" in doubts_of(FIELD / "i_tff.mp4")[0]
+
+
 def times_ms(path: Path, rate: Rate) -> list[float]:
     with ClipReader(path, size=(64, 96), rate=rate) as clip:
         return [round(frame.time_ns / 1e6, 1) for frame in clip]
