@@ -25,6 +25,7 @@ from vidtok_edge.commands.printing import (
     report_loss,
     warn,
 )
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -64,7 +65,7 @@ def encode(
             force=force,
             progress=progress,
         )
-    click.echo(
+    say(
         f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
         f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
         f"{done.bits_per_pixel:.4f} bits per pixel, "

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vidtok_edge.commands.net import Command
 from vidtok_edge.commands.options import Size, form_list, precision_list
 from vidtok_edge.commands.printing import (
-    Command,
     describe,
     frame_bar,
     need_export,
@@ -19,6 +19,7 @@ from vidtok_edge.commands.printing import (
     stage,
     warn,
 )
+from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,16 +128,14 @@ def export(
     request = request.with_options(
         StepOptions(*size, streams=streams, chunk=latents, form=form[0], io=io)
     )
-    click.echo(
-        f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
-    )
+    say(f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call")
     if resolved is EMBEDDED:
-        click.secho(
+        say(
             "This is the small tokenizer that ships with the package, for demos and tests.\n"
             f"{OFFICIAL}",
             fg="yellow",
         )
-    click.echo(f"promise  {resolved.promise}")
+    say(f"promise  {resolved.promise}")
     if dry_run:
         _print_plan(plan_export(request), request.output)
         return
@@ -146,13 +145,13 @@ def export(
     print_precisions(exported)
     for note in exported.notes:
         warn(note)
-    click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
+    say(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
     for report in (exported.report, *exported.other_reports):
         require_passed(report, f"{request.output} was written and is marked unverified")
 
 
 def _print_plan(plan: ExportPlan, output: Path) -> None:
-    click.echo(f"would write {output}:")
+    say(f"would write {output}:")
     rows = []
     for precision in plan.precisions:
         part = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}[precision]
@@ -199,7 +198,7 @@ def print_precisions(exported: Exported) -> None:
             )
         )
     clips = ", ".join(loss.clip for loss in rows[0].losses)
-    click.echo(
+    say(
         f"\nprecisions side by side; a step is one call; int8-tensorrt is for engines; quality is "
         f"that of the\nworst clip, which is named, of {clips}; each is in the table above"
     )

@@ -22,6 +22,7 @@ from vidtok_edge.commands.printing import (
     warn,
     warn_of_missing,
 )
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -79,7 +80,7 @@ def replay(
             progress=progress,
         )
     place = "" if output in ("-", None) else f"\n{output}"
-    click.echo(
+    say(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )

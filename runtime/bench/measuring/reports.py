@@ -29,7 +29,7 @@ def qualities_of(bundle: Path) -> list[ClipQuality]:
             for loss in losses
             if _finite(loss["source_psnr_db"]) is not None
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return []
 
 
