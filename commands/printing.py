@@ -114,7 +114,7 @@ def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def warn(text: str) -> None:
-    say(f"warning: {text}", fg="yellow", err=True)
+    say(shown(f"warning: {text}", one_line=True), fg="yellow", err=True)
 
 
 def warn_of_missing(broken: int, damaged_bytes: int, unreadable: int, effect: str) -> None:

@@ -48,7 +48,7 @@ class StatusLine:
     def note(self, line: str) -> None:
         """Write a line that stays."""
         with self._changed:
-            self._notes.append(shown(line))
+            self._notes.append(shown(line, one_line=True))
             self._changed.notify()
 
     def close(self, patience_s: float = 1.0) -> None:
