@@ -17,7 +17,9 @@ __all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
 
 POLICY = "calibration/policy.json"
 """Where the file lies inside a bundle."""
-_DOCUMENT = DocumentKind(schema=1, other_schema="expected an object of schema {schema}")
+_DOCUMENT = DocumentKind(
+    schema=1, largest=1 << 20, other_schema="expected an object of schema {schema}"
+)
 
 Level = Literal["float", "cache", "int8"]
 """`float`: nothing is rounded. `cache`: the input is rounded to INT8, and so held in the cache, but

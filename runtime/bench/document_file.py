@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from vidtok_edge.bounded import TooLarge, read_at_most
 from vidtok_edge.errors import DocumentError, UsageError
 from vidtok_edge.runtime.bench.document import FORMAT, SCHEMA, Document
 from vidtok_edge.runtime.files import write_beside
@@ -38,15 +39,14 @@ def read_document(path: Path, largest_bytes: int = LARGEST_BYTES) -> Document:
             benchmark, of another schema, or does not hold together.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(largest_bytes + 1)
+        data = read_at_most(path, largest_bytes)
     except OSError as error:
         raise DocumentError(f"{path} cannot be read: {error.strerror}. {_NAME_ONE}") from None
-    if len(data) > largest_bytes:
+    except TooLarge:
         raise DocumentError(
             f"{path} is larger than {largest_bytes:,} bytes, and is not read. Measure for a "
             "shorter time, or fewer candidates at once."
-        )
+        ) from None
     try:
         plain = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -38,6 +38,7 @@ def open_container(
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout: tuple[float, float] | None = None,
+    most_pixels: int | None = None,
 ) -> InputContainer:
     """The container that FFmpeg reads from `file`; whoever opens it closes it.
 
@@ -46,13 +47,19 @@ def open_container(
         format: its demuxer; None to detect it.
         options: of the protocol and the demuxer.
         timeout: seconds for opening and for each read; None to wait without end.
+        most_pixels: of a frame that is decoded to find out what the streams are.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as PyAV raises them.
     """
-    given = dict(options or {})
     source: Any = file
     container: InputContainer = av.open(
-        source, mode="r", format=format, container_options=given, timeout=timeout, **_LENIENT
+        source,
+        mode="r",
+        format=format,
+        options={} if most_pixels is None else {"max_pixels": str(most_pixels)},
+        container_options=dict(options or {}),
+        timeout=timeout,
+        **_LENIENT,
     )
     return container

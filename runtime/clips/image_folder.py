@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import ClipError, MissingDependency, UsageError
 from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
+from vidtok_edge.runtime.clips.picture_bounds import most_pixels
 
 try:
     from PIL import Image, ImageOps
@@ -28,7 +30,6 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 # Pillow looks at what a file holds, not at its name: PostScript named .png would run Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-_LARGEST_PIXELS = 1 << 26  # of an image: 200 MB
 
 
 class ImageFolderReader:
@@ -127,9 +128,14 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 
 def _rgb(file: Path) -> NDArray[np.uint8]:
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            _require_usable(image)
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        with warnings.catch_warnings():
+            # Of images beyond 89 megapixels: our own limit comes right behind.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(file, formats=_FORMATS)
+        with opened as image:
+            _require_usable(image, stored=file.stat().st_size)
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     # Pillow's decoders raise all of these for damaged files.
     except (
         OSError,
@@ -137,19 +143,18 @@ def _rgb(file: Path) -> NDArray[np.uint8]:
         SyntaxError,
         EOFError,
         Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
     ) as error:
         raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 
 
-def _require_usable(image: Image.Image) -> None:
-    """By its header alone."""
+def _require_usable(image: Image.Image, stored: int) -> None:
+    """By its header and its `stored` bytes alone."""
     if image.mode not in _EIGHT_BITS:
         raise ClipError(f"pixels are {image.mode}; images of 8 bits can be read. Convert it.")
-    if image.width * image.height > _LARGEST_PIXELS:
+    if image.width * image.height > (most := most_pixels(stored)):
         raise ClipError(
-            f"it has {image.height}x{image.width} pixels (H x W); at most {_LARGEST_PIXELS} are "
-            "read. Scale it down first."
+            f"it claims {image.height}x{image.width} (H x W) in {stored} bytes; images of up to "
+            f"{most} pixels of such a size can be read. Scale it down."
         )
     pictures = getattr(image, "n_frames", 1)
     if pictures > 1 and image.format not in ("JPEG", "MPO"):  # cameras add a preview

@@ -11,6 +11,7 @@ from vidtok_edge.errors import ClipError, MissingDependency
 from vidtok_edge.runtime.clips.cadence import Cadence
 from vidtok_edge.runtime.clips.container import open_container
 from vidtok_edge.runtime.clips.media_clock import MediaClock
+from vidtok_edge.runtime.clips.picture_bounds import most_pixels
 
 try:
     import av
@@ -77,9 +78,11 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
     try:
         # `file:` and the whitelists: a name with a colon is no protocol, and a playlist, or a
         # pattern of names, that calls itself a clip must not open what it lists.
+        most = most_pixels(path.stat().st_size)
         container = open_container(
             f"file:{path}",
             options={"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)},
+            most_pixels=most,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
@@ -87,10 +90,23 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
             "its header is damaged or missing; copy it again from its source."
         ) from error
     try:
-        return container, _chosen(path, container, number)
+        stream = _chosen(path, container, number)
+        _require_few_pixels(path, stream, most)
+        return container, stream
     except BaseException:
         container.close()
         raise
+
+
+def _require_few_pixels(path: Path, stream: VideoStream, most: int) -> None:
+    """Refuse frames that are too large, by the header and, for the decoder, frame by frame."""
+    codec = stream.codec_context
+    if codec.width * codec.height > most:
+        raise ClipError(
+            f"{path} claims frames of {codec.height}x{codec.width} (H x W); frames of up to {most} "
+            "pixels can be read from a file of its size. Scale it down."
+        )
+    codec.options = {**codec.options, "max_pixels": str(most)}
 
 
 def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoStream:

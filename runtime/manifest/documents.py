@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidtok_edge.bounded import TooLarge, read_at_most
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.plain import from_plain
 
@@ -40,10 +41,10 @@ class DocumentKind:
 
     def text(self, path: Path) -> str:
         """The content of a file. Raises OSError; ValueError: too large, or no text."""
-        with path.open("rb") as file:
-            content = file.read(self.largest + 1)
-        if len(content) > self.largest:
-            raise ValueError(self.too_large.format(mib=self.largest >> 20))
+        try:
+            content = read_at_most(path, self.largest)
+        except TooLarge:
+            raise ValueError(self.too_large.format(mib=self.largest >> 20)) from None
         try:
             return content.decode("utf-8")
         except UnicodeDecodeError:

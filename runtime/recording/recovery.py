@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from mcap.records import Message
 
@@ -124,10 +124,8 @@ class _Run:
 class _Channel:
     """Which messages of a channel are there, from the numbers that they carry."""
 
-    runs: list[_Run] = field(default_factory=list)
-    """In order."""
-    numbered: bool = True
-    """False where numbers repeat: tools that number nothing write 0."""
+    _found: list[_Run] = field(default_factory=list)
+    """As they came."""
     claimed: int = 0
     """How many there are at least, as markers say."""
     claimed_ns: int = 0
@@ -135,17 +133,14 @@ class _Channel:
     @property
     def end(self) -> int:
         """Number of the next message."""
-        return self.runs[-1].end if self.runs else 0
+        return max((run.end for run in self._found), default=0)
 
     def add(self, number: int, now_ns: int) -> None:
-        at = bisect_right(self.runs, number, key=lambda run: run.first)
-        before = self.runs[at - 1] if at else None
-        if before is None or number > before.end:
-            self.runs.insert(at, _Run(number, number + 1, now_ns, now_ns))
-        elif number == before.end:
-            before.end, before.end_ns = number + 1, now_ns
+        last = self._found[-1] if self._found else None
+        if last is not None and number == last.end:
+            last.end, last.end_ns = number + 1, now_ns
         else:
-            self.numbered = False
+            self._found.append(_Run(number, number + 1, now_ns, now_ns))
 
     def claim(self, count: int, now_ns: int) -> None:
         """A marker says that so many lie before it."""
@@ -153,11 +148,15 @@ class _Channel:
             self.claimed, self.claimed_ns = count, now_ns
 
     def gaps(self, start_ns: int) -> Iterator[Gap]:
-        """Where messages are missing, of a recording that begins at `start_ns`."""
-        if not self.numbered:
+        """Where messages are missing, of a recording that begins at `start_ns`.
+
+        None where numbers repeat: tools that number nothing write 0.
+        """
+        runs = sorted(self._found, key=lambda run: run.first)
+        if any(then.first < run.end for run, then in pairwise(runs)):
             return
         here, here_ns = 0, start_ns
-        behind = [(run.first, run.start_ns, run.end, run.end_ns) for run in self.runs]
+        behind = [(run.first, run.start_ns, run.end, run.end_ns) for run in runs]
         for first, first_ns, end, end_ns in [*behind, (self.claimed, self.claimed_ns, 0, 0)]:
             if first > here:
                 seconds = max(0, first_ns - here_ns) / 1e9

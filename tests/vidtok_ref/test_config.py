@@ -194,7 +194,7 @@ def test_a_file_that_is_too_large_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no file"):
         variant_from_config(path)
     path.write_bytes(b"#" * (2 << 20))
-    with pytest.raises(CheckpointError, match="more than 1048576 bytes"):
+    with pytest.raises(CheckpointError, match="larger than 65536 bytes"):
         variant_from_config(path)
 
 

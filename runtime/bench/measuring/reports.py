@@ -6,17 +6,19 @@ import json
 import math
 from pathlib import Path
 
+from vidtok_edge.bounded import read_at_most
 from vidtok_edge.runtime.bench.document import ClipQuality
 
 __all__ = ["PARITY_REPORT", "qualities_of"]
 
 PARITY_REPORT = "reports/parity.json"
+_LARGEST = 1 << 22  # bytes; a real one has some 10,000
 
 
 def qualities_of(bundle: Path) -> list[ClipQuality]:
     """From the report that lies in the bundle; nothing where there is none that can be read."""
     try:
-        losses = json.loads((bundle / PARITY_REPORT).read_text(encoding="utf-8"))["losses"]
+        losses = json.loads(read_at_most(bundle / PARITY_REPORT, _LARGEST))["losses"]
         return [
             ClipQuality(
                 graphs=str(loss["graphs"]),

@@ -6,7 +6,7 @@ import os
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
+from mcap.records import McapRecord
 from mcap.writer import CompressionType, Writer
 from recordings import FSQ, PER_LATENT, SECOND, WALL, record, values_of
 
@@ -73,13 +74,13 @@ def test_a_range_of_time_reads_only_its_chunks(
 ) -> None:
     with Recording.open(whole) as recording:
         read_chunks: list[int] = []
-        chunk = Scan.chunk
+        records = Scan.records
 
-        def counted(scan: Scan, place: ChunkPlace) -> bytes | None:
+        def counted(scan: Scan, place: ChunkPlace) -> Iterator[McapRecord]:
             read_chunks.append(place.offset)
-            return chunk(scan, place)
+            return records(scan, place)
 
-        monkeypatch.setattr(Scan, "chunk", counted)
+        monkeypatch.setattr(Scan, "records", counted)
         start, end = WALL + 12 * PER_LATENT, WALL + 14 * PER_LATENT
         got = [e.index for e in recording.entries(1, start_ns=start, end_ns=end)]
     assert got == [12, 13] and len(read_chunks) == 1

@@ -1,0 +1,21 @@
+"""How large a picture may be that others made: decoding takes several bytes for each pixel.
+
+A picture of one colour packs 10,000 to 1, and a header of 20 bytes claims any size.
+"""
+
+from __future__ import annotations
+
+__all__ = ["most_pixels"]
+
+_ANY = 7680 * 4320  # 8K: 100 MB as RGB
+_MOST = 1 << 27  # 400 MB
+_FOR_A_BYTE = 64  # a photograph takes one byte for 2 to 20 pixels
+
+
+def most_pixels(stored: int) -> int:
+    """The pixels that a picture, or a frame, of a file of `stored` bytes may have.
+
+    >>> most_pixels(20_000) == 7680 * 4320
+    True
+    """
+    return min(_MOST, max(_ANY, _FOR_A_BYTE * stored))
