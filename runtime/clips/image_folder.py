@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,11 +127,7 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 
 def _rgb(file: Path) -> NDArray[np.uint8]:
     try:
-        with warnings.catch_warnings():
-            # Of images beyond 89 megapixels: our own limit comes right behind.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(file, formats=_FORMATS)
-        with opened as image:
+        with Image.open(file, formats=_FORMATS) as image:
             _require_usable(image, stored=file.stat().st_size)
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -143,6 +138,7 @@ def _rgb(file: Path) -> NDArray[np.uint8]:
         SyntaxError,
         EOFError,
         Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
     ) as error:
         raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["most_pixels"]
 
 _ANY = 7680 * 4320  # 8K: 100 MB as RGB
-_MOST = 1 << 27  # 400 MB
+_MOST = 89_478_485  # 270 MB; Pillow warns of more
 _FOR_A_BYTE = 64  # a photograph takes one byte for 2 to 20 pixels
 
 
