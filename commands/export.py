@@ -24,6 +24,7 @@ from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan
+    from vidtok_edge.export.verifying.precision_table import WorstClips
     from vidtok_edge.lowering.forms import FormName
     from vidtok_edge.runtime.manifest.graphs import Precision
 
@@ -173,6 +174,12 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
     print_columns(rows)
 
 
+def _worst(found: WorstClips) -> tuple[str, str, str]:
+    tokens = "-" if found.tokens is None else f"{found.tokens[0]:.1%} ({found.tokens[1]})"
+    (psnr, of_psnr), (ssim, of_ssim) = found.psnr, found.ssim
+    return tokens, f"{psnr:.2f} ({of_psnr})", f"{ssim:.3f} ({of_ssim})"
+
+
 def print_precisions(exported: Exported) -> None:
     """The precisions side by side, where there is more than one."""
     if len(exported.bundle.manifest.precisions) < 2:
@@ -185,16 +192,13 @@ def print_precisions(exported: Exported) -> None:
         ("graphs", *machine, "tokens equal", "PSNR lost dB", "SSIM lost")
     ]
     for row in rows:
-        worst = row.worst
         table.append(
             (
                 row.graphs,
                 f"{row.file_bytes / 1e6:.1f}",
                 f"{row.cache_bytes / 1e6:.1f}",
                 *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
-                "-" if worst.tokens is None else f"{worst.tokens[0]:.1%} ({worst.tokens[1]})",
-                f"{worst.psnr[0]:.2f} ({worst.psnr[1]})",
-                f"{worst.ssim[0]:.3f} ({worst.ssim[1]})",
+                *(("-",) * 3 if row.graphs == "fp32" else _worst(row.worst)),
             )
         )
     clips = ", ".join(loss.clip for loss in rows[0].losses)

@@ -158,7 +158,7 @@ def test_standard_error_that_takes_nothing_stops_nothing(tiny: Path, tmp_path: P
 
 
 def break_encoder(bundle: Path, *, memory: bool) -> None:
-    """An encoder that loads; its call reads past a tensor's end, or asks for 4 TB."""
+    """An encoder that loads; its call makes 100 values of 2, or asks for 4 TB."""
     file = bundle / "encoder.fp32.onnx"
     model = onnx.load(file)
     graph, last = model.graph, "full"
@@ -166,11 +166,11 @@ def break_encoder(bundle: Path, *, memory: bool) -> None:
     graph.initializer.append(number)
     nodes = [
         helper.make_node("Cast", ["start"], ["begun"], to=TensorProto.INT64),
-        helper.make_node("ReduceMin", ["begun"], ["least"], keepdims=0),
+        helper.make_node("ReduceSum", ["begun"], ["least"], keepdims=0),
         helper.make_node("Add", ["least", "far"], ["place"]),
         helper.make_node("Expand", ["now", "place"], ["wide_now"])
         if memory
-        else helper.make_node("Gather", ["now", "place"], ["wide_now"]),
+        else helper.make_node("Reshape", ["now", "place"], ["wide_now"]),
         helper.make_node("ReduceSum", ["wide_now"], ["far_sum"], keepdims=0),
         helper.make_node("Add", [last, "far_sum"], ["broken"]),
     ]

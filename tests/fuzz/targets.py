@@ -329,10 +329,10 @@ def _hashes(folder: Path) -> Path:
 
 
 def _read_hashes(path: Path) -> None:
-    from vidtok_edge.runtime import known_hashes
+    from vidtok_edge.runtime.remembered import Remembered
 
     with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(path.parent.parent)}):
-        known_hashes._read()
+        Remembered("XDG_CACHE_HOME", ".cache", path.name).read()
 
 
 _TORCH = ("torch", "safetensors")

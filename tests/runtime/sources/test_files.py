@@ -244,7 +244,7 @@ def test_other_formats_that_are_named_png_are_not_opened(tmp_path: Path, save: s
 def test_images_that_are_too_large_or_several_are_refused_by_their_header(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "in", ["1.png"])
     Image.new("L", (9000, 9000)).save(folder / "2.png")
-    with pytest.raises(SourceError, match=r"2\.png: it has 9000x9000 pixels"):
+    with pytest.raises(SourceError, match=r"2\.png: it claims 9000x9000 \(H x W\) in \d+ bytes"):
         list(ImageFolderSource(str(folder), SIZE))
     one = Image.fromarray(picture(0))
     one.save(folder / "2.png", save_all=True, append_images=[Image.fromarray(picture(1))])
