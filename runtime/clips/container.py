@@ -47,19 +47,23 @@ def open_container(
         format: its demuxer; None to detect it.
         options: of the protocol and the demuxer.
         timeout: seconds for opening and for each read; None to wait without end.
-        most_pixels: of a frame that is decoded to find out what the streams are.
+        most_pixels: of a frame; a larger one is an error of decoding, whatever the header says.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as PyAV raises them.
     """
     source: Any = file
+    limits = {} if most_pixels is None else {"max_pixels": str(most_pixels)}
     container: InputContainer = av.open(
         source,
         mode="r",
         format=format,
-        options={} if most_pixels is None else {"max_pixels": str(most_pixels)},
+        options=limits,  # also for the frames that are decoded to find out what the streams are
         container_options=dict(options or {}),
         timeout=timeout,
         **_LENIENT,
     )
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {**stream.codec_context.options, **limits}
     return container

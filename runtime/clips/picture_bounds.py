@@ -15,6 +15,8 @@ _FOR_A_BYTE = 64  # a photograph takes one byte for 2 to 20 pixels
 def most_pixels(stored: int) -> int:
     """The pixels that a picture, or a frame, of a file of `stored` bytes may have.
 
+    Of a camera, whose bytes nobody knows: 0, for 8K.
+
     >>> most_pixels(20_000) == 7680 * 4320
     True
     """

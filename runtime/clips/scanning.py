@@ -99,14 +99,13 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
 
 
 def _require_few_pixels(path: Path, stream: VideoStream, most: int) -> None:
-    """Refuse frames that are too large, by the header and, for the decoder, frame by frame."""
+    """Refuse frames that are too large by the header; the decoder refuses others."""
     codec = stream.codec_context
     if codec.width * codec.height > most:
         raise ClipError(
             f"{path} claims frames of {codec.height}x{codec.width} (H x W); frames of up to {most} "
             "pixels can be read from a file of its size. Scale it down."
         )
-    codec.options = {**codec.options, "max_pixels": str(most)}
 
 
 def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoStream:

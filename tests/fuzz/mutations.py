@@ -15,33 +15,14 @@ __all__ = ["Mutation", "of_bytes", "of_mcap", "of_text", "of_zip"]
 Mutation = Callable[[Random, bytes], bytes]
 
 _NUMBERS: tuple[int, ...] = (
-    0,
-    1,
-    2,
-    127,
-    255,
-    1 << 15,
-    1 << 16,
-    (1 << 31) - 1,
-    1 << 31,
-    (1 << 32) - 1,
-    1 << 40,
+    *(0, 1, 2, 127, 255, 1 << 15, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40),
+    *((1 << 63) - 1, 1 << 63, (1 << 64) - 1),
 )
-_NUMBERS += ((1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 _TEXTS: tuple[bytes, ...] = (
-    b"-1",
-    b"0",
-    b"1e308",
-    b"1e999",
-    b"NaN",
-    b"null",
-    b"true",
-    b'""',
-    b"[]",
-    b"{}",
-    b"9" * 400,
+    *(b"-1", b"0", b"0.5", b"1e308", b"1e999", b"NaN", b"18446744073709551616", b"9" * 400),
+    *(b"null", b"true", b"[]", b"{}", b"[" * 3000),
+    *(b'""', b'"\\ud800"', b'"' + b"x" * 5000 + b'"'),
 )
-_TEXTS += (b'"' + b"x" * 5000 + b'"', b'"\\ud800"', b"18446744073709551616", b"[" * 3000, b"0.5")
 _VALUE = re.compile(rb'-?\d+(?:\.\d+)?|"[^"]*"|true|false|null|\w+')
 _MAGIC = b"\x89MCAP0\r\n"
 _HEAD, _CHUNK = struct.Struct("<BQ"), struct.Struct("<QQQII")

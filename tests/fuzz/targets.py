@@ -271,7 +271,7 @@ def _read_pictures(path: Path) -> None:
         warnings.catch_warnings(),
         closing(ImageFolderSource(str(path.parent), (16, 16), fps=10)) as source,
     ):
-        warnings.simplefilter("ignore", UserWarning)  # Pillow tells of damaged tags so
+        warnings.simplefilter("ignore")  # Pillow tells of damaged tags and of large pictures so
         for _ in source:
             pass
 
