@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +81,15 @@ def test_an_export_stores_its_parity_report(bundle: Path) -> None:
         "encode, chunks of 1+2+1 latents",
     }
     assert json.loads((bundle / "manifest.json").read_text())["verified"] is True
+
+
+def test_others_may_read_an_export_as_the_umask_says(bundle: Path) -> None:
+    """ONNX writes weights that its owner alone may read."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".data" for path in files)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
 def test_dry_run_says_what_it_would_write_and_writes_nothing(tmp_path: Path) -> None:
