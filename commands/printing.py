@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vidtok_edge.commands.terminal import Styled, say, screen, shown
-from vidtok_edge.errors import CheckFailed, ClipError
+from vidtok_edge.errors import CheckFailed, ClipError, OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.export import ParityReport
@@ -52,7 +52,8 @@ def stage(name: str, path: Path | None) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        say(" not finished")
+        with suppress(OutputNotWritable):  # what ended it says more
+            say(" not finished")
         raise
     size = f"{path.stat().st_size / 1e6:9.1f} MB" if path is not None else ""
     say(f" {time.perf_counter() - start:7.1f} s {size}")

@@ -95,8 +95,6 @@ class OnnxRuntimeStep:
             self.info = replace(self.info, fell_back=f"{self.info.active}: {why}")
         self._bindings = [self._bind(0, 1), self._bind(1, 0)]
         self._turn = 0
-        self._quiet = ort.RunOptions()
-        self._quiet.log_severity_level = _ONLY_FATAL
 
     def run(self) -> None:
         self._require_open()
@@ -106,7 +104,7 @@ class OnnxRuntimeStep:
                 self._given[name].update_inplace(self.inputs[name])
             start = time.perf_counter_ns()
         try:
-            self._session.run_with_iobinding(self._bindings[self._turn], self._quiet)
+            self._session.run_with_iobinding(self._bindings[self._turn])
         except Exception as error:  # ORT raises bare Exception subclasses of its own
             raise self._failure(error) from error
         self.times = StepTimes(start - begin, time.perf_counter_ns() - start, 0)
@@ -227,7 +225,8 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
         return None, f"not in this build of ONNX Runtime ({provider}). {install}"
     options = ort.SessionOptions()
     # What fails is raised, so its log is in the way, and would print names of the graph as they
-    # are; but of CUDA the log alone says why it was passed over.
+    # are; but of CUDA the log alone says why it was passed over. Options of each run could silence
+    # it there, and cost 77 us a call.
     options.log_severity_level = _ONLY_FATAL if name == "cpu" else _ERRORS
     if threads is not None:
         options.intra_op_num_threads = threads

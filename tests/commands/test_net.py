@@ -144,6 +144,23 @@ def test_a_reader_that_is_gone() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_what_ended_a_stage_is_said_though_nobody_reads_the_stage() -> None:
+    """As after SIGHUP, when the terminal is gone."""
+    code = (
+        "import os, click\n"
+        "from vidtok_edge.commands.net import Command\n"
+        "from vidtok_edge.commands.printing import stage\n"
+        "@click.command(cls=Command)\n"
+        "def work():\n"
+        "    with stage('weights', None):\n"
+        "        os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "        raise KeyboardInterrupt\n"
+        "work()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "ended by SIGINT\n")
+
+
 def test_standard_error_that_takes_nothing_stops_nothing(tiny: Path, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", 5, size=(16, 16))
     with open("/dev/full", "w") as full:
