@@ -215,7 +215,12 @@ def _remove(folder: Path) -> None:
 
 
 def _real(path: str | os.PathLike[str]) -> Path:
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise OutputNotWritable(
+            f"{os.fspath(path)} cannot be written: the current folder was removed. Go to another."
+        ) from error
 
 
 def _hidden_beside(place: Path, kind: str) -> Path:

@@ -119,6 +119,14 @@ def test_folder_that_does_not_exist(tmp_path: Path, writing: object) -> None:
         pass
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputNotWritable, match="current folder was removed"), write_beside("out"):
+        pass
+
+
 def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device or pipe"), write_beside(os.devnull, force=True):
         pass
