@@ -97,9 +97,10 @@ class CalibrationPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: what is skipped, why stored ranges are not reused."""
+        """For the user: what is skipped, doubts about clips, why stored ranges are not reused."""
         skipped = [f"skipped {clip.name}: {clip.why}" for clip in self.clips.skipped]
-        return (*skipped, *(f"not reused: {reason}" for reason in self.why_not))
+        doubts = [f"{c.facts.name}: {doubt}" for c in self.clips for doubt in c.doubts]
+        return (*skipped, *doubts, *(f"not reused: {reason}" for reason in self.why_not))
 
 
 def plan_calibration(

@@ -38,6 +38,7 @@ SUFFIXES = (
     ".ts",
     ".webm",
     ".wmv",
+    ".y4m",
 )
 """What is taken for a clip inside a folder; a clip named by itself may have any other."""
 
@@ -72,6 +73,8 @@ class Clip:
 
     path: Path
     facts: UsedClip
+    doubts: tuple[str, ...] = ()
+    """What a tokenizer was not made for, and what could not be read; see `ClipReader`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +149,25 @@ def find_clips(
     skipped: list[SkippedClip] = []
     for name, path in _named(data):
         try:
-            count = sum(1 for _ in _read(path, size, frames))
+            count, doubts = _read_through(path, size, frames)
             if count < least_frames:
                 raise ClipError(
                     f"{path} has {count} frames; a chunk has {least_frames}. Use a longer clip."
                 )
-            usable.append(Clip(path, UsedClip(name, _sha256(path), count)))
+            usable.append(Clip(path, UsedClip(name, _sha256(path), count), doubts))
         except ClipError as error:
             skipped.append(SkippedClip(name, _printable(str(error).replace(str(path), name))))
     _require_enough(usable, skipped)
     return ClipList(tuple(usable), tuple(skipped), size)
+
+
+def _read_through(
+    path: Path, size: tuple[int, int], frames: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """How many frames there are, of those that are asked for, and what there is to say of them."""
+    with ClipReader(path, size=size, rate="every-frame") as reader:
+        count = sum(1 for _ in islice(reader, frames))
+        return count, (*reader.doubts, *filter(None, (reader.report.lost,)))
 
 
 def _read(path: Path, size: tuple[int, int], frames: int | None) -> Iterator[NDArray[np.uint8]]:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from vidtok_edge.commands.options import comma_list, force_option
-from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
+from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
 from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
 
@@ -168,6 +168,7 @@ def bench(
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
     from vidtok_edge.runtime.bench.document import Pace, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
+    from vidtok_edge.runtime.bench.measuring.frames import clip_doubts
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
     from vidtok_edge.runtime.files import require_writable
 
@@ -186,6 +187,8 @@ def bench(
         camera_fps=camera_fps,
     )
     _print_plan(candidates, settings)
+    for doubt in () if clip is None else clip_doubts(clip):
+        warn(f"{clip}: {doubt}")
     if dry_run:
         return
     for file in (json_file, html_file):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import ClipError, MissingDependency
 from vidtok_edge.runtime.clips.cadence import Cadence
-from vidtok_edge.runtime.clips.deinterlacing import can_deinterlace, deinterlaced
+from vidtok_edge.runtime.clips.filtering import filtered
 from vidtok_edge.runtime.clips.media_clock import MediaClock
 from vidtok_edge.runtime.clips.scanning import (
     Scan,
@@ -21,6 +21,7 @@ from vidtok_edge.runtime.clips.scanning import (
     reason_of,
     variable_rate_error,
 )
+from vidtok_edge.runtime.clips.suitability import Mending, mending_of
 
 try:
     import av
@@ -46,7 +47,7 @@ class ClipDecoding:
             where reading fails.
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
-        deinterlaced: whether frames were made from fields; known once the first was read.
+        mending: what is done with frames and why; known once the first was read.
         pixel_aspect: width of a pixel over its height.
         other_streams: the video streams that are not read, for a message; empty for none.
     """
@@ -67,8 +68,8 @@ class ClipDecoding:
         self._container, self._stream = open_clip(path, stream)
         self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
-        self.deinterlaced = False
-        self.frames = self._whole(self._decode())
+        self.mending = Mending((), ())
+        self.frames = self._mended(self._decode())
         self.pixel_aspect = pixel_aspect_of(self._stream)
         self.other_streams = other_streams(self._container, self._stream)
 
@@ -91,14 +92,17 @@ class ClipDecoding:
         """Seconds to where the clock stepped back, as far as was read."""
         return self._clock.steps
 
-    def _whole(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """Deinterlaced where the first frame is interlaced and PyAV can."""
+    def _mended(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         for first in frames:
-            everything = chain([first], frames)
-            self.deinterlaced = first.interlaced_frame and can_deinterlace()
-            if self.deinterlaced:
-                everything = chain(deinterlaced(everything, self._stream))
-            yield from everything
+            self.mending = mending_of(first)
+            frames = chain([first], frames)
+            if self.mending.steps:
+                frames = filtered(frames, self._stream, self.mending.steps)
+            try:
+                yield from frames
+            except av.FFmpegError as error:  # of a filter
+                self._stopped = reason_of(error)
+            return
 
     def _decode(self) -> Iterator[VideoFrame]:
         try:

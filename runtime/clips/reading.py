@@ -19,7 +19,6 @@ from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.decoding import ClipDecoding
 from vidtok_edge.runtime.clips.fitting import ClipFitting, Fit
 from vidtok_edge.runtime.clips.scanning import scan_clip, variable_rate_error
-from vidtok_edge.runtime.clips.suitability import doubts_about
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -166,7 +165,7 @@ class ClipReader:
         self.close()
 
     def _doubts_at_start(self, stream: int | None) -> tuple[str, ...]:
-        doubts = list(doubts_about(self._first, deinterlaced=self._decoding.deinterlaced))
+        doubts = list(self._decoding.mending.doubts)
         if stream is None and (others := self._decoding.other_streams):
             doubts.append(f"it has more than one video stream; not read: {others}")
         return tuple(doubts)

@@ -58,6 +58,12 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
     assert "4. other auto fp32" in result.output
 
 
+def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
+    clip = Path(__file__).resolve().parents[1] / "field" / "i_tff.mp4"
+    result = run("bench", tiny, "--clip", clip, "--dry-run")
+    assert result.exit_code == 0 and f"warning: {clip}: it is interlaced" in result.output
+
+
 @pytest.mark.parametrize(
     "options, code, message",
     [

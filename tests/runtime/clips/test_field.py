@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def doubts_of(path: Path) -> tuple[str, ...]:
         return clip.doubts
 
 
-def wrong_levels(got: Pixels, filmed: Pixels) -> float:
+def wrong_levels(got: Pixels, filmed: NDArray[Any]) -> float:
     """Of most pixels: where colours meet, half the chroma is lost when a clip is encoded."""
     return float(np.quantile(np.abs(got.astype(int) - filmed), 0.7))
 
@@ -91,17 +93,61 @@ def test_the_stream_that_is_marked_as_the_default_is_read() -> None:
         ClipReader(path, size=(64, 96), stream=7)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("c_2020_10b_pq.mp4", "HDR video (PQ)"),
-        ("c_2020_10b_hlg.mp4", "HDR video (HLG)"),
-        ("i_tff.mp4", "interlaced"),
-        ("c_gray16.mkv", "16 bits per value"),
-    ],
+def test_more_than_ten_bits_are_not_taken_without_a_word() -> None:
+    path = FIELD / "c_gray16.mkv"
+    assert any("16 bits per value" in doubt for doubt in doubts_of(path))
+    gray = PATTERN @ np.array([0.299, 0.587, 0.114])
+    assert wrong_levels(np.stack(frames_of(path)), gray[..., None]) <= 2
+
+
+def nits_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ITU-R BT.2100, table 4."""
+    m1, m2 = 2610 / 16384, 2523 / 32
+    c1, c2, c3 = 3424 / 4096, 2413 / 128, 2392 / 128
+    power = signal ** (1 / m2)
+    nits: NDArray[np.float64] = 10000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    return nits
+
+
+def nits_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ITU-R BT.2100, table 5, on a screen of 1000 nits."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    luma = scene @ np.array([0.2627, 0.678, 0.0593])
+    nits: NDArray[np.float64] = 1000 * scene * luma[..., None] ** 0.2
+    return nits
+
+
+_RGB_709_FROM_2020 = np.array(  # ITU-R BT.2087, inverted
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
-def test_unsuitable_pictures_are_not_taken_without_a_word(name: str, said: str) -> None:
-    assert any(said in doubt for doubt in doubts_of(FIELD / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "nits_of", "limit"), [("pq", nits_of_pq, 2.5), ("hlg", nits_of_hlg, 10)]
+)
+def test_hdr_is_mapped_to_sdr(
+    name: str, nits_of: Callable[[NDArray[np.float64]], NDArray[np.float64]], limit: float
+) -> None:
+    """To 203 nits as white; the pattern's numbers are here those of HDR. Inside BT.709 only."""
+    light = nits_of(PATTERN / 255) @ _RGB_709_FROM_2020.T / 203
+    inside = ((light >= 0) & (light <= 1)).all(-1)
+    expected = 255 * np.clip(light, 0, 1) ** (1 / 2.4)  # ITU-R BT.1886
+    with ClipReader(FIELD / f"c_2020_10b_{name}.mp4", size=(64, 96)) as clip:
+        frames = np.stack([frame.pixels for frame in clip])
+        assert f"HDR video ({name.upper()}), mapped to SDR" in clip.doubts[0]
+    assert inside.sum() > 5000
+    assert wrong_levels(frames[inside], expected[inside]) <= limit
+    assert wrong_levels(PATTERN[inside], expected[inside]) > 2.5 * limit  # as it was before
+
+
+def test_hdr_without_tone_mapping_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "vidtok_edge.runtime.clips.suitability.library_versions", {"libswscale": (8, 3, 100)}
+    )
+    path = FIELD / "c_2020_10b_pq.mp4"
+    assert "pale and flat pictures" in doubts_of(path)[0]
+    assert wrong_levels(np.stack(frames_of(path)), PATTERN) <= 3
 
 
 def test_interlaced_video_is_deinterlaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +158,7 @@ def test_interlaced_video_is_deinterlaced(monkeypatch: pytest.MonkeyPatch) -> No
     mended, said = combs(), doubts_of(FIELD / "i_tff.mp4")
     assert "made from one field" in said[0]
     assert times_ms(FIELD / "i_tff.mp4", None) == every_40_ms(*range(20))
-    monkeypatch.setattr("vidtok_edge.runtime.clips.deinterlacing.filters_available", set())
+    monkeypatch.setattr("vidtok_edge.runtime.clips.suitability.filters_available", set())
     assert combs() > 1.2 * mended
     assert "Deinterlace it first" in doubts_of(FIELD / "i_tff.mp4")[0]
 

@@ -16,7 +16,8 @@ from av.video.stream import VideoStream
 from clips import make_clip
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.clips.deinterlacing import deinterlaced
+from vidtok_edge.runtime.clips.filtering import filtered
+from vidtok_edge.runtime.clips.suitability import mending_of
 
 SIZE = (64, 96)
 FRAMES = 8
@@ -57,6 +58,11 @@ def combs(pixels: NDArray[Any]) -> float:
     return float(np.abs(rows[1:-1] - (rows[:-2] + rows[2:]) / 2).mean())
 
 
+def deinterlaced(frames: list[VideoFrame], stream: VideoStream) -> list[VideoFrame]:
+    """Through the filters that the first frame asks for."""
+    return list(filtered(frames, stream, mending_of(filmed()[0]).steps))
+
+
 @pytest.fixture
 def stream(tmp_path: Path) -> VideoStream:
     """Any at 25 frames per second."""
@@ -67,7 +73,7 @@ def stream(tmp_path: Path) -> VideoStream:
 def test_what_moves_has_no_combs(stream: VideoStream) -> None:
     frames = filmed()
     assert all(frame.interlaced_frame for frame in frames)
-    whole = list(deinterlaced(iter(frames), stream))
+    whole = deinterlaced(frames, stream)
     times = [float((frame.pts or 0) * (frame.time_base or 0)) for frame in whole]
     assert times == pytest.approx([n / 25 for n in range(FRAMES)])
     for number in range(1, FRAMES - 1):
@@ -81,16 +87,16 @@ def test_frames_that_are_whole_pass_as_they_are(stream: VideoStream) -> None:
     frames = [VideoFrame.from_ndarray(bar(n), format="gray") for n in range(3)]
     for number, frame in enumerate(frames):
         frame.pts, frame.time_base = number, Fraction(1, 25)
-    given = [frame.to_ndarray() for frame in deinterlaced(iter(frames), stream)]
+    given = [frame.to_ndarray() for frame in deinterlaced(frames, stream)]
     assert np.array_equal(given, [bar(n) for n in range(3)])
 
 
 def test_a_change_of_size_begins_anew(stream: VideoStream) -> None:
     frames = [*filmed(), *filmed((32, 128))]
-    shapes = [frame.to_ndarray().shape for frame in deinterlaced(iter(frames), stream)]
+    shapes = [frame.to_ndarray().shape for frame in deinterlaced(frames, stream)]
     assert shapes == [SIZE] * FRAMES + [(32, 128)] * FRAMES
 
 
 def test_one_frame_and_none(stream: VideoStream) -> None:
-    assert len(list(deinterlaced(iter(filmed()[:1]), stream))) == 1
-    assert list(deinterlaced(iter([]), stream)) == []
+    assert len(deinterlaced(filmed()[:1], stream)) == 1
+    assert deinterlaced([], stream) == []

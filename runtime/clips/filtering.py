@@ -1,15 +1,15 @@
-"""Whole frames from fields that were filmed one after the other, through FFmpeg's bwdif."""
+"""Decoded frames through filters of FFmpeg's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import MissingDependency
 
 try:
     from av.error import BlockingIOError, EOFError
-    from av.filter import Graph, filters_available
+    from av.filter import Graph
 except ImportError:
     raise MissingDependency("av", "video", "Reading a clip") from None
 
@@ -17,20 +17,18 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["can_deinterlace", "deinterlaced"]
+__all__ = ["FilterStep", "filtered"]
 
-_FILTER = "bwdif"
-
-
-def can_deinterlace() -> bool:
-    """Whether this PyAV has the filter."""
-    return _FILTER in filters_available
+FilterStep = tuple[str, str]
+"""A filter's name and its options, as FFmpeg takes them."""
 
 
-def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
-    """As many frames, at the same times; those that are not interlaced pass as they are.
+def filtered(
+    frames: Iterable[VideoFrame], stream: VideoStream, steps: Sequence[FilterStep]
+) -> Iterator[VideoFrame]:
+    """As many frames as `steps` make of these; where their size or format changes, begun anew.
 
-    Raises av.FFmpegError where the filter fails.
+    Raises av.FFmpegError where a filter fails.
     """
     graph: Graph | None = None
     shape = None
@@ -40,7 +38,7 @@ def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream) -> Iterator[
                 graph.push(None)
                 yield from _ready(graph)
             shape = frame.height, frame.width, frame.format.name
-            graph = _graph(frame, stream)
+            graph = _graph(frame, stream, steps)
         graph.push(frame)
         yield from _ready(graph)
     if graph is not None:
@@ -48,19 +46,18 @@ def deinterlaced(frames: Iterable[VideoFrame], stream: VideoStream) -> Iterator[
         yield from _ready(graph)
 
 
-def _graph(frame: VideoFrame, stream: VideoStream) -> Graph:
+def _graph(frame: VideoFrame, stream: VideoStream, steps: Sequence[FilterStep]) -> Graph:
     graph = Graph()
-    source = graph.add_buffer(
+    last = graph.add_buffer(
         width=frame.width,
         height=frame.height,
         format=frame.format,
         time_base=stream.time_base,
     )
-    # One frame for each, not for each field; fields in the order that frames say.
-    bwdif = graph.add(_FILTER, "mode=send_frame:parity=auto:deint=interlaced")
-    sink = graph.add("buffersink")
-    source.link_to(bwdif)
-    bwdif.link_to(sink)
+    for name, options in (*steps, ("buffersink", "")):
+        step = graph.add(name, options) if options else graph.add(name)
+        last.link_to(step)
+        last = step
     graph.configure()
     return graph
 
