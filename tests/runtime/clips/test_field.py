@@ -82,11 +82,18 @@ def test_pixels_that_are_not_square_are_made_so(name: str, native: tuple[int, in
     assert height == pytest.approx(96 * native[0] / native[1], abs=3)
 
 
+def test_pixels_that_are_twice_as_wide_as_high_fill_twice_the_width() -> None:
+    [picture, *_] = frames_of(FIELD / "s_sar2.mp4", (64, 192))
+    wide = Image.fromarray(PATTERN[0]).resize((192, 64), Image.Resampling.BICUBIC)
+    assert wrong_levels(picture, np.asarray(wide)) <= 4
+
+
 def test_the_stream_that_is_marked_as_the_default_is_read() -> None:
     path = FIELD / "n_two_video.mkv"
     with ClipReader(path, size=(64, 96)) as clip:
         assert clip.native_size == (64, 96)
         assert "not read: 0 (32x32, H x W)" in clip.doubts[0]
+        assert wrong_levels(np.stack([frame.pixels for frame in clip]), PATTERN) <= 3
     with ClipReader(path, size=(32, 32), stream=0) as clip:
         assert clip.native_size == (32, 32) and clip.doubts == ()
     with pytest.raises(ClipError, match=r"no video stream 7; it has 0 \(32x32.*1 \(64x96"):
@@ -233,7 +240,9 @@ def test_joined_recordings_keep_all_frames(tmp_path: Path, name: str, codec: Cod
 
 def test_dropped_frames_of_avi_are_no_damage() -> None:
     with ClipReader(FIELD / "v_avi_dropped.avi", size=(64, 96), rate="every-frame") as clip:
-        assert len(list(clip)) == clip.frames_announced == 20
+        frames = [frame.pixels for frame in clip]
+        assert len(frames) == clip.frames_announced == 20
+    assert wrong_levels(np.stack(frames), PATTERN) <= 2
     assert clip.report.lost is None and clip.doubts == ()
 
 
