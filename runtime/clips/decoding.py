@@ -186,7 +186,8 @@ def _announced(container: InputContainer, stream: VideoStream, scan: Scan) -> in
     if stream.frames > 0:
         left_out = _left_out_of_avi(stream) if container.format.name == "avi" else 0
         # A trimmed mp4 counts the frames before its edit list, which are never shown.
-        return min(stream.frames, _indexed(container, stream) or stream.frames) - left_out
+        counted = min(stream.frames, _indexed(container, stream) or stream.frames)
+        return max(0, counted - left_out) or None
     if not scan.constant:
         return None
     return round(_promised_seconds(container) * scan.fps) or None
@@ -209,4 +210,4 @@ def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
 def _left_out_of_avi(stream: VideoStream) -> int:
     """Frames that were dropped while an AVI was recorded: counted, though they have no packet."""
     listed = stream.index_entries
-    return listed[-1].timestamp + 1 - len(listed) if len(listed) else 0
+    return max(0, listed[-1].timestamp + 1 - len(listed)) if len(listed) else 0

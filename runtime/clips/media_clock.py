@@ -22,7 +22,7 @@ class MediaClock:
 
     Where recordings were joined byte by byte (MPEG-TS, MPEG-PS), the clock of the second starts
     again: it is carried on, one frame after the latest one before. A single time that is wrong, as
-    damage leaves it, is no such step: the packet after it is later than those before.
+    damage leaves it, is no such step: the packets around it are in order.
 
     AVI stores the order of decoding only: a packet's place is its time. So that is what packets of
     AVI have as their time of presentation; it is not that of their own picture where frames are
@@ -44,10 +44,12 @@ class MediaClock:
         if rate and self._tick:
             self._period = max(1, round(Fraction(rate.denominator, rate.numerator) / self._tick))
         self._carried = 0  # ticks that are added
-        self._decoded: int | None = None  # the container's own times, in ticks: of the last packet
+        # The container's own times, in ticks: of the last packet, and of the one before it.
+        self._decoded: int | None = None
+        self._earlier: int | None = None
         self._before: tuple[int, int] | None = None  # and what was added, right before a step
         self._first: int | None = None
-        self._latest = 0  # carried times, in ticks
+        self._latest = self._latest_earlier = 0  # carried times, in ticks; without the last packet
         self._count = 0
         self._joins: list[int] = []  # numbers of packets
 
@@ -76,6 +78,7 @@ class MediaClock:
         packet.dts = dts + self._carried
         if packet.pts is not None:
             packet.pts = pts + self._carried
+        self._latest_earlier = self._latest
         self._latest = max(self._latest, pts + self._carried)
 
     def _judge(self, dts: int, pts: int) -> None:
@@ -83,15 +86,18 @@ class MediaClock:
         if self._first is None:
             self._first = self._latest = pts
         if self._before is not None and dts > self._before[0]:
-            _, self._carried = self._before  # it was one wrong time
+            _, self._carried = self._before  # the last packet had a time too early
             self.steps.pop()
             self._joins.pop()
             self._before = None
-        elif self._decoded is not None and dts < self._decoded:
+        elif self._decoded is None or dts >= self._decoded:
+            self._before = None
+        elif self._earlier is not None and dts > self._earlier:
+            self._latest = self._latest_earlier  # the last packet had a time too late
+            self._before = None
+        else:
             self._before = self._decoded, self._carried
             self._carried = self._latest + self._period - pts
             self.steps.append(float((self._latest + self._period - self._first) * self._tick))
             self._joins.append(self._count)
-        else:
-            self._before = None
-        self._decoded = dts
+        self._earlier, self._decoded = self._decoded, dts
