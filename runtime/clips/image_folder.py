@@ -131,15 +131,9 @@ def _rgb(file: Path) -> NDArray[np.uint8]:
             _require_usable(image, stored=file.stat().st_size)
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    # Pillow's decoders raise all of these for damaged files.
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (ClipError, MemoryError):
+        raise
+    except Exception as error:  # OSError, SyntaxError, TypeError, struct.error and more, by format
         raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -208,6 +209,15 @@ def wide(folder: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "3.png")
 
 
+def without_width(folder: Path) -> None:
+    """For this some versions of Pillow raise TypeError."""
+    Image.fromarray(picture(0)).save(folder / "3.tif")
+    data = (folder / "3.tif").read_bytes()
+    tag = struct.pack("<HH", 256, 4)
+    assert data.count(tag) == 1
+    (folder / "3.tif").write_bytes(data.replace(tag, struct.pack("<HH", 999, 4)))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -215,6 +225,7 @@ def wide(folder: Path) -> None:
         (lambda folder: (folder / "3.png").write_bytes(b"nonsense"), "3.png: .*cannot be read"),
         (lambda folder: cut(folder / "2.png", 0.6), "2.png: .*cannot be read"),
         (wide, "3.png: .*8 bits"),
+        (without_width, "3.tif: .*cannot be read"),
     ],
 )
 def test_an_image_that_is_none(tmp_path: Path, spoil: Any, message: str) -> None:
