@@ -82,6 +82,8 @@ def export_recording(
             progress=progress,
         )
     say(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
+    for doubt in done.doubts:
+        warn(doubt)
     at_each = "an episode ends at each" if gaps == "split" else "columns say where"
     warn_of_missing(done.broken, done.damaged_bytes, done.unreadable, at_each)
     if happened := _happened(done):

@@ -84,6 +84,13 @@ def replay(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )
+    if done.doubt is not None:
+        warn(f"{done.doubt}; --fps N plays it at another rate")
+    if done.others:
+        warn(
+            f"source {source} was played, of {len(done.others) + 1}; --source N plays "
+            f"{', '.join(done.others)}"
+        )
     warn_of_missing(
         done.broken,
         done.damaged_bytes,

@@ -16,8 +16,9 @@ from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, McapFile
-from vidtok_edge.runtime.recording.format.messages import bytes_from_marker
+from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 __all__ = ["Gap", "Recovered", "RecoveredSource", "recover"]
@@ -241,7 +242,7 @@ def recover(
                 mcap.add_foreign(entry, message)
             else:
                 tally.add(message, entry)
-                _copy(mcap, message, entry)
+                _copy(mcap, message, entry, recording.source(entry.source).tokenizer)
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -264,12 +265,16 @@ def recover(
         )
 
 
-def _copy(mcap: McapFile, message: Message, entry: Record) -> None:
-    kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
+def _copy(mcap: McapFile, message: Message, entry: Record, tokenizer: Tokenizer) -> None:
+    if isinstance(entry, LatentRecord):  # written anew: it may be in a layout of before
+        kind: ChannelKind = "latents"
+        data = bytes_from_latent(entry, tokenizer)
+    else:
+        kind, data = "markers", message.data
     mcap.add(
         entry.source,
         kind,
-        message.data,
+        data,
         log_time_ns=message.log_time,
         wall_time_ns=message.publish_time,
         sequence=message.sequence,

@@ -48,8 +48,8 @@ class ImageFolderSource(Reading):
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
 
-    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         for frame in self._images:
-            yield frame.pixels, frame.time_ns
+            yield frame.pixels, frame.time_ns if self.fps else None
         if lost := self._images.report.lost:
             raise SourceError(f"{self.shown}: {lost}.")

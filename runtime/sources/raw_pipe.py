@@ -57,13 +57,13 @@ class RawPipeSource(Reading):
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
 
-    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         if self._pipe.peek(len(_Y4M)) == _Y4M:
             yield from self._pictures_of_y4m()
         else:
             yield from self._raw_pictures()
 
-    def _pictures_of_y4m(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _pictures_of_y4m(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         from vidtok_edge.runtime.sources.y4m import y4m_frames
 
         if self._asked is not None:
@@ -75,7 +75,7 @@ class RawPipeSource(Reading):
             due_ns = round(number * 1e9 / self.fps) if self.fps else time_ns
             yield self._fitting.from_video(frame, aspect), due_ns
 
-    def _raw_pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _raw_pictures(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         number = 0
         while (data := self._next(number)) is not None:
             if number == 0 and (what := container_of(data[:1024].tobytes())) is not None:
@@ -85,7 +85,7 @@ class RawPipeSource(Reading):
                     "..."
                 )
             fitted = self._raw.fitted(data, self._fitting)
-            yield fitted, round(number * 1e9 / self.fps) if self.fps else 0
+            yield fitted, round(number * 1e9 / self.fps) if self.fps else None
             number += 1
 
     def _next(self, number: int) -> NDArray[np.uint8] | None:

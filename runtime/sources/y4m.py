@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 __all__ = ["y4m_frames"]
 
 
-def y4m_frames(pipe: Pipe) -> Iterator[tuple[VideoFrame, Fraction, int]]:
+def y4m_frames(pipe: Pipe) -> Iterator[tuple[VideoFrame, Fraction, int | None]]:
     """The frames, each with the width of a pixel over its height, and its time in ns.
 
     Raises SourceError: it is no Y4M, or ended in the middle of a frame; what `pipe` raises.
@@ -35,7 +35,7 @@ def y4m_frames(pipe: Pipe) -> Iterator[tuple[VideoFrame, Fraction, int]]:
                 for frame in packet.decode():
                     number += 1
                     tick = frame.time_base
-                    time_ns = round((frame.pts or 0) * tick * 1_000_000_000) if tick else 0
+                    time_ns = round((frame.pts or 0) * tick * 1_000_000_000) if tick else None
                     yield frame, aspect, time_ns
     except (av.FFmpegError, ValueError) as error:
         why = str(getattr(error, "strerror", None) or error)

@@ -20,7 +20,17 @@ from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 if TYPE_CHECKING:
     from mcap.records import Message
 
-__all__ = ["BEGINS", "Episode", "Gaps", "Happened", "Row", "episodes", "parts"]
+__all__ = [
+    "BEGINS",
+    "Episode",
+    "Gaps",
+    "Happened",
+    "Row",
+    "episodes",
+    "media_time_of",
+    "parts",
+    "time_of",
+]
 
 Gaps = Literal["split", "keep"]
 BEGINS = ("", "start", "reconnect", "restart", "key", "unknown")
@@ -238,6 +248,17 @@ def episodes(
         for _, run in groupby(windows, _Run(gaps)):
             yield Episode(number, source, fps, chain.from_iterable(run))
             number += 1
+
+
+def media_time_of(latent: LatentRecord) -> int:
+    """On the clip's own clock; -1 where the source has none."""
+    return -1 if latent.media_time_ns is None else latent.media_time_ns
+
+
+def time_of(latent: LatentRecord) -> int:
+    """On the clip's own clock, else when it was captured."""
+    media_time_ns = latent.media_time_ns
+    return latent.capture_time_ns if media_time_ns is None else media_time_ns
 
 
 def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -25,9 +25,12 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     Happened,
     Row,
     episodes,
+    media_time_of,
     parts,
+    time_of,
 )
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.playback import rate_doubt
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -57,6 +60,8 @@ class Exported:
     """Sources whose end the recording does not hold."""
     growing: bool = False
     """It was still being recorded to."""
+    doubts: tuple[str, ...] = ()
+    """Of each source, as `rate_doubt`."""
 
 
 @dataclass(slots=True)
@@ -141,6 +146,11 @@ def export_recording(
             frames_dropped=sum(told.frames_dropped for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=recording.growing,
+            doubts=tuple(
+                doubt
+                for told in happened
+                if (doubt := rate_doubt(recording, told.source.number)) is not None
+            ),
         )
 
 
@@ -183,7 +193,7 @@ def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
         frames=frames,
         toolkit_version=tokenizer.toolkit_version,
     )
-    times = np.array([latent.capture_time_ns for latent in latents], np.int64)
+    times = np.array([time_of(latent) for latent in latents], np.int64)
     return TokenFile(
         tokens=values if fsq else None,
         mean=None if fsq else values,
@@ -205,6 +215,8 @@ def _facts(episode: Episode, rows: list[Row]) -> dict[str, Any]:
         "first_frame": first.first_frame,
         "frames": sum(latent.frames_real for latent in latents),
         "fps": episode.fps,
+        "first_media_time_ns": media_time_of(first),
+        "last_media_time_ns": media_time_of(last),
         "first_wall_time_ns": first.wall_time_ns,
         "last_wall_time_ns": last.wall_time_ns,
         "frames_real": [latent.frames_real for latent in latents],
@@ -238,6 +250,7 @@ def _write_shards(
                     "streams": [latent.stream for latent in latents],
                     "latent_indices": [latent.index for latent in latents],
                     "capture_time_ns": [latent.capture_time_ns for latent in latents],
+                    "media_time_ns": [media_time_of(latent) for latent in latents],
                     "wall_time_ns": [latent.wall_time_ns for latent in latents],
                     "tokenizer": episode.source.tokenizer.to_map(),
                 }

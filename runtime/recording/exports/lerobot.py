@@ -22,7 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.exports.episodes import BEGINS, Episode, Gaps, Happened, Row
+from vidtok_edge.runtime.recording.exports.episodes import (
+    BEGINS,
+    Episode,
+    Gaps,
+    Happened,
+    Row,
+    media_time_of,
+)
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.recording.playback import frame_rate
@@ -100,6 +107,7 @@ class _Columns:
                 for name, dtype in (
                     ("observation.source", "int64"),
                     ("observation.capture_time_ns", "int64"),
+                    ("observation.media_time_ns", "int64"),
                     ("observation.wall_time_ns", "int64"),
                     ("frames_real", "int64"),
                     ("frames_dropped_before", "int64"),
@@ -187,6 +195,7 @@ class _Data:
             self.columns.values: np.stack([latent.values for latent in latents]),
             "observation.source": np.array([latent.source for latent in latents]),
             "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
+            "observation.media_time_ns": np.array([media_time_of(latent) for latent in latents]),
             "observation.wall_time_ns": np.array([latent.wall_time_ns for latent in latents]),
             "frames_real": np.array([latent.frames_real for latent in latents]),
             "frames_dropped_before": np.array(dropped),

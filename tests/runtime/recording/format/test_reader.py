@@ -193,7 +193,7 @@ def patched(data: bytearray, place: ChunkPlace, at: int, value: bytes) -> None:
 def test_a_record_that_is_cut_off_in_a_sound_chunk_is_damage(whole: Path, tmp_path: Path) -> None:
     data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
     place = chunks_of(path, data)[2]
-    size = 9 + 22 + 68 - 4 + FSQ.latent_bytes  # of a latent's record
+    size = 9 + 22 + 72 + FSQ.latent_bytes  # of a latent's record
     patched(data, place, 3 * size + 1, b"\xff")
     expected = [entry for entry in read(whole) if not 10 <= entry[3] < 15]
     path.write_bytes(data)
