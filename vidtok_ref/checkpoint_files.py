@@ -88,8 +88,9 @@ def _weight_map(path: Path) -> dict[str, str]:
     for name in names.values():
         plain = isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,200}", name, re.ASCII)
         if not plain or name.endswith(INDEX):
+            shown = repr(name[:100]) if isinstance(name, str) else f"of a {type(name).__name__}"
             raise CheckpointError(
-                f"{path} names the shard {str(name)[:100]!r}, which is no plain file name. "
+                f"{path} names the shard {shown}, which is no plain file name. "
                 "Shards lie beside their index."
             )
     return names

@@ -61,6 +61,8 @@ class DocumentKind:
         value = plain.get("schema") if isinstance(plain, dict) else None
         if type(value) is not int or value != self.schema:
             found = str(value)[:20] if isinstance(value, int) else "unknown"
+            if isinstance(value, list | dict):  # it may be nested too deeply to be shown
+                value = type(value).__name__
             raise SchemaUnknown(
                 self.other_schema.format(schema=self.schema, found=found, value=value)
             )

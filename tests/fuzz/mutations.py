@@ -21,6 +21,7 @@ _NUMBERS: tuple[int, ...] = (
 _TEXTS: tuple[bytes, ...] = (
     *(b"-1", b"0", b"0.5", b"1e308", b"1e999", b"NaN", b"18446744073709551616", b"9" * 400),
     *(b"null", b"true", b"[]", b"{}", b"[" * 3000),
+    *(b"[" * n + b"]" * n for n in (50, 300, 900, 960, 980, 990, 3000, 9000)),
     *(b'""', b'"\\ud800"', b'"' + b"x" * 5000 + b'"'),
 )
 _VALUE = re.compile(rb'-?\d+(?:\.\d+)?|"[^"]*"|true|false|null|\w+')
