@@ -405,6 +405,25 @@ def test_recordings(make: Callable[[], bytes], tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.mcap"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *sorted((HERE / "written_before").glob("*.mcap")),
+        *sorted((HERE / "field/recordings").glob("*.mcap")),
+    ],
+    ids=lambda path: path.stem,
+)
+def test_a_sound_recording_takes_a_tenth_of_the_work_that_is_allowed(path: Path) -> None:
+    pytest.importorskip("mcap")
+    from vidtok_edge.runtime.recording.format import scan
+
+    found = scan.Scan(path)
+    allowed = Budget(found.size, per_byte=scan._WORK_PER_BYTE, at_least=scan._WORK_AT_LEAST).left
+    assert list(found.walk())
+    assert allowed - found._budget.left < scan._WORK_PER_BYTE * found.size / 10
+    found.close()
+
+
 def test_a_scan_reads_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mcap")
     read, path = [0], tmp_path / "a.mcap"

@@ -70,7 +70,7 @@ _LOOSE_BYTES = 1 << 20  # of those that are read together
 _WORK_PER_BYTE = 256
 _WORK_AT_LEAST = 1 << 28
 _WORK_FOR_RECORD = 256
-_WORK_FOR_DEFINITION = 4096  # a recording has a few
+_WORK_FOR_DEFINITION = 2048  # a recording has a few
 _WORK_FOR_ANCHOR = 64
 _WORK_FOR_METADATA = 64  # for each byte: many small strings
 
