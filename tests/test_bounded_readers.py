@@ -108,6 +108,22 @@ def test_a_document_of_a_gigabyte_is_not_read(name: str, tmp_path: Path) -> None
     assert memory < 8 * MIB and seconds < 2
 
 
+def test_a_policy_of_many_rules_is_refused(tmp_path: Path) -> None:
+    target = TARGETS["policy"]
+    if not target.here:
+        pytest.skip(f"needs {', '.join(target.needs)}")
+    path = target.make(tmp_path)
+    for rules, message in ((10_000, ""), (10_001, "allowed: 10000"), (1, "more than 200 char")):
+        pattern = "*a" * 101 if "char" in message else "*a"
+        plain = [{"pattern": f"{pattern}{n}", "level": "int8"} for n in range(rules)]
+        path.write_text(json.dumps({"schema": 1, "rules": plain}))
+        if message:
+            with pytest.raises(VidTokEdgeError, match=message):
+                target.read(path)
+        else:
+            assert cost_of(lambda: target.read(path))[1] < 4
+
+
 # -- token files
 
 
@@ -310,6 +326,26 @@ def test_a_small_file_of_a_huge_picture(side: int, tmp_path: Path) -> None:
 
     memory, seconds = cost_of(read)
     assert memory < 32 * MIB and seconds < 2
+
+
+def test_a_jpeg_of_many_scans(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    pytest.importorskip("av")
+    from PIL import Image
+
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (2000, 2000)).save(path, progressive=True)
+    TARGETS["picture.jpg"].read(path)
+    sound = path.read_bytes()
+    last = sound[sound.rindex(b"\xff\xc4", 0, sound.rindex(b"\xff\xda")) : -2]
+    path.write_bytes(sound[:-2] + last * 5000 + b"\xff\xd9")
+
+    def read() -> None:
+        with pytest.raises(VidTokEdgeError, match=r"it has 50\d\d scans"):
+            TARGETS["picture.jpg"].read(path)
+
+    _, seconds = cost_of(read)
+    assert seconds < 1
 
 
 def video_of(packet: bytes, side: int, path: Path) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import ClipError, MissingDependency, UsageError
 from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
-from vidtok_edge.runtime.clips.picture_bounds import most_pixels
+from vidtok_edge.runtime.clips.picture_bounds import MOST_SCANS, most_pixels, scans_in
 
 try:
     from PIL import Image, ImageOps
@@ -128,7 +128,7 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 def _rgb(file: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(file, formats=_FORMATS) as image:
-            _require_usable(image, stored=file.stat().st_size)
+            _require_usable(image, file)
             ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (ClipError, MemoryError):
@@ -137,14 +137,20 @@ def _rgb(file: Path) -> NDArray[np.uint8]:
         raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 
 
-def _require_usable(image: Image.Image, stored: int) -> None:
-    """By its header and its `stored` bytes alone."""
+def _require_usable(image: Image.Image, file: Path) -> None:
+    """By its headers and its size alone."""
+    stored = file.stat().st_size
     if image.mode not in _EIGHT_BITS:
         raise ClipError(f"pixels are {image.mode}; images of 8 bits can be read. Convert it.")
     if image.width * image.height > (most := most_pixels(stored)):
         raise ClipError(
             f"it claims {image.height}x{image.width} (H x W) in {stored} bytes; images of up to "
             f"{most} pixels of such a size can be read. Scale it down."
+        )
+    if image.format in ("JPEG", "MPO") and (scans := scans_in(file)) > MOST_SCANS:
+        raise ClipError(
+            f"it has {scans} scans, each of all its pixels; JPEGs of up to {MOST_SCANS} can be "
+            "read. Save it anew."
         )
     pictures = getattr(image, "n_frames", 1)
     if pictures > 1 and image.format not in ("JPEG", "MPO"):  # cameras add a preview
