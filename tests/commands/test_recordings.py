@@ -139,6 +139,30 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
 
 
 @pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+def test_an_export_of_a_part(tmp_path: Path, format: str) -> None:
+    path = record(tmp_path / "a.mcap", 20)
+    part = ("--source", 1, "--start", 0.5, "--end", 1.2)
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", format, *part)
+    assert done.exit_code == 0 and "7 latents in 1 episodes" in done.output
+    assert "warning" not in done.stderr
+    for wrong, code in ((("--source", 2), 3), (("--end", "nan"), 2), (("--start", 9), 3)):
+        none = run("export-recording", path, "-o", tmp_path / "no", "--format", format, *wrong)
+        assert none.exit_code == code and "error: " in none.stderr, none.output
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_export_to_shards(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mcap", 20)
+    export = ("export-recording", path, "--format", "webdataset", "--sample-latents", 10)
+    done = run(*export, "-o", tmp_path / "out", "--shards", 2)
+    assert done.exit_code == 0 and "2 episodes, 3 files" in done.output
+    refused = run(*export, "-o", tmp_path / "no", "--shards", 5)
+    assert refused.exit_code == 2 and "There are 4 samples" in refused.stderr
+    other = run("export-recording", path, "-o", tmp_path / "no", "--format", "npz", "--shards", 2)
+    assert other.exit_code == 2 and "--shards is for --format webdataset" in other.stderr
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
 def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: str) -> None:
     path = FIELD / "drops-continue.mcap"
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
