@@ -30,10 +30,12 @@ from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatistics
 from vidtok_edge.runtime.recording.exports.episodes import BEGINS, Episode, Gaps, Happened, Row
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
+from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.recording.part import Part
 from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -47,7 +49,7 @@ _FILE_BYTES = 100 << 20  # LeRobot's default; a file ends with an episode
 _FILES_PER_CHUNK = 1000
 _ROWS = 512  # in memory at once
 _EPISODES = 64  # the same
-_ONE_ONLY = ", and a LeRobot dataset has one. Export to webdataset, or record them separately."
+_ONE_ONLY = ", and a LeRobot dataset has one. Export each with --source, or all to webdataset."
 _NUMBERS = {
     "observation.source": "int64",
     "observation.capture_time_ns": "int64",
@@ -81,9 +83,12 @@ def write_lerobot(
     Raises RecordingError where sources have different tokenizers or frame rates: a dataset has one
     shape and one rate.
     """
-    tokenizer = part.sources[0].tokenizer
-    rates = [frame_rate(recording, source.number) for source in part.sources]
-    if any(source.tokenizer != tokenizer for source in part.sources):
+    sources = [source for source in part.sources if _has_latents(recording, source)]
+    if not sources:
+        return
+    tokenizer = sources[0].tokenizer
+    rates = [frame_rate(recording, source.number) for source in sources]
+    if any(source.tokenizer != tokenizer for source in sources):
         raise RecordingError("The sources have different tokenizers" + _ONE_ONLY)
     if max(rates) > 1.03 * min(rates):  # less is jitter
         found = ", ".join(f"{rate:.2f}" for rate in rates)
@@ -101,6 +106,10 @@ def write_lerobot(
     recorded = {"gaps": gaps, "tokenizer": tokenizer.to_map(), "sources": facts}
     if dataset.episodes:
         _write_meta(folder, dataset, recorded)
+
+
+def _has_latents(recording: Recording, source: SourceFacts) -> bool:
+    return any(isinstance(entry, LatentRecord) for entry in recording.entries(source.number))
 
 
 @dataclass(frozen=True, slots=True)
