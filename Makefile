@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test quick lint docs format bench tables clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test quick fuzz lint docs format bench tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -21,6 +21,12 @@ test: $(VENV)/.installed
 # Without the slow ones: what waits for an export, all variants but two, minutes of fuzzing.
 quick: $(VENV)/.installed
 	$(PYTEST) -m "not slow"
+
+# Damaged and hostile files for every reader of files that others made, a minute for each reader;
+# READERS="tokens.npz recording.read" and SEED=1 choose. What failed is kept in fuzz-failures/.
+SECONDS := 60
+fuzz: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(READERS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

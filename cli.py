@@ -18,8 +18,8 @@ from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.encode import encode
 from vidtok_edge.commands.export import export
 from vidtok_edge.commands.export_recording import export_recording
+from vidtok_edge.commands.net import Group
 from vidtok_edge.commands.plan import plan
-from vidtok_edge.commands.printing import Group
 from vidtok_edge.commands.reconstruct import reconstruct
 from vidtok_edge.commands.record import record
 from vidtok_edge.commands.recover import recover
@@ -36,7 +36,9 @@ def main() -> None:
     """Streaming VidTok video tokenizers on the edge: export, run, measure.
 
     Exit codes: 0 done; 1 a check did not pass; 2 the command was wrong; 3 the input was bad;
-    4 the environment lacks something.
+    4 the environment lacks something; 70 a fault in vidtok-edge; 130 Ctrl-C; 143 SIGTERM.
+
+    VIDTOK_EDGE_DEBUG=1 shows where an error came from.
     """
 
 

@@ -21,7 +21,8 @@
     |  |  |- EngineMissing            no engine of that graph for this target and GPU
     |  |  |- EngineRefused            TensorRT does not parse or build a graph
     |  |  |- EngineStale              an engine that is not of this graph, for this machine
-    |  |  `- EngineUntrusted          an engine that was built elsewhere, and no opt-in
+    |  |  |- EngineUntrusted          an engine that was built elsewhere, and no opt-in
+    |  |  `- GraphFailed              a graph that was loaded, and fails when it is run
     |  |- ClipError                   a clip that cannot be read
     |  |- DocumentError               a benchmark's JSON that cannot be drawn
     |  |- TokenFileError              a token file that cannot be used
@@ -34,12 +35,16 @@
        |- BackendUnavailable          no backend can run the bundle here
        |- DeviceError                 a call of CUDA or TensorRT failed
        |- HubUnreachable              the official weights cannot be fetched
+       |- OutOfMemory                 there is not enough memory
        `- OutputNotWritable           the output cannot be written (permissions, full disk)
 
 A message says what was got, what is allowed and what to do next.
 """
 
 from __future__ import annotations
+
+import errno
+import re
 
 __all__ = [
     "BackendUnavailable",
@@ -61,10 +66,12 @@ __all__ = [
     "EngineRefused",
     "EngineStale",
     "EngineUntrusted",
+    "GraphFailed",
     "HubUnreachable",
     "InputError",
     "MissingDependency",
     "MissingFromEnvironment",
+    "OutOfMemory",
     "OutputExists",
     "OutputNotWritable",
     "RecordingBusy",
@@ -181,6 +188,10 @@ class EngineUntrusted(BundleError):
     """An engine was built elsewhere, and running such engines was not asked for."""
 
 
+class GraphFailed(BundleError):
+    """A graph that was loaded, and fails when it is run."""
+
+
 class ClipError(InputError):
     """A clip that cannot be read."""
 
@@ -240,6 +251,37 @@ class DeviceError(MissingFromEnvironment):
 
 class HubUnreachable(MissingFromEnvironment):
     """The official weights cannot be fetched."""
+
+
+class OutOfMemory(MissingFromEnvironment):
+    """There is not enough memory.
+
+    Args:
+        what: what said so, or what it was asked for.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"not enough memory ({what}). Close other programs, or use smaller frames, fewer "
+            "streams or a machine with more."
+        )
+
+    @staticmethod
+    def is_told_by(error: BaseException) -> bool:
+        """Whether an error of Python or of a library says that memory was short."""
+        if isinstance(error, MemoryError):
+            return True
+        if isinstance(error, OSError):
+            return error.errno == errno.ENOMEM
+        return _SHORT_OF_MEMORY.search(str(error)) is not None
+
+
+# As ONNX Runtime, PyTorch, CUDA and the C++ library say it.
+_SHORT_OF_MEMORY = re.compile(
+    r"out of memory|std::bad_alloc|bad allocation|(can't|cannot|failed to) allocate memory"
+    r"|not enough memory|failed to allocate \d+ bytes",
+    re.IGNORECASE,
+)
 
 
 class OutputNotWritable(MissingFromEnvironment):

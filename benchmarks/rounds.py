@@ -39,8 +39,8 @@ def measured(candidates: Sequence[Candidate], settings: Settings, label: str) ->
             settings,
             progress=lambda share, what: bar.update(round(1000 * share) - bar.pos, what),
         )
-    if done.interrupted:
-        raise click.Abort
+    if done.interrupted is not None:
+        raise done.interrupted
     if done.troubles:
         raise click.ClickException("; ".join(done.troubles))
     return done

@@ -97,6 +97,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _number("decode ms", "decode_ms", ".0f"),
         *_clip("robot"),
         *_clip("film"),
+        *_clip("hard"),
     ],
     "precision-targets": _TARGETS,
     "precision-speed": [

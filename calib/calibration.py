@@ -45,14 +45,14 @@ class CalibrationRequest:
     """What to calibrate on, and how.
 
     Attributes:
-        data: a folder of clips, a list of them, a clip; None: the clip that ships with the package.
-        frames: at most so many of each clip, 15 latents by default; None: all.
+        data: a folder of clips, a list of them, a clip; None: two clips that ship with the package.
+        frames: at most so many of each clip, 8 latents by default; None: all.
         method: how a range is chosen from a histogram.
         percentile: for the method of that name.
     """
 
     data: Path | None = None
-    frames: int | None = 61
+    frames: int | None = 33
     method: Method = "mse"
     percentile: float = 99.99
 
@@ -97,9 +97,10 @@ class CalibrationPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: what is skipped, why stored ranges are not reused."""
+        """For the user: what is skipped, doubts about clips, why stored ranges are not reused."""
         skipped = [f"skipped {clip.name}: {clip.why}" for clip in self.clips.skipped]
-        return (*skipped, *(f"not reused: {reason}" for reason in self.why_not))
+        doubts = [f"{c.facts.name}: {doubt}" for c in self.clips for doubt in c.doubts]
+        return (*skipped, *doubts, *(f"not reused: {reason}" for reason in self.why_not))
 
 
 def plan_calibration(

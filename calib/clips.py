@@ -20,7 +20,7 @@ from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.vidtok_ref import embedded_file
 
-__all__ = ["SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
+__all__ = ["SHIPPED", "SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
 
 SUFFIXES = (
     ".3gp",
@@ -38,8 +38,13 @@ SUFFIXES = (
     ".ts",
     ".webm",
     ".wmv",
+    ".y4m",
 )
 """What is taken for a clip inside a folder; a clip named by itself may have any other."""
+
+SHIPPED = ("clip_robot.mp4", "clip_hard.mp4")
+"""What ships with the package and is calibrated on by default. The second has fast pans, small
+text, darkness and noise: ranges of quiet clips alone lost a third of the tokens of such frames."""
 
 _LONGEST_LIST = 1 << 20  # bytes
 _SHOWN = 5  # skipped clips in a message
@@ -68,6 +73,8 @@ class Clip:
 
     path: Path
     facts: UsedClip
+    doubts: tuple[str, ...] = ()
+    """What a tokenizer was not made for, and what could not be read; see `ClipReader`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +130,8 @@ def find_clips(
 
     Args:
         data: a folder (searched with the folders in it, hidden files left out), a `.txt` file with
-            one path per line (relative to it; `#` begins a comment line), one clip, or None: the
-            clip that ships with the package.
+            one path per line (relative to it; `#` begins a comment line), one clip, or None:
+            `SHIPPED`.
         size: (H, W) of the bundle.
         least_frames: of a chunk.
         frames: at most so many of each clip; None: all.
@@ -142,16 +149,25 @@ def find_clips(
     skipped: list[SkippedClip] = []
     for name, path in _named(data):
         try:
-            count = sum(1 for _ in _read(path, size, frames))
+            count, doubts = _read_through(path, size, frames)
             if count < least_frames:
                 raise ClipError(
                     f"{path} has {count} frames; a chunk has {least_frames}. Use a longer clip."
                 )
-            usable.append(Clip(path, UsedClip(name, _sha256(path), count)))
+            usable.append(Clip(path, UsedClip(name, _sha256(path), count), doubts))
         except ClipError as error:
             skipped.append(SkippedClip(name, _printable(str(error).replace(str(path), name))))
     _require_enough(usable, skipped)
     return ClipList(tuple(usable), tuple(skipped), size)
+
+
+def _read_through(
+    path: Path, size: tuple[int, int], frames: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """How many frames there are, of those that are asked for, and what there is to say of them."""
+    with ClipReader(path, size=size, rate="every-frame") as reader:
+        count = sum(1 for _ in islice(reader, frames))
+        return count, (*reader.doubts, *filter(None, (reader.report.lost,)))
 
 
 def _read(path: Path, size: tuple[int, int], frames: int | None) -> Iterator[NDArray[np.uint8]]:
@@ -185,8 +201,7 @@ def _require_enough(usable: list[Clip], skipped: list[SkippedClip]) -> None:
 def _named(data: Path | None) -> list[tuple[str, Path]]:
     """Each clip's name, for records, and path."""
     if data is None:
-        path = embedded_file("clip_robot.mp4")
-        return [(path.name, path)]
+        return [(path.name, path) for path in map(embedded_file, SHIPPED)]
     try:
         if not data.exists():
             raise CalibrationError(

@@ -32,7 +32,7 @@ def default_int8(
     folder: Path,
     progress: Progress = no_progress,
 ) -> list[Mapping[Kind, Numerics]]:
-    """The arithmetic of INT8 graphs by the default recipe: shipped clip, default policy.
+    """The arithmetic of INT8 graphs by the default recipe: shipped clips, default policy.
 
     Ranges and policy are stored in the bundle `folder`.
 

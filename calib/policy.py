@@ -17,7 +17,12 @@ __all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
 
 POLICY = "calibration/policy.json"
 """Where the file lies inside a bundle."""
-_DOCUMENT = DocumentKind(schema=1, other_schema="expected an object of schema {schema}")
+_DOCUMENT = DocumentKind(
+    schema=1, largest=1 << 20, other_schema="expected an object of schema {schema}"
+)
+
+_MOST_RULES = 10_000
+_LONGEST_PATTERN = 200
 
 Level = Literal["float", "cache", "int8"]
 """`float`: nothing is rounded. `cache`: the input is rounded to INT8, and so held in the cache, but
@@ -36,7 +41,7 @@ class Rule:
     def parse(cls, text: str) -> Rule:
         """`decoder.mid.*=float`; raises UsageError."""
         pattern, equals, level = text.partition("=")
-        if not equals or level not in LEVELS or not pattern:
+        if not equals or level not in LEVELS or not 0 < len(pattern) <= _LONGEST_PATTERN:
             raise UsageError(
                 f"{text!r} is no rule. Write PATTERN=LEVEL, with a level of {', '.join(LEVELS)}, "
                 "as decoder.mid.*=float."
@@ -59,11 +64,11 @@ class Policy:
 
     def levels(self, layers: Sequence[str]) -> dict[str, Level]:
         """The level of each layer of a graph."""
-        return {layer: self._level(layer) for layer in layers}
-
-    def _level(self, layer: str) -> Level:
-        fits = [rule.level for rule in self.rules if fnmatchcase(layer, rule.pattern)]
-        return fits[-1] if fits else "float"
+        levels: dict[str, Level] = dict.fromkeys(layers, "float")
+        for rule in self.rules:  # outside: Python keeps few patterns, and makes them anew
+            fitting = [layer for layer in layers if fnmatchcase(layer, rule.pattern)]
+            levels.update(dict.fromkeys(fitting, rule.level))
+        return levels
 
     def check(self, layers: Sequence[str]) -> None:
         """Raise UsageError unless every rule matches a layer of the model; `layers`: all of them.
@@ -90,7 +95,12 @@ class Policy:
         """Read a policy file; raises CalibrationError."""
         try:
             value = _DOCUMENT.parsed(_DOCUMENT.text(path))
-            return fields(cls, {"rules": value.get("rules")})
+            policy = fields(cls, {"rules": value.get("rules")})
+            if len(policy.rules) > _MOST_RULES:
+                raise ValueError(f"{len(policy.rules)} rules; allowed: {_MOST_RULES}")
+            if any(len(rule.pattern) > _LONGEST_PATTERN for rule in policy.rules):
+                raise ValueError(f"a pattern of more than {_LONGEST_PATTERN} characters")
+            return policy
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CalibrationError(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidtok_edge import __version__
+from vidtok_edge.bounded import opened_zip
 from vidtok_edge.calib.histogram import BINS, Histogram
 from vidtok_edge.calib.ranges import DataFacts, make_folder
 from vidtok_edge.runtime.files import write_beside
@@ -80,7 +81,7 @@ class CalibrationState:
         try:
             if not path.exists():
                 return None, ""
-            with damage_told(), zipfile.ZipFile(path) as archive:
+            with damage_told(), path.open("rb") as file, opened_zip(file) as archive:
                 meta = _meta(archive)
                 if differences := _differences(meta, data):
                     return None, f"{path} is of another calibration: {'; '.join(differences)}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ import click
 from click.core import ParameterSource
 
 from vidtok_edge.commands.options import comma_list, force_option
-from vidtok_edge.commands.printing import load_bundle, need_export, print_columns
+from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
+from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def bench(
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
     from vidtok_edge.runtime.bench.document import Pace, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
+    from vidtok_edge.runtime.bench.measuring.frames import clip_doubts
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
     from vidtok_edge.runtime.files import require_writable
 
@@ -186,6 +187,8 @@ def bench(
         camera_fps=camera_fps,
     )
     _print_plan(candidates, settings)
+    for doubt in () if clip is None else clip_doubts(clip):
+        warn(f"{clip}: {doubt}")
     if dry_run:
         return
     for file in (json_file, html_file):
@@ -193,8 +196,8 @@ def bench(
             require_writable(file, force)
     done = _measured(candidates, settings)
     _write(done, json_file, html_file, force)
-    if done.interrupted:
-        raise click.Abort
+    if done.interrupted is not None:
+        raise done.interrupted
     if done.troubles:
         raise CheckFailed("Not everything was measured; the warnings above say what failed.")
 
@@ -202,8 +205,11 @@ def bench(
 def _measured(candidates: list[Candidate], settings: Settings) -> Benchmark:
     from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
 
+    def item(what: str | None) -> str:
+        return shown(what or "", one_line=True)
+
     with click.progressbar(
-        length=1000, label="measuring", file=sys.stderr, item_show_func=lambda what: what or ""
+        length=1000, label="measuring", file=screen(), item_show_func=item
     ) as bar:
 
         def progress(share: float, what: str) -> None:
@@ -221,7 +227,7 @@ def _write(done: Benchmark, json_file: Path | None, html_file: Path | None, forc
     _print_tables(document)
     if json_file is not None:
         write_document(document, json_file, force)
-        click.echo(f"\n{json_file}")
+        say(f"\n{json_file}")
     _write_page(document, html_file, force)
 
 
@@ -249,13 +255,13 @@ def _print_tables(document: Document) -> None:
     from vidtok_edge.runtime.bench.showing.tables import disturbance, not_metered, tables_of
 
     for table in tables_of(document):
-        click.secho(f"\n{table.title}", bold=True)
+        say(f"\n{table.title}", bold=True)
         print_columns(table.rows)
-        click.secho(table.note, dim=True)
+        say(table.note, dim=True)
     if (missing := not_metered(document)) is not None:
-        click.secho(missing, dim=True)
+        say(missing, dim=True)
     for warning in [*document.troubles, *filter(None, [disturbance(document)])]:
-        click.secho(f"\nwarning: {warning}", fg="yellow", err=True)
+        say(f"\nwarning: {warning}", fg="yellow", err=True)
 
 
 def _write_page(document: Document, html_file: Path | None, force: bool) -> None:
@@ -264,11 +270,11 @@ def _write_page(document: Document, html_file: Path | None, force: bool) -> None
     from vidtok_edge.runtime.bench.showing.page import write_page
 
     write_page(document, html_file, force)
-    click.echo(f"\n{html_file}")
+    say(f"\n{html_file}")
 
 
 def _say_left_out(candidate: Candidate) -> None:
-    click.secho(
+    say(
         f"{candidate} is left out: the bundle has no {candidate.precision} graph for this backend.",
         fg="yellow",
         err=True,
@@ -299,7 +305,7 @@ def _print_plan(candidates: list[Candidate], settings: Settings) -> None:
     from vidtok_edge.runtime.bench.showing.tables import settings_rows
 
     print_columns(settings_rows(settings))
-    click.echo()
+    say()
     for number, candidate in enumerate(candidates):
         note = "  (the others are held to it)" if number == 0 and len(candidates) > 1 else ""
-        click.echo(f"{number + 1}. {candidate}{note}")
+        say(f"{number + 1}. {candidate}{note}")

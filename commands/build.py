@@ -9,6 +9,7 @@ import click
 
 from vidtok_edge.commands.options import comma_list
 from vidtok_edge.commands.printing import stage
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -78,19 +79,19 @@ def build(
         for engine in plan.engines:
             name = f"{engine.path.name:<40}" + (f" {engine.graph.form}" if form else "")
             if not engine:
-                click.echo(f"{name} kept: it fits its graph and {engine.host}")
+                say(f"{name} kept: it fits its graph and {engine.host}")
             elif dry_run:
-                click.echo(f"{name} would be built: {engine.why}")
+                say(f"{name} would be built: {engine.why}")
     if dry_run:
         return
     if form:
         for choice in build_fastest(plans, lambda name, path: stage(f"{name:<40}", path)):
             beaten = ", ".join(map(str, choice.slower)) or "nothing to compare with"
-            click.echo(f"{choice.kept.engine.path.name:<40} {choice.kept}; slower: {beaten}")
+            say(f"{choice.kept.engine.path.name:<40} {choice.kept}; slower: {beaten}")
         return
     [plan] = plans
     built = build_engines(plan, lambda name, path: stage(f"{name:<40}", path))
     for engine, file in zip(plan.engines, built, strict=True):
         if engine:
-            click.echo(f"{file.path.name:<40} {file.sidecar.proof}")
-    click.echo(str(built[0].path.parent))
+            say(f"{file.path.name:<40} {file.sidecar.proof}")
+    say(str(built[0].path.parent))

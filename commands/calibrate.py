@@ -16,6 +16,7 @@ from vidtok_edge.commands.printing import (
     require_passed,
     stage,
 )
+from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.calib.clips import ClipList
@@ -36,12 +37,12 @@ _LAYERS_SHOWN = 15
     "--data",
     type=click.Path(path_type=Path),
     metavar="CLIPS",
-    help="Folder of clips, .txt that lists them, or one clip.  [default: the clip that ships]",
+    help="Folder of clips, .txt that lists them, or one clip.  [default: two that ship]",
 )
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
-    default=61,
+    default=33,
     show_default=True,
     metavar="N",
     help="At most, of each clip.",
@@ -125,38 +126,38 @@ def _print_calibration_plan(plan: RecalibrationPlan, request: RecalibrationReque
     _print_calibration(plan.calibration.clips, stored, plan.calibration.notes, "would be ")
     _print_mix(plan.levels, plan.work_int8_share)
     if request.budget:
-        click.echo(f"layers would go back to float until there is {request.budget}")
-    click.echo("would write the INT8 graphs for ONNX Runtime and TensorRT, and verify them")
+        say(f"layers would go back to float until there is {request.budget}")
+    say("would write the INT8 graphs for ONNX Runtime and TensorRT, and verify them")
 
 
 def _print_calibration(clips: ClipList, reused: bool, notes: Sequence[str], would: str) -> None:
     for note in notes:
-        click.secho(f"note: {note}", fg="yellow", err=True)
+        say(f"note: {note}", fg="yellow", err=True)
     frames = sum(clip.frames for clip in clips.used)
     names = ", ".join(clip.name for clip in clips.used[:3]) + (", ..." if len(clips) > 3 else "")
     what = "reused: nothing changed since they were stored" if reused else "calibrated"
-    click.echo(f"ranges   {would}{what}; {frames} frames of {len(clips)} clip(s): {names}")
+    say(f"ranges   {would}{what}; {frames} frames of {len(clips)} clip(s): {names}")
 
 
 def _print_mix(levels: Mapping[str, Level], share: float) -> None:
     counts = {level: list(levels.values()).count(level) for level in ("int8", "cache", "float")}
-    click.echo(
+    say(
         f"policy   {counts['int8']} layers in INT8, {share:.1%} of the work; {counts['cache']} "
         f"with INT8 caches alone, {counts['float']} in float"
     )
 
 
 def _print_recalibrated(done: Recalibrated) -> None:
-    click.echo()
+    say()
     _print_calibration(done.calibration.clips, done.calibration.reused, done.calibration.notes, "")
     if done.sensitivity:
         _print_sensitivity(done.sensitivity)
     _print_mix(done.levels, done.work_int8_share)
-    click.echo(f"         {done.policy}")
+    say(f"         {done.policy}")
 
 
 def _print_sensitivity(found: Sensitivity) -> None:
-    click.echo(f"\neach layer alone, on {found.frames} frames of {found.clip}; the worst first")
+    say(f"\neach layer alone, on {found.frames} frames of {found.clip}; the worst first")
     table = [("layer", "level", "work", "tokens equal", "PSNR dB to fp32", "loss dB")]
     for damage in found.damages[:_LAYERS_SHOWN]:
         equal = "-" if damage.tokens_equal is None else f"{damage.tokens_equal:.1%}"
@@ -172,8 +173,8 @@ def _print_sensitivity(found: Sensitivity) -> None:
         )
     print_columns(table)
     rest = len(found.damages) - _LAYERS_SHOWN
-    click.echo(f"{f'and {rest} more, ' if rest > 0 else ''}all in {found.report}\n")
-    click.echo("mixes    each measured whole, the worse figures of both placements")
+    say(f"{f'and {rest} more, ' if rest > 0 else ''}all in {found.report}\n")
+    say("mixes    each measured whole, the worse figures of both placements")
     for point in found.points:
-        click.echo(f"  {'>' if point == found.chosen else ' '}      {point}")
-    click.echo(f"         {found.picture}\n")
+        say(f"  {'>' if point == found.chosen else ' '}      {point}")
+    say(f"         {found.picture}\n")

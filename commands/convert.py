@@ -8,6 +8,7 @@ import click
 
 from vidtok_edge.commands.options import force_option, output_option
 from vidtok_edge.commands.printing import need_export, warn
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -30,4 +31,4 @@ def convert(checkpoint: Path, output: Path, run_its_code: bool, force: bool) -> 
     converted = convert_checkpoint(checkpoint, output, run_its_code=run_its_code, force=force)
     if converted.left_out:
         warn(f"{len(converted.left_out)} keys hold no tensor and were left out")
-    click.echo(f"{converted.tensors} tensors\n{output}")
+    say(f"{converted.tensors} tensors\n{output}")

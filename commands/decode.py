@@ -18,6 +18,7 @@ from vidtok_edge.commands.printing import (
     load_bundle,
     need,
 )
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -52,4 +53,4 @@ def decode(
             force=force,
             progress=progress,
         )
-    click.echo(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")
+    say(f"{done.frames} frames, {done.frames / done.seconds:.1f} frames/s\n{output}")

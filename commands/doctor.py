@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vidtok_edge.commands.printing import print_columns
+from vidtok_edge.commands.terminal import Styled
 
 
 @click.command()
@@ -17,7 +18,7 @@ def doctor() -> None:
     print_columns(
         [
             (
-                click.style("ok", fg="green") if f else click.style("--", fg="yellow"),
+                Styled.of("ok", fg="green") if f else Styled.of("--", fg="yellow"),
                 f.name,
                 f.found or "absent",
                 f.purpose,

@@ -25,6 +25,7 @@ from vidtok_edge.commands.printing import (
     report_loss,
     warn,
 )
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -48,7 +49,7 @@ def encode(
     precision: str | None,
     force: bool,
 ) -> None:
-    """A clip to tokens (.npz)."""
+    """A clip, or a folder of images with --fps, to tokens (.npz)."""
     need("video")
     from vidtok_edge.runtime.clips.transcoding import ClipSource, encode_clip
 
@@ -64,7 +65,7 @@ def encode(
             force=force,
             progress=progress,
         )
-    click.echo(
+    say(
         f"{done.frames} frames -> {done.latents} latents, {done.tokens} "
         f"{'tokens' if loaded.manifest.model.levels else 'values'}, "
         f"{done.bits_per_pixel:.4f} bits per pixel, "

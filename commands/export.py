@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vidtok_edge.commands.net import Command
 from vidtok_edge.commands.options import Size, form_list, precision_list
 from vidtok_edge.commands.printing import (
-    Command,
     describe,
     frame_bar,
     need_export,
@@ -19,10 +19,12 @@ from vidtok_edge.commands.printing import (
     stage,
     warn,
 )
+from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export import Exported, ExportPlan
+    from vidtok_edge.export.verifying.precision_table import WorstClips
     from vidtok_edge.lowering.forms import FormName
     from vidtok_edge.runtime.manifest.graphs import Precision
 
@@ -127,16 +129,14 @@ def export(
     request = request.with_options(
         StepOptions(*size, streams=streams, chunk=latents, form=form[0], io=io)
     )
-    click.echo(
-        f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call"
-    )
+    say(f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call")
     if resolved is EMBEDDED:
-        click.secho(
+        say(
             "This is the small tokenizer that ships with the package, for demos and tests.\n"
             f"{OFFICIAL}",
             fg="yellow",
         )
-    click.echo(f"promise  {resolved.promise}")
+    say(f"promise  {resolved.promise}")
     if dry_run:
         _print_plan(plan_export(request), request.output)
         return
@@ -146,13 +146,13 @@ def export(
     print_precisions(exported)
     for note in exported.notes:
         warn(note)
-    click.echo(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
+    say(f"\n{describe(exported.bundle.manifest)}\n{request.output}")
     for report in (exported.report, *exported.other_reports):
         require_passed(report, f"{request.output} was written and is marked unverified")
 
 
 def _print_plan(plan: ExportPlan, output: Path) -> None:
-    click.echo(f"would write {output}:")
+    say(f"would write {output}:")
     rows = []
     for precision in plan.precisions:
         part = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}[precision]
@@ -174,6 +174,12 @@ def _print_plan(plan: ExportPlan, output: Path) -> None:
     print_columns(rows)
 
 
+def _worst(found: WorstClips) -> tuple[str, str, str]:
+    tokens = "-" if found.tokens is None else f"{found.tokens[0]:.1%} ({found.tokens[1]})"
+    (psnr, of_psnr), (ssim, of_ssim) = found.psnr, found.ssim
+    return tokens, f"{psnr:.2f} ({of_psnr})", f"{ssim:.3f} ({of_ssim})"
+
+
 def print_precisions(exported: Exported) -> None:
     """The precisions side by side, where there is more than one."""
     if len(exported.bundle.manifest.precisions) < 2:
@@ -181,34 +187,23 @@ def print_precisions(exported: Exported) -> None:
     from vidtok_edge.export.verifying.precision_table import precision_rows
 
     rows = precision_rows(exported.bundle, exported.report)
-    clips = [loss.clip for loss in rows[0].losses]
-    table = [
-        (
-            "graphs",
-            "files MB",
-            "caches MB",
-            "encode ms",
-            "decode ms",
-            *(f"{clip}: {what}" for clip in clips for what in ("tokens equal", "PSNR dB", "SSIM")),
-        )
+    machine = ("files MB", "caches MB", "encode ms", "decode ms")
+    table: list[tuple[str, ...]] = [
+        ("graphs", *machine, "tokens equal", "PSNR lost dB", "SSIM lost")
     ]
     for row in rows:
-        quality = [
-            (
-                "-" if loss.tokens_equal is None else f"{loss.tokens_equal:.1%}",
-                f"{loss.source_psnr_db:.2f} ({-loss.loss_db:+.2f})",
-                f"{loss.source_ssim:.3f}",
-            )
-            for loss in row.losses
-        ]
         table.append(
             (
                 row.graphs,
                 f"{row.file_bytes / 1e6:.1f}",
                 f"{row.cache_bytes / 1e6:.1f}",
                 *("-" if ms is None else f"{ms:.0f}" for ms in (row.encode_ms, row.decode_ms)),
-                *(cell for cells in quality for cell in cells),
+                *(("-",) * 3 if row.graphs == "fp32" else _worst(row.worst)),
             )
         )
-    click.echo("\nprecisions side by side; a step is one call; int8-tensorrt is for engines")
+    clips = ", ".join(loss.clip for loss in rows[0].losses)
+    say(
+        f"\nprecisions side by side; a step is one call; int8-tensorrt is for engines; quality is "
+        f"that of the\nworst clip, which is named, of {clips}; each is in the table above"
+    )
     print_columns(table)

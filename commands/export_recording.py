@@ -17,6 +17,7 @@ from vidtok_edge.commands.printing import (
     warn,
     warn_of_missing,
 )
+from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.exports.exporting import Exported
@@ -93,7 +94,9 @@ def export_recording(
             force=force,
             progress=progress,
         )
-    click.echo(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
+    say(f"{done.latents} latents in {done.episodes} episodes, {done.files} files\n{output}")
+    for doubt in done.doubts:
+        warn(doubt)
     at_each = "an episode ends at each" if gaps == "split" else "columns say where"
     warn_of_missing(done.broken, done.damaged_bytes, done.unreadable, at_each)
     if happened := _happened(done):

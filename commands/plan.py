@@ -10,6 +10,7 @@ import click
 
 from vidtok_edge.commands.options import finite, force_option, precision_list, size_list
 from vidtok_edge.commands.printing import need_export, print_columns
+from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.export.planning.cost import Bound, Rates
@@ -85,7 +86,7 @@ def plan(
     _print_rates(plans)
     _print_costs(plans)
     _print_bounds(plans)
-    click.echo(
+    say(
         "Bounds, no forecasts: both peaks of the data sheet reached, activations free. A real\n"
         "call takes longer, often several times. late: cannot keep up even so. Memory is the\n"
         "least that is needed; a backend takes more. Measure an engine."
@@ -99,12 +100,12 @@ def plan(
 def _print_subject(asked: str, model: Variant, options: StepOptions, fps: float) -> None:
     from vidtok_edge.variants import EMBEDDED
 
-    click.echo(
+    say(
         f"{model.name}, form {options.form}\n{options.streams} stream(s), {options.chunk} "
         f"latent(s) per call, {fps:g} frames per second"
     )
     if asked == "fsq":
-        click.echo(
+        say(
             "note: that is the published model. `export --variant fsq` without a checkpoint writes "
             f"the\nsmall one that ships with the package: --variant {EMBEDDED.name}"
         )
@@ -123,7 +124,7 @@ def _print_rates(plans: list[Plan]) -> None:
         for plan in plans
     ]
     print_columns(rows)
-    click.echo()
+    say()
 
 
 def _print_costs(plans: list[Plan]) -> None:
@@ -157,7 +158,7 @@ def _print_costs(plans: list[Plan]) -> None:
         for cost in found
     ]
     print_columns(rows)
-    click.echo(
+    say(
         "MB; activations and memory at least; moved: to and from memory per call. A running graph\n"
         "holds two sets of caches: it reads one and writes the other.\n"
     )
@@ -186,7 +187,7 @@ def _print_table(title: str, columns: Mapping[Any, dict[Device, Bound]], rates: 
         memory = f"too small: {', '.join(short)}" if short else "may suffice"
         rows.append((device.name, *times, limits, memory))
     print_columns(rows)
-    click.echo()
+    say()
 
 
 def _megabytes(count: int) -> str:
@@ -201,7 +202,7 @@ def _print_sources() -> None:
     from vidtok_edge.export.planning.devices import DEVICES
 
     for device in DEVICES:
-        click.echo(
+        say(
             f"\n{device.name}: {device.memory_gb:g} GB, {device.bandwidth_gbs:g} GB/s, "
             f"{device.fp32_tflops:g} fp32 and {device.fp16_tflops:g} fp16 TFLOPS, "
             f"{device.int8_tops:g} int8 TOPS\n    {device.source}"

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.errors import CheckFailed, ClipError, VidTokEdgeError
+from vidtok_edge.commands.terminal import Styled, say, screen, shown
+from vidtok_edge.errors import CheckFailed, ClipError, OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.export import ParityReport
     from vidtok_edge.runtime import Bundle
     from vidtok_edge.runtime.manifest.manifest import Manifest
     from vidtok_edge.runtime.progress import Progress
-
-
-class Group(click.Group):
-    """Turns an error of ours into one line and its exit code."""
-
-    def invoke(self, context: click.Context) -> Any:
-        return _reporting(lambda: super(Group, self).invoke(context))
-
-
-class Command(click.Command):
-    """The same for a command that is a program of its own."""
-
-    def invoke(self, context: click.Context) -> Any:
-        return _reporting(lambda: super(Command, self).invoke(context))
-
-
-def _reporting(call: Any) -> Any:
-    try:
-        return call()
-    except VidTokEdgeError as error:
-        click.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(error.exit_code)
 
 
 def need(extra: str, but: tuple[str, ...] = ()) -> None:
@@ -69,21 +47,22 @@ def load_bundle(path: Path) -> Bundle:
 @contextmanager
 def stage(name: str, path: Path | None) -> Iterator[None]:
     """One line per stage: its name while it runs, then seconds and megabytes."""
-    click.echo(f"{name:<28}", nl=False)
+    say(f"{name:<28}", nl=False)
     start = time.perf_counter()
     try:
         yield
     except BaseException:
-        click.echo(" not finished")
+        with suppress(OutputNotWritable):  # what ended it says more
+            say(" not finished")
         raise
     size = f"{path.stat().st_size / 1e6:9.1f} MB" if path is not None else ""
-    click.echo(f" {time.perf_counter() - start:7.1f} s {size}")
+    say(f" {time.perf_counter() - start:7.1f} s {size}")
 
 
 @contextmanager
 def frame_bar(label: str) -> Iterator[Progress]:
     """A progress bar over frames; on something that is no terminal, nothing."""
-    with click.progressbar(length=1, label=label, file=sys.stderr, show_pos=True) as bar:
+    with click.progressbar(length=1, label=label, file=screen(), show_pos=True) as bar:
         bar.length = 0
 
         def progress(done: int, total: int | None) -> None:
@@ -95,7 +74,7 @@ def frame_bar(label: str) -> Iterator[Progress]:
 
 def report_loss(lost: str | None) -> None:
     if lost is not None:
-        raise ClipError(f"the clip is damaged; what could be read was used. {lost}")
+        raise ClipError(f"the clip could not be read whole; what could be read was used. {lost}")
 
 
 def require_passed(report: ParityReport, otherwise: str) -> None:
@@ -105,8 +84,8 @@ def require_passed(report: ParityReport, otherwise: str) -> None:
 
 
 def print_report(report: ParityReport) -> None:
-    click.echo(f"\nparity of {report.variant} on {report.backend}, against the PyTorch reference")
-    click.echo(report.table())
+    say(f"\nparity of {report.variant} on {report.backend}, against the PyTorch reference")
+    say(report.table())
 
 
 def describe(manifest: Manifest) -> str:
@@ -121,16 +100,22 @@ def describe(manifest: Manifest) -> str:
 
 
 def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(click.unstyle(row[i])) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
+    """Rows of cells, each a line or a `Styled`, under one another."""
+    lines = [
+        [cell if isinstance(cell, Styled) else shown(cell, one_line=True) for cell in row]
+        for row in rows
+    ]
+    widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
         cells = [
-            cell + " " * (w - len(click.unstyle(cell))) for cell, w in zip(row, widths, strict=True)
+            cell + " " * (w - len(click.unstyle(cell)))
+            for cell, w in zip(line, widths, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        say(Styled("  ".join(cells).rstrip()))
 
 
 def warn(text: str) -> None:
-    click.secho(f"warning: {text}", fg="yellow", err=True)
+    say(shown(f"warning: {text}", one_line=True), fg="yellow", err=True)
 
 
 def warn_of_missing(broken: int, damaged_bytes: int, unreadable: int, effect: str) -> None:

@@ -55,7 +55,10 @@ def reconstruct(
     precision: str | None,
     force: bool,
 ) -> None:
-    """A clip through the tokenizer and back: side by side, a picture, and figures."""
+    """A clip, or a folder of images with --fps, through the tokenizer and back.
+
+    Written side by side, with a picture and figures.
+    """
     need("video")
     from vidtok_edge.runtime.clips.transcoding import ClipSource, reconstruct_clip
 

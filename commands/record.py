@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +21,8 @@ from vidtok_edge.commands.options import (
 )
 from vidtok_edge.commands.printing import load_bundle, need_record, print_columns, warn
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
+from vidtok_edge.commands.terminal import say
+from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.session.record import RecordRequest
@@ -133,8 +133,8 @@ def record(
 ) -> None:
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
-    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for raw frames on
-    standard input, or synthetic:30. Several are encoded in one batch.
+    A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for Y4M or raw frames
+    on standard input, or synthetic:30. Several are encoded in one batch.
     """
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
@@ -180,7 +180,7 @@ def record(
         done = record_sources(
             request, stop=stop, progress=lambda done: status.show(_status(done)), notice=status.note
         )
-    with _terminal_may_be_gone():
+    with suppress(OutputNotWritable):  # a terminal that closes is a way to end a recording
         _print_summary(done, output)
     for source in done.sources:
         if source.error is not None:
@@ -201,7 +201,7 @@ def _show_plan(request: RecordRequest) -> None:
         rows.append((without_password(spec), source_kind(spec), rate, policy))
         source.close()
     print_columns(rows)
-    click.echo(
+    say(
         f"{manifest.model.variant}, {manifest.height}x{manifest.width}, {len(request.sources)} of "
         f"{manifest.streams} slots -> {request.output}\nNothing was written."
     )
@@ -217,19 +217,9 @@ def _status(done: RecordSummary) -> str:
     )
 
 
-@contextmanager
-def _terminal_may_be_gone() -> Iterator[None]:
-    """Its closing is one of the ways to end a recording, and then nobody reads of that."""
-    try:
-        yield
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # else Python fails once more when it exits
-
-
 def _print_summary(done: RecordSummary, output: Path) -> None:
     if not done.bytes_written:
-        click.echo("stopped before the first frame: nothing was recorded")
+        say("stopped before the first frame: nothing was recorded")
         return
     rows: list[tuple[str, ...]] = [
         (
@@ -256,7 +246,7 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         why = s.ended if s.error is None else "error"
         rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
     print_columns(rows)
-    click.echo(
+    say(
         f"latency of a latent: p50 {done.latency_p50_ms:.1f} ms, p95 {done.latency_p95_ms:.1f} ms, "
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
         f"{done.seconds:.1f} s\n{output}"

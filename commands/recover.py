@@ -11,6 +11,7 @@ from vidtok_edge.commands.options import (
     output_option,
 )
 from vidtok_edge.commands.printing import frame_bar, need_record
+from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import CheckFailed
 
 
@@ -29,7 +30,7 @@ def recover(recording: Path, output: Path, force: bool) -> None:
     with frame_bar("recovering, seconds") as progress:
         found = recover_recording(recording, output, force=force, progress=progress)
     for line in (*found.lines(), str(output)):
-        click.echo(line)
+        say(line)
     if found.growing:
         raise CheckFailed(f"{recording} is still being recorded to; what it held is in {output}")
     if not found:

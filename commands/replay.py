@@ -22,6 +22,7 @@ from vidtok_edge.commands.printing import (
     warn,
     warn_of_missing,
 )
+from vidtok_edge.commands.terminal import say
 
 
 @click.command()
@@ -79,10 +80,17 @@ def replay(
             progress=progress,
         )
     place = "" if output in ("-", None) else f"\n{output}"
-    click.echo(
+    say(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )
+    if done.doubt is not None:
+        warn(f"{done.doubt}; --fps N plays it at another rate")
+    if done.others:
+        warn(
+            f"source {source} was played, of {len(done.others) + 1}; --source N plays "
+            f"{', '.join(done.others)}"
+        )
     warn_of_missing(
         done.broken,
         done.damaged_bytes,

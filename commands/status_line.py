@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import click
 
+from vidtok_edge.commands.terminal import shown
+
 __all__ = ["StatusLine", "to_stderr"]
 
 _CLEAR = "\r\x1b[K"
@@ -40,13 +42,13 @@ class StatusLine:
     def show(self, status: str) -> None:
         """Write over the status."""
         with self._changed:
-            self._status = status
+            self._status = shown(status, one_line=True)
             self._changed.notify()
 
     def note(self, line: str) -> None:
         """Write a line that stays."""
         with self._changed:
-            self._notes.append(line)
+            self._notes.append(shown(line, one_line=True))
             self._changed.notify()
 
     def close(self, patience_s: float = 1.0) -> None:

@@ -14,6 +14,7 @@ from vidtok_edge.commands.printing import (
     require_passed,
     stage,
 )
+from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     pass
@@ -66,7 +67,7 @@ def verify(
     others = [] if Backend.named(backend).target else loaded.other_forms(check_hashes=True)
     limits = limits_with(min_tokens, min_psnr, max_loss_db)
     for form in (loaded, *others):
-        click.echo(describe(form.manifest))
+        say(describe(form.manifest))
         with stage("verification", None):
             report = verify_written(form, checkpoint, backend, limits)
         print_report(report)

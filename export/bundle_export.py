@@ -26,6 +26,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import FORMS
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
+from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import WeightsFacts
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
 from vidtok_edge.variants import EMBEDDED, Variant, variant_by_name
@@ -209,8 +210,16 @@ def _write_verified(
     if check is not None:
         report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(folder / PARITY_REPORT, machine_facts())
-    write_manifest(folder, replace(bundle.manifest, verified=bool(report)))
+    write_verdict(folder, bundle.manifest, report)
     return report
+
+
+def write_verdict(folder: Path, manifest: Manifest, report: ParityReport) -> None:
+    """Write `manifest` into `folder` with what a verification of it found, and what it ran on."""
+    versions = dict(machine_facts())
+    packages = [f"{name} {versions[name]}" for name in ("torch", "onnx")]
+    verified_with = (report.backend, *packages)
+    write_manifest(folder, replace(manifest, verified=bool(report), verified_with=verified_with))
 
 
 def machine_facts() -> list[tuple[str, str]]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vidtok_edge.errors import CheckpointError, UsageError
-from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts
-from vidtok_edge.export.bundle_files import write_manifest
+from vidtok_edge.export.bundle_export import PARITY_REPORT, machine_facts, write_verdict
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.self_check import self_check
@@ -45,7 +44,7 @@ def verify_written(
         _, check = self_check(model, try_twins=False)
         report = replace(report, comparisons=(*check.comparisons, *report.comparisons))
     report.write(bundle.path / PARITY_REPORT, machine_facts())
-    write_manifest(bundle.path, replace(bundle.manifest, verified=bool(report)))
+    write_verdict(bundle.path, bundle.manifest, report)
     return report
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +35,7 @@ from vidtok_edge.lowering.facts import options_of, variant_of
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.files import replace_file, write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage
@@ -282,7 +281,7 @@ def _replace_graphs(
     bundle: Bundle, model: VidTok, numerics: Sequence[Mapping[Kind, Numerics]], stage: Stage
 ) -> Bundle:
     """Write graphs aside; then, in moments: forget the old ones, move the files, name the new."""
-    manifest = replace(bundle.manifest, verified=False)
+    manifest = replace(bundle.manifest, verified=False, verified_with=())
     new = bundle.path / _NEW
     for left in bundle.path.glob(f".{_NEW}.*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -295,7 +294,7 @@ def _replace_graphs(
     try:
         for graph in by_name.values():
             for file in (graph.data_file, graph.file):
-                os.replace(new / file, bundle.path / file)
+                replace_file(new / file, bundle.path / file)
         shutil.rmtree(new)
     except OSError as error:
         raise OutputNotWritable(

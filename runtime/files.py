@@ -6,41 +6,51 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
+from vidtok_edge.runtime.held_signals import held_signals
 
-__all__ = ["require_writable", "write_beside", "write_folder_beside"]
+__all__ = ["replace_file", "require_writable", "write_beside", "write_folder_beside"]
 
 # Only writing fails with these, whatever file the error names.
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 # Reading fails with these too: ours only when the error names our output, or nothing.
 _PLACE_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
+# What file systems without hard links answer to one.
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+# What a rename of a folder answers where something else is.
+_OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+
 
 @contextmanager
 def write_beside(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
     """Yield an empty temporary file (hidden, `.part`) in the folder of `path`; it becomes `path`.
 
-    It is renamed when the block ends and removed when the block raises anything, so `path` never
-    holds half an output. A link is followed: the file it points to is replaced. The temporary name
-    has no suffix that a library could guess a format from: name the format to it.
+    It is moved in when the block ends and removed when the block raises anything, so `path` never
+    holds half an output. Of several writers without `force` one succeeds. A link is followed: the
+    file it points to is replaced, and its permissions are kept; a new file has those of the umask.
+    The temporary name has no suffix that a library could guess a format from: name the format to
+    it.
 
-    Raises OutputExists before the block runs when `path` is there and `force` is not set,
-    UsageError when `path` is not a regular file, and OutputNotWritable for permissions,
-    missing folders and full disks.
+    Raises OutputExists before the block runs when `path` is there and `force` is not set, and after
+    it when another writer was quicker; UsageError when `path` is not a regular file, and
+    OutputNotWritable for permissions, missing folders and full disks.
     """
     place = _real(path)
     _refuse_existing_file(place, force)
     temporary = _hidden_beside(place, "part")
     with _output_errors(place, temporary):
         try:
-            temporary.open("xb").close()
+            mode = _create(temporary, _mode_of(place))
             yield temporary
-            _refuse_existing_file(place, force)  # it may have appeared meanwhile
-            os.replace(temporary, place)
+            kept = _mode_of(place)
+            _set_mode(temporary, mode if kept is None else kept)
+            _move_file_in(temporary, place, force)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -52,9 +62,16 @@ def require_writable(path: str | os.PathLike[str], force: bool = False) -> None:
     place = _real(path)
     _refuse_existing_file(place, force)
     temporary = _hidden_beside(place, "part")
-    with _output_errors(place, temporary):
-        temporary.open("xb").close()
+    with _output_errors(place, temporary), held_signals():
+        _create(temporary, None)
         temporary.unlink()
+
+
+def replace_file(new: Path, place: Path) -> None:
+    """Move a file over another, whose permissions it takes. Raises OSError as `os.replace`."""
+    if (mode := _mode_of(place)) is not None:
+        _set_mode(new, mode)
+    os.replace(new, place)
 
 
 @contextmanager
@@ -65,7 +82,11 @@ def write_folder_beside(
 
     With `force` an old folder is moved aside first, put back if the new one cannot be moved in,
     and deleted last. Only a folder that is empty or holds a file named `marker` is replaced,
-    so that `force` with a mistyped path does not delete something else.
+    so that `force` with a mistyped path does not delete something else. Of several writers without
+    `force` one succeeds; with it the last one does, and nothing of the others is left.
+
+    Files have the permissions of those of their names that they replace, new ones those of the
+    umask, whatever a library gave them.
 
     Raises as `write_beside` does; UsageError also when the old folder lacks `marker`.
     """
@@ -75,30 +96,131 @@ def write_folder_beside(
     with _output_errors(place, temporary):
         try:
             temporary.mkdir()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
-            _refuse_existing_folder(place, force, marker)
-            _swap_in(temporary, place)
+            _set_modes(temporary, place, mode & 0o666)
+            _move_folder_in(temporary, place, force, marker)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with held_signals():
+                _remove(temporary)
             raise
 
 
-def _swap_in(new: Path, place: Path) -> None:
-    if not place.exists():
-        os.rename(new, place)
+def _create(temporary: Path, mode: int | None) -> int:
+    """Make an empty file that nobody may read who may not read what it replaces, of that `mode`.
+
+    The permissions that it is to have in the end: `mode`, or for a new file those of the umask.
+    """
+    allowed = 0o666 if mode is None else mode | stat.S_IWUSR
+    number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, allowed)
+    try:
+        return stat.S_IMODE(os.fstat(number).st_mode) if mode is None else mode
+    finally:
+        os.close(number)
+
+
+def _mode_of(place: Path) -> int | None:
+    """Permissions of what is there, without the bits that run it as somebody else."""
+    try:
+        return place.stat().st_mode & 0o777
+    except OSError:
+        return None
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if _mode_of(path) != mode:
+        with suppress(OSError):  # disks without permissions have none to keep
+            path.chmod(mode)
+
+
+def _set_modes(new: Path, place: Path, mode: int) -> None:
+    """Files of a folder get `mode`, or that of the file of their name in `place`; so does `new`."""
+    for path in new.rglob("*"):
+        kept = _mode_of(place / path.relative_to(new))
+        if path.is_dir():
+            continue
+        _set_mode(path, mode if kept is None else kept)
+    if (kept := _mode_of(place)) is not None:
+        _set_mode(new, kept)
+
+
+def _move_file_in(new: Path, place: Path, force: bool) -> None:
+    if force:
+        _refuse_existing_file(place, force)  # it may have become a folder
+        os.replace(new, place)
         return
+    try:
+        os.link(new, place)  # of two writers one: a rename would take the place of another's file
+    except FileExistsError:
+        raise OutputExists(place) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _claim_and_move(new, place)
+    else:
+        new.unlink()
+
+
+def _claim_and_move(new: Path, place: Path) -> None:
+    """For disks without hard links (FAT): whoever makes the empty file may replace it."""
+    with held_signals():
+        try:
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            raise OutputExists(place) from None
+        try:
+            os.replace(new, place)
+        except BaseException:
+            place.unlink()
+            raise
+
+
+def _move_folder_in(new: Path, place: Path, force: bool, marker: str) -> None:
+    while True:
+        try:
+            os.rename(new, place)  # succeeds where nothing is, or an empty folder
+            return
+        except OSError as error:
+            if error.errno not in _OCCUPIED:
+                raise
+        _refuse_existing_folder(place, force, marker)
+        # Each time round, another writer has moved its own folder in or out: one always gets on.
+        with held_signals():
+            if _swap_in(new, place):
+                return
+
+
+def _swap_in(new: Path, place: Path) -> bool:
+    """Whether `new` took the place of the folder there; not where another writer was quicker."""
     old = _hidden_beside(place, "old")
-    os.rename(place, old)
+    try:
+        os.rename(place, old)
+    except FileNotFoundError:
+        return False
     try:
         os.rename(new, place)
-    except BaseException:
-        os.rename(old, place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            os.rename(old, place)
+            raise
+        _remove(old)  # what is there now has replaced it
+        return False
+    _remove(old)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    _set_mode(folder, 0o700)  # else what is in a folder that must not be changed would stay
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _real(path: str | os.PathLike[str]) -> Path:
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise OutputNotWritable(
+            f"{os.fspath(path)} cannot be written: the current folder was removed. Go to another."
+        ) from error
 
 
 def _hidden_beside(place: Path, kind: str) -> Path:
@@ -107,40 +229,49 @@ def _hidden_beside(place: Path, kind: str) -> Path:
 
 
 def _refuse_existing_file(place: Path, force: bool) -> None:
-    if not _exists(place):
+    found = _found(place)
+    if found is None:
         return
-    if place.is_dir():
+    if stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{place} is a folder. Name a file, for example one inside it.")
-    if not place.is_file():  # a rename over /dev/null would replace the device for everyone
+    if not stat.S_ISREG(found.st_mode):  # a rename over /dev/null would replace it for everyone
         raise UsageError(f"{place} is a device or pipe; only a regular file can be written.")
     if not force:
         raise OutputExists(place)
 
 
 def _refuse_existing_folder(place: Path, force: bool, marker: str) -> None:
-    if not _exists(place):
-        return
-    if not place.is_dir():
-        raise UsageError(f"{place} is a file; a folder is written here. Name another place.")
-    if not force:
-        raise OutputExists(place)
+    while (found := _found(place)) is not None:
+        if not stat.S_ISDIR(found.st_mode):
+            raise UsageError(f"{place} is a file; a folder is written here. Name another place.")
+        if not force:
+            raise OutputExists(place)
+        if _replaceable(place, marker):
+            return
+        now = _found(place)
+        if now is not None and os.path.samestat(found, now):  # else another writer replaced it
+            raise UsageError(
+                f"{place} is not replaced: it holds files but no {marker}, so this toolkit did not "
+                "write it. Name another folder, or delete that one yourself."
+            )
+
+
+def _replaceable(place: Path, marker: str) -> bool:
     with _output_errors(place, place):
-        replaceable = (place / marker).is_file() or not any(place.iterdir())
-    if not replaceable:
-        raise UsageError(
-            f"{place} is not replaced: it holds files but no {marker}, so this toolkit did not "
-            "write it. Name another folder, or delete that one yourself."
-        )
+        try:
+            return (place / marker).is_file() or not any(place.iterdir())
+        except FileNotFoundError:  # another writer moved it aside
+            return False
 
 
-def _exists(place: Path) -> bool:
+def _found(place: Path) -> os.stat_result | None:
+    """What is there; one question, because other writers may come between two."""
     try:
-        place.lstat()
+        return place.lstat()
     except FileNotFoundError:
-        return False
+        return None
     except OSError as error:
         raise OutputNotWritable(_sentence(error, place)) from error
-    return True
 
 
 @contextmanager
@@ -148,17 +279,18 @@ def _output_errors(place: Path, temporary: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not _concerns_output(error, temporary):
+        if not _concerns_output(error, place, temporary):
             raise
         raise OutputNotWritable(_sentence(error, place)) from error
 
 
-def _concerns_output(error: OSError, temporary: Path) -> bool:
+def _concerns_output(error: OSError, place: Path, temporary: Path) -> bool:
     if error.errno in _WRITE_ERRORS:
         return True
     if error.errno not in _PLACE_ERRORS:
         return False
-    return error.filename is None or str(error.filename).startswith(str(temporary))
+    named = str(error.filename)
+    return error.filename is None or named.startswith(str(temporary)) or named == str(place)
 
 
 def _sentence(error: OSError, place: Path) -> str:

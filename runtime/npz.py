@@ -1,12 +1,13 @@
 """Arrays in `.npy` and `.npz` files that are not trusted: judged by their header before their data.
 
 A header may claim any size, and zeros compress 1000 to 1; nothing is read, and no memory taken,
-beyond what the caller allows. Nothing is ever unpickled.
+beyond what the caller allows and what the stored bytes can explain. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from vidtok_edge.bounded import PIECE, TooLarge
 from vidtok_edge.errors import VidTokEdgeError
 
 __all__ = ["Judge", "array_of", "damage_told", "member", "read_array", "write_arrays"]
@@ -24,6 +26,8 @@ Judge = Callable[[str, tuple[int, ...], "np.dtype[Any]"], None]
 """Raises unless an array of this name, shape and type may be read: it bounds what is."""
 
 _LARGEST_HEADER = 10_000  # bytes, as NumPy's own limit, which it looks at after reading
+_UNEXPLAINED = 1 << 28  # bytes of an array that may be stored in whatever few
+_MOST_FOR_A_BYTE = 64  # beyond that: tokens of films are packed to half
 
 
 @contextmanager
@@ -42,34 +46,66 @@ def damage_told() -> Iterator[None]:
 
 def member(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     """A member of a zip file; ValueError where it has more than `largest` bytes."""
+    if archive.getinfo(name).file_size > largest:
+        raise TooLarge(f"{name} is larger than {largest} bytes")
+    content = bytearray()
     with archive.open(name) as file:
-        data = file.read(largest + 1)
-    if len(data) > largest:
-        raise ValueError(f"{name} is larger than {largest} bytes")
-    return data
+        while part := file.read(min(PIECE, largest + 1 - len(content))):
+            content += part
+    if len(content) > largest:
+        raise TooLarge(f"{name} is larger than {largest} bytes")
+    return bytes(content)
 
 
 def array_of(archive: zipfile.ZipFile, name: str, judge: Judge) -> NDArray[Any]:
     """The array called `name` of an `.npz`; as `read_array`."""
-    with archive.open(f"{name}.npy") as file:
-        return read_array(file, name, judge)
+    place = archive.getinfo(f"{name}.npy")
+    with archive.open(place) as file:
+        return read_array(file, name, judge, stored=place.compress_size, length=place.file_size)
 
 
-def read_array(file: IO[bytes], name: str, judge: Judge) -> NDArray[Any]:
+def read_array(
+    file: IO[bytes], name: str, judge: Judge, *, stored: int, length: int
+) -> NDArray[Any]:
     """The array of a `.npy`, in C order: header, judgement, and only then the data.
 
-    Raises what `judge` does; ValueError: of another version, cut short or too long.
+    Args:
+        file: at the beginning of the `.npy`.
+        name: for messages and for `judge`.
+        judge: raises unless the array may be read.
+        stored: bytes that `file` takes on disk, compressed or not. An array of more than 256 MiB
+            may be at most 64 times as large.
+        length: bytes of `file`, as far as is known.
+
+    Raises what `judge` does; ValueError: of another version, of negative size, cut short or too
+    long; TooLarge: more than the stored bytes explain.
     """
     shape, column_major, dtype = _header(file, name)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"{name} claims the shape {shape}")
     judge(name, shape, dtype)
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled Python objects")
-    size = dtype.itemsize * int(np.prod(shape, dtype=object))
-    data = file.read(size + 1)  # one more: to reach the end, where zip compares its checksum
-    if len(data) != size:
+    size = dtype.itemsize * math.prod(shape)
+    if size > max(_UNEXPLAINED, _MOST_FOR_A_BYTE * stored):
+        raise TooLarge(f"{name} claims {size} bytes, of which {stored} are stored")
+    if size > length:
+        raise ValueError(f"the data of {name} is cut short")
+    array: NDArray[Any] = np.empty(shape, dtype, order="F" if column_major else "C")
+    _fill(array.reshape(-1, order="A").view(np.uint8).data, file, name)
+    return np.ascontiguousarray(array) if array.ndim else array
+
+
+def _fill(target: memoryview, file: IO[bytes], name: str) -> None:
+    """Read all of `target`, and meet the end of `file`, where zip compares its checksum."""
+    done = 0
+    while part := file.read(PIECE):
+        if done + len(part) > len(target):
+            break
+        target[done : done + len(part)] = part
+        done += len(part)
+    if part or done != len(target):
         raise ValueError(f"the data of {name} is cut short or too long")
-    array: NDArray[Any] = np.frombuffer(data, dtype)
-    return np.array(array.reshape(shape, order="F" if column_major else "C"), order="C")
 
 
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.runtime.files import write_beside
 
@@ -32,11 +33,9 @@ class Remembered:
     def read(self) -> dict[str, str]:
         """What is known; nothing where it cannot be read or is not what we wrote."""
         with suppress(OSError, ValueError, RuntimeError, RecursionError):
-            place = self._place()
-            if place.stat().st_size <= _LARGEST:
-                plain = json.loads(place.read_text("utf-8"))
-                if isinstance(plain, dict):
-                    return {k: v for k, v in plain.items() if isinstance(v, str)}
+            plain = json.loads(read_at_most(self._place(), _LARGEST))
+            if isinstance(plain, dict):
+                return {k: v for k, v in plain.items() if isinstance(v, str)}
         return {}
 
     def add(self, name: str, fact: str) -> None:

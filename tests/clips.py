@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-Codec = Literal["libx264", "mpeg4", "mjpeg", "ffv1"]
+Codec = Literal["libx264", "mpeg4", "mpeg1video", "mjpeg", "ffv1"]
 LEVELS = 50  # frames before the brightness repeats
 
 
@@ -47,11 +47,13 @@ def make_clip(
     audio: bool = False,
     title: str = "",
     options: dict[str, str] | None = None,
+    left_out: Container[int] = (),
 ) -> Path:
     """Write a clip and return its path; the suffix chooses the container.
 
     `frames` is a count (of `picture`) or uint8 [T, H, W, 3]. `times_ms` gives each frame its
     own time: a variable rate. `options` go to the container, such as {"movflags": "faststart"}.
+    `left_out`: frames that are not written; the others keep their times.
     """
     pixels = (
         np.stack([picture(i, size) for i in range(frames)]) if isinstance(frames, int) else frames
@@ -71,6 +73,8 @@ def make_clip(
             container.metadata["title"] = title
         container.start_encoding()  # so that a clip of no frames has its header
         for index, array in enumerate(pixels):
+            if index in left_out:
+                continue
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
             frame.pts = index if times_ms is None else times_ms[index]
             frame.time_base = 1 / rate if times_ms is None else Fraction(1, 1000)

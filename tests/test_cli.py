@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +81,15 @@ def test_an_export_stores_its_parity_report(bundle: Path) -> None:
         "encode, chunks of 1+2+1 latents",
     }
     assert json.loads((bundle / "manifest.json").read_text())["verified"] is True
+
+
+def test_others_may_read_an_export_as_the_umask_says(bundle: Path) -> None:
+    """ONNX writes weights that its owner alone may read."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".data" for path in files)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
 def test_dry_run_says_what_it_would_write_and_writes_nothing(tmp_path: Path) -> None:
@@ -203,25 +214,31 @@ def test_a_truncated_clip_is_encoded_as_far_as_it_goes(bundle: Path, tmp_path: P
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     tokens = tmp_path / "tokens.npz"
     result = run("encode", half, "-b", bundle, "-o", tokens)
-    assert result.exit_code == 3 and "damaged" in result.output
+    assert result.exit_code == 3 and "frames are missing from the file" in result.output
     with np.load(tokens) as arrays:
         frames = json.loads(str(arrays["meta"]))["frames"]
     assert 0 < frames < 60
 
 
+def test_a_change_of_size_ends_the_tokens_and_is_said(bundle: Path, tmp_path: Path) -> None:
+    clip, tokens = make_two_sizes(tmp_path / "a.mkv", (64, 64), (48, 64), 5), tmp_path / "a.npz"
+    result = run("encode", clip, "-b", bundle, "-o", tokens)
+    assert result.exit_code == 3 and "frame 5 is 48x64 (H x W)" in result.output
+    with np.load(tokens) as arrays:
+        assert json.loads(str(arrays["meta"]))["frames"] == 5
+
+
 def test_bad_clips_leave_nothing(bundle: Path, tmp_path: Path, nothing_left: None) -> None:
     text, sound = tmp_path / "text.mp4", tmp_path / "sound.mp4"
-    sizes, uneven = tmp_path / "sizes.mkv", tmp_path / "uneven.mkv"
+    uneven = tmp_path / "uneven.mkv"
     text.write_text("no video")
     make_audio(sound)
-    make_two_sizes(sizes, (64, 64), (48, 64), 5)
     make_clip(uneven, 6, size=(64, 64), times_ms=[0, 20, 90, 100, 300, 310])
     out = tmp_path / "tokens.npz"
     for clip, message in (
         (tmp_path / "absent.mp4", "absent.mp4"),
         (text, "text.mp4"),
         (sound, "no video"),
-        (sizes, "frame"),
         (uneven, "variable"),
     ):
         result = run("encode", clip, "-b", bundle, "-o", out)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidtok_edge.errors import (
+    CheckpointError,
     HubUnreachable,
     MissingDependency,
     OutputNotWritable,
     UsageError,
 )
+from vidtok_edge.hashes import sha256_of
 from vidtok_edge.variants import EMBEDDED, Variant
 
-__all__ = ["REPOSITORY", "download"]
+__all__ = ["REPOSITORY", "HubFile", "download"]
 
 REPOSITORY = "microsoft/VidTok"
 """Where the official weights are published, MIT-licensed."""
@@ -21,12 +24,27 @@ REPOSITORY = "microsoft/VidTok"
 CANNOT_WRITE = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 
 
-def download(variant: Variant) -> Path:
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of the hub, as it lies in the cache of this machine."""
+
+    path: Path
+    revision: str
+    """The commit it is of."""
+
+    def __str__(self) -> str:
+        return f"{self.path.name} of {REPOSITORY} at {self.revision[:12]}"
+
+
+def download(variant: Variant) -> HubFile:
     """The official checkpoint of `variant` in the hub's cache, fetched with a progress bar.
 
-    With HF_HUB_OFFLINE=1, or when the hub does not answer, a file fetched before is used.
+    The newest commit is asked for once, everything is read of that commit, and the file is held to
+    the SHA-256 that the hub states. With HF_HUB_OFFLINE=1, or when the hub does not answer, a file
+    fetched before is used.
 
     Raises:
+        CheckpointError: what was downloaded is not what the hub states.
         UsageError: the embedded variant, which is not on the hub.
         MissingDependency: huggingface_hub is not installed.
         HubUnreachable: offline and never fetched, refused by the hub, or no such file there.
@@ -43,6 +61,8 @@ def download(variant: Variant) -> Path:
         raise MissingDependency("huggingface_hub", "hub", "Downloading official weights") from error
     try:
         return _fetched(name)
+    except CheckpointError:
+        raise
     except Exception as error:  # each version's HTTP library brings its own error classes
         if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
             raise OutputNotWritable(
@@ -55,23 +75,34 @@ def download(variant: Variant) -> Path:
         raise HubUnreachable(_advice(name, error)) from error
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str) -> HubFile:
     """Found by file name: versions 1.0 and 1.1 lie in different folders of the repository."""
-    from huggingface_hub import hf_hub_download, list_repo_files
+    from huggingface_hub import hf_hub_download, model_info
 
-    places = [path for path in list_repo_files(REPOSITORY) if path.rpartition("/")[2] == name]
-    if len(places) != 1:
-        raise LookupError(f"the repository has {len(places)} files called {name}, expected one")
-    return Path(hf_hub_download(REPOSITORY, places[0]))
+    info = model_info(REPOSITORY, files_metadata=True)
+    files = [file for file in info.siblings or () if file.rfilename.rpartition("/")[2] == name]
+    if len(files) != 1:
+        raise LookupError(f"the repository has {len(files)} files called {name}, expected one")
+    stated = files[0].lfs
+    if info.sha is None or stated is None:
+        raise LookupError(f"the repository states no commit or no SHA-256 of {name}")
+    path = Path(hf_hub_download(REPOSITORY, files[0].rfilename, revision=info.sha))
+    if (found := sha256_of(path)) != stated.sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {found[:12]}…, the hub states {stated.sha256[:12]}… for it: it is "
+            "damaged, or not what was published. Remove it, and download it again."
+        )
+    return HubFile(path, info.sha)
 
 
-def _cached(name: str) -> Path | None:
+def _cached(name: str) -> HubFile | None:
     """The newest copy of `name` in the hub's cache; asks no network."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots"
     copies = [path for path in folder.rglob(name) if path.is_file()]
-    return max(copies, key=lambda path: path.stat().st_mtime, default=None)
+    newest = max(copies, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else HubFile(newest, newest.relative_to(folder).parts[0])
 
 
 def _advice(name: str, error: Exception) -> str:

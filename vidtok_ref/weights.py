@@ -97,7 +97,9 @@ def load_weights(
         origin = WeightsOrigin("random", f"seed {seed}", state_sha256(state), 0, None)
         return model_from_state(variant, state), origin
     if source == "hub":
-        return _from_file(variant, download(variant), "hub", ema)
+        fetched = download(variant)
+        model, origin = _from_file(variant, fetched.path, "hub", ema)
+        return model, replace(origin, location=str(fetched))
     model, origin = _from_file(variant, Path(source), "file", ema)
     if identified or isinstance(asked, Variant):
         return model, origin
@@ -167,7 +169,7 @@ def _from_file(
 
 
 def embedded_file(name: str) -> Path:
-    """A file that ships with the package: the small tokenizer, `clip_robot.mp4`, `clip_film.mp4`.
+    """A file that ships with the package: the small tokenizer, or a clip.
 
     Raises:
         UsageError: no file of that name ships with it.

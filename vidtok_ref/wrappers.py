@@ -22,7 +22,7 @@ WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel and torch.compile,
 TRAINING_ONLY = ("loss.", "model_ema.")  # the loss with its networks, the averaged weights
 COUNTERS = ("n_averaged",)  # of torch.optim.swa_utils.AveragedModel
 PARTS = ("encoder", "decoder")
-DEEPEST = 8  # a container may hold itself
+DEEPEST = 8  # containers in one another, and prefixes: one may hold itself
 
 State = dict[str, Tensor]
 
@@ -125,7 +125,10 @@ def _plain_keys(path: Path, tensors: State, notes: list[str]) -> State:
         if carriers:
             tensors = _renamed(path, tensors, partial(_without, wrapper))
             notes.append(f"{_count(carriers, tensors)} carry `{wrapper}.`, which was taken off.")
-    while prefix := _common_prefix(trained := _trained(tensors)):
+    for _ in range(DEEPEST):  # a key of a million dots is a million prefixes
+        prefix = _common_prefix(trained := _trained(tensors))
+        if not prefix:
+            break
         notes.append(f"All {len(trained)} keys carry `{prefix}`, which was taken off.")
         tensors = _renamed(path, tensors, partial(_cut, prefix))
     return tensors

@@ -22,6 +22,21 @@ _SETTLE_S = 0.05  # the idle threads of the session before spin for a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorstClips:
+    """The worst figure of any clip, and which.
+
+    Attributes:
+        tokens: least share of equal tokens; None for KL.
+        psnr: most dB of PSNR lost against the source.
+        ssim: most SSIM lost against the source.
+    """
+
+    tokens: tuple[float, str] | None
+    psnr: tuple[float, str]
+    ssim: tuple[float, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionRow:
     """One pair of graphs.
 
@@ -40,6 +55,16 @@ class PrecisionRow:
     encode_ms: float | None
     decode_ms: float | None
     losses: tuple[Loss, ...]
+
+    @property
+    def worst(self) -> WorstClips:
+        """The worst of each figure, and the clip."""
+        tokens = [(v, loss.clip) for loss in self.losses if (v := loss.tokens_equal) is not None]
+        return WorstClips(
+            tokens=min(tokens, default=None),
+            psnr=max((loss.loss_db, loss.clip) for loss in self.losses),
+            ssim=max((loss.ssim_loss, loss.clip) for loss in self.losses),
+        )
 
 
 def precision_rows(bundle: Bundle, report: ParityReport) -> list[PrecisionRow]:

@@ -17,7 +17,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch
+from vidtok_edge.errors import (
+    BackendUnavailable,
+    BundleError,
+    BundleMismatch,
+    DeviceError,
+    GraphFailed,
+    OutOfMemory,
+    VidTokEdgeError,
+)
 from vidtok_edge.runtime.backends.onnxruntime_cuda import (
     CUDA,
     absent_provider,
@@ -36,6 +44,9 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 FASTEST = ("cuda", "cpu")
+
+_ERRORS, _ONLY_FATAL = 3, 4
+"""Severities of ONNX Runtime's log."""
 
 _HOST = ort.OrtMemType.DEFAULT
 _HOST_MEMORIES = ("Cpu", "CudaPinned")
@@ -92,7 +103,10 @@ class OnnxRuntimeStep:
             for name in self._copied:
                 self._given[name].update_inplace(self.inputs[name])
             start = time.perf_counter_ns()
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        try:
+            self._session.run_with_iobinding(self._bindings[self._turn])
+        except Exception as error:  # ORT raises bare Exception subclasses of its own
+            raise self._failure(error) from error
         self.times = StepTimes(start - begin, time.perf_counter_ns() - start, 0)
         self._turn = 1 - self._turn
 
@@ -121,6 +135,15 @@ class OnnxRuntimeStep:
     def _require_open(self) -> None:
         if self._session is None:
             raise step_closed()
+
+    def _failure(self, error: Exception) -> VidTokEdgeError:
+        reason = reason_of(error)
+        if OutOfMemory.is_told_by(error):
+            return OutOfMemory(f"{self.graph.file}: {reason}")
+        said = f"{self.graph.file} fails on {self.info.active}: {reason.rstrip('.')}."
+        if self.info.active == "cpu":
+            return GraphFailed(f"{said} Export the bundle again.")
+        return DeviceError(f"{said} Try it on the CPU: --backend cpu.")
 
     def _bind(self, read: int, write: int) -> Any:
         binding = self._session.io_binding()
@@ -201,7 +224,10 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
         install = 'Install it with: pip install "vidtok-edge[ort]"'
         return None, f"not in this build of ONNX Runtime ({provider}). {install}"
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    # What fails is raised, so its log is in the way, and would print names of the graph as they
+    # are; but of CUDA the log alone says why it was passed over. Options of each run could silence
+    # it there, and cost 77 us a call.
+    options.log_severity_level = _ONLY_FATAL if name == "cpu" else _ERRORS
     if threads is not None:
         options.intra_op_num_threads = threads
     if name == "cpu":
@@ -225,6 +251,8 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
             session, said = cuda_session(str(path), options, [cuda, PROVIDERS["cpu"]])
     except Exception as error:  # ORT raises bare Exception subclasses of its own
         reason = reason_of(error)
+        if name == "cpu" and OutOfMemory.is_told_by(error):
+            raise OutOfMemory(f"{path}: {reason}") from None
         if name == "cpu":
             raise BundleError(
                 f"ONNX Runtime cannot load {path}: {reason.rstrip('.')}. Export the bundle again."

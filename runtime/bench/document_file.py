@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from vidtok_edge.bounded import TooLarge, read_at_most
 from vidtok_edge.errors import DocumentError, UsageError
 from vidtok_edge.runtime.bench.document import FORMAT, SCHEMA, Document
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.manifest.plain import from_plain
+from vidtok_edge.runtime.manifest.documents import fields
 
 __all__ = ["LARGEST_BYTES", "json_of", "read_document", "write_document"]
 
@@ -38,15 +39,14 @@ def read_document(path: Path, largest_bytes: int = LARGEST_BYTES) -> Document:
             benchmark, of another schema, or does not hold together.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(largest_bytes + 1)
+        data = read_at_most(path, largest_bytes)
     except OSError as error:
         raise DocumentError(f"{path} cannot be read: {error.strerror}. {_NAME_ONE}") from None
-    if len(data) > largest_bytes:
+    except TooLarge:
         raise DocumentError(
             f"{path} is larger than {largest_bytes:,} bytes, and is not read. Measure for a "
             "shorter time, or fewer candidates at once."
-        )
+        ) from None
     try:
         plain = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -54,14 +54,15 @@ def read_document(path: Path, largest_bytes: int = LARGEST_BYTES) -> Document:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise DocumentError(f"{path} is no document of a benchmark. {_NAME_ONE}")
     if plain.get("schema") != SCHEMA:
-        schema = str(plain.get("schema"))[:20]
+        found = plain.get("schema")
+        schema = str(found)[:20] if isinstance(found, int | str | None) else "unknown"
         raise DocumentError(
             f"{path} is of schema {schema}, and this toolkit reads {SCHEMA}. "
             "Measure again, or draw it with the toolkit that wrote it."
         )
     try:
         _require_sane(plain)
-        return from_plain(Document, plain)
+        return fields(Document, plain)
     except (ValueError, UsageError) as error:
         raise DocumentError(f"{path} does not hold together: {error}. {_NAME_ONE}") from None
 

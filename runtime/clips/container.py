@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vidtok_edge.errors import MissingDependency
 
@@ -16,7 +16,7 @@ from av.container import InputContainer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["open_container"]
+__all__ = ["Readable", "open_container"]
 
 # A title that is no UTF-8 must not stop a clip from being read. Before PyAV 19 the default was to
 # raise; PyAV 19 has no such argument, and keeps the bytes as surrogates.
@@ -25,26 +25,45 @@ _LENIENT: dict[str, Any] = (
 )
 
 
+class Readable(Protocol):
+    """What gives bytes when it is asked."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+
+
 def open_container(
-    file: str,
+    file: str | Readable,
     *,
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout: tuple[float, float] | None = None,
+    most_pixels: int | None = None,
 ) -> InputContainer:
     """The container that FFmpeg reads from `file`; whoever opens it closes it.
 
     Args:
-        file: what FFmpeg takes: `file:...`, an URL, a device.
+        file: what FFmpeg takes: `file:...`, an URL, a device; or an object to read from.
         format: its demuxer; None to detect it.
         options: of the protocol and the demuxer.
         timeout: seconds for opening and for each read; None to wait without end.
+        most_pixels: of a frame; a larger one is an error of decoding, whatever the header says.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as PyAV raises them.
     """
-    given = dict(options or {})
+    source: Any = file
+    limits = {} if most_pixels is None else {"max_pixels": str(most_pixels)}
     container: InputContainer = av.open(
-        file, mode="r", format=format, container_options=given, timeout=timeout, **_LENIENT
+        source,
+        mode="r",
+        format=format,
+        options=limits,  # also for the frames that are decoded to find out what the streams are
+        container_options=dict(options or {}),
+        timeout=timeout,
+        **_LENIENT,
     )
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {**stream.codec_context.options, **limits}
     return container

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import ClipError, MissingDependency
+from vidtok_edge.runtime.clips.cadence import Cadence
+from vidtok_edge.runtime.clips.filtering import filtered
+from vidtok_edge.runtime.clips.media_clock import MediaClock
 from vidtok_edge.runtime.clips.scanning import (
-    Cadence,
     Scan,
     open_clip,
     other_streams,
@@ -17,6 +21,7 @@ from vidtok_edge.runtime.clips.scanning import (
     reason_of,
     variable_rate_error,
 )
+from vidtok_edge.runtime.clips.suitability import Mending, mending_of
 
 try:
     import av
@@ -38,10 +43,11 @@ class ClipDecoding:
     """One pass over a clip.
 
     Attributes:
-        frames: what can be decoded, in order; ends early where reading fails.
+        frames: what can be decoded, in order, with times of one clock that runs on; ends early
+            where reading fails.
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
-        stamped: whether frames carry presentation times.
+        mending: what is done with frames and why; known once the first was read.
         pixel_aspect: width of a pixel over its height.
         other_streams: the video streams that are not read, for a message; empty for none.
     """
@@ -53,16 +59,19 @@ class ClipDecoding:
             stream: as `open_clip` takes it.
         """
         self.path, self._scan, self._even = path, scan, even
-        self._cadence = Cadence()
+        self._cadence = Cadence(scan.cadence.announced)
         self._packets = self._errors = self.read = 0
+        self._marked: list[int] = []  # packets that the container calls corrupt
+        self._places: deque[int | None] = deque()  # of AVI, of packets whose frames are to come
+        self._end = 0  # of the packets, in bytes from the start of the file
         self._stopped: str | None = None
         self._container, self._stream = open_clip(path, stream)
+        self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
-        self.frames = self._decode()
+        self.mending = Mending((), ())
+        self.frames = self._mended(self._decode())
         self.pixel_aspect = pixel_aspect_of(self._stream)
         self.other_streams = other_streams(self._container, self._stream)
-        # AVI stores no presentation times, only the order of decoding.
-        self.stamped = self._container.format.name != "avi"
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -78,12 +87,30 @@ class ClipDecoding:
             "Copy it again from its source."
         )
 
+    @property
+    def clock_steps(self) -> list[float]:
+        """Seconds to where the clock stepped back, as far as was read."""
+        return self._clock.steps
+
+    def _mended(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        for first in frames:
+            self.mending = mending_of(first)
+            frames = chain([first], frames)
+            if self.mending.steps:
+                frames = filtered(frames, self._stream, self.mending.steps)
+            try:
+                yield from frames
+            except av.FFmpegError as error:  # of a filter
+                self._stopped = reason_of(error)
+            return
+
     def _decode(self) -> Iterator[VideoFrame]:
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._clock.packets():
                 if packet.size:  # the last one is empty and drains the decoder
                     self._count(packet)
-                yield from self._decode_packet(packet)
+                frames = self._decode_packet(packet)
+                yield from self._placed(packet, frames) if self._clock.ordered_only else frames
         except av.FFmpegError as error:
             self._stopped = reason_of(error)
 
@@ -96,28 +123,52 @@ class ClipDecoding:
             self._errors += 1
             return []
 
+    def _placed(self, packet: Packet[VideoStream], frames: list[VideoFrame]) -> list[VideoFrame]:
+        """Frames of AVI, each with the place of its packet as its time.
+
+        Where frames are reordered the n-th one that is shown has the n-th place.
+        """
+        if packet.size:
+            self._places.append(packet.dts)
+        for frame in frames:
+            frame.pts = self._places.popleft() if self._places else None
+        if not self._stream.codec_context.has_b_frames:
+            self._places.clear()  # of a packet without a frame
+        return frames
+
     def _count(self, packet: Packet[VideoStream]) -> None:
-        self._packets += 1
+        self._end = max(self._end, (packet.pos or 0) + packet.size)
         if packet.is_corrupt:
-            self._errors += 1
-        if self._even and not self._errors:
+            self._marked.append(self._packets)
+        self._packets += 1
+        if self._even and not self._errors and not self._marked:
             self._cadence.add(packet)
             if not self._cadence.constant:
                 raise variable_rate_error(self.path, self._cadence)
 
     def losses(self, end: Fraction) -> str | None:
         """A sentence about what could not be read, or None; `end`: the time of the last frame."""
-        reasons = [self._lost_at_end(end)]
-        if self._errors:
-            damaged = max(self._errors, self._packets - self.read)
+        reasons = [self._lost_at_end(end), self._cut_frame()]
+        # Where recordings were joined a packet is called corrupt, because their counts differ.
+        errors = self._errors + sum(not self._clock.at_join(number) for number in self._marked)
+        if errors:
+            damaged = max(errors, self._packets - self.read)
             reasons.append(f"{damaged} of {self._packets} frames in the file were damaged")
         if self._stopped:
             reasons.append(f"reading stopped: {self._stopped}")
         return "; ".join(filter(None, reasons)) or None
 
+    def _cut_frame(self) -> str | None:
+        """Y4M holds frames and nothing else; FFmpeg leaves out a last one that is not whole."""
+        if self._container.format.name != "yuv4mpegpipe" or self._container.size <= self._end:
+            return None
+        return "the file ends in the middle of a frame"
+
     def _lost_at_end(self, end: Fraction) -> str | None:
         counted = self._stream.frames > 0
-        announced = self.announced or _indexed(self._container, self._stream)
+        # Known better now, where an index grew while it was read.
+        announced = _announced(self._container, self._stream, self._scan)
+        announced = announced or _indexed(self._container, self._stream)
         missing = (announced or 0) - self._packets
         if announced and missing > (0 if counted else _AUDIO_OVERHANG_S * self._scan.fps):
             return f"{missing} of {announced} announced frames are missing from the file"
@@ -133,8 +184,10 @@ class ClipDecoding:
 def _announced(container: InputContainer, stream: VideoStream, scan: Scan) -> int | None:
     """Frames that the container promises: counted in its header, or from its duration."""
     if stream.frames > 0:
+        left_out = _left_out_of_avi(stream) if container.format.name == "avi" else 0
         # A trimmed mp4 counts the frames before its edit list, which are never shown.
-        return min(stream.frames, _indexed(container, stream) or stream.frames)
+        counted = min(stream.frames, _indexed(container, stream) or stream.frames)
+        return max(0, counted - left_out) or None
     if not scan.constant:
         return None
     return round(_promised_seconds(container) * scan.fps) or None
@@ -152,3 +205,9 @@ def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
     if not container.format.name.startswith("mov"):
         return None  # elsewhere an index may list key frames only
     return len(stream.index_entries)
+
+
+def _left_out_of_avi(stream: VideoStream) -> int:
+    """Frames that were dropped while an AVI was recorded: counted, though they have no packet."""
+    listed = stream.index_entries
+    return max(0, listed[-1].timestamp + 1 - len(listed)) if len(listed) else 0

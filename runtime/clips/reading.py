@@ -10,55 +10,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vidtok_edge.errors import ClipError, UsageError
+from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.decoding import ClipDecoding
 from vidtok_edge.runtime.clips.fitting import ClipFitting, Fit
 from vidtok_edge.runtime.clips.scanning import scan_clip, variable_rate_error
-from vidtok_edge.runtime.clips.suitability import doubts_about
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["ClipFrame", "ClipReader", "ClipReport", "Fit", "Rate"]
+__all__ = ["ClipReader", "Fit", "Rate"]
 
 Rate = float | Literal["every-frame"] | None
 
 _LONGEST_GAP_S = 600  # a longer one is a broken clock; filling it would repeat a frame for hours
-
-
-@dataclass(frozen=True, slots=True)
-class ClipFrame:
-    """One frame: `pixels` uint8 [H, W, 3] RGB, C-contiguous; `time_ns` since the first frame.
-
-    Times never decrease: where a damaged clip's go back, a frame has the time of the one before.
-    """
-
-    pixels: NDArray[np.uint8]
-    time_ns: int
-
-    def __repr__(self) -> str:
-        return f"ClipFrame(pixels={self.pixels.shape}, time_ns={self.time_ns})"
-
-
-@dataclass(frozen=True, slots=True)
-class ClipReport:
-    """What was read so far, and, once the clip has ended, what of it was lost.
-
-    `lost` is a sentence, or None when nothing is known to be. A container that announces nothing
-    (ts, flv, fragmented mp4) cannot show that whole frames were cut off its end.
-    """
-
-    frames_read: int
-    frames_announced: int | None
-    lost: str | None
 
 
 class ClipReader:
@@ -90,8 +59,10 @@ class ClipReader:
     them, the other frames are yielded and `report.lost` says what is missing; where nothing marks
     them (mkv, ts) they cannot be told from a variable rate, and are refused as one.
 
+    A clip has one size: where it changes, reading ends, and `report.lost` says so.
+
     Raises UsageError for the arguments, ClipError for the clip: here when that can be known, or
-    while iterating (resolution changes, variable rate after the first thousand frames).
+    while iterating (variable rate after the first thousand frames).
     """
 
     def __init__(
@@ -109,6 +80,7 @@ class ClipReader:
         self._even = rate is None  # a variable rate is refused
         self._scan = scan_clip(self.path, self._wanted_fps is not None, stream)
         self._time = Fraction(0)  # of the last decoded frame, seconds since the first
+        self._early = 0  # frames with times before those of the frames before them
         self._lost: str | None = None
         self._started = self._closed = False
         self._interval = self._sampling_interval()
@@ -117,10 +89,27 @@ class ClipReader:
             self._first = self._decoding.first_frame()
             aspect = self._decoding.pixel_aspect
             self._fitting = ClipFitting(self.path, self._first, size, fit, aspect)
-            self.doubts = self._doubts(stream)
+            self._doubts = self._doubts_at_start(stream)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a tokenizer was not made for; of the clock, as far as was looked or read."""
+        doubts = list(self._doubts)
+        if steps := max(self._scan.clock_steps, self._decoding.clock_steps, key=len):
+            times = "once" if len(steps) == 1 else f"{len(steps)} times"
+            doubts.append(
+                f"its clock steps back {times}, first after {steps[0]:.1f} s, as where recordings "
+                "were joined: times are carried on from there"
+            )
+        if self._early:
+            doubts.append(
+                f"{self._early} frames have times before those of the frames before them, as "
+                "damage leaves them: they were given those of the frames before them"
+            )
+        return tuple(doubts)
 
     @property
     def native_size(self) -> tuple[int, int]:
@@ -129,7 +118,7 @@ class ClipReader:
 
     @property
     def native_fps(self) -> float:
-        """Frames per second of the clip; the mean if it varies, 0 if unknown (one frame)."""
+        """Frames per second of the clip, of most frames if it varies; 0 if unknown (one frame)."""
         return self._scan.fps
 
     @property
@@ -175,8 +164,8 @@ class ClipReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _doubts(self, stream: int | None) -> tuple[str, ...]:
-        doubts = list(doubts_about(self._first))
+    def _doubts_at_start(self, stream: int | None) -> tuple[str, ...]:
+        doubts = list(self._decoding.mending.doubts)
         if stream is None and (others := self._decoding.other_streams):
             doubts.append(f"it has more than one video stream; not read: {others}")
         return tuple(doubts)
@@ -199,9 +188,15 @@ class ClipReader:
         return interval
 
     def _every_nth(self) -> Iterator[ClipFrame]:
-        for index, (frame, time_ns) in enumerate(self._timed()):
-            if index % self._interval == 0:
+        """Counted in frames that were recorded: one that is damaged does not move the others."""
+        number = due = before_ns = 0
+        for frame, time_ns in self._timed():
+            if time_ns > before_ns:
+                number += max(1, round((time_ns - before_ns) * self._scan.fps / 1e9))
+            before_ns = time_ns
+            if number >= due:
                 yield ClipFrame(self._fitting.pixels(frame), time_ns)
+                due = number - number % self._interval + self._interval
 
     def _at_ticks(self, rate: float) -> Iterator[ClipFrame]:
         tick = 0
@@ -218,19 +213,22 @@ class ClipReader:
 
     def _timed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Every decoded frame with its time since the first, in ns."""
-        stamped, size = self._decoding.stamped, (self._first.height, self._first.width)
+        size = self._first.height, self._first.width
         period = 1 / Fraction(self._scan.fps) if self._scan.fps else Fraction(0)
         start: Fraction | None = None
         for index, frame in enumerate(self._all_decoded()):
             if (frame.height, frame.width) != size:
-                raise _resized(self.path, index, size, frame)
-            if not stamped or frame.pts is None or frame.time_base is None:
-                time = index * period if not stamped else self._time + (period if index else 0)
+                self._decoding.read -= 1
+                self._lost = _resized(index, size, frame)
+                return
+            if frame.pts is None or frame.time_base is None:
+                time = self._time + (period if index else 0)
             else:
                 stamp = frame.pts * frame.time_base
                 start = stamp if start is None else start
                 time = stamp - start
             self._require_sane_gap(time - self._time)
+            self._early += time < self._time
             self._time = max(self._time, time)
             yield frame, round(self._time * 1_000_000_000)
 
@@ -251,10 +249,10 @@ class ClipReader:
             )
 
 
-def _resized(path: Path, index: int, before: tuple[int, int], frame: VideoFrame) -> ClipError:
-    return ClipError(
-        f"{path}: frame {index} is {frame.height}x{frame.width} (H x W), the frames before it are "
-        f"{before[0]}x{before[1]}. A clip has one size: cut it there, or re-encode it."
+def _resized(index: int, before: tuple[int, int], frame: VideoFrame) -> str:
+    return (
+        f"frame {index} is {frame.height}x{frame.width} (H x W), those before it are "
+        f"{before[0]}x{before[1]}: it and all that follow were not used; cut the clip there"
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import ClipError, MissingDependency
+from vidtok_edge.runtime.clips.cadence import Cadence
 from vidtok_edge.runtime.clips.container import open_container
+from vidtok_edge.runtime.clips.media_clock import MediaClock
+from vidtok_edge.runtime.clips.picture_bounds import most_pixels
 
 try:
     import av
@@ -18,12 +20,11 @@ except ImportError:
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.stream import VideoStream
 
 __all__ = [
-    "Cadence",
     "Scan",
+    "announced_rate",
     "open_clip",
     "other_streams",
     "pixel_aspect_of",
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 _SCANNED_PACKETS = 1000  # half a minute at 30 fps; later frames are checked as they are read
-_REORDERED_PACKETS = 32  # packets come in decoding order; H.264 and HEVC move a frame by 16 at most
 _DEFAULT = 0x1  # AV_DISPOSITION_DEFAULT
 _ATTACHED_PICTURE = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover of an audio file
 # Names of FFmpeg's demuxers of files that hold their own frames.
@@ -78,9 +78,11 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
     try:
         # `file:` and the whitelists: a name with a colon is no protocol, and a playlist, or a
         # pattern of names, that calls itself a clip must not open what it lists.
+        most = most_pixels(path.stat().st_size)
         container = open_container(
             f"file:{path}",
             options={"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)},
+            most_pixels=most,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
@@ -88,10 +90,22 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
             "its header is damaged or missing; copy it again from its source."
         ) from error
     try:
-        return container, _chosen(path, container, number)
+        stream = _chosen(path, container, number)
+        _require_few_pixels(path, stream, most)
+        return container, stream
     except BaseException:
         container.close()
         raise
+
+
+def _require_few_pixels(path: Path, stream: VideoStream, most: int) -> None:
+    """Refuse frames that are too large by the header; the decoder refuses others."""
+    codec = stream.codec_context
+    if codec.width * codec.height > most:
+        raise ClipError(
+            f"{path} claims frames of {codec.height}x{codec.width} (H x W); frames of up to {most} "
+            "pixels can be read from a file of its size. Scale it down."
+        )
 
 
 def _chosen(path: Path, container: InputContainer, number: int | None) -> VideoStream:
@@ -165,69 +179,16 @@ def reason_of(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-class Cadence:
-    """The smallest and largest interval between timestamps that come slightly out of order."""
-
-    def __init__(self) -> None:
-        self.smallest = Fraction(10**9)
-        self.largest = Fraction(-1)
-        self._waiting: list[Fraction] = []
-        self._first: Fraction | None = None
-        self._last: Fraction | None = None
-        self._count = 0
-        self._unknown = False
-
-    def add(self, packet: Packet[VideoStream]) -> None:
-        if packet.is_discard:
-            return
-        if packet.pts is None or packet.time_base is None:
-            self._unknown = True  # raw streams: no timestamps, so nothing to judge
-            return
-        heapq.heappush(self._waiting, packet.pts * packet.time_base)
-        if len(self._waiting) > _REORDERED_PACKETS:
-            self._next()
-
-    def finish(self) -> None:
-        """No packet follows: take in those that wait."""
-        while self._waiting:
-            self._next()
-
-    def _next(self) -> None:
-        time = heapq.heappop(self._waiting)
-        if self._last is None:
-            self._first = time
-        else:
-            self.smallest = min(self.smallest, time - self._last)
-            self.largest = max(self.largest, time - self._last)
-        self._last = time
-        self._count += 1
-
-    @property
-    def mean(self) -> Fraction | None:
-        """Seconds per frame; None for fewer than two."""
-        if self._first is None or self._last is None or self._last <= self._first:
-            return None
-        return (self._last - self._first) / (self._count - 1)
-
-    @property
-    def constant(self) -> bool:
-        """Whether the intervals differ by no more than clocks and containers round.
-
-        mkv and flv store whole milliseconds (29.97 fps alternates 33 and 34); cameras jitter.
-        """
-        mean = self.mean
-        if mean is None or self._unknown:
-            return True
-        return self.largest - self.smallest <= max(mean / 10, Fraction(1001, 1_000_000))
-
-
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What the timestamps of a clip say about its frame rate."""
 
     cadence: Cadence
     fps: float
+    """0 where unknown."""
     constant: bool
+    clock_steps: list[float]
+    """Seconds to where the clock stepped back, as far as was looked."""
 
 
 def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
@@ -236,42 +197,37 @@ def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
     `number`: of the stream, as `open_clip` takes it.
     """
     container, stream = open_clip(path, number)
-    cadence = Cadence()
     try:
-        for index, packet in enumerate(container.demux(stream)):
-            if not packet.size or packet.is_corrupt:
-                continue
-            if index >= _SCANNED_PACKETS and not whole:
-                break
-            cadence.add(packet)
-        else:
-            cadence.finish()
-    except av.FFmpegError:
-        cadence.finish()  # the reader meets the same error and reports it
+        clock, cadence = MediaClock(container, stream), Cadence(announced_rate(stream))
+        try:
+            for index, packet in enumerate(clock.packets()):
+                if not packet.size:
+                    continue
+                if index >= _SCANNED_PACKETS and not whole:
+                    break
+                cadence.add(packet)
+            else:
+                cadence.finish()
+        except av.FFmpegError:
+            cadence.finish()  # the reader meets the same error and reports it
     finally:
-        rate = stream.guessed_rate or stream.average_rate
-        # PyAV 19 has rationals of its own, which are no Fraction.
-        guess = Fraction(rate.numerator, rate.denominator) if rate else None
         container.close()
-    return Scan(cadence, _fps(cadence, guess), cadence.constant)
+    return Scan(cadence, float(cadence.rate or 0), cadence.constant, clock.steps)
 
 
-def _fps(cadence: Cadence, guess: Fraction | None) -> float:
-    mean = cadence.mean
-    if mean is None:
-        return float(guess or 0)
-    # The container's own figure is exact (30000/1001) where the timestamps are rounded.
-    if guess and cadence.constant and abs(guess * mean - 1) < Fraction(2, 100):
-        return float(guess)
-    return float(1 / mean)
+def announced_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second, as the container has them."""
+    rate = stream.guessed_rate or stream.average_rate
+    # PyAV 19 has rationals of its own, which are no Fraction.
+    return Fraction(rate.numerator, rate.denominator) if rate else None
 
 
 def variable_rate_error(path: Path, cadence: Cadence) -> ClipError:
     """The refusal of a clip whose frames are unevenly spaced."""
     low, high = float(cadence.smallest * 1000), float(cadence.largest * 1000)
-    fps = float(1 / cadence.mean) if cadence.mean else 30
+    fps = float(cadence.rate or 30)
     return ClipError(
         f"{path} has a variable frame rate, or frames missing: they are {low:.1f} to {high:.1f} ms "
-        f"apart. Give a rate to sample it evenly (rate={fps:.3g}, its mean; --fps {fps:.3g}), or "
-        "take its frames as they are with rate='every-frame' (--fps every-frame)."
+        f"apart. Give a rate to sample it evenly (rate={fps:.3g}, its usual one; --fps {fps:.3g}), "
+        "or take its frames as they are with rate='every-frame' (--fps every-frame)."
     )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from vidtok_edge.bounded import TooLarge, opened_zip
 from vidtok_edge.errors import TokenFileError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown
@@ -187,6 +188,10 @@ class TokenFile:
             raise TokenFileError(f"{path}: {error}") from error
         except MemoryError as error:
             raise TokenFileError(f"{path}: too large for this machine's memory.") from error
+        except TooLarge as error:
+            raise TokenFileError(
+                f"{path}: {error}. Nothing that small is unpacked so far; encode the clip in parts."
+            ) from error
         except (OSError, ValueError) as error:
             raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
 
@@ -325,10 +330,11 @@ def _parts(path: Path) -> dict[str, Any]:
         magic = file.read(6)
         file.seek(0)
         if magic == npy_format.MAGIC_PREFIX:
-            return {"tokens": read_array(file, "tokens", _judge)}
+            size = path.stat().st_size
+            return {"tokens": read_array(file, "tokens", _judge, stored=size, length=size)}
         if magic[:4] != b"PK\x03\x04":
             raise TokenFileError("this is neither .npz nor .npy. Name a token file.")
-        with zipfile.ZipFile(file) as archive:
+        with opened_zip(file) as archive:
             return _members(archive)
 
 

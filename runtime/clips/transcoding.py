@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from vidtok_edge import __version__
 from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.clips.clip_frame import ClipFrame
+from vidtok_edge.runtime.clips.image_folder import ImageFolderReader
 from vidtok_edge.runtime.clips.pictures import Samples, contact_sheet, side_by_side
 from vidtok_edge.runtime.clips.quality import Quality
-from vidtok_edge.runtime.clips.reading import ClipFrame, ClipReader, Rate
+from vidtok_edge.runtime.clips.reading import ClipReader, Rate
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.clips.writing import ClipWriter
 from vidtok_edge.runtime.files import write_beside
@@ -45,7 +47,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
-    """A clip and how to read it; see `ClipReader`."""
+    """A clip and how to read it, see `ClipReader`; or a folder of images, whose `rate` is given."""
 
     path: StrPath
     fit: Literal["crop", "letterbox"] = "crop"
@@ -131,10 +133,17 @@ def _require_uint8(manifest: Manifest) -> None:
         )
 
 
-def _frames(clip: ClipReader, progress: Progress) -> Iterator[ClipFrame]:
+Reader = ClipReader | ImageFolderReader
+
+
+def _frames(clip: Reader, progress: Progress) -> Iterator[ClipFrame]:
+    """One at least, or ClipError."""
+    number = 0
     for number, frame in enumerate(clip, 1):
         yield frame
         progress(number, clip.frames_announced)
+    if not number:
+        raise ClipError(f"No frame of {clip.path} could be read. {clip.report.lost or ''}")
 
 
 def _stamp(frame: ClipFrame) -> Stamp:
@@ -142,11 +151,16 @@ def _stamp(frame: ClipFrame) -> Stamp:
     return Stamp(capture_time_ns=frame.time_ns, wall_time_ns=frame.time_ns)
 
 
-def _open(source: ClipSource, manifest: Manifest) -> ClipReader:
-    size = (manifest.height, manifest.width)
-    return ClipReader(
-        source.path, size=size, fit=source.fit, rate=source.rate, stream=source.stream
-    )
+def _open(source: ClipSource, manifest: Manifest) -> Reader:
+    size, path = (manifest.height, manifest.width), Path(source.path)
+    if path.is_dir():
+        if source.stream is not None or not isinstance(source.rate, int | float):
+            raise UsageError(
+                f"{path} is a folder of images: it has one stream, and its rate is not known. Give "
+                "the rate as a number (--fps N), and no --stream."
+            )
+        return ImageFolderReader(path, size=size, fit=source.fit, fps=source.rate)
+    return ClipReader(path, size=size, fit=source.fit, rate=source.rate, stream=source.stream)
 
 
 def encode_clip(
@@ -161,14 +175,14 @@ def encode_clip(
 ) -> Encoded:
     """Encode a clip to a token file (`TokenFile`).
 
-    A clip that is damaged in the middle is encoded as far as it can be read; `Encoded.lost` says
-    what is missing.
+    A clip that is damaged in the middle, or changes its size, is encoded as far as it can be read;
+    `Encoded.lost` says what is missing.
 
     Args:
         precision: of the graph; the bundle's first where None.
 
     Raises:
-        ClipError: the clip cannot be read at all, or changes its size.
+        ClipError: the clip cannot be read at all.
         OutputExists, OutputNotWritable: about `output`.
         BackendUnavailable: see `Bundle.encoder`.
     """
@@ -187,8 +201,6 @@ def encode_clip(
                 results += watch(encoder.push, frame.pixels, stamp=_stamp(frame))
             results += watch(encoder.finish)
             fps = clip.fps
-        if not results:
-            raise ClipError(f"No frame of {source.path} could be read. {clip.report.lost or ''}")
         tokens = _token_file(manifest, manifest.graph("encoder", precision), results, fps)
         with temporary.open("wb") as file:
             tokens.write_to(file)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vidtok_edge.bounded import TooLarge, read_at_most
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.plain import from_plain
 
@@ -40,10 +41,10 @@ class DocumentKind:
 
     def text(self, path: Path) -> str:
         """The content of a file. Raises OSError; ValueError: too large, or no text."""
-        with path.open("rb") as file:
-            content = file.read(self.largest + 1)
-        if len(content) > self.largest:
-            raise ValueError(self.too_large.format(mib=self.largest >> 20))
+        try:
+            content = read_at_most(path, self.largest)
+        except TooLarge:
+            raise ValueError(self.too_large.format(mib=self.largest >> 20)) from None
         try:
             return content.decode("utf-8")
         except UnicodeDecodeError:
@@ -60,6 +61,8 @@ class DocumentKind:
         value = plain.get("schema") if isinstance(plain, dict) else None
         if type(value) is not int or value != self.schema:
             found = str(value)[:20] if isinstance(value, int) else "unknown"
+            if isinstance(value, list | dict):  # it may be nested too deeply to be shown
+                value = type(value).__name__
             raise SchemaUnknown(
                 self.other_schema.format(schema=self.schema, found=found, value=value)
             )

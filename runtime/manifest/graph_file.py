@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vidtok_edge.bounded import read_at_most
+
 __all__ = ["OPERATORS", "QUANTISING", "check_graph_file"]
 
 OPERATORS = frozenset(
@@ -61,6 +63,7 @@ _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
 _TENSOR_EXTERNAL = 13
 _FIRST, _SECOND = 1, 2  # of an opset: domain, version; of an entry of external data: key, value
 _DOMAINS = ("", "ai.onnx")
+_LARGEST = 64 << 20  # bytes; a graph of full width has 1 MB
 
 
 def check_graph_file(path: Path, data_file: str) -> None:
@@ -74,7 +77,7 @@ def check_graph_file(path: Path, data_file: str) -> None:
         ValueError: it is no ONNX file, or not one that our exporter writes; says why.
         OSError: it cannot be read.
     """
-    _check_model(path.read_bytes(), data_file)
+    _check_model(read_at_most(path, _LARGEST), data_file)
 
 
 def _check_model(data: bytes, data_file: str) -> None:

@@ -56,6 +56,9 @@ class Manifest:
     graphs: tuple[GraphSpec, ...]
     custom: CustomFacts | None = field(default=None, metadata=ADDED_LATER)
     """The rest of the configuration; None for published models, and then not written."""
+    verified_with: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """The backend and the packages of the verification, each with its version: INT8 differs between
+    versions of ONNX Runtime, and the rounding of float32, too."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -100,6 +103,8 @@ class Manifest:
         plain = asdict(self)
         if self.custom is None:
             del plain["custom"]
+        if not self.verified_with:
+            del plain["verified_with"]
         for graph in plain["graphs"]:
             if not graph["cache_layers"]:
                 del graph["cache_layers"]

@@ -15,7 +15,7 @@ _LONGEST_S = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Sources of a recording, from `start_ns` to before `end_ns`, as `log_time_ns` counts."""
+    """Sources of a recording, from `start_ns` to before `end_ns`, as `SourceClock` tells time."""
 
     sources: tuple[SourceFacts, ...]
     start_ns: int

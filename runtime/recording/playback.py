@@ -1,10 +1,11 @@
-"""A recording back to frames, each with the time at which it was captured."""
+"""A recording back to frames, each with its time: a clip's own, or when it was captured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
-from vidtok_edge.runtime.streaming.records import LatentRecord, Record
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["RATES", "Playback", "PlayedFrame", "frame_rate"]
+__all__ = ["RATES", "Playback", "PlayedFrame", "SourceClock", "frame_rate", "rate_doubt"]
 
 _RATE_LATENTS = 2000  # that the frame rate is taken from
 RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
+_ABOUT = 0.97  # of what was announced; less is another rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +30,44 @@ class PlayedFrame:
     pixels: NDArray[Any]
     """uint8 [H, W, 3] RGB."""
     time_s: float
-    """When it was captured, since the recording began."""
+    """Since the recording began: when it was captured, or its time in the clip, from when the clip
+    began to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceClock:
+    """What time the latents of a source have, as `Recording.start_ns` counts.
+
+    A clip has a clock of its own, and how fast it was read and encoded says nothing about it. What
+    has none, as a camera, has the time at which it was captured.
+    """
+
+    media_zero_ns: int | None
+    """When the clip's time was 0; None: it has none of its own."""
+
+    @classmethod
+    def of(cls, recording: Recording, source: int) -> SourceClock:
+        """Read as far as the first latent."""
+        begun_ns = None
+        for entry in recording.entries(source):
+            if not isinstance(entry, LatentRecord):
+                begun_ns = entry.log_time_ns if entry.starts_stream else begun_ns
+                continue
+            if entry.media_time_ns is None:
+                break
+            return cls(entry.log_time_ns - entry.media_time_ns if begun_ns is None else begun_ns)
+        return cls(None)
+
+    @property
+    def own(self) -> bool:
+        """The source has a clock of its own."""
+        return self.media_zero_ns is not None
+
+    def __call__(self, latent: LatentRecord) -> int:
+        """Of the last real frame of a latent."""
+        if self.media_zero_ns is None or latent.media_time_ns is None:
+            return latent.log_time_ns
+        return self.media_zero_ns + latent.media_time_ns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,14 +86,17 @@ class Playback:
     """Of the source, as `frame_rate` says."""
     start_s: float | None = None
     end_s: float | None = None
-    seen: Callable[[Record], None] = lambda entry: None
-    """Told every latent and marker of the range, before what it stands for is decoded."""
+    seen: Callable[[Record, int], None] = lambda entry, time_ns: None
+    """Told every latent and marker of the range and its time, before what it stands for is decoded;
+    times count as `Recording.start_ns` does."""
     cut_off: bool = False
     """What was played last is the last entry, and no `end` marker."""
     _gaps: GapDecoder = field(init=False)
+    _clock: SourceClock = field(init=False)
 
     def __post_init__(self) -> None:
         self._gaps = GapDecoder(self.decoder)
+        self._clock = SourceClock.of(self.recording, self.source)
 
     def __iter__(self) -> Iterator[PlayedFrame]:
         begin_ns = self.recording.start_ns
@@ -76,11 +118,11 @@ class Playback:
         return self._gaps.broken
 
     def _decoded(self, first_ns: int, end_ns: int | None) -> Iterator[TimedPicture]:
-        times = _FrameTimes(1e9 / self.fps)
+        times = _FrameTimes(1e9 / self.fps, self._clock)
         for entry in self._entries(first_ns):
-            if entry.log_time_ns >= first_ns:
-                self.seen(entry)
             times_ns = times(entry)
+            if times.at_ns >= first_ns:
+                self.seen(entry, times.at_ns)
             self.cut_off = isinstance(entry, LatentRecord) or entry.kind != "end"
             if not isinstance(entry, LatentRecord):
                 continue
@@ -95,7 +137,7 @@ class Playback:
         """From the marker on that begins the stream of that time."""
         begin = None
         if self.start_s is not None:
-            begin = self.recording.stream_start(self.source, first_ns)
+            begin = self._begin(first_ns)
         if begin is None:
             yield from self.recording.entries(self.source)
             return
@@ -103,26 +145,49 @@ class Playback:
             if entry.stream >= begin.stream:  # the last of the one before may have the same time
                 yield entry
 
+    def _begin(self, at_ns: int) -> Marker | None:
+        """The last marker up to a time that begins a stream."""
+        if not self._clock.own:
+            return self.recording.stream_start(self.source, at_ns)
+        begin = waiting = None
+        for entry in self.recording.entries(self.source):
+            if not isinstance(entry, LatentRecord):
+                waiting = entry if entry.starts_stream else waiting
+            elif waiting is not None:
+                if self._clock(entry) > at_ns:
+                    break
+                begin, waiting = waiting, None
+        return begin
+
 
 @dataclass(slots=True)
 class _FrameTimes:
-    """When each frame was captured. Of a latent, the time of its last frame is known.
+    """What time each frame has. Of a latent, the time of its last frame is known.
 
     The others lie before it at the source's rate, or closer where they were captured faster than
     they play (a file that is read as fast as it goes): times never go back.
     """
 
     period_ns: float
+    clock: SourceClock
+    at_ns: int = 0
+    """Of the last entry."""
     _before_ns: int | None = None
     _is_first: bool = False
     """`_before_ns` is the time of the frame that comes next, the first of a stream."""
 
     def __call__(self, entry: Record) -> list[int]:
         """Of the frames that an entry stands for; a marker stands for none."""
-        before_ns = entry.log_time_ns if self._before_ns is None else self._before_ns
-        last_ns = max(before_ns, entry.log_time_ns)
+        if isinstance(entry, LatentRecord):
+            self.at_ns = self.clock(entry)
+        elif self.clock.media_zero_ns is None:
+            self.at_ns = entry.log_time_ns
+        else:  # what happened while a clip was read has no time in it
+            self.at_ns = max(self.at_ns, self.clock.media_zero_ns)
+        before_ns = self.at_ns if self._before_ns is None else self._before_ns
+        last_ns = max(before_ns, self.at_ns)
         if not isinstance(entry, LatentRecord):
-            if entry.starts_stream:
+            if entry.starts_stream and not self.clock.own:
                 self._before_ns, self._is_first = last_ns, True
             return []
         count, period_ns = entry.frames_real, self.period_ns
@@ -134,23 +199,69 @@ class _FrameTimes:
 
 
 def frame_rate(recording: Recording, source: int) -> float:
-    """Frames per second of a source: the median of what its timestamps say.
+    """Frames per second of a source: the median of what its times say, a clip's own where it has a
+    clock of its own.
 
-    What the source announced counts where timestamps say about the same (they jitter), and where
-    they say more: then a file was read faster than it plays.
+    What the source announced counts where times say about the same (they jitter), where they say
+    more (a file was read faster than it plays), and of files that were recorded before there were
+    media times.
     """
+    announced, measured = _rates(recording, source)
+    if announced is not None and (
+        measured is None or measured > _ABOUT * announced or _of_a_clip(recording, source)
+    ):
+        return announced
+    return min(RATES[1], max(RATES[0], measured if measured is not None else 30.0))
+
+
+def rate_doubt(recording: Recording, source: int) -> str | None:
+    """A sentence where `frame_rate` is not sure: of sources without a clock of their own, whose
+    frames came slower than announced, and of pipes."""
+    if SourceClock.of(recording, source).own:
+        return None
+    announced, measured = _rates(recording, source)
+    if measured is None or (announced is not None and measured > _ABOUT * announced):
+        return None
+    name = recording.source(source).name
+    if announced is None and name != "-":  # few cameras announce one
+        return None
+    if announced is None:
+        return (
+            f"source {source} is a pipe of which no rate was said: its frames came at "
+            f"{measured:.3g} frames/s, which is how fast they were made or encoded"
+        )
+    if _of_a_clip(recording, source):
+        return (
+            f"source {source} ({name}) was encoded at {measured:.3g} frames/s and recorded before "
+            f"clips kept their own times; the {announced:g} frames/s that it announced are taken"
+        )
+    return (
+        f"source {source} ({name}) announced {announced:g} frames/s, and its frames came at "
+        f"{measured:.3g} frames/s, which are taken"
+    )
+
+
+def _of_a_clip(recording: Recording, source: int) -> bool:
+    """Whether it has the name of one, and no times of its own."""
+    name = recording.source(source).name
+    device = "://" in name or name.startswith(("/dev/", "v4l2:", "synthetic"))
+    return not device and Path(name).suffix != "" and not SourceClock.of(recording, source).own
+
+
+def _rates(recording: Recording, source: int) -> tuple[float | None, float | None]:
+    """As announced, and as the times of the first latents say."""
     entries = list(islice(recording.entries(source), _RATE_LATENTS))
     announced = [e.fps for e in entries if not isinstance(e, LatentRecord) and e.fps > 0]
     steps = [step for a, b in pairwise(entries) if (step := _seconds_per_frame(a, b)) is not None]
-    measured = 1 / median(steps) if steps else None
-    if announced and (measured is None or measured > 0.97 * announced[0]):
-        return announced[0]
-    return min(RATES[1], max(RATES[0], measured if measured is not None else 30.0))
+    return (announced[0] if announced else None), (1 / median(steps) if steps else None)
 
 
 def _seconds_per_frame(before: Record, after: Record) -> float | None:
     if not (isinstance(before, LatentRecord) and isinstance(after, LatentRecord)):
         return None
-    seconds = (after.capture_time_ns - before.capture_time_ns) / 1e9
+    if before.media_time_ns is not None and after.media_time_ns is not None:
+        seconds = (after.media_time_ns - before.media_time_ns) / 1e9
+    else:
+        seconds = (after.capture_time_ns - before.capture_time_ns) / 1e9
     follows = (after.stream, after.index) == (before.stream, before.index + 1)
     return seconds / after.frames_real if follows and after.frames_real and seconds > 0 else None

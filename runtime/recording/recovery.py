@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from mcap.records import Message
 
@@ -16,8 +16,9 @@ from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, McapFile
-from vidtok_edge.runtime.recording.format.messages import bytes_from_marker
+from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 __all__ = ["Gap", "Recovered", "RecoveredSource", "recover"]
@@ -124,10 +125,8 @@ class _Run:
 class _Channel:
     """Which messages of a channel are there, from the numbers that they carry."""
 
-    runs: list[_Run] = field(default_factory=list)
-    """In order."""
-    numbered: bool = True
-    """False where numbers repeat: tools that number nothing write 0."""
+    _found: list[_Run] = field(default_factory=list)
+    """As they came."""
     claimed: int = 0
     """How many there are at least, as markers say."""
     claimed_ns: int = 0
@@ -135,17 +134,14 @@ class _Channel:
     @property
     def end(self) -> int:
         """Number of the next message."""
-        return self.runs[-1].end if self.runs else 0
+        return max((run.end for run in self._found), default=0)
 
     def add(self, number: int, now_ns: int) -> None:
-        at = bisect_right(self.runs, number, key=lambda run: run.first)
-        before = self.runs[at - 1] if at else None
-        if before is None or number > before.end:
-            self.runs.insert(at, _Run(number, number + 1, now_ns, now_ns))
-        elif number == before.end:
-            before.end, before.end_ns = number + 1, now_ns
+        last = self._found[-1] if self._found else None
+        if last is not None and number == last.end:
+            last.end, last.end_ns = number + 1, now_ns
         else:
-            self.numbered = False
+            self._found.append(_Run(number, number + 1, now_ns, now_ns))
 
     def claim(self, count: int, now_ns: int) -> None:
         """A marker says that so many lie before it."""
@@ -153,11 +149,15 @@ class _Channel:
             self.claimed, self.claimed_ns = count, now_ns
 
     def gaps(self, start_ns: int) -> Iterator[Gap]:
-        """Where messages are missing, of a recording that begins at `start_ns`."""
-        if not self.numbered:
+        """Where messages are missing, of a recording that begins at `start_ns`.
+
+        None where numbers repeat: tools that number nothing write 0.
+        """
+        runs = sorted(self._found, key=lambda run: run.first)
+        if any(then.first < run.end for run, then in pairwise(runs)):
             return
         here, here_ns = 0, start_ns
-        behind = [(run.first, run.start_ns, run.end, run.end_ns) for run in self.runs]
+        behind = [(run.first, run.start_ns, run.end, run.end_ns) for run in runs]
         for first, first_ns, end, end_ns in [*behind, (self.claimed, self.claimed_ns, 0, 0)]:
             if first > here:
                 seconds = max(0, first_ns - here_ns) / 1e9
@@ -242,7 +242,7 @@ def recover(
                 mcap.add_foreign(entry, message)
             else:
                 tally.add(message, entry)
-                _copy(mcap, message, entry)
+                _copy(mcap, message, entry, recording.source(entry.source).tokenizer)
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -265,12 +265,16 @@ def recover(
         )
 
 
-def _copy(mcap: McapFile, message: Message, entry: Record) -> None:
-    kind: ChannelKind = "latents" if isinstance(entry, LatentRecord) else "markers"
+def _copy(mcap: McapFile, message: Message, entry: Record, tokenizer: Tokenizer) -> None:
+    if isinstance(entry, LatentRecord):  # written anew: it may be in a layout of before
+        kind: ChannelKind = "latents"
+        data = bytes_from_latent(entry, tokenizer)
+    else:
+        kind, data = "markers", message.data
     mcap.add(
         entry.source,
         kind,
-        message.data,
+        data,
         log_time_ns=message.log_time,
         wall_time_ns=message.publish_time,
         sequence=message.sequence,

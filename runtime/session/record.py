@@ -166,7 +166,10 @@ def record(
             partial(_open, request, number, watching) for number in range(len(request.sources))
         ]
         _warm_up(encoder)
-        with Captures(openers, policy=request.policy, capacity=request.queue_capacity) as captures:
+        in_runs = request.options.on_drop == "restart"
+        with Captures(
+            openers, policy=request.policy, capacity=request.queue_capacity, in_runs=in_runs
+        ) as captures:
             if not captures.wait_open(stop.is_set):
                 return _nothing(request)
             writer = partial(

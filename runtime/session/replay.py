@@ -18,7 +18,14 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import require_times
-from vidtok_edge.runtime.recording.playback import RATES, Playback, PlayedFrame, frame_rate
+from vidtok_edge.runtime.recording.playback import (
+    RATES,
+    Playback,
+    PlayedFrame,
+    SourceClock,
+    frame_rate,
+    rate_doubt,
+)
 from vidtok_edge.runtime.streaming.records import Record
 from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, shown_from_record
 from vidtok_edge.runtime.viewing.target import ViewTarget
@@ -44,6 +51,10 @@ class Replayed:
     """It was played to its end, and that is no `end` marker."""
     growing: bool = False
     """It was still being recorded to."""
+    doubt: str | None = None
+    """As `rate_doubt`; None where a rate was asked for."""
+    others: tuple[str, ...] = ()
+    """The sources that were not played, as `1: /dev/video2`."""
 
 
 def replay(
@@ -104,7 +115,10 @@ def replay(
                 end_s=end_s,
                 seen=partial(_show_entry, show),
             )
-            frames = _counted(playback, progress, round(length_s * recorded_fps))
+            # How long a clip is that was encoded at another speed is not in the recording's length.
+            own = SourceClock.of(recording, source).own
+            total = None if own else round(length_s * recorded_fps)
+            frames = _counted(playback, progress, total)
             frames = _show_frames(frames, show, recording.start_ns)
             written = _write(frames, output, clip_fps, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
@@ -117,6 +131,12 @@ def replay(
             unreadable=recording.unreadable,
             cut_off=playback.cut_off,
             growing=recording.growing,
+            doubt=None if fps is not None else rate_doubt(recording, source),
+            others=tuple(
+                f"{other.number}: {other.name}"
+                for other in recording.sources.values()
+                if other.number != source
+            ),
         )
 
 
@@ -151,8 +171,8 @@ def _shown(
         yield log.show
 
 
-def _show_entry(show: Callable[[Shown], None], entry: Record) -> None:
-    show(shown_from_record(replace(entry, source=0), entry.log_time_ns))
+def _show_entry(show: Callable[[Shown], None], entry: Record, time_ns: int) -> None:
+    show(shown_from_record(replace(entry, source=0), time_ns))
 
 
 def _show_frames(
@@ -164,7 +184,7 @@ def _show_frames(
         yield frame
 
 
-def _counted(frames: Playback, progress: Progress, total: int) -> Iterator[PlayedFrame]:
+def _counted(frames: Playback, progress: Progress, total: int | None) -> Iterator[PlayedFrame]:
     for number, frame in enumerate(frames, 1):
         yield frame
         progress(number, total)

@@ -48,7 +48,7 @@ class ArraySource(Reading):
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
 
-    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         for number, pixels in enumerate(self._frames):
             shape = (*self._size, 3)
             if not isinstance(pixels, np.ndarray) or (pixels.shape, pixels.dtype) != (
@@ -59,4 +59,4 @@ class ArraySource(Reading):
                     f"{self.name}: frame {number} is {described(pixels)}; frames are uint8 "
                     f"{list(shape)}. Resize it."
                 )
-            yield np.ascontiguousarray(pixels), round(number * 1e9 / self.fps) if self.fps else 0
+            yield np.ascontiguousarray(pixels), round(number * 1e9 / self.fps) if self.fps else None

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
 from vidtok_edge.runtime.clips.container import open_container
+from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
+from vidtok_edge.runtime.clips.picture_bounds import most_pixels
 from vidtok_edge.runtime.clips.scanning import pixel_aspect_of
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
-from vidtok_edge.runtime.sources.fitting import FrameFitting
 from vidtok_edge.runtime.sources.frame import Fit, Frame, without_password
 from vidtok_edge.runtime.sources.reading import Reading
 
@@ -74,7 +75,7 @@ class CameraSource(Reading):
     ) -> None:
         super().__init__(spec, None, clock)
         self._timeouts = timeouts or CameraTimeouts()
-        self._fitting = FrameFitting(self.shown, size, fit)
+        self._fitting = FrameFitting(self.shown, size, fit, error=SourceError)
         self._open = opener or (lambda: _opened(spec, self._timeouts))
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
         _wait_for_closed(spec, self.shown, self._timeouts.open_s)
@@ -165,15 +166,15 @@ def _wait_for_closed(spec: str, shown: str, patience_s: float) -> None:
 
 def _opened(spec: str, timeouts: CameraTimeouts) -> InputContainer:
     device = spec.removeprefix("v4l2:") if spec.startswith(("/dev/", "v4l2:")) else None
-    limits = (timeouts.open_s, timeouts.read_s)
+    limits, most = (timeouts.open_s, timeouts.read_s), most_pixels(0)
     if device is not None:
-        return open_container(device, format="v4l2", timeout=limits)
+        return open_container(device, format="v4l2", timeout=limits, most_pixels=most)
     # FFmpeg looks at a stream for up to 5 s before it gives a frame, and then gives them all at
     # once, stamped late. (`nobuffer` would throw the first key frame away.)
     options = {"protocol_whitelist": _PROTOCOLS, "analyzeduration": "1000000"}
     if spec.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"  # over UDP one lost packet is a grey picture
-    return open_container(spec, options=options, timeout=limits)
+    return open_container(spec, options=options, timeout=limits, most_pixels=most)
 
 
 def _video_stream(container: InputContainer, shown: str) -> Any:

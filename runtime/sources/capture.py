@@ -48,6 +48,7 @@ class Captures:
         openers: open a source, each one in its own thread, and again after a loss.
         policy: of full queues; where None, `drop-oldest` for live sources, else `block`.
         capacity: frames that a queue holds.
+        in_runs: drop many frames seldom, not few often; see `FrameQueue`.
         retry: how cameras are opened again.
     """
 
@@ -57,6 +58,7 @@ class Captures:
         *,
         policy: Policy | None = None,
         capacity: int = 8,
+        in_runs: bool = False,
         retry: Retry | None = None,
         clock: Clock = CLOCK,
     ) -> None:
@@ -65,7 +67,9 @@ class Captures:
         shared = _Shared(clock)
         self._shared = shared
         self._lives = [
-            _Capture(i, opener, shared, policy, capacity, retry or Retry())
+            _Capture(
+                i, opener, shared, FrameQueue(capacity, policy, in_runs=in_runs), retry or Retry()
+            )
             for i, opener in enumerate(openers)
         ]
         self._threads = [
@@ -166,12 +170,11 @@ class _Capture:
         source: int,
         opener: Callable[[], Source],
         shared: _Shared,
-        policy: Policy | None,
-        capacity: int,
+        queue: FrameQueue,
         retry: Retry,
     ) -> None:
         self.source, self._opener, self._shared, self._retry = source, opener, shared, retry
-        self.queue = FrameQueue(capacity, policy)
+        self.queue = queue
         self.opened = self.done = False
         self.failure: BaseException | None = None
         """Why it could not be opened the first time."""

@@ -24,10 +24,14 @@ class FrameQueue:
     Args:
         policy: of a full queue: `block` takes no more, `drop-oldest` gives up the frame that has
             waited longest, `drop-newest` the one that comes. None: to be set before a frame comes.
+        in_runs: where every gap costs, as when a stream is begun anew behind it: a queue that drops
+            takes nothing more until it is empty, so that between two gaps lie at least `capacity`
+            frames. `drop-oldest` is then `drop-newest`.
     """
 
-    def __init__(self, capacity: int, policy: Policy | None) -> None:
-        self._capacity, self.policy = capacity, policy
+    def __init__(self, capacity: int, policy: Policy | None, *, in_runs: bool = False) -> None:
+        self._capacity, self.policy, self._in_runs = capacity, policy, in_runs
+        self._emptying = False
         self._events: deque[tuple[int, Event]] = deque()
         self.frames = 0
         """That wait."""
@@ -47,12 +51,14 @@ class FrameQueue:
 
     def offer(self, captured: Captured, order: int) -> bool:
         """Add a frame, or drop one; False where it is full and blocks."""
-        if self.frames == self._capacity:
-            if self.policy == "block":
-                return False
-            if self.policy == "drop-newest":
-                self._drop(captured, order, len(self._events))
-                return True
+        full = self.frames == self._capacity
+        if full and self.policy == "block":
+            return False
+        self._emptying = self._in_runs and self.frames > 0 and (full or self._emptying)
+        if self._emptying or (full and self.policy == "drop-newest"):
+            self._drop(captured, order, len(self._events))
+            return True
+        if full:
             self._drop_oldest()
         self._events.append((order, captured))
         self.frames += 1

@@ -29,7 +29,7 @@ def open_source(
 
     Args:
         spec: a video file; a folder of images; `rtsp://...`; `/dev/video0`, `v4l2:/dev/video0`;
-            `-` for raw RGB frames from standard input, or a named pipe with such frames;
+            `-` for raw RGB frames or Y4M from standard input, or a named pipe with such;
             `synthetic` or `synthetic:30`, a moving test picture.
         size: (H, W) of the frames to give.
         fit: how frames of another size are brought to it.

@@ -12,7 +12,7 @@ from vidtok_edge.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from vidtok_edge.runtime.sources.fitting import FrameFitting
+    from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
     from vidtok_edge.runtime.sources.frame import RawFormat
 
 __all__ = ["RAW_FORMATS", "RawFrames", "container_of"]
@@ -34,7 +34,6 @@ _MAGIC = (
     (0, b"RIFF", "an AVI, WAV or WebP file"),
     (4, b"ftyp", "an MP4 or MOV file"),
     (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"),
-    (0, b"YUV4MPEG2", "Y4M video, which has headers"),
     (0, b"\x89PNG\r\n", "a PNG picture"),
     (6, b"JFIF", "a JPEG picture"),
     (6, b"Exif", "a JPEG picture"),

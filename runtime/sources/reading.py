@@ -82,12 +82,12 @@ class Reading(ABC):
 
 
 def timed_frames(
-    pictures: Iterable[tuple[NDArray[np.uint8], int]],
+    pictures: Iterable[tuple[NDArray[np.uint8], int | None]],
     realtime: bool,
     clock: Clock,
     closed: threading.Event,
 ) -> Iterator[Frame]:
-    """Frames of pictures with their times in ns since the first.
+    """Frames of pictures with their times in ns since the first, None where they have none.
 
     With `realtime` each is held back until it is due, counted from when the first was released:
     who takes them late gets the next ones at once, and no delay adds up. `capture_time_ns` is then
@@ -96,7 +96,7 @@ def timed_frames(
     start_ns: int | None = None
     for number, (pixels, time_ns) in enumerate(pictures):
         now_ns = due_ns = clock.monotonic_ns()
-        if realtime:
+        if realtime and time_ns is not None:
             start_ns = now_ns - time_ns if start_ns is None else start_ns
             due_ns = start_ns + time_ns
             while now_ns < due_ns and not clock.wait(closed, (due_ns - now_ns) / 1e9):
@@ -104,4 +104,5 @@ def timed_frames(
         if closed.is_set():
             return
         wall_ns = clock.wall_ns() - (now_ns - due_ns)
-        yield Frame(pixels, Stamp(capture_time_ns=due_ns, wall_time_ns=wall_ns), number)
+        stamp = Stamp(capture_time_ns=due_ns, wall_time_ns=wall_ns, media_time_ns=time_ns)
+        yield Frame(pixels, stamp, number)

@@ -53,6 +53,6 @@ class SyntheticSource(Reading):
     def _read(self) -> Iterator[Frame]:
         rate = self.fps
         pictures = (
-            (self._pictures.frame(n), round(n * 1e9 / rate) if rate else 0) for n in count()
+            (self._pictures.frame(n), round(n * 1e9 / rate) if rate else None) for n in count()
         )
         yield from timed_frames(pictures, rate is not None, self._clock, self._closed)

@@ -47,16 +47,15 @@ class VideoFileSource(Reading):
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
 
-    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _pictures(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         try:
             for frame in self._clip:
-                yield frame.pixels, frame.time_ns
+                yield frame.pixels, frame.time_ns if self.fps else None
         except ClipError as error:
             raise SourceError(str(error)) from error
         if lost := self._clip.report.lost:
             raise SourceError(
-                f"{self.shown} is damaged; what could be read was used. {lost}. "
-                "Copy it again from its source."
+                f"{self.shown} could not be read whole; what could be read was used. {lost}."
             )
 
     def _release(self) -> None:

@@ -21,6 +21,9 @@ class Stamp:
     """Monotonic clock."""
     wall_time_ns: int
     """Since 1970, the machine's clock at the same moment; it may jump."""
+    media_time_ns: int | None = None
+    """On the clock of its own that a clip has, since its first frame; None: there is no such clock,
+    as of a camera, and when it was captured is all that is known."""
 
     @classmethod
     def at(cls, capture_time_ns: int | None = None) -> Stamp:

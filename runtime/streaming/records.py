@@ -66,6 +66,11 @@ class LatentRecord:
         """Of the same frame, since 1970; the clock may jump."""
         return self.stamp.wall_time_ns
 
+    @property
+    def media_time_ns(self) -> int | None:
+        """Of the same frame, on the source's own clock; None: it has none, as a camera."""
+        return self.stamp.media_time_ns
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:

@@ -90,7 +90,8 @@ class LiveView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        if kind is KeyboardInterrupt and self._target.kind != "file":  # that would be lost
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if stopped and self._target.kind != "file":  # that would be lost
             self._process.kill()
         self.close()
 

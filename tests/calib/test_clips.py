@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import cut, make_clip, make_two_sizes
 
-from vidtok_edge.calib.clips import ClipList, UsedClip, find_clips
+from vidtok_edge.calib.clips import SHIPPED, ClipList, UsedClip, find_clips
 from vidtok_edge.errors import CalibrationError, UsageError
 
 SIZE = (32, 48)
@@ -76,9 +76,9 @@ def test_one_clip_of_any_suffix(tmp_path: Path) -> None:
     assert [clip.name for clip in found(path).used] == ["a.clip"]
 
 
-def test_the_shipped_clip_is_what_there_is_without_data() -> None:
+def test_shipped_clips_are_what_there_is_without_data() -> None:
     clips = found(None, frames=4)
-    assert [(clip.name, clip.frames) for clip in clips.used] == [("clip_robot.mp4", 4)]
+    assert [(clip.name, clip.frames) for clip in clips.used] == [(name, 4) for name in SHIPPED]
 
 
 def test_a_variable_frame_rate_is_no_reason_to_skip(tmp_path: Path) -> None:
@@ -98,13 +98,17 @@ def test_bad_clips_are_skipped_and_named(folder: Path) -> None:
     assert str(folder) not in str(clips.skipped)
 
 
-def test_a_clip_that_goes_bad_half_way_is_not_used_at_all(folder: Path) -> None:
+def test_what_comes_before_a_change_of_size_is_used_and_said(folder: Path) -> None:
     make_two_sizes(folder / "sizes.mkv", (64, 96), (32, 48), each=6)
-    clips = found(folder)
-    assert [clip.name for clip in clips.skipped] == ["sizes.mkv"]
-    assert "frame 6 is 32x48" in clips.skipped[0].why
-    # Its first frames alone are good.
-    assert "sizes.mkv" in [clip.name for clip in found(folder, frames=5).used]
+    [clip] = [clip for clip in found(folder) if clip.facts.name == "sizes.mkv"]
+    assert clip.facts.frames == 6 and clip.doubts[0].startswith("frame 6 is 32x48")
+    assert [clip.doubts for clip in found(folder, frames=5)] == [()] * 3
+
+
+def test_doubts_about_a_clip_are_kept() -> None:
+    field = Path(__file__).resolve().parents[1] / "field"
+    [clip] = found(field / "i_tff.mp4")
+    assert "interlaced" in clip.doubts[0]
 
 
 def test_what_can_be_read_of_a_cut_clip_is_used(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
     assert "4. other auto fp32" in result.output
 
 
+def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
+    clip = Path(__file__).resolve().parents[1] / "field" / "i_tff.mp4"
+    result = run("bench", tiny, "--clip", clip, "--dry-run")
+    assert result.exit_code == 0 and f"warning: {clip}: it is interlaced" in result.output
+
+
 @pytest.mark.parametrize(
     "options, code, message",
     [
@@ -79,14 +85,19 @@ def test_what_cannot_be_measured(tiny: Path, options: list[str], code: int, mess
 
 
 @pytest.mark.parametrize(
-    "end, says",
+    "end, code, says",
     [
-        (CheckFailed("out of memory"), "left out from round 2 of 2 on: out of memory"),
-        (KeyboardInterrupt(), "Interrupted after 1 of 2 rounds."),
+        (CheckFailed("out of memory"), 1, "left out from round 2 of 2 on: out of memory"),
+        (KeyboardInterrupt(), 130, "Interrupted after 1 of 2 rounds."),
     ],
 )
 def test_what_was_measured_before_a_failure_is_shown_and_written(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException, says: str
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: BaseException,
+    code: int,
+    says: str,
 ) -> None:
     turns: list[Candidate] = []
 
@@ -100,13 +111,13 @@ def test_what_was_measured_before_a_failure_is_shown_and_written(
     monkeypatch.setattr(matrix, "run_matrix", lambda *a, **o: real(*a, run=run_two, **o))
     files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
     result = run("bench", tiny, *QUICK, "--rounds", 2, *files)
-    assert result.exit_code == 1 and says in result.output
+    assert result.exit_code == code and says in result.output
     assert "Latency of a latent" in result.output, "of the round that was complete"
     document = json.loads((tmp_path / "a.json").read_text())
     assert len(document["candidates"][0]["turns"]) == 1 and says in document["troubles"][0]
     assert says in (tmp_path / "a.html").read_text()
     last = result.output.strip().splitlines()[-1]
-    assert last == "Aborted!" or last.startswith("error: Not everything was measured")
+    assert last == "ended by SIGINT" or last.startswith("error: Not everything was measured")
 
 
 def test_a_default_that_a_bundle_lacks_is_said(tiny: Path) -> None:

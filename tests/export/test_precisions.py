@@ -254,7 +254,7 @@ def test_a_table_has_a_row_for_each_pair(precisions: Exported) -> None:
     assert fp32.file_bytes > fp16.file_bytes > int8.file_bytes
     assert fp32.cache_bytes == 2 * fp16.cache_bytes > 3.7 * int8.cache_bytes
     assert int8.encode_ms and int8.decode_ms and tensorrt.encode_ms is None
-    assert [loss.clip for loss in int8.losses] == ["robot", "film"]
+    assert [loss.clip for loss in int8.losses] == ["robot", "film", "hard"]
 
 
 def test_the_report_holds_the_losses(precisions: Exported) -> None:

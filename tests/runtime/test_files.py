@@ -5,14 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime.files import require_writable, write_beside, write_folder_beside
+from vidtok_edge.runtime.files import (
+    replace_file,
+    require_writable,
+    write_beside,
+    write_folder_beside,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -109,6 +119,14 @@ def test_folder_that_does_not_exist(tmp_path: Path, writing: object) -> None:
         pass
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(OutputNotWritable, match="current folder was removed"), write_beside("out"):
+        pass
+
+
 def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device or pipe"), write_beside(os.devnull, force=True):
         pass
@@ -134,7 +152,7 @@ def test_disk_errors_become_a_sentence(
         raise OSError(code, os.strerror(code))
 
     if at_open:
-        monkeypatch.setattr(Path, "open", fails)
+        monkeypatch.setattr(os, "open", fails)
     with (
         pytest.raises(OutputNotWritable, match=rf"out cannot be written: .*{sentence}"),
         write_beside(tmp_path / "out"),
@@ -237,3 +255,180 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None
         require_writable(tmp_path / "gone" / "new.json")
     with pytest.raises(UsageError, match="is a folder"):
         require_writable(tmp_path)
+
+
+# -- several writers of one place
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException | None]:
+    """What each of them raised, if anything."""
+    raised: list[BaseException | None] = [None] * count
+
+    def run(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            raised[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def nobody() -> None:
+    """Whom a lone writer meets."""
+
+
+def write_whole(
+    writing: Any, place: Path, force: bool, meet: Callable[[], object], text: object
+) -> None:
+    """Write an output; `meet` when it is whole and not yet in its place."""
+    text = str(text)
+    with writing(place, force) as temporary:
+        if writing is write_beside:
+            temporary.write_text(text)
+        else:
+            for number in range(3):
+                (temporary / f"{number}").write_text(text)
+            (temporary / "manifest.json").write_text(text)
+        meet()
+
+
+def texts_of(place: Path) -> set[str]:
+    return {f.read_text() for f in (place.iterdir() if place.is_dir() else [place])}
+
+
+@pytest.fixture(params=[True, False], ids=["links", "no links"])
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without hard links, which FAT does not have."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    if not request.param:
+        monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("links")
+@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
+def test_of_many_writers_one_succeeds(tmp_path: Path, writing: Any) -> None:
+    for turn in range(40):
+        place, together = tmp_path / str(turn), threading.Barrier(3)
+        raised = in_threads(3, partial(write_whole, writing, place, False, together.wait))
+        winner = raised.index(None)
+        others = [error for n, error in enumerate(raised) if n != winner]
+        assert [type(error) for error in others] == [OutputExists, OutputExists], raised
+        assert texts_of(place) == {str(winner)}, "whole, and the winner's"
+    assert len(names(tmp_path)) == 40
+
+
+@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
+@pytest.mark.parametrize("old", [True, False])
+def test_of_many_that_force_all_succeed(tmp_path: Path, writing: Any, old: bool) -> None:
+    for turn in range(40):
+        place, together = tmp_path / str(turn), threading.Barrier(3)
+        if old:
+            write_whole(writing, place, False, nobody, "old")
+        raised = in_threads(3, partial(write_whole, writing, place, True, together.wait))
+        assert raised == [None, None, None]
+        assert len(texts_of(place)) == 1 and texts_of(place) < {"0", "1", "2"}
+    assert len(names(tmp_path)) == 40
+
+
+@pytest.mark.parametrize("moment", ["before ours", "between", "moved aside"])
+def test_a_folder_that_another_replaces_at_the_worst_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    place, aside, rename = tmp_path / "bundle", tmp_path / "aside", os.rename
+    write_whole(write_folder_beside, place, False, nobody, "old")
+    done: list[str] = []
+
+    def meanwhile(source: Path, target: Path) -> None:
+        ours = source.name.endswith(".part")
+        now = "moved aside" if not ours else "before ours" if place.exists() else "between"
+        if now == moment and not done:
+            done.append(moment)
+            if now == "moved aside":
+                rename(place, aside)
+            else:
+                write_whole(write_folder_beside, place, True, nobody, "theirs")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", meanwhile)
+    write_whole(write_folder_beside, place, True, nobody, "ours")
+    assert done and texts_of(place) == {"ours"}
+    assert names(tmp_path) == (["aside", "bundle"] if moment == "moved aside" else ["bundle"])
+
+
+def test_a_claim_that_cannot_be_used_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OutputNotWritable, match="disk is full"), write_beside(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == []
+
+
+# -- permissions
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_new_outputs_have_the_permissions_of_the_umask(tmp_path: Path, umask: int) -> None:
+    for number in range(2):
+        with write_beside(tmp_path / f"{number}") as file:
+            if number:  # a library that writes its own file
+                file.unlink()
+                os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+        assert mode(tmp_path / f"{number}") == 0o666 & ~umask
+    with write_folder_beside(tmp_path / "folder") as folder:
+        (folder / "reports").mkdir()
+        for name in ("a", "reports/b"):
+            os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert mode(tmp_path / "folder") == mode(tmp_path / "folder/reports") == 0o777 & ~umask
+    assert mode(tmp_path / "folder/a") == mode(tmp_path / "folder/reports/b") == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("kept", [0o600, 0o640, 0o444, 0o664])
+def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, umask: int, kept: int) -> None:
+    (tmp_path / "file").touch(kept)
+    (tmp_path / "file").chmod(kept)
+    with write_beside(tmp_path / "file", force=True) as file:
+        assert mode(file) & ~(kept | stat.S_IWUSR) == 0, "nobody may read it meanwhile"
+        file.write_text("new")
+    assert mode(tmp_path / "file") == kept
+    for _ in range(2):
+        with write_folder_beside(tmp_path / "bundle", force=True) as folder:
+            for name in ("manifest.json", "weights"):
+                (folder / name).write_text("x")
+        (tmp_path / "bundle" / "weights").chmod(kept)
+        (tmp_path / "bundle").chmod(0o700)
+    with write_folder_beside(tmp_path / "bundle", force=True) as folder:
+        for name in ("manifest.json", "weights", "more"):
+            (folder / name).write_text("x")
+    found = {path.name: mode(path) for path in (tmp_path / "bundle").iterdir()}
+    usual = 0o666 & ~umask
+    assert found == {"manifest.json": usual, "weights": kept, "more": usual}
+    assert mode(tmp_path / "bundle") == 0o700
+    (tmp_path / "a").write_text("a")
+    replace_file(tmp_path / "a", tmp_path / "file")
+    assert mode(tmp_path / "file") == kept

@@ -33,10 +33,12 @@ HEAVY = (
 )
 NEEDS = {"backends.onnxruntime": "onnxruntime", "clips.pictures": "PIL"}
 NEEDS["backends.onnxruntime_cuda"] = "onnxruntime"
-NEEDS |= {"sources.camera": "av", "sources.image_folder": "PIL"}
+NEEDS |= {"sources.camera": "av", "sources.y4m": "av", "clips.image_folder": "PIL"}
 NEEDS["clips.container"] = "av"
+NEEDS |= {"clips.filtering": "av", "clips.suitability": "av"}
 NEEDS |= dict.fromkeys(
-    [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")], "av"
+    [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")],
+    "av",
 )
 NEEDS |= dict.fromkeys(
     [f"recording.format.{name}" for name in ("channels", "mcap_file", "reader", "scan")], "mcap"

@@ -15,13 +15,18 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.npz import array_of, damage_told, member, read_array, write_arrays
+from vidtok_edge.runtime.npz import Judge, array_of, damage_told, member, write_arrays
+from vidtok_edge.runtime.npz import read_array as read_array_of
 
 
 def anything(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Judge that allows what is small."""
     if np.prod(shape, dtype=object) * dtype.itemsize > 1 << 16:
         raise ValueError(f"{name} is too large")
+
+
+def read_array(file: Any, name: str, judge: Judge, size: int = 1 << 30) -> NDArray[Any]:
+    return read_array_of(file, name, judge, stored=size, length=size)
 
 
 def npy(array: NDArray[Any], version: tuple[int, int] = (1, 0)) -> bytes:

@@ -196,14 +196,17 @@ def test_state_sha256_is_of_the_bytes_in_order_of_key() -> None:
     assert state_sha256(official) == state_sha256(dict(reversed(official.items())))
 
 
-@pytest.mark.parametrize("name", ["clip_robot.mp4", "clip_film.mp4", "CREDITS.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["clip_robot.mp4", "clip_film.mp4", "clip_hard.mp4", "clip_hard_unseen.mp4", "CREDITS.md"],
+)
 def test_embedded_files_are_there(name: str) -> None:
     assert embedded_file(name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["clip_cat.mp4", "../weights.py", ""])
 def test_an_embedded_file_that_is_not(name: str) -> None:
-    with pytest.raises(UsageError, match=r"There are CREDITS.md, clip_film.mp4, clip_robot.mp4"):
+    with pytest.raises(UsageError, match=r"There are CREDITS.md, clip_film.mp4, clip_hard.mp4"):
         embedded_file(name)
 
 

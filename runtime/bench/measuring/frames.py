@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
-__all__ = ["COUNT", "clip_frames", "for_graph", "moving_frames"]
+__all__ = ["COUNT", "clip_doubts", "clip_frames", "for_graph", "moving_frames"]
 
 COUNT = 48
 """Frames that are made once and streamed again and again: fetching one costs nothing."""
@@ -61,6 +61,17 @@ def clip_frames(path: Path, count: int, height: int, width: int) -> list[NDArray
     if not frames:
         raise UsageError(f"{path} has no frames; name a clip that has some, or none.")
     return frames
+
+
+def clip_doubts(path: Path) -> tuple[str, ...]:
+    """What in a clip a tokenizer was not made for, as its first frame shows; see `ClipReader`.
+
+    Raises as `clip_frames`.
+    """
+    from vidtok_edge.runtime.clips.reading import ClipReader
+
+    with ClipReader(path, size=(8, 8), fit="letterbox", rate="every-frame") as clip:
+        return clip.doubts
 
 
 def for_graph(manifest: Manifest, frames: Sequence[NDArray[np.uint8]]) -> list[NDArray[Any]]:

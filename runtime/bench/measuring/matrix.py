@@ -43,7 +43,8 @@ class Benchmark:
     """Those of which a round is complete."""
     troubles: list[str] = field(default_factory=list)
     """What of the plan was not measured, and why."""
-    interrupted: bool = False
+    interrupted: KeyboardInterrupt | None = None
+    """Ctrl-C, or what asked this process to end."""
 
 
 def order_of(count: int, round_number: int) -> list[int]:
@@ -94,14 +95,14 @@ def run_matrix(
         for number in range(settings.rounds):
             _run_round(benchmark, number, failed, run, progress)
         progress(1.0, "")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         for entry in entries:
             del entry.turns[number:]
-        benchmark.interrupted = True
+        benchmark.interrupted = interrupt
         benchmark.troubles.append(f"Interrupted after {number} of {settings.rounds} rounds.")
     benchmark.entries = [entry for entry in entries if entry.turns]
     if not benchmark.entries:
-        raise KeyboardInterrupt if benchmark.interrupted else next(iter(failed.values()))
+        raise benchmark.interrupted or next(iter(failed.values()))
     return benchmark
 
 

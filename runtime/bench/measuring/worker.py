@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 import vidtok_edge.errors
 from vidtok_edge.errors import CheckFailed, VidTokEdgeError
 from vidtok_edge.runtime.bench.document import Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.held_signals import held_signals
 from vidtok_edge.runtime.manifest.plain import from_plain
 
 __all__ = ["PROGRAM", "main", "run_in_process"]
@@ -48,23 +50,21 @@ def run_in_process(
         "spawned_ns": time.monotonic_ns(),
     }
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            with suppress(BrokenPipeError), process.stdin as given:
-                given.write(json.dumps(order))
-            answer = {}
-            for line in process.stdout:
-                if not line.endswith("\n"):  # it was killed while it wrote
-                    break
-                answer = json.loads(line)
-                if "progress" in answer:
-                    progress(answer["progress"])
-        except BaseException:
+    process = None
+    try:
+        with held_signals():  # one that came inside Popen would leave a child that nobody knows
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            )
+        answer = _answer(process, json.dumps(order), progress)
+    except BaseException:
+        if process is not None:
             process.kill()
-            raise
+        raise
+    finally:
+        if process is not None:
+            with process:
+                pass  # waits for it, and closes its pipes
     if "turn" in answer:
         return from_plain(Turn, answer["turn"])
     if "error" in answer:
@@ -78,8 +78,32 @@ def run_in_process(
     )
 
 
+def _answer(
+    process: subprocess.Popen[str], order: str, progress: Callable[[float], None]
+) -> dict[str, Any]:
+    """The last line that the process writes: its answer, unless it died."""
+    assert process.stdin is not None and process.stdout is not None
+    with suppress(BrokenPipeError), process.stdin as given:
+        given.write(order)
+    answer: dict[str, Any] = {}
+    for line in process.stdout:
+        if not line.endswith("\n"):  # it was killed while it wrote
+            break
+        answer = json.loads(line)
+        if "progress" in answer:
+            progress(answer["progress"])
+    return answer
+
+
 def main() -> None:
     """Read an order from standard input, run the turn, print the answer."""
+    try:
+        _work()
+    except BrokenPipeError:  # the parent was killed: nobody waits, and nobody should read of it
+        os._exit(1)
+
+
+def _work() -> None:
     # Libraries print to standard output too; the answer must not be between their lines.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -87,7 +111,10 @@ def main() -> None:
     def tell(answer: dict[str, object]) -> None:
         print(json.dumps(answer), file=channel, flush=True)
 
-    order = json.loads(sys.stdin.read())
+    text = sys.stdin.read()
+    if not text:
+        raise BrokenPipeError
+    order = json.loads(text)
     try:
         turn = run_turn(
             from_plain(Candidate, order["candidate"]),

@@ -15,13 +15,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
-from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.recording.playback import SourceClock, frame_rate
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 if TYPE_CHECKING:
     from mcap.records import Message
 
-__all__ = ["BEGINS", "Episode", "Gaps", "Happened", "Row", "episodes", "facts_of", "pieces"]
+__all__ = [
+    "BEGINS",
+    "Episode",
+    "Gaps",
+    "Happened",
+    "Row",
+    "episodes",
+    "facts_of",
+    "media_time_of",
+    "pieces",
+    "time_of",
+]
 
 Gaps = Literal["split", "keep"]
 BEGINS = ("", "start", "reconnect", "restart", "key", "unknown")
@@ -55,7 +66,7 @@ class Happened:
 
     source: SourceFacts
     goes_on: bool = False
-    """Behind the part."""
+    """Behind the end of the part."""
     markers: Counter[str] = field(default_factory=Counter)
     """How many of each kind."""
     frames_dropped: int = 0
@@ -105,6 +116,10 @@ class _Rows:
 
     happened: Happened
     part: Part
+    clock: SourceClock
+    at_ns: int = 0
+    """Time of the last entry, as the clock says; what happened while a clip was read has no time in
+    it, and counts where it lies between its latents."""
     _due: tuple[int, int] | None = None
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
@@ -120,6 +135,7 @@ class _Rows:
 
     def __call__(self, messages: Iterable[tuple[Message, Record]]) -> Iterator[Row]:
         for message, entry in messages:
+            self._tell_time(entry)
             if isinstance(entry, LatentRecord):
                 self.happened.end = None  # recordings that were merged go on behind an end
                 yield self._row(entry, message.sequence)
@@ -127,9 +143,19 @@ class _Rows:
                 self._mark(entry)
         self.happened.miss(max(0, self._claimed - self._ordinal))
 
+    def _tell_time(self, entry: Record) -> None:
+        if isinstance(entry, LatentRecord):
+            self.at_ns = self.clock(entry)
+        elif self.clock.media_zero_ns is None:
+            self.at_ns = entry.log_time_ns
+        else:
+            self.at_ns = max(self.at_ns, self.clock.media_zero_ns)
+        if self.part.end_ns is not None and self.at_ns >= self.part.end_ns:
+            self.happened.goes_on = True
+
     def _mark(self, marker: Marker) -> None:
         self.happened.end = marker.detail if marker.kind == "end" else None
-        if self.part.holds(marker.log_time_ns):
+        if self.part.holds(self.at_ns):
             self.happened.add(marker)
             self._claimed = max(self._claimed, marker.latents)
         if marker.kind == "drop":
@@ -143,7 +169,7 @@ class _Rows:
         new_stream = self._due is None or self._due[0] != latent.stream
         begun = self._base is not None and self._base[0] == latent.stream
         missing = 0 if at == self._due else max(0, self._missing(latent, sequence))
-        if self.part.holds(latent.log_time_ns):
+        if self.part.holds(self.at_ns):
             self.happened.miss(missing)
         row = Row(
             latent=latent,
@@ -241,23 +267,35 @@ def episodes(
     """
     part = part or Part.of(recording)
     number = 0
-    goes_on = part.end_ns is not None and recording.end_ns >= part.end_ns
     for source in part.sources:
-        told = Happened(source, goes_on)
+        clock = SourceClock.of(recording, source.number)
+        end_ns = None if clock.own else part.end_ns
+        told = Happened(source, end_ns is not None and recording.end_ns >= end_ns)
         if happened is not None:
             happened.append(told)
         fps = frame_rate(recording, source.number)
         # From the beginning, whenever the part begins: what is before says what is missing.
-        messages = recording.messages(source.number, end_ns=part.end_ns)
-        rows = _Rows(told, part)(messages)
+        messages = recording.messages(source.number, end_ns=end_ns)
+        rows = _Rows(told, part, clock)(messages)
         windows = (
             window
             for window in _windows(rows, source.tokenizer.window)
-            if all(part.holds(row.latent.log_time_ns) for row in window)
+            if all(part.holds(clock(row.latent)) for row in window)
         )
         for _, run in groupby(windows, _Run(gaps)):
             yield Episode(number, source, fps, chain.from_iterable(run))
             number += 1
+
+
+def media_time_of(latent: LatentRecord) -> int:
+    """On the clip's own clock; -1 where the source has none."""
+    return -1 if latent.media_time_ns is None else latent.media_time_ns
+
+
+def time_of(latent: LatentRecord) -> int:
+    """On the clip's own clock, else when it was captured."""
+    media_time_ns = latent.media_time_ns
+    return latent.capture_time_ns if media_time_ns is None else media_time_ns
 
 
 def pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -285,6 +323,8 @@ def facts_of(episode: Episode, rows: list[Row]) -> dict[str, Any]:
         "first_frame": first.first_frame,
         "frames": sum(latent.frames_real for latent in latents),
         "fps": episode.fps,
+        "first_media_time_ns": media_time_of(first),
+        "last_media_time_ns": media_time_of(last),
         "first_wall_time_ns": first.wall_time_ns,
         "last_wall_time_ns": last.wall_time_ns,
         "frames_real": [latent.frames_real for latent in latents],

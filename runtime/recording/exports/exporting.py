@@ -24,10 +24,12 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     episodes,
     facts_of,
     pieces,
+    time_of,
 )
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
+from vidtok_edge.runtime.recording.playback import rate_doubt
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -57,6 +59,8 @@ class Exported:
     """Sources whose end the recording does not hold."""
     growing: bool = False
     """It was still being recorded to."""
+    doubts: tuple[str, ...] = ()
+    """Of each source, as `rate_doubt`."""
 
 
 @dataclass(slots=True)
@@ -101,7 +105,7 @@ def export_recording(
 
     Args:
         source: its number; None: all.
-        start_s, end_s: of latents, from the beginning of the recording; None: no bound.
+        start_s, end_s: of latents, as `replay` counts; None: no bound.
         gaps: "keep": an episode goes on where time was left out, and says so in its columns.
         task: LeRobot only: what the robot was doing.
         sample_latents: WebDataset only: latents in one sample; the last of an episode has fewer.
@@ -159,6 +163,11 @@ def export_recording(
             frames_dropped=sum(told.frames_dropped for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=recording.growing,
+            doubts=tuple(
+                doubt
+                for told in happened
+                if (doubt := rate_doubt(recording, told.source.number)) is not None
+            ),
         )
 
 
@@ -211,7 +220,7 @@ def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
         frames=frames,
         toolkit_version=tokenizer.toolkit_version,
     )
-    times = np.array([latent.capture_time_ns for latent in latents], np.int64)
+    times = np.array([time_of(latent) for latent in latents], np.int64)
     return TokenFile(
         tokens=values if fsq else None,
         mean=None if fsq else values,

@@ -28,7 +28,14 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatistics
-from vidtok_edge.runtime.recording.exports.episodes import BEGINS, Episode, Gaps, Happened, Row
+from vidtok_edge.runtime.recording.exports.episodes import (
+    BEGINS,
+    Episode,
+    Gaps,
+    Happened,
+    Row,
+    media_time_of,
+)
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
@@ -53,6 +60,7 @@ _ONE_ONLY = ", and a LeRobot dataset has one. Export each with --source, or all 
 _NUMBERS = {
     "observation.source": "int64",
     "observation.capture_time_ns": "int64",
+    "observation.media_time_ns": "int64",
     "observation.wall_time_ns": "int64",
     "frames_real": "int64",
     "frames_dropped_before": "int64",
@@ -153,6 +161,7 @@ class _Columns:
             self.values: values_of(rows, self.dtype).reshape(len(rows), -1),
             "observation.source": np.array([latent.source for latent in latents]),
             "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
+            "observation.media_time_ns": np.array([media_time_of(latent) for latent in latents]),
             "observation.wall_time_ns": np.array([latent.wall_time_ns for latent in latents]),
             "frames_real": np.array([latent.frames_real for latent in latents]),
             "frames_dropped_before": np.array(dropped),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vidtok_edge.errors import UsageError
-from vidtok_edge.runtime.recording.exports.episodes import Episode, Row, facts_of
+from vidtok_edge.runtime.recording.exports.episodes import Episode, Row, facts_of, media_time_of
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 
 __all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "write_shards"]
@@ -70,6 +70,7 @@ def _sample(episode: Episode, rows: list[Row]) -> dict[str, bytes]:
         "streams": [latent.stream for latent in latents],
         "latent_indices": [latent.index for latent in latents],
         "capture_time_ns": [latent.capture_time_ns for latent in latents],
+        "media_time_ns": [media_time_of(latent) for latent in latents],
         "wall_time_ns": [latent.wall_time_ns for latent in latents],
         "tokenizer": tokenizer.to_map(),
     }

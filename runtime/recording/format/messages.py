@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 _HEADER = b"\x00\x01\x00\x00"  # CDR, little-endian
-_LATENT = struct.Struct("<QQqqqqIII")  # the last one: length of `data`
+_LATENT = struct.Struct("<QQqqqqqIII")  # the last one: length of `data`
+_LATENT_BEFORE = struct.Struct("<QQqqqqIII")  # without media_time_ns
+_NO_MEDIA_TIME = -1
 _MARKER = struct.Struct("<QQQqqdI")
 _MAX_TEXT = 4096  # bytes
 _FP16_MAX = 65504.0
@@ -44,6 +46,7 @@ int64 capture_time_ns   # of its last frame; monotonic clock
 int64 wall_time_ns      # of the same frame; the machine's clock, which may jump
 int64 encode_start_ns   # monotonic clock
 int64 encode_end_ns
+int64 media_time_ns     # of the same frame; the clip's own clock, 0 its first frame; -1: none
 uint32 stream           # counts the streams of this source, from 0
 uint32 frames_real      # frames that it stands for; fewer than its share at a stream's end
 uint8[] data            # fsq: tokens packed at bits_per_value, little-endian; kl: mean, float16
@@ -65,6 +68,7 @@ string detail           # drop: continue or restart; lost, end: why
 def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
     """The message of a latent. StreamError: values that this tokenizer cannot have made."""
     data = _data_from(latent.values, tokenizer)
+    media_time_ns = latent.media_time_ns
     numbers = _LATENT.pack(
         latent.index,
         latent.first_frame,
@@ -72,6 +76,7 @@ def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
         latent.wall_time_ns,
         latent.encode_start_ns,
         latent.encode_end_ns,
+        _NO_MEDIA_TIME if media_time_ns is None else media_time_ns,
         latent.stream,
         latent.frames_real,
         len(data),
@@ -82,13 +87,22 @@ def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
 def latent_from_bytes(
     data: bytes, source: int, tokenizer: Tokenizer, log_time_ns: int
 ) -> LatentRecord:
-    """Read the message of a latent and check everything in it. Raises RecordingError."""
-    start = len(_HEADER) + _LATENT.size
-    if len(data) != start + tokenizer.latent_bytes or data[: len(_HEADER)] != _HEADER:
+    """Read the message of a latent and check everything in it. Raises RecordingError.
+
+    Recordings that were written before there was a media time have none.
+    """
+    start = len(data) - tokenizer.latent_bytes
+    if start - len(_HEADER) not in (_LATENT.size, _LATENT_BEFORE.size) or (
+        data[: len(_HEADER)] != _HEADER
+    ):
         raise RecordingError(f"a latent of {len(data)} bytes is not one of {tokenizer}")
-    (index, first, captured, wall, begun, ended, stream, real, length) = _LATENT.unpack_from(
+    layout = _LATENT if start - len(_HEADER) == _LATENT.size else _LATENT_BEFORE
+    (index, first, captured, wall, begun, ended, *media, stream, real, length) = layout.unpack_from(
         data, len(_HEADER)
     )
+    media_time_ns = media[0] if media and media[0] != _NO_MEDIA_TIME else None
+    if media_time_ns is not None and not 0 <= media_time_ns < 1 << 62:
+        raise RecordingError(f"latent {index} claims a media time of {media_time_ns} ns")
     if length != tokenizer.latent_bytes or index >= 1 << 62:
         raise RecordingError(f"latent {index} claims {length} bytes of values")
     share = tokenizer.framing.share(index)
@@ -102,7 +116,7 @@ def latent_from_bytes(
         index=index,
         first_frame=first,
         frames_real=real,
-        stamp=Stamp(capture_time_ns=captured, wall_time_ns=wall),
+        stamp=Stamp(capture_time_ns=captured, wall_time_ns=wall, media_time_ns=media_time_ns),
         encode_start_ns=begun,
         encode_end_ns=ended,
         values=_values_from(data[start:], tokenizer),

@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 
+from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
 from vidtok_edge.runtime.recording.format.growing_file import is_growing
@@ -18,7 +20,6 @@ from vidtok_edge.runtime.recording.format.scan import (
     Definition,
     LeftOut,
     Scan,
-    records_of,
 )
 from vidtok_edge.runtime.streaming.records import Marker, Record
 
@@ -54,6 +55,7 @@ class Recording:
         self.path = scan.path
         self.sources: dict[int, SourceFacts] = {}
         self.damage: list[Damage] = []
+        self._damaged: set[int] = set()  # places of chunks that are among it
         self._unreadable: set[tuple[int, int]] = set()  # chunk, and which of its messages
         self._scan = scan
         self.chunks: list[ChunkPlace] = []
@@ -199,17 +201,16 @@ class Recording:
 
     def _all_messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
         """Up to the first record that makes no sense; the chunk then counts as damaged."""
-        content = self._scan.chunk(chunk)
         try:
-            if content is None:
-                raise RecordingError("a chunk is damaged")
-            for record in records_of(content):
+            for record in self._scan.records(chunk):
                 if isinstance(record, Message):
                     yield record
+        except TooMuchWork as error:
+            raise self._scan.too_costly(error) from None
         except RecordingError:
-            damage = Damage(chunk.offset, chunk.length)
-            if damage not in self.damage:
-                self.damage.append(damage)
+            if chunk.offset not in self._damaged:
+                self._damaged.add(chunk.offset)
+                self.damage.append(Damage(chunk.offset, chunk.length))
 
     def _entry(
         self, message: Message, owner: tuple[int, ChannelKind] | None, source: int | None
@@ -247,13 +248,15 @@ class Recording:
                         record.message_end_time,
                     )
                 )
+        ends = sorted((chunk.offset, chunk.offset + chunk.length) for chunk in chunks)
+        apart = all(end <= then for (_, end), (then, _) in pairwise(ends))
         self.sources = self._channels.resolve(damaged=False)
         most = max((facts.count for facts in self.sources.values()), default=1)
         told = len(self.sources) >= most and not self._channels.failure
         if (
             counted is None
             or self._channels.unresolved
-            or not told
+            or not (told and apart)  # a chunk that is listed often would be read as often
             or not (
                 counted.chunk_count == len(chunks)
                 and (chunks or not counted.message_count)  # else they lie outside of chunks

@@ -4,6 +4,10 @@ The readers of the `mcap` library stop at the first damage and believe lengths u
 record is believed only as far as the file reaches, a chunk only when its checksum fits, and after
 damage the scan goes on at the next chunk or metadata record that proves itself. Any other record
 (MCAP has no checksum for them) is skipped only if nothing that proves itself begins inside it.
+
+What begins like a chunk costs as much as its length to disprove, and there may be one at every
+byte; what is compressed may be a thousand times as long. A file that costs more than
+`_WORK_PER_BYTE` for each of its bytes is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -27,6 +31,7 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
 from mcap.writer import MCAP0_MAGIC
 
+from vidtok_edge.bounded import PIECE, Budget, TooMuchWork
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import METADATA, checksum
 
@@ -60,6 +65,14 @@ _READABLE = {
 }
 _LOOSE = {Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE}  # also allowed outside of chunks
 _LOOSE_BYTES = 1 << 20  # of those that are read together
+# In bytes looked at. A sound file costs one to three for each of its bytes, and one that another
+# tool compressed as many for each that it unpacks to.
+_WORK_PER_BYTE = 256
+_WORK_AT_LEAST = 1 << 28
+_WORK_FOR_RECORD = 256
+_WORK_FOR_DEFINITION = 2048  # a recording has a few
+_WORK_FOR_ANCHOR = 64
+_WORK_FOR_METADATA = 64  # for each byte: many small strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,11 @@ class Scan:
         except OSError as error:
             raise RecordingError(f"{path} cannot be read: {error.strerror}.") from None
         self.size = os.fstat(self._file.fileno()).st_size
+        self._budget = self._new_budget()
+        self._paid: set[int] = set()  # places of chunks whose content was paid for
+
+    def _new_budget(self) -> Budget:
+        return Budget(self.size, per_byte=_WORK_PER_BYTE, at_least=_WORK_AT_LEAST)
 
     def close(self) -> None:
         """Close the file."""
@@ -138,10 +156,26 @@ class Scan:
     def walk(self) -> Iterator[Found]:
         """Every sound chunk, what channels are and whose they are, and the damage between them.
 
-        Ends at the end of the data, or of the file where that is not marked.
+        Ends at the end of the data, or of the file where that is not marked. RecordingError: it
+        asks for more work than a sound file of its size.
         """
+        self._budget = self._new_budget()
+        try:
+            yield from self._joined(self._walk())
+        except TooMuchWork as error:
+            raise self.too_costly(error) from None
+
+    def too_costly(self, error: TooMuchWork) -> RecordingError:
+        """What is said of a file that is not read on."""
+        return RecordingError(
+            f"{self.path} ({self.size} bytes) is not read to its end: {error} does. It was made "
+            "so, or is damaged nearly everywhere. Copy it again from its source."
+        )
+
+    def _joined(self, items: Iterator[Found]) -> Iterator[Found]:
+        """With messages outside of chunks together."""
         loose: ChunkPlace | None = None
-        for found in self._walk():
+        for found in items:
             if isinstance(found, ChunkPlace) and found.loose:
                 joined = None if loose is None else _joined(loose, found)
                 if loose is not None and joined is None:
@@ -197,8 +231,19 @@ class Scan:
         except RecordingError:
             return None
 
-    def chunk(self, place: ChunkPlace) -> bytes | None:
-        """The records inside a chunk; None: it is not sound."""
+    def records(self, place: ChunkPlace) -> Iterator[McapRecord]:
+        """The records inside a chunk that matter here.
+
+        Raises RecordingError where it is not sound; TooMuchWork: as `walk` counts it.
+        """
+        content = self._content(place)
+        if content is None:
+            raise RecordingError("a chunk is damaged")
+        paid = place.loose or place.offset in self._paid
+        yield from records_of(content, None if paid else self._budget)
+        self._paid.add(place.offset)
+
+    def _content(self, place: ChunkPlace) -> bytes | None:
         if place.loose:
             return self._read(place.offset, place.length)
         found = self._record(place.offset) if 0 <= place.offset < self.size else None
@@ -213,6 +258,7 @@ class Scan:
             data = self._read(content, length)
             place = ChunkPlace(offset, _HEAD.size + length, 0, 0, loose=True)
             if opcode != Opcode.MESSAGE:
+                self._budget.spend(_WORK_FOR_DEFINITION)
                 with suppress(RecordingError):
                     yield Definition(_definition(opcode, data), offset)
             elif length >= _MESSAGE.size:
@@ -235,11 +281,12 @@ class Scan:
             data = self._chunk_content(content, length)
             if data is None:
                 return None
-            times, definitions = _outline(data, offset)
+            times, definitions = self._outline(data, offset)
             place = ChunkPlace(offset, _HEAD.size + length, *times, zlib.crc32(data))
             return _Chunk(place, definitions)
         if opcode != Opcode.METADATA or length > _MAX_METADATA:
             return None
+        self._budget.spend(_WORK_FOR_METADATA * length)
         try:
             record = _metadata(self._read(content, length))
         except RecordingError:
@@ -260,9 +307,43 @@ class Scan:
         if stored != length - start:
             return None
         name = head[_CHUNK.size : start - 8]
-        content = _decompressed(name, self._read(offset + start, stored), size)
+        if name not in _UNPACKERS or (not name and stored != size):
+            return None
+        self._budget.spend(stored)
+        content = self._unpacked_content(offset, name, self._read(offset + start, stored), size)
         sound = content is not None and len(content) == size and zlib.crc32(content) == crc
         return content if sound else None
+
+    def _unpacked_content(self, offset: int, name: bytes, data: bytes, size: int) -> bytes | None:
+        """What `data` unpacks to; None: more than `size` bytes, or not what `name` says."""
+        if not name:
+            return data
+        content = bytearray()
+        try:
+            for piece in _UNPACKERS[name](data, min(PIECE, size + 1)):
+                if offset not in self._paid:
+                    self._budget.spend(len(piece))
+                content += piece
+                if len(content) > size:
+                    return None
+        except (RuntimeError, ValueError, MemoryError, EOFError, zstandard.ZstdError):
+            return None
+        return bytes(content)
+
+    def _outline(self, data: bytes, offset: int) -> tuple[tuple[int, int], tuple[Definition, ...]]:
+        """The times of the messages in a chunk, which its checksum covers, and what it defines."""
+        times, definitions = [], []
+        with suppress(RecordingError):
+            for opcode, begin, end in _places(data):
+                self._budget.spend(_WORK_FOR_RECORD)
+                if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
+                    times.append(_MESSAGE.unpack_from(data, begin)[2])
+                elif opcode in _LOOSE:
+                    self._budget.spend(_WORK_FOR_DEFINITION)
+                    with suppress(RecordingError):
+                        definitions.append(Definition(_definition(opcode, data[begin:end]), offset))
+        self._paid.add(offset)
+        return (min(times, default=0), max(times, default=0)), tuple(definitions)
 
     def _record(self, offset: int) -> tuple[int, int] | None:
         """Opcode and length of the record at `offset`; None: there cannot be one."""
@@ -279,6 +360,7 @@ class Scan:
             size = min(_WINDOW, end - offset)
             for match in _ANCHOR.finditer(self._read(offset, size + _HEAD.size - 1)):
                 place = offset + match.start()
+                self._budget.spend(_WORK_FOR_ANCHOR)
                 found = self._record(place)
                 if found is not None and self._item(place, *found) is not None:
                     return place
@@ -294,9 +376,12 @@ class Scan:
             ) from None
 
 
-def records_of(data: bytes) -> Iterator[McapRecord]:
+def records_of(data: bytes, budget: Budget | None = None) -> Iterator[McapRecord]:
     """The records in `data` that matter here. RecordingError: they are none."""
     for opcode, begin, end in _places(data):
+        if budget is not None:
+            definition = opcode in _LOOSE and opcode != Opcode.MESSAGE
+            budget.spend(_WORK_FOR_DEFINITION if definition else _WORK_FOR_RECORD)
         content = data[begin:end]
         if opcode == Opcode.MESSAGE:
             if len(content) < _MESSAGE.size:
@@ -317,19 +402,6 @@ def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
         if end > len(data):
             raise RecordingError("a record is cut off")
         yield opcode, begin, end
-
-
-def _outline(data: bytes, offset: int) -> tuple[tuple[int, int], tuple[Definition, ...]]:
-    """The times of the messages in a chunk, which its checksum covers, and what it defines."""
-    times, definitions = [], []
-    with suppress(RecordingError):
-        for opcode, begin, end in _places(data):
-            if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
-                times.append(_MESSAGE.unpack_from(data, begin)[2])
-            elif opcode in _LOOSE:
-                with suppress(RecordingError):
-                    definitions.append(Definition(_definition(opcode, data[begin:end]), offset))
-    return (min(times, default=0), max(times, default=0)), tuple(definitions)
 
 
 def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:
@@ -360,16 +432,31 @@ def _parsed(kind: type[McapRecord], data: bytes) -> McapRecord:
         raise RecordingError(f"a record is damaged: {error!r}") from None
 
 
-def _decompressed(compression: bytes, data: bytes, size: int) -> bytes | None:
-    """Ours are not compressed; tools that copy MCAP files like to. At most `size` + 1 bytes."""
-    try:
-        if compression == b"":
-            return data
-        if compression == b"lz4":
-            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size + 1))
-        if compression == b"zstd":
-            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-            return bytes(decompressor.stream_reader(data).read(size + 1))
-    except (RuntimeError, ValueError, MemoryError, EOFError, zstandard.ZstdError):
-        return None
-    return None
+# Ours are not compressed; tools that copy MCAP files like to. Pieces of at most `size` bytes come
+# out, so that no claim is believed.
+
+
+def _as_it_is(data: bytes, size: int) -> Iterator[bytes]:
+    yield data
+
+
+def _from_lz4(data: bytes, size: int) -> Iterator[bytes]:
+    unpacker = lz4.frame.LZ4FrameDecompressor()
+    while piece := bytes(unpacker.decompress(data, max_length=size)):
+        yield piece
+        if unpacker.eof:
+            return
+        data = b""  # the unpacker holds what is left
+
+
+def _from_zstd(data: bytes, size: int) -> Iterator[bytes]:
+    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data)
+    while piece := bytes(reader.read(size)):
+        yield piece
+
+
+_UNPACKERS: dict[bytes, Callable[[bytes, int], Iterator[bytes]]] = {
+    b"": _as_it_is,
+    b"lz4": _from_lz4,
+    b"zstd": _from_zstd,
+}

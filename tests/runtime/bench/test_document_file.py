@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,3 +161,15 @@ def test_only_pictures_are_pictures(plain: dict[str, Any], tmp_path: Path, png: 
     plain["pictures"]["shown"][0]["png"] = png
     with pytest.raises(DocumentError, match="a picture"):
         read(plain, tmp_path)
+
+
+def test_what_is_nested_too_deeply(plain: dict[str, Any], tmp_path: Path) -> None:
+    text = json.dumps(plain)
+    for key in ("schema", "rounds", "candidates", "machine"):
+        assert f'"{key}": ' in text
+        for depth in (300, 900, 960, 980, 2000):
+            nested = "[" * depth + "]" * depth
+            changed = re.sub(rf'"{key}": ', f'"{key}": {nested}, "{key}_": ', text, count=1)
+            (tmp_path / "a.json").write_text(changed)
+            with pytest.raises(DocumentError):
+                read_document(tmp_path / "a.json")

@@ -28,8 +28,9 @@ from vidtok_edge.errors import (
     OutputNotWritable,
     UsageError,
 )
+from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.quality import psnr
-from vidtok_edge.runtime.clips.reading import ClipFrame, ClipReader, ClipReport, Rate
+from vidtok_edge.runtime.clips.reading import ClipReader, Rate
 from vidtok_edge.runtime.clips.writing import ClipWriter, encoder_from
 
 SIZE = (64, 96)
@@ -340,10 +341,14 @@ def test_lost_packets_that_nothing_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
-def test_resolution_changes(tmp_path: Path, name: str) -> None:
+def test_what_comes_before_a_change_of_size_is_kept(tmp_path: Path, name: str) -> None:
     path = make_two_sizes(tmp_path / name, (64, 96), (48, 64), each=5)
-    refused(path, r"frame 5 is 48x64 \(H x W\), the frames before it are 64x96")
-    assert os.listdir(tmp_path) == [name]
+    frames, report = read(path)
+    assert indices(frames) == list(range(5)) and report.frames_read == 5
+    assert report.lost is not None
+    assert report.lost.startswith("frame 5 is 48x64 (H x W), those before it are 64x96")
+    frames, _ = read(path, rate=10)
+    assert indices(frames) == [0, 3]
 
 
 def test_no_frames(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import cut, make_clip
+from clips import cut, make_clip, make_two_sizes, picture
 from fake_step import fake_manifest
 from numpy.typing import NDArray
+from PIL import Image
 
 from vidtok_edge.errors import ClipError, OutputExists, TokenFileError, UsageError, VidTokEdgeError
 from vidtok_edge.runtime import Bundle, Latents
@@ -124,6 +125,59 @@ def test_what_a_damaged_clip_still_holds_is_encoded(bundle: Bundle, tmp_path: Pa
     assert 0 < meta.frames == encoded.frames < 60
     done = reconstruct_clip(bundle, ClipSource(clip), tmp_path / "both.mp4")
     assert (done.frames, done.lost) == (encoded.frames, encoded.lost)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(9):
+        Image.fromarray(picture(number, SIZE)).save(folder / f"img{number}.png")
+    return folder
+
+
+def test_a_folder_of_images_is_encoded_as_a_clip_is(
+    bundle: Bundle, tmp_path: Path, images: Path
+) -> None:
+    source = ClipSource(images, rate=25)
+    encoded = encode_clip(bundle, source, tmp_path / "tokens.npz")
+    with bundle.encoder() as encoder:
+        expected = [each for n in range(9) for each in encoder.push(picture(n, SIZE))]
+        expected += encoder.finish()
+    tokens = TokenFile.load(tmp_path / "tokens.npz")
+    assert tokens.meta is not None and tokens.tokens is not None and tokens.time_ns is not None
+    assert np.array_equal(tokens.tokens, np.concatenate([each.tokens for each in expected]))
+    assert (tokens.meta.frames, tokens.meta.fps) == (9, 25)
+    assert tokens.time_ns.tolist() == [0, 160_000_000, 320_000_000]
+    assert (encoded.lost, encoded.doubts) == (None, ())
+    done = reconstruct_clip(bundle, source, tmp_path / "both.mp4")
+    assert (done.frames, done.fps, done.lost) == (9, 25, None)
+    for clip in (ClipSource(images), ClipSource(images, rate=25, stream=0)):
+        with pytest.raises(UsageError, match=r"Give the rate as a number \(--fps N\)"):
+            encode_clip(bundle, clip, tmp_path / "other.npz")
+
+
+def test_images_before_one_that_is_damaged_are_encoded(
+    bundle: Bundle, tmp_path: Path, images: Path
+) -> None:
+    cut(images / "img6.png", 0.5)
+    done = encode_clip(bundle, ClipSource(images, rate=25), tmp_path / "tokens.npz")
+    assert done.frames == 6 and done.lost is not None
+    assert done.lost.startswith("img6.png: it cannot be read") and "3 images were" in done.lost
+    cut(images / "img0.png", 0.5)
+    for work in (
+        lambda: encode_clip(bundle, ClipSource(images, rate=25), tmp_path / "new.npz"),
+        lambda: reconstruct_clip(bundle, ClipSource(images, rate=25), tmp_path / "new.mp4"),
+    ):
+        with pytest.raises(ClipError, match=r"No frame of .* could be read. img0.png"):
+            work()
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "images", "tokens.npz"}
+
+
+def test_what_comes_before_a_change_of_size_is_encoded(bundle: Bundle, tmp_path: Path) -> None:
+    clip = make_two_sizes(tmp_path / "clip.mkv", (64, 96), (48, 64), each=5)
+    done = encode_clip(bundle, ClipSource(clip), tmp_path / "tokens.npz")
+    assert done.frames == 5 and done.lost is not None and "frame 5 is 48x64" in done.lost
 
 
 @pytest.mark.parametrize("fps", [None, 12.5])

@@ -158,7 +158,7 @@ def test_a_copy_whose_messages_have_no_numbers_is_copied_whole(whole: Path, tmp_
 def test_a_malformed_record_in_a_sound_chunk_costs_the_rest_of_it(whole: Path) -> None:
     data = bytearray(whole.read_bytes())
     begin, end = chunk_of(whole, 2)
-    size = 9 + 22 + 64 + FSQ.latent_bytes  # of a latent's record
+    size = 9 + 22 + 72 + FSQ.latent_bytes  # of a latent's record
     data[begin + 9 + 40 + 4 * size + 8] = 1  # a length of petabytes
     struct.pack_into("<I", data, begin + 9 + 24, zlib.crc32(data[begin + 9 + 40 : end]))
     found, output = recovered(whole, bytes(data))

@@ -255,7 +255,8 @@ def test_the_queue_is_as_asked(
         return Captures(openers, **options)
 
     monkeypatch.setattr(record_module, "Captures", captures)
-    options = RecordOptions(duration_s=0.05)
+    on_drop: Any = "restart" if policy == "drop-oldest" else "continue"
+    options = RecordOptions(duration_s=0.05, on_drop=on_drop)
     record(
         request(
             bundle,
@@ -266,7 +267,8 @@ def test_the_queue_is_as_asked(
             options=options,
         )
     )
-    assert given == {"policy": policy, "capacity": 5}
+    in_runs = on_drop == "restart"
+    assert given == {"policy": policy, "capacity": 5, "in_runs": in_runs}
 
 
 @pytest.mark.parametrize("policy", ["block", "drop-oldest", "drop-newest"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -143,13 +144,14 @@ def test_a_gap_is_reported_where_it_is() -> None:
 @given(
     policy=st.sampled_from(["block", "drop-oldest", "drop-newest"]),
     capacity=st.integers(1, 5),
+    in_runs=st.booleans(),
     offers=st.lists(st.booleans(), max_size=60),
 )
 def test_every_frame_is_taken_or_missing_in_its_place(
-    policy: Policy, capacity: int, offers: list[bool]
+    policy: Policy, capacity: int, in_runs: bool, offers: list[bool]
 ) -> None:
     """True offers a frame, False takes an event. What comes out counts from 0 without a hole."""
-    queue, offered, out = FrameQueue(capacity, policy), 0, list[Event]()
+    queue, offered, out = FrameQueue(capacity, policy, in_runs=in_runs), 0, list[Event]()
     for offer in offers:
         if offer:
             offered += queue.offer(captured(offered), offered)
@@ -162,7 +164,10 @@ def test_every_frame_is_taken_or_missing_in_its_place(
         assert event.time_ns == position * 1_000_000
         position += event.frames if isinstance(event, Dropped) else 1
     assert position == offered
-    assert policy != "block" or not any(isinstance(event, Dropped) for event in out)
+    gaps = [place for place, event in enumerate(out) if isinstance(event, Dropped)]
+    assert policy != "block" or not gaps
+    if in_runs:  # nor is a stream that begins behind a gap shorter
+        assert all(b - a > capacity for a, b in pairwise(gaps)) and gaps[:1] != [0]
 
 
 def test_frames_before_a_loss_are_dropped_before_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -208,6 +209,15 @@ def wide(folder: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "3.png")
 
 
+def without_width(folder: Path) -> None:
+    """For this some versions of Pillow raise TypeError."""
+    Image.fromarray(picture(0)).save(folder / "3.tif")
+    data = (folder / "3.tif").read_bytes()
+    tag = struct.pack("<HH", 256, 4)
+    assert data.count(tag) == 1
+    (folder / "3.tif").write_bytes(data.replace(tag, struct.pack("<HH", 999, 4)))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -215,12 +225,41 @@ def wide(folder: Path) -> None:
         (lambda folder: (folder / "3.png").write_bytes(b"nonsense"), "3.png: .*cannot be read"),
         (lambda folder: cut(folder / "2.png", 0.6), "2.png: .*cannot be read"),
         (wide, "3.png: .*8 bits"),
+        (without_width, "3.tif: .*cannot be read"),
     ],
 )
 def test_an_image_that_is_none(tmp_path: Path, spoil: Any, message: str) -> None:
     folder = write_images(tmp_path / "in", ["1.png", "2.png"])
     spoil(folder)
     with pytest.raises(SourceError, match=message):
+        list(ImageFolderSource(str(folder), SIZE))
+
+
+def test_hidden_files_are_no_images_and_ties_are_broken_by_name(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", ["img001.png", "img01.png", "img1.png", "img2.png"])
+    (folder / "._img1.png").write_bytes(b"what macOS leaves")
+    (folder / "old.png").mkdir()
+    source = ImageFolderSource(str(folder), SIZE)
+    assert [index_of(frame.pixels) for frame in source] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("save", ["EPS", "GIF", "PDF"])
+def test_other_formats_that_are_named_png_are_not_opened(tmp_path: Path, save: str) -> None:
+    """Pillow goes by content: it gives PostScript to Ghostscript."""
+    folder = write_images(tmp_path / "in", ["1.png"])
+    Image.fromarray(picture(0)).save(folder / "2.png", save)
+    with pytest.raises(SourceError, match=r"2\.png: .*cannot identify"):
+        list(ImageFolderSource(str(folder), SIZE))
+
+
+def test_images_that_are_too_large_or_several_are_refused_by_their_header(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "in", ["1.png"])
+    Image.new("L", (9000, 9000)).save(folder / "2.png")
+    with pytest.raises(SourceError, match=r"2\.png: it claims 9000x9000 \(H x W\) in \d+ bytes"):
+        list(ImageFolderSource(str(folder), SIZE))
+    one = Image.fromarray(picture(0))
+    one.save(folder / "2.png", save_all=True, append_images=[Image.fromarray(picture(1))])
+    with pytest.raises(SourceError, match=r"2\.png: it holds 2 pictures"):
         list(ImageFolderSource(str(folder), SIZE))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vidtok_edge.errors import MissingDependency, SourceError, UsageError
+from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.sources.frame import RawFormat
 from vidtok_edge.runtime.sources.raw_frames import RAW_FORMATS, container_of
 from vidtok_edge.runtime.sources.raw_pipe import RawPipeSource
@@ -213,7 +214,6 @@ def test_raw_formats_that_no_pipe_has(stdin: int, raw: RawFormat, message: str) 
         ("a.mkv", "a Matroska"),
         ("a.avi", "an AVI"),
         ("a.ts", "MPEG-TS"),
-        ("a.y4m", "Y4M"),
         ("a.png", "a PNG"),
         ("a.jpg", "a JPEG"),
         ("a.gif", "a GIF"),
@@ -225,8 +225,6 @@ def test_a_file_piped_as_it_is_holds_no_raw_frames(
     path = tmp_path / name
     if path.suffix in (".png", ".jpg", ".gif"):
         Image.fromarray(picture(0, (64, 96))).save(path)
-    elif path.suffix == ".y4m":
-        path.write_bytes(b"YUV4MPEG2 W24 H16 F25:1\nFRAME\n" + bytes(2000))
     else:
         make_clip(path, 5, codec="mpeg4")
     data = path.read_bytes()
@@ -239,3 +237,103 @@ def test_a_file_piped_as_it_is_holds_no_raw_frames(
 def test_dark_and_plain_frames_are_no_files() -> None:
     for value in range(256):
         assert container_of(bytes([value]) * 1024) is None
+
+
+# -- Y4M, by its specification: a header of one line, and one line before the planes of each frame
+
+
+def y4m(frames: int, header: str = "W96 H64 F25:1 Ip A1:1 C420jpeg") -> bytes:
+    """`picture`s; limited range, planes of half the width and height for colours."""
+    data = [f"YUV4MPEG2 {header}\n".encode()]
+    for number in range(frames):
+        frame = VideoFrame.from_ndarray(picture(number), format="rgb24")
+        data += [b"FRAME\n", frame.reformat(format="yuv420p").to_ndarray().tobytes()]
+    return b"".join(data)
+
+
+@pytest.mark.parametrize("piece", [7, 5000, 1_000_000])
+def test_y4m_from_a_pipe(fifo: str, piece: int) -> None:
+    """A pipe's frames are not those of the bundle: the header says what comes."""
+    source = RawPipeSource(fifo, (64, 96))
+    thread = write(fifo, y4m(5), piece)
+    frames = [frame.pixels for frame in source]
+    thread.join()
+    assert [index_of(pixels) for pixels in frames] == list(range(5))
+    assert np.median(np.abs(frames[4].astype(int) - picture(4))) <= 1
+
+
+def test_y4m_from_standard_input_is_fitted(stdin: int) -> None:
+    os.write(stdin, y4m(3))
+    os.close(stdin)
+    frames = [frame.pixels for frame in RawPipeSource("-", SIZE)]
+    assert [pixels.shape for pixels in frames] == [(*SIZE, 3)] * 3
+    assert [index_of(pixels) for pixels in frames] == [0, 1, 2]
+
+
+def test_y4m_as_a_file_is_a_clip(tmp_path: Path) -> None:
+    path = tmp_path / "a.y4m"
+    path.write_bytes(y4m(5, "W96 H64 F24000:1001 Ip A2:1 C420jpeg"))
+    with ClipReader(path, size=(64, 192)) as clip:
+        frames = list(clip)
+        assert clip.native_size == (64, 192) and clip.fps == pytest.approx(24000 / 1001)
+    assert [index_of(frame.pixels) for frame in frames] == list(range(5))
+    assert frames[4].time_ns == round(4 * 1001e9 / 24000)
+
+
+def test_y4m_as_a_file_that_is_cut_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.y4m"
+    path.write_bytes(y4m(5)[:-100])
+    with ClipReader(path, size=SIZE) as clip:
+        assert len(list(clip)) == 4
+    assert clip.report.lost == "the file ends in the middle of a frame"
+
+
+def test_y4m_is_paced(fifo: str) -> None:
+    time_ = FakeClock()
+    source = RawPipeSource(fifo, SIZE, fps=5, realtime=True, clock=time_.clock)
+    thread = write(fifo, y4m(5), 100_000)
+    assert len(list(source)) == 5
+    thread.join()
+    assert time_.waits == [0.2] * 4
+
+
+BROKEN_Y4M = {
+    "cut": (y4m(3)[:-100], 2, "on after 2 frames: it ended in the middle of a frame"),
+    "noise": (y4m(1) + b"NOISE" * 2000, 1, "on after 1 frames"),
+    "no width": (b"YUV4MPEG2 W0 H64\nFRAME\n", 0, "on after 0 frames"),
+    "no line": (b"YUV4MPEG2 but no line" * 100, 0, "on after 0 frames"),
+    "unknown colours": (
+        b"YUV4MPEG2 W96 H64 Cwrong\nFRAME\n" + bytes(20000),
+        0,
+        "on after 0 frames",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_Y4M)
+def test_y4m_that_is_cut_or_damaged(stdin: int, what: str) -> None:
+    data, given, message = BROKEN_Y4M[what]
+    os.write(stdin, data)
+    os.close(stdin)
+    numbers = []
+    with pytest.raises(SourceError, match=f"standard input holds Y4M that cannot be .*{message}"):
+        for frame in RawPipeSource("-", SIZE):
+            numbers.append(frame.number)
+    assert numbers == list(range(given))
+
+
+def test_y4m_says_itself_what_it_is(stdin: int) -> None:
+    os.write(stdin, y4m(1))
+    os.close(stdin)
+    with pytest.raises(UsageError, match=r"holds Y4M, whose header says .*leave out --raw"):
+        list(RawPipeSource("-", SIZE, raw=RawFormat(64, 96)))
+
+
+def test_closing_ends_the_wait_for_y4m(fifo: str) -> None:
+    source = RawPipeSource(fifo, SIZE)
+    with open(fifo, "wb", buffering=0) as file:
+        file.write(y4m(1)[:-100])
+        threading.Timer(0.05, source.close).start()
+        began = time.monotonic()
+        assert list(source) == []
+        assert time.monotonic() - began < 1

@@ -249,13 +249,16 @@ def test_replay_gives_up_a_viewer_that_does_not_read(tiny: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_replay_though_the_viewer_does_not_read(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_replay_though_the_viewer_does_not_read(
+    tiny: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     with replaying(tiny, tmp_path, 60) as (process, viewer):
         viewer.accept()[0].close()  # the check, before there is a process
         with viewer.accept()[0]:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, said = process.communicate(timeout=20)
-    assert process.returncode == 1 and "Aborted!" in said, said
+    assert process.returncode == code and f"ended by {number.name}" in said, said
 
 
 def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(

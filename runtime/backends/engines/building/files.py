@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from vidtok_edge.bounded import TooLarge, read_at_most
 from vidtok_edge.errors import OutputNotWritable
 from vidtok_edge.runtime.backends.engines.sidecar import ENGINES, EngineHost, EngineSidecar
 from vidtok_edge.runtime.backends.engines.trust import remember_engine
@@ -21,6 +22,7 @@ __all__ = [
     "write_timing",
 ]
 
+_LARGEST_TIMING = 1 << 26  # bytes
 _ABANDONED = 3600.0
 """Seconds after which a temporary file belongs to a build that was killed: writing takes a few."""
 
@@ -79,8 +81,8 @@ def drop_engine(path: Path) -> None:
 def read_timing(bundle: Path, host: EngineHost) -> bytes:
     """The timing cache of earlier builds for `host`; empty where there is none."""
     try:
-        return _timing_file(bundle, host).read_bytes()
-    except OSError:
+        return read_at_most(_timing_file(bundle, host), _LARGEST_TIMING)
+    except (OSError, TooLarge):
         return b""
 
 

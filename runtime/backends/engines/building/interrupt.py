@@ -1,42 +1,38 @@
-"""Ctrl-C while TensorRT builds: it stops at its next step instead of taking the process down."""
+"""Signals while TensorRT builds: it stops at its next step instead of taking the process down."""
 
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from vidtok_edge.runtime.backends.engines.api import TensorRT
+from vidtok_edge.runtime.held_signals import held_signals
 
 __all__ = ["interruptible"]
 
 
 @contextmanager
 def interruptible(library: TensorRT) -> Iterator[Any]:
-    """Yield a progress monitor for a builder config; raise KeyboardInterrupt after a Ctrl-C.
+    """Yield a progress monitor for a builder config; then answer a signal that came meanwhile.
 
     An exception must not pass through TensorRT's C++, so the signal is only noted while it builds,
     and answered at its next step: milliseconds in most phases, 3 s in the longest step of the
-    embedded decoder for TensorRT-RTX. A second Ctrl-C then ends the process at once.
+    embedded decoder for TensorRT-RTX. A second one then ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C.
+        What the program's own handler of SIGTERM or SIGHUP raises, where it has one.
     """
     monitor = _monitor(library)
-    if threading.current_thread() is not threading.main_thread():
-        yield monitor  # Python delivers no signal to other threads
-        return
 
-    def note(number: int, frame: object) -> None:
+    def stop(number: int) -> None:
         monitor.stopped = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with held_signals(stop):
         yield monitor
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if monitor.stopped:
-        raise KeyboardInterrupt
 
 
 def _monitor(library: TensorRT) -> Any:

@@ -88,9 +88,10 @@ def test_two_merged_recordings_are_three_cameras(tmp_path: Path) -> None:
     assert both(tmp_path / "out.mcap") == expected
 
 
-def test_a_copy_without_metadata_records_is_read() -> None:
+@pytest.mark.parametrize("name", ["two", "copy-without-metadata"])
+def test_a_copy_without_metadata_records_is_read_as_the_recording(name: str) -> None:
     expected = {0: ("clip_robot.mp4", 9, 2), 1: ("clip_film.mp4", 9, 3)}
-    assert both(FIELD / "copy-without-metadata.mcap") == expected
+    assert both(FIELD / f"{name}.mcap") == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
+from mcap.records import McapRecord
 from mcap.writer import CompressionType, Writer
 from recordings import FSQ, PER_LATENT, SECOND, WALL, record, values_of
 
@@ -73,13 +74,13 @@ def test_a_range_of_time_reads_only_its_chunks(
 ) -> None:
     with Recording.open(whole) as recording:
         read_chunks: list[int] = []
-        chunk = Scan.chunk
+        records = Scan.records
 
-        def counted(scan: Scan, place: ChunkPlace) -> bytes | None:
+        def counted(scan: Scan, place: ChunkPlace) -> Iterator[McapRecord]:
             read_chunks.append(place.offset)
-            return chunk(scan, place)
+            return records(scan, place)
 
-        monkeypatch.setattr(Scan, "chunk", counted)
+        monkeypatch.setattr(Scan, "records", counted)
         start, end = WALL + 12 * PER_LATENT, WALL + 14 * PER_LATENT
         got = [e.index for e in recording.entries(1, start_ns=start, end_ns=end)]
     assert got == [12, 13] and len(read_chunks) == 1
@@ -192,7 +193,7 @@ def patched(data: bytearray, place: ChunkPlace, at: int, value: bytes) -> None:
 def test_a_record_that_is_cut_off_in_a_sound_chunk_is_damage(whole: Path, tmp_path: Path) -> None:
     data, path = bytearray(whole.read_bytes()), tmp_path / "a.mcap"
     place = chunks_of(path, data)[2]
-    size = 9 + 22 + 68 - 4 + FSQ.latent_bytes  # of a latent's record
+    size = 9 + 22 + 72 + FSQ.latent_bytes  # of a latent's record
     patched(data, place, 3 * size + 1, b"\xff")
     expected = [entry for entry in read(whole) if not 10 <= entry[3] < 15]
     path.write_bytes(data)

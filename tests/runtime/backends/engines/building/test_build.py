@@ -252,23 +252,35 @@ def test_a_bundle_that_cannot_be_written_is_refused_at_once(bundle: Path) -> Non
 # --- interrupted ------------------------------------------------------------------------------
 
 
-def test_ctrl_c_stops_tensorrt_and_leaves_nothing(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
+class Asked(KeyboardInterrupt):
+    """What the program's handler raises."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_tensorrt_and_leaves_nothing(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    def asked(*_: object) -> None:
+        raise Asked
+
+    outside = signal.signal(number, asked)
     original = build_interrupt.interruptible
 
     @contextmanager
     def pressed(library: Any) -> Iterator[Any]:
         with original(library) as monitor:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
+            assert monitor.step_complete("a phase", 1) is False
             yield monitor
 
     monkeypatch.setattr(engine_build, "interruptible", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        build(bundle, "fp16")
-    assert files(bundle) == set()
-    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        with pytest.raises(Asked):
+            build(bundle, "fp16")
+        assert files(bundle) == set()
+        assert signal.getsignal(number) is asked
+    finally:
+        signal.signal(number, outside)
 
 
 KILLED = """
