@@ -196,6 +196,13 @@ def test_what_is_missing_before_a_part_is_not_counted_in_it(tmp_path: Path) -> N
     assert counts == [(5, 0, 0), (12, 1, 0), (5, 1, 0), (9, 0, 0)]
 
 
+def test_a_part_needs_no_end_where_the_recording_goes_on(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mcap", 20, sources=1, end=False)
+    for end_s, unended in ((1.0, 0), (9.0, 1), (None, 1)):
+        done = export_recording(path, tmp_path / "out", "npz", end_s=end_s, force=True)
+        assert done.unended == unended
+
+
 def test_windows_of_a_part_lie_in_it_whole(tmp_path: Path) -> None:
     windows = replace(FSQ, causal=False, window=4)
     path = record(tmp_path / "a.mcap", 20, sources=1, tokenizer=windows)
