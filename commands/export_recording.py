@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "format_", required=True, type=click.Choice(["npz", "webdataset", "lerobot"])
 )
+@click.option("--source", type=int, help="Which camera, from 0.  [default: all]")
+@click.option("--start", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--end", type=float, help="Seconds from the beginning of the recording.")
 @click.option(
     "--gaps",
     type=click.Choice(["split", "keep"]),
@@ -48,24 +51,31 @@ if TYPE_CHECKING:
     help="webdataset: latents in one sample.",
 )
 @click.option(
-    "--shard-mb",
-    type=click.IntRange(1),
-    default=256,
-    show_default=True,
-    help="webdataset: a shard is closed at this size.",
+    "--shards",
+    type=click.IntRange(1, 256),
+    help="webdataset: how many, to which samples are dealt out in turn: a reader (a worker of a "
+    "rank) needs one of its own.  [default: 8, or as many as there are samples]",
 )
 @force_option
 def export_recording(
     recording: Path,
     output: Path,
     format_: Literal["npz", "webdataset", "lerobot"],
+    source: int | None,
+    start: float | None,
+    end: float | None,
     gaps: Literal["split", "keep"],
     task: str,
     sample_latents: int,
-    shard_mb: int,
+    shards: int | None,
     force: bool,
 ) -> None:
-    """A recording as training data: a folder of token files, of shards, or a LeRobot dataset."""
+    """A recording, or a part of it, as training data.
+
+    A folder of token files, of shards, or a LeRobot dataset.
+    """
+    if shards is not None and format_ != "webdataset":
+        raise click.UsageError("--shards is for --format webdataset.")
     need_record()
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
 
@@ -74,10 +84,13 @@ def export_recording(
             recording,
             output,
             format_,
+            source=source,
+            start_s=start,
+            end_s=end,
             gaps=gaps,
             task=task,
             sample_latents=sample_latents,
-            shard_bytes=shard_mb << 20,
+            shards=shards,
             force=force,
             progress=progress,
         )

@@ -219,7 +219,7 @@ def _status(done: RecordSummary) -> str:
 
 def _print_summary(done: RecordSummary, output: Path) -> None:
     if not done.bytes_written:
-        say("stopped before all sources were open: nothing was recorded")
+        say("stopped before the first frame: nothing was recorded")
         return
     rows: list[tuple[str, ...]] = [
         (
@@ -251,6 +251,9 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
         f"{done.seconds:.1f} s\n{output}"
     )
+    for s in done.sources:
+        if s.error is None and not s.frames_captured:
+            warn(f"source {s.name} gave no frame")
     if done.not_shown:
         warn(
             f"{done.not_shown} frames and latents were not shown, because the viewer was too slow "

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from vidtok_edge.errors import OutputExists, UsageError
+from vidtok_edge.errors import OutputExists, SourceError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.session.awaited_file import AwaitedFile
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.recorder import Notice, Recorder, ShowSummary
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
@@ -136,15 +137,16 @@ def record(
 ) -> RecordSummary:
     """Record until the sources end or `stop` is set; the file is finished either way.
 
-    The file is made when all sources are open: where one cannot be opened, or `stop` is set before
-    they are, there is none, and one that was there is as it was.
+    The file is made when all sources are open and the first frame has come. Where one cannot be
+    opened, none gives a frame, or `stop` is set before, there is none, and one that was there is
+    as it was.
 
     Args:
         progress, notice: as `Recorder` takes them.
 
     Raises:
         UsageError, OutputExists, SourceError: as `RecordRequest.check`; also where a source cannot
-            be opened.
+            be opened, or all have ended or the duration has passed without a frame.
         RecordingBusy: another process records to that file.
         OutputNotWritable: the disk is full, or the folder was taken away.
         MissingDependency: the extra `record`, or what a source needs.
@@ -170,13 +172,15 @@ def record(
         ) as captures:
             if not captures.wait_open(stop.is_set):
                 return _nothing(request)
-            with RecordingWriter(
+            writer = partial(
+                RecordingWriter,
                 request.output,
                 tokenizer,
                 request.sources,
                 flush_interval_s=request.options.flush_interval_s,
                 force=request.force,
-            ) as file:
+            )
+            with AwaitedFile(writer) as file:
                 sinks: list[Sink] = [file]  # first: what cannot be written is not shown
                 if watching is not None:
                     sinks.append(ViewSink(watching))
@@ -193,7 +197,23 @@ def record(
         if view is not None:
             view.close()
         # The file is whole now, and has its last bytes.
-        return replace(recorder.summary(), not_shown=0 if view is None else view.left_out)
+        done = replace(recorder.summary(), not_shown=0 if view is None else view.left_out)
+        if not stop.is_set():
+            _require_frames(done)
+        return done
+
+
+def _require_frames(done: RecordSummary) -> None:
+    if any(source.frames_encoded for source in done.sources):
+        return
+    for source in done.sources:
+        if source.error is not None:
+            raise source.error
+    names = ", ".join(source.name for source in done.sources)
+    raise SourceError(
+        f"{names} gave no frame in {done.seconds:.1f} s: nothing was recorded. Look at what it "
+        "gives, or wait longer."
+    )
 
 
 def _open(request: RecordRequest, number: int, watching: Watching | None) -> Source:

@@ -17,6 +17,7 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.part import require_times
 from vidtok_edge.runtime.recording.playback import (
     RATES,
     Playback,
@@ -30,9 +31,6 @@ from vidtok_edge.runtime.viewing.shown import Shown, ShownFrame, shown_from_reco
 from vidtok_edge.runtime.viewing.target import ViewTarget
 
 __all__ = ["Replayed", "replay"]
-
-
-_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +141,7 @@ def replay(
 
 
 def _require_sensible(start_s: float | None, end_s: float | None, fps: float | None) -> None:
-    for name, seconds in (("start", start_s), ("end", end_s)):
-        if seconds is not None and not abs(seconds) < _LONGEST_S:
-            raise UsageError(
-                f"The {name} of the part is {seconds} s; allowed: a number of seconds."
-            )
-    if start_s is not None and end_s is not None and not start_s < end_s:
-        raise UsageError(f"The part from {start_s} s to {end_s} s is empty. Let it end later.")
+    require_times(start_s, end_s)
     low, high = RATES
     if fps is not None and not low <= fps <= high:
         raise UsageError(f"{fps} frames per second; allowed: {low} to {high:g}.")

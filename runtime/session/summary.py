@@ -42,7 +42,7 @@ class RecordSummary:
     latency_p95_ms: float = 0.0
     latency_max_ms: float = 0.0
     bytes_written: int = 0
-    """0: it was stopped before all sources were open, and there is no file."""
+    """0: it was stopped before the first frame, and there is no file."""
     not_shown: int = 0
     """Things that a view left out, because it was too slow or gone."""
 

@@ -53,6 +53,27 @@ def test_standard_input_without_a_video_library(tiny: Path, tmp_path: Path) -> N
     assert row[:5] == ["-", "13", "13", "0", "4"]
 
 
+def test_standard_input_that_is_empty(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.mcap"
+    command = [sys.executable, "-c", COMMAND, "record", "-", *arguments(tiny, path)]
+    done = subprocess.run(command, input="", capture_output=True, timeout=60, text=True)
+    assert done.returncode == 3 and not done.stdout
+    assert "error: - gave no frame in 0." in done.stderr and "nothing was recorded" in done.stderr
+    assert not path.exists()
+
+
+def test_one_of_several_sources_that_gives_no_frame(tiny: Path, tmp_path: Path) -> None:
+    path, sources = tmp_path / "out.mcap", ["-", "synthetic:50"]
+    more = arguments(tiny, path, "--duration", 0.3)
+    command = [sys.executable, "-c", COMMAND, "record", *sources, *more]
+    done = subprocess.run(command, input="", capture_output=True, timeout=60, text=True)
+    assert done.returncode == 0 and "warning: source - gave no frame" in done.stderr, done.stderr
+    assert done.stderr.count("gave no frame") == 1
+    with Recording.open(path) as recording:
+        assert [type(entry) for entry in recording.entries(0)] == [Marker]
+        assert sum(isinstance(entry, LatentRecord) for entry in recording.entries(1)) > 2
+
+
 def test_ctrl_c_ends_cleanly_with_a_finished_file(tiny: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.mcap"
     more = arguments(tiny, path, "--flush-interval", 0.05)

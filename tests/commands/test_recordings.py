@@ -139,6 +139,30 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
 
 
 @pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+def test_an_export_of_a_part(tmp_path: Path, format: str) -> None:
+    path = record(tmp_path / "a.mcap", 20)
+    part = ("--source", 1, "--start", 0.5, "--end", 1.2)
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", format, *part)
+    assert done.exit_code == 0 and "7 latents in 1 episodes" in done.output
+    assert "warning" not in done.stderr
+    for wrong, code in ((("--source", 2), 3), (("--end", "nan"), 2), (("--start", 9), 3)):
+        none = run("export-recording", path, "-o", tmp_path / "no", "--format", format, *wrong)
+        assert none.exit_code == code and "error: " in none.stderr, none.output
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_export_to_shards(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mcap", 20)
+    export = ("export-recording", path, "--format", "webdataset", "--sample-latents", 10)
+    done = run(*export, "-o", tmp_path / "out", "--shards", 2)
+    assert done.exit_code == 0 and "2 episodes, 3 files" in done.output
+    refused = run(*export, "-o", tmp_path / "no", "--shards", 5)
+    assert refused.exit_code == 2 and "There are 4 samples" in refused.stderr
+    other = run("export-recording", path, "-o", tmp_path / "no", "--format", "npz", "--shards", 2)
+    assert other.exit_code == 2 and "--shards is for --format webdataset" in other.stderr
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
 def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: str) -> None:
     path = FIELD / "drops-continue.mcap"
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
@@ -154,9 +178,10 @@ def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: st
 
 def test_an_export_of_a_killed_recording_says_that_it_has_no_end(tmp_path: Path) -> None:
     export = ("export-recording", "--format", "npz", "-o")
-    done = run(*export, tmp_path / "out", FIELD / "killed.mcap")
-    assert done.exit_code == 0
-    assert "2 sources have no end: the recording was cut off" in done.stderr
+    for format in ("npz", "webdataset", "lerobot"):  # one of its sources has no latent
+        done = run(*export, tmp_path / format, FIELD / "killed.mcap", "--format", format)
+        assert done.exit_code == 0, done.output
+        assert "2 sources have no end: the recording was cut off" in done.stderr
     run("recover", FIELD / "killed.mcap", "-o", tmp_path / "whole.mcap")
     again = run(*export, tmp_path / "again", tmp_path / "whole.mcap")
     assert "2 sources have no end" in again.stderr  # the end is recover's, not the recorder's
@@ -167,6 +192,12 @@ def test_an_index_that_is_cut_off_costs_no_latent(tmp_path: Path) -> None:
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", "npz")
     assert done.exit_code == 0 and "18 latents in 2 episodes" in done.output
     assert "missing" not in done.stderr and "0 places" not in done.stderr
+    together = run("export-recording", path, "-o", tmp_path / "both", "--format", "lerobot")
+    assert together.exit_code == 3 and "(30.00, 24.00 frames/s)" in together.stderr
+    for source, out in enumerate((tmp_path / "left", tmp_path / "right")):
+        one = run("export-recording", path, "-o", out, "--format", "lerobot", "--source", source)
+        assert one.exit_code == 0 and "9 latents in 1 episodes" in one.output
+        assert "warning" not in one.stderr
     recovered = run("recover", path, "-o", tmp_path / "whole.mcap")
     assert recovered.exit_code == 0 and "nothing was lost; the index" in recovered.output
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.recording.part import Part
+from vidtok_edge.runtime.recording.playback import SourceClock, frame_rate
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ __all__ = [
     "Happened",
     "Row",
     "episodes",
+    "facts_of",
     "media_time_of",
-    "parts",
+    "pieces",
     "time_of",
 ]
 
@@ -60,9 +62,11 @@ class Row:
 
 @dataclass(slots=True)
 class Happened:
-    """What the markers of a source say; whole when its episodes were read."""
+    """What the markers in a part of a source say; whole when its episodes were read."""
 
     source: SourceFacts
+    goes_on: bool = False
+    """Behind the end of the part."""
     markers: Counter[str] = field(default_factory=Counter)
     """How many of each kind."""
     frames_dropped: int = 0
@@ -73,8 +77,9 @@ class Happened:
 
     @property
     def ended(self) -> bool:
-        """It has an end that was recorded, and not one that `recover` put there."""
-        return self.end is not None and not self.end.endswith("found by recover")
+        """It has an end that was recorded, and not one that `recover` put there; or goes on."""
+        recorded = self.end is not None and not self.end.endswith("found by recover")
+        return self.goes_on or recorded
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
@@ -88,12 +93,10 @@ class Happened:
     def add(self, marker: Marker) -> None:
         self.markers[marker.kind] += 1
         self.frames_dropped += marker.frames if marker.kind == "drop" else 0
-        self.end = marker.detail if marker.kind == "end" else None
 
-    def miss(self, latents: int) -> int:
+    def miss(self, latents: int) -> None:
         self.latents_missing += latents
         self.places_missing += latents > 0
-        return latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,14 @@ class Episode:
 
 @dataclass(slots=True)
 class _Rows:
-    """Makes rows of the entries of a source."""
+    """Makes rows of the entries of a source, and counts what happened in a part of it."""
 
     happened: Happened
+    part: Part
+    clock: SourceClock
+    at_ns: int = 0
+    """Time of the last entry, as the clock says; what happened while a clip was read has no time in
+    it, and counts where it lies between its latents."""
     _due: tuple[int, int] | None = None
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
@@ -127,6 +135,7 @@ class _Rows:
 
     def __call__(self, messages: Iterable[tuple[Message, Record]]) -> Iterator[Row]:
         for message, entry in messages:
+            self._tell_time(entry)
             if isinstance(entry, LatentRecord):
                 self.happened.end = None  # recordings that were merged go on behind an end
                 yield self._row(entry, message.sequence)
@@ -134,9 +143,21 @@ class _Rows:
                 self._mark(entry)
         self.happened.miss(max(0, self._claimed - self._ordinal))
 
+    def _tell_time(self, entry: Record) -> None:
+        if isinstance(entry, LatentRecord):
+            self.at_ns = self.clock(entry)
+        elif self.clock.media_zero_ns is None:
+            self.at_ns = entry.log_time_ns
+        else:
+            self.at_ns = max(self.at_ns, self.clock.media_zero_ns)
+        if self.part.end_ns is not None and self.at_ns >= self.part.end_ns:
+            self.happened.goes_on = True
+
     def _mark(self, marker: Marker) -> None:
-        self.happened.add(marker)
-        self._claimed = max(self._claimed, marker.latents)
+        self.happened.end = marker.detail if marker.kind == "end" else None
+        if self.part.holds(self.at_ns):
+            self.happened.add(marker)
+            self._claimed = max(self._claimed, marker.latents)
         if marker.kind == "drop":
             heappush(self._drops, (marker.stream, marker.index, marker.frames))
         elif marker.starts_stream:
@@ -148,11 +169,13 @@ class _Rows:
         new_stream = self._due is None or self._due[0] != latent.stream
         begun = self._base is not None and self._base[0] == latent.stream
         missing = 0 if at == self._due else max(0, self._missing(latent, sequence))
+        if self.part.holds(self.at_ns):
+            self.happened.miss(missing)
         row = Row(
             latent=latent,
             begins=self._begins if begun or not new_stream else "unknown",
             frames_dropped_before=self._dropped_by(at),
-            latents_missing_before=self.happened.miss(missing),
+            latents_missing_before=missing,
             follows=at == self._due or (new_stream and not latent.index),
         )
         self._due, self._begins = (at[0], at[1] + 1), ""
@@ -227,24 +250,38 @@ class _Run:
 
 
 def episodes(
-    recording: Recording, gaps: Gaps = "split", happened: list[Happened] | None = None
+    recording: Recording,
+    gaps: Gaps = "split",
+    happened: list[Happened] | None = None,
+    part: Part | None = None,
 ) -> Iterator[Episode]:
-    """Every episode, source by source.
+    """Every episode of a recording, or of a part of it, source by source.
 
     Args:
         gaps: "split": an episode ends where time was left out: frames were dropped, the camera was
             away, latents are missing. "keep": each source is one episode, and its rows say what
             happened before them.
         happened: is given what the markers of each source say.
+        part: its latents by their time; of a non-causal tokenizer the windows that lie in it whole.
+            None: everything.
     """
+    part = part or Part.of(recording)
     number = 0
-    for source in sorted(recording.sources.values(), key=lambda facts: facts.number):
-        told = Happened(source)
+    for source in part.sources:
+        clock = SourceClock.of(recording, source.number)
+        end_ns = None if clock.own else part.end_ns
+        told = Happened(source, end_ns is not None and recording.end_ns >= end_ns)
         if happened is not None:
             happened.append(told)
         fps = frame_rate(recording, source.number)
-        rows = _Rows(told)(recording.messages(source.number))
-        windows = _windows(rows, source.tokenizer.window)
+        # From the beginning, whenever the part begins: what is before says what is missing.
+        messages = recording.messages(source.number, end_ns=end_ns)
+        rows = _Rows(told, part, clock)(messages)
+        windows = (
+            window
+            for window in _windows(rows, source.tokenizer.window)
+            if all(part.holds(clock(row.latent)) for row in window)
+        )
         for _, run in groupby(windows, _Run(gaps)):
             yield Episode(number, source, fps, chain.from_iterable(run))
             number += 1
@@ -261,13 +298,37 @@ def time_of(latent: LatentRecord) -> int:
     return latent.capture_time_ns if media_time_ns is None else media_time_ns
 
 
-def parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def pieces(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Runs of an episode that can be decoded as one stream."""
-    part: list[Row] = []
+    piece: list[Row] = []
     for row in rows:
-        if part and not _next_in_stream(part[-1], row):
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part
+        if piece and not _next_in_stream(piece[-1], row):
+            yield piece
+            piece = []
+        piece.append(row)
+    if piece:
+        yield piece
+
+
+def facts_of(episode: Episode, rows: list[Row]) -> dict[str, Any]:
+    """What is known of some rows of an episode, for JSON."""
+    latents = [row.latent for row in rows]
+    first, last = latents[0], latents[-1]
+    return {
+        "episode": episode.number,
+        "source": first.source,
+        "stream": first.stream,
+        "first_latent": first.index,
+        "latents": len(latents),
+        "first_frame": first.first_frame,
+        "frames": sum(latent.frames_real for latent in latents),
+        "fps": episode.fps,
+        "first_media_time_ns": media_time_of(first),
+        "last_media_time_ns": media_time_of(last),
+        "first_wall_time_ns": first.wall_time_ns,
+        "last_wall_time_ns": last.wall_time_ns,
+        "frames_real": [latent.frames_real for latent in latents],
+        "frames_dropped_before": [row.frames_dropped_before for row in rows],
+        "latents_missing_before": [row.latents_missing_before for row in rows],
+        "begins": [row.begins for row in rows],
+    }

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +22,13 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     Happened,
     Row,
     episodes,
-    media_time_of,
-    parts,
+    facts_of,
+    pieces,
     time_of,
 )
+from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.part import Part
 from vidtok_edge.runtime.recording.playback import rate_doubt
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
@@ -66,12 +65,18 @@ class Exported:
 
 @dataclass(slots=True)
 class _Count:
-    """Counts the latents of episodes as they pass."""
+    """Counts episodes and their latents as they pass."""
 
     progress: Progress
+    episodes: int = 0
     latents: int = 0
 
-    def __call__(self, rows: Iterator[Row]) -> Iterator[Row]:
+    def __call__(self, found: Iterator[Episode]) -> Iterator[Episode]:
+        for episode in found:
+            self.episodes += 1
+            yield replace(episode, rows=self._rows(episode.rows))
+
+    def _rows(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
             self.latents += 1
             self.progress(self.latents, None)
@@ -83,10 +88,13 @@ def export_recording(
     output: str | os.PathLike[str],
     format: Format,
     *,
+    source: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
     gaps: Gaps = "split",
     task: str = "recorded",
     sample_latents: int = 64,
-    shard_bytes: int = 256 << 20,
+    shards: int | None = None,
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
@@ -96,47 +104,56 @@ def export_recording(
     written one after another; only `npz` holds in memory what it writes to one file.
 
     Args:
+        source: its number; None: all.
+        start_s, end_s: of latents, as `replay` counts; None: no bound.
         gaps: "keep": an episode goes on where time was left out, and says so in its columns.
         task: LeRobot only: what the robot was doing.
         sample_latents: WebDataset only: latents in one sample; the last of an episode has fewer.
-        shard_bytes: WebDataset only: a shard is closed when it is this large.
+        shards: WebDataset only: how many, at most 256, to which samples are dealt out in turn;
+            None: 8, or as many as there are samples.
 
     Raises:
-        RecordingError: not a recording, or no latent in it.
+        RecordingError: not a recording, no such source, or no latent in the part.
+        UsageError: times that mean nothing, or fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
         MissingDependency: LeRobot without pyarrow.
     """
-    if sample_latents < 1 or shard_bytes < 1:
-        raise UsageError("A sample has at least one latent, and a shard at least one byte.")
+    if sample_latents < 1 or (shards is not None and not 1 <= shards <= MOST_SHARDS):
+        raise UsageError(
+            f"Got {sample_latents} latents in a sample and {shards} shards; allowed: at least 1, "
+            f"and 1 to {MOST_SHARDS}."
+        )
     marker = "meta/info.json" if format == "lerobot" else CONTENTS
     with (
         Recording.open(path) as recording,
         write_folder_beside(output, force, marker=marker) as folder,
     ):
+        part = Part.of(recording, source=source, start_s=start_s, end_s=end_s)
         count = _Count(progress)
         happened: list[Happened] = []
-        found = episodes(recording, gaps, happened)
-        contents: list[dict[str, Any]] = []
-        if format == "npz":
-            number = _write_npz(found, folder, count, contents)
-        elif format == "webdataset":
-            number = _write_shards(found, folder, count, contents, sample_latents, shard_bytes)
-        else:
+        found = count(episodes(recording, gaps, happened, part))
+        if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
-            number = write_lerobot(recording, found, folder, count, task, gaps, happened)
-        if not count.latents:
-            raise RecordingError(f"{path} holds no latent. Record for longer than one latent.")
-        if format != "lerobot":
-            sources = {
+            write_lerobot(recording, part, found, folder, task, gaps, happened)
+        else:
+            document: dict[str, Any] = {"gaps": gaps}
+            if format == "npz":
+                document |= _write_npz(found, folder)
+            else:
+                document |= write_shards(
+                    found, folder, sample_latents=sample_latents, shards=shards
+                )
+            document["sources"] = {
                 str(told.source.number): {**told.source.to_map(), **told.facts()}
                 for told in happened
             }
-            document = {"gaps": gaps, "sources": sources, "episodes": contents}
             text = json.dumps(document, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
+        if not count.latents:
+            raise _nothing_in(recording, part)
         return Exported(
-            episodes=number,
+            episodes=count.episodes,
             latents=count.latents,
             files=sum(1 for file in folder.rglob("*") if file.is_file()),
             broken=sum(told.places_missing for told in happened),
@@ -154,22 +171,32 @@ def export_recording(
         )
 
 
-def _write_npz(
-    found: Iterator[Episode], folder: Path, count: _Count, contents: list[dict[str, Any]]
-) -> int:
-    """A file for each part of an episode that can be decoded as one; how many episodes."""
-    number = 0
+def _nothing_in(recording: Recording, part: Part) -> RecordingError:
+    names = ", ".join(f"{source.number} ({source.name})" for source in part.sources)
+    if not part.start_ns and part.end_ns is None:
+        return RecordingError(
+            f"{recording.path} holds no latent of source {names}. Record for longer."
+        )
+    length_s = (recording.end_ns - recording.start_ns) / 1e9
+    return RecordingError(
+        f"{recording.path} holds no latent of source {names} in that time; it is {length_s:.1f} s "
+        "long. Choose other times."
+    )
+
+
+def _write_npz(found: Iterator[Episode], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """A file for each piece of an episode that can be decoded as one; what they hold, for JSON."""
+    contents = []
     for episode in found:
-        number += 1
-        for rows in parts(count(episode.rows)):
+        for rows in pieces(episode.rows):
             first = rows[0].latent
             place = f"camera{first.source}-stream{first.stream:04}-latent{first.index:06}"
             name = f"e{episode.number:05}-{place}.npz"
             if (tokens := _token_file(episode, rows)) is None:
                 continue
             tokens.save(folder / name)
-            contents.append({"file": name, **_facts(episode, rows)})
-    return number
+            contents.append({"file": name, **facts_of(episode, rows)})
+    return {"episodes": contents}
 
 
 def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
@@ -201,99 +228,3 @@ def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
         time_ns=np.maximum.accumulate(times),  # a token file's times never go back
         meta=meta,
     )
-
-
-def _facts(episode: Episode, rows: list[Row]) -> dict[str, Any]:
-    latents = [row.latent for row in rows]
-    first, last = latents[0], latents[-1]
-    return {
-        "episode": episode.number,
-        "source": first.source,
-        "stream": first.stream,
-        "first_latent": first.index,
-        "latents": len(latents),
-        "first_frame": first.first_frame,
-        "frames": sum(latent.frames_real for latent in latents),
-        "fps": episode.fps,
-        "first_media_time_ns": media_time_of(first),
-        "last_media_time_ns": media_time_of(last),
-        "first_wall_time_ns": first.wall_time_ns,
-        "last_wall_time_ns": last.wall_time_ns,
-        "frames_real": [latent.frames_real for latent in latents],
-        "frames_dropped_before": [row.frames_dropped_before for row in rows],
-        "latents_missing_before": [row.latents_missing_before for row in rows],
-        "begins": [row.begins for row in rows],
-    }
-
-
-def _write_shards(
-    found: Iterator[Episode],
-    folder: Path,
-    count: _Count,
-    contents: list[dict[str, Any]],
-    sample_latents: int,
-    shard_bytes: int,
-) -> int:
-    with _Shards(folder, shard_bytes) as shards:
-        for episode in found:
-            rows = count(episode.rows)
-            kind = "tokens" if episode.source.tokenizer.latent == "fsq" else "latent"
-            dtype = np.int32 if kind == "tokens" else np.float16
-            entry: dict[str, Any] = {"episode": episode.number, "samples": 0, "latents": 0}
-            while sample := list(islice(rows, sample_latents)):
-                latents = [row.latent for row in sample]
-                key = f"e{episode.number:05}-{entry['latents']:08}"
-                array = io.BytesIO()
-                values = np.stack([latent.values for latent in latents]).astype(dtype)
-                np.save(array, values, allow_pickle=False)
-                facts = _facts(episode, sample) | {
-                    "streams": [latent.stream for latent in latents],
-                    "latent_indices": [latent.index for latent in latents],
-                    "capture_time_ns": [latent.capture_time_ns for latent in latents],
-                    "media_time_ns": [media_time_of(latent) for latent in latents],
-                    "wall_time_ns": [latent.wall_time_ns for latent in latents],
-                    "tokenizer": episode.source.tokenizer.to_map(),
-                }
-                shards.add(
-                    key,
-                    {
-                        f"{kind}.npy": array.getvalue(),
-                        "json": json.dumps(facts).encode(),
-                    },
-                )
-                entry.setdefault("source", latents[0].source)
-                entry.setdefault("stream", latents[0].stream)
-                entry["samples"] += 1
-                entry["latents"] += len(sample)
-            contents.append(entry)
-    return len(contents)
-
-
-class _Shards:
-    """Tar files of samples, one after another; a sample is never split."""
-
-    def __init__(self, folder: Path, shard_bytes: int) -> None:
-        self._folder = folder
-        self._shard_bytes = shard_bytes
-        self._number = 0
-        self._tar: tarfile.TarFile | None = None
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._tar is not None:
-            self._tar.close()
-
-    def add(self, key: str, files: dict[str, bytes]) -> None:
-        if self._tar is not None and self._tar.offset >= self._shard_bytes:
-            self._tar.close()
-            self._tar = None
-        if self._tar is None:
-            path = self._folder / f"shard-{self._number:06}.tar"
-            self._tar = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
-            self._number += 1
-        for suffix, data in files.items():
-            member = tarfile.TarInfo(f"{key}.{suffix}")
-            member.size = len(data)
-            self._tar.addfile(member, io.BytesIO(data))

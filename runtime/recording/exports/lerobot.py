@@ -1,8 +1,12 @@
 """The layout of LeRobotDataset v3.0: a row per latent.
 
-    meta/info.json  meta/stats.json  meta/tasks.parquet
-    meta/episodes/chunk-000/file-000.parquet
+    meta/info.json  meta/stats.json  meta/tasks.parquet  meta/recording.json
+    meta/episodes/chunk-000/file-000.parquet  …
     data/chunk-000/file-000.parquet  …
+
+Columns are flat, as LeRobot's tools that delete and split fail on others, their own included; the
+shape is in the feature's `info`. What is in `info` of a feature survives all of its tools, and a
+merge with a dataset of another tokenizer is refused. `recording.json` is ours alone, and does not.
 
 Written from LeRobot's own reader and writer (`lerobot/datasets`, `io_utils.py` and
 `dataset_metadata.py`); what was checked against them is in docs/recording_format.md.
@@ -11,9 +15,10 @@ Written from LeRobot's own reader and writer (`lerobot/datasets`, `io_utils.py` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
+from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatistics
 from vidtok_edge.runtime.recording.exports.episodes import (
     BEGINS,
     Episode,
@@ -30,9 +36,13 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     Row,
     media_time_of,
 )
+from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
+from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+from vidtok_edge.runtime.recording.part import Part
 from vidtok_edge.runtime.recording.playback import frame_rate
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -45,25 +55,45 @@ __all__ = ["write_lerobot"]
 _FILE_BYTES = 100 << 20  # LeRobot's default; a file ends with an episode
 _FILES_PER_CHUNK = 1000
 _ROWS = 512  # in memory at once
-_ONE_ONLY = ", and a LeRobot dataset has one. Export to webdataset, or record them separately."
+_EPISODES = 64  # the same
+_ONE_ONLY = ", and a LeRobot dataset has one. Export each with --source, or all to webdataset."
+_NUMBERS = {
+    "observation.source": "int64",
+    "observation.capture_time_ns": "int64",
+    "observation.media_time_ns": "int64",
+    "observation.wall_time_ns": "int64",
+    "frames_real": "int64",
+    "frames_dropped_before": "int64",
+    "latents_missing_before": "int64",
+    "begins": "int64",
+    "stream": "int64",
+    "latent_index": "int64",
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
 _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 
 def write_lerobot(
     recording: Recording,
+    part: Part,
     episodes: Iterator[Episode],
     folder: Path,
-    count: Callable[[Iterator[Row]], Iterator[Row]],
     task: str,
     gaps: Gaps,
     happened: list[Happened],
-) -> int:
-    """Write the dataset into `folder`; the number of episodes.
+) -> None:
+    """Write the dataset of the episodes of a part into `folder`.
 
     Raises RecordingError where sources have different tokenizers or frame rates: a dataset has one
     shape and one rate.
     """
-    sources = list(recording.sources.values())
+    sources = [source for source in part.sources if _has_latents(recording, source)]
+    if not sources:
+        return
     tokenizer = sources[0].tokenizer
     rates = [frame_rate(recording, source.number) for source in sources]
     if any(source.tokenizer != tokenizer for source in sources):
@@ -72,19 +102,27 @@ def write_lerobot(
         found = ", ".join(f"{rate:.2f}" for rate in rates)
         raise RecordingError(f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY)
     rate = round(median(rates) / tokenizer.time_factor, 6)
-    data = _Data(folder, _Columns(tokenizer))
-    rows = [data.write(episode, count(episode.rows), rate, task) for episode in episodes]
-    data.close()
-    if rows:
-        facts = {str(told.source.number): told.facts() for told in happened}
-        recorded = {"gaps": gaps, "begins": list(BEGINS), "sources": facts}
-        _write_meta(folder, data, rows, rate, task, recorded)
-    return len(rows)
+    with (
+        _Files(folder / "data") as data,
+        _Files(folder / "meta" / "episodes") as described,
+    ):
+        dataset = _Dataset(_Columns(tokenizer), data, described, rate, task)
+        for episode in episodes:
+            dataset.write(episode)
+        dataset.finish()
+    facts = {str(told.source.number): told.facts() for told in happened}
+    recorded = {"gaps": gaps, "tokenizer": tokenizer.to_map(), "sources": facts}
+    if dataset.episodes:
+        _write_meta(folder, dataset, recorded)
+
+
+def _has_latents(recording: Recording, source: SourceFacts) -> bool:
+    return any(isinstance(entry, LatentRecord) for entry in recording.entries(source.number))
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What a row holds, and its Arrow types."""
+    """What a row holds, and its types."""
 
     tokenizer: Tokenizer
 
@@ -93,106 +131,34 @@ class _Columns:
         return "observation.tokens" if self.tokenizer.latent == "fsq" else "observation.latent"
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return values_dtype(self.tokenizer, continuous=np.float32)
+
+    @property
     def features(self) -> dict[str, dict[str, Any]]:
-        fsq = self.tokenizer.latent == "fsq"
-        names = ["height", "width"] if fsq else ["channel", "height", "width"]
-        return {
-            self.values: {
-                "dtype": "int32" if fsq else "float32",
-                "shape": list(self.tokenizer.shape),
-                "names": names,
-            },
-            **{
-                name: {"dtype": dtype, "shape": [1], "names": None}
-                for name, dtype in (
-                    ("observation.source", "int64"),
-                    ("observation.capture_time_ns", "int64"),
-                    ("observation.media_time_ns", "int64"),
-                    ("observation.wall_time_ns", "int64"),
-                    ("frames_real", "int64"),
-                    ("frames_dropped_before", "int64"),
-                    ("latents_missing_before", "int64"),
-                    ("begins", "int64"),
-                    ("stream", "int64"),
-                    ("latent_index", "int64"),
-                    ("timestamp", "float32"),
-                    ("frame_index", "int64"),
-                    ("episode_index", "int64"),
-                    ("index", "int64"),
-                    ("task_index", "int64"),
-                )
-            },
+        shape = self.tokenizer.shape
+        names = ["height", "width"] if len(shape) == 2 else ["channel", "height", "width"]
+        layout = {"shape": list(shape), "axes": names, "order": "C"}
+        values = {
+            "dtype": self.dtype.name,
+            "shape": [prod(shape)],
+            "names": None,
+            "info": {**layout, "tokenizer": self.tokenizer.compared},
         }
-
-    def table(self, arrays: dict[str, NDArray[Any]]) -> pa.Table:
-        return pa.table({name: _arrow(arrays[name]) for name in self.features})
-
-
-@dataclass(slots=True)
-class _Data:
-    """The parquet files of rows, and what is summed up while they are written."""
-
-    folder: Path
-    columns: _Columns
-    written: int = 0
-    stats: dict[str, _Sums] = field(default_factory=dict)
-    _file: int = 0
-    _bytes: int = 0
-    _writer: Any = None
-
-    def write(
-        self, episode: Episode, rows: Iterator[Row], rate: float, task: str
-    ) -> dict[str, Any]:
-        """Write an episode; its row in meta/episodes."""
-        if self._bytes >= _FILE_BYTES:
-            self.close()
-            self._file, self._bytes = self._file + 1, 0
-        begin = self.written
-        while batch := list(islice(rows, _ROWS)):
-            arrays = self._arrays(batch, episode.number, self.written - begin, rate)
-            for name, array in arrays.items():
-                self.stats.setdefault(name, _Sums()).add(array)
-            table = self.columns.table(arrays)
-            self._open(table.schema).write_table(table)
-            self.written += len(batch)
-            self._bytes += table.nbytes
-        place = {
-            "chunk_index": self._file // _FILES_PER_CHUNK,
-            "file_index": self._file % _FILES_PER_CHUNK,
+        numbers: dict[str, dict[str, Any]] = {
+            name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in _NUMBERS.items()
         }
+        numbers["begins"]["info"] = {"words": list(BEGINS)}
+        return {self.values: values, **numbers}
+
+    def arrays(self, rows: list[Row]) -> dict[str, NDArray[Any]]:
+        """Those that a recording gives."""
+        latents = [row.latent for row in rows]
+        dropped = [row.frames_dropped_before for row in rows]
+        missing = [row.latents_missing_before for row in rows]
         return {
-            "episode_index": episode.number,
-            "tasks": [task],
-            "length": self.written - begin,
-            **{f"data/{name}": value for name, value in place.items()},
-            "dataset_from_index": begin,
-            "dataset_to_index": self.written,
-            "meta/episodes/chunk_index": 0,
-            "meta/episodes/file_index": 0,
-        }
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _open(self, schema: pa.Schema) -> Any:
-        if self._writer is None:
-            place = _PLACE.format(
-                chunk_index=self._file // _FILES_PER_CHUNK, file_index=self._file % _FILES_PER_CHUNK
-            )
-            self._writer = pq.ParquetWriter(_made(self.folder / "data" / place), schema)
-        return self._writer
-
-    def _arrays(
-        self, batch: list[Row], episode: int, first: int, rate: float
-    ) -> dict[str, NDArray[Any]]:
-        latents = [row.latent for row in batch]
-        dropped = [row.frames_dropped_before for row in batch]
-        missing = [row.latents_missing_before for row in batch]
-        rows = first + np.arange(len(batch))
-        return {
-            self.columns.values: np.stack([latent.values for latent in latents]),
+            self.values: values_of(rows, self.dtype).reshape(len(rows), -1),
             "observation.source": np.array([latent.source for latent in latents]),
             "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
             "observation.media_time_ns": np.array([media_time_of(latent) for latent in latents]),
@@ -200,85 +166,142 @@ class _Data:
             "frames_real": np.array([latent.frames_real for latent in latents]),
             "frames_dropped_before": np.array(dropped),
             "latents_missing_before": np.array(missing),
-            "begins": np.array([BEGINS.index(row.begins) for row in batch]),
+            "begins": np.array([BEGINS.index(row.begins) for row in rows]),
             "stream": np.array([latent.stream for latent in latents]),
             "latent_index": np.array([latent.index for latent in latents]),
-            "timestamp": (rows / rate).astype(np.float32),  # LeRobot wants its own even grid
-            "frame_index": rows,
-            "episode_index": np.full(len(batch), episode),
-            "index": self.written + np.arange(len(batch)),
-            "task_index": np.zeros(len(batch), np.int64),
         }
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Minimum, maximum, mean and standard deviation along the first axis."""
+class _Files:
+    """Parquet files, one after another; a context manager, which closes the last."""
 
-    count: int = 0
-    low: Any = None
-    high: Any = None
-    mean: Any = 0.0
-    squares: Any = 0.0
-    """Sum of squared distances from the mean (Chan's update: exact for large numbers too)."""
+    folder: Path
+    _number: int = 0
+    _bytes: int = 0
+    _writer: Any = None
 
-    def add(self, array: NDArray[Any]) -> None:
-        values = array.astype(np.float64)
-        number, mean = len(values), values.mean(axis=0)
-        low, high = values.min(axis=0), values.max(axis=0)
-        self.low = low if self.low is None else np.minimum(self.low, low)
-        self.high = high if self.high is None else np.maximum(self.high, high)
-        total, step = self.count + number, mean - self.mean
-        spread = ((values - mean) ** 2).sum(axis=0)
-        self.squares = self.squares + spread + step**2 * self.count * number / total
-        self.mean = self.mean + step * number / total
-        self.count = total
+    @property
+    def place(self) -> dict[str, int]:
+        """Of the next table."""
+        chunk, file = divmod(self._number, _FILES_PER_CHUNK)
+        return {"chunk_index": chunk, "file_index": file}
 
-    def facts(self) -> dict[str, Any]:
-        numbers = {
-            "min": self.low,
-            "max": self.high,
-            "mean": self.mean,
-            "std": np.sqrt(self.squares / self.count),
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            path = _made(self.folder / _PLACE.format(**self.place))
+            self._writer = pq.ParquetWriter(path, table.schema)
+        self._writer.write_table(table)
+        self._bytes += table.nbytes
+
+    def begin_another_if_large(self) -> None:
+        if self._bytes >= _FILE_BYTES:
+            self._close()
+            self._number, self._bytes = self._number + 1, 0
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+@dataclass(slots=True)
+class _Dataset:
+    """Rows and episodes on their way into files, and what is summed up of them."""
+
+    columns: _Columns
+    data: _Files
+    described: _Files
+    rate: float
+    task: str
+    episodes: int = 0
+    rows: int = 0
+    statistics: dict[str, ColumnStatistics] = field(default_factory=dict)
+    _waiting: list[dict[str, Any]] = field(default_factory=list)
+    """Of episodes that `described` has not."""
+
+    def write(self, episode: Episode) -> None:
+        self.data.begin_another_if_large()
+        begin, own = self.rows, dict[str, ColumnStatistics]()
+        while batch := list(islice(episode.rows, _ROWS)):
+            arrays = self._arrays(batch, episode.number, self.rows - begin)
+            for statistics in (own, self.statistics):
+                for name, array in arrays.items():
+                    statistics.setdefault(name, ColumnStatistics()).add(array)
+            self.data.write(pa.table({name: _arrow(array) for name, array in arrays.items()}))
+            self.rows += len(batch)
+        self.episodes += 1
+        self._waiting.append(
+            {
+                "episode_index": episode.number,
+                "tasks": [self.task],
+                "length": self.rows - begin,
+                **{f"data/{name}": value for name, value in self.data.place.items()},
+                "dataset_from_index": begin,
+                "dataset_to_index": self.rows,
+                **{
+                    f"stats/{name}/{fact}": value
+                    for name, column in own.items()
+                    for fact, value in column.facts().items()
+                },
+            }
+        )
+        if len(self._waiting) >= _EPISODES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the episodes that wait."""
+        if not self._waiting:
+            return
+        self.described.begin_another_if_large()
+        place = {f"meta/episodes/{name}": value for name, value in self.described.place.items()}
+        rows = [row | place for row in self._waiting]
+        self.described.write(pa.table({name: [row[name] for row in rows] for name in rows[0]}))
+        self._waiting = []
+
+    def _arrays(self, batch: list[Row], episode: int, first: int) -> dict[str, NDArray[Any]]:
+        at = first + np.arange(len(batch))
+        own = self.columns.arrays(batch) | {
+            "timestamp": (at / self.rate).astype(np.float32),  # LeRobot wants its own even grid
+            "frame_index": at,
+            "episode_index": np.full(len(batch), episode),
+            "index": self.rows + np.arange(len(batch)),
+            "task_index": np.zeros(len(batch), np.int64),
         }
-        return {name: np.atleast_1d(value).tolist() for name, value in numbers.items()} | {
-            "count": [self.count]
-        }
+        return {name: own[name] for name in self.columns.features}
 
 
-def _write_meta(
-    folder: Path,
-    data: _Data,
-    rows: list[dict[str, Any]],
-    rate: float,
-    task: str,
-    recorded: dict[str, Any],
-) -> None:
+def _write_meta(folder: Path, dataset: _Dataset, recorded: dict[str, Any]) -> None:
+    rate = dataset.rate
     info = {
         "codebase_version": "v3.0",
         "robot_type": None,
-        "total_episodes": len(rows),
-        "total_frames": data.written,
+        "total_episodes": dataset.episodes,
+        "total_frames": dataset.rows,
         "total_tasks": 1,
         "chunks_size": _FILES_PER_CHUNK,
         "data_files_size_in_mb": _FILE_BYTES >> 20,
         "video_files_size_in_mb": 200,
         "fps": int(rate) if rate == int(rate) else rate,
-        "splits": {"train": f"0:{len(rows)}"},
+        "splits": {"train": f"0:{dataset.episodes}"},
         "data_path": "data/" + _PLACE,
         "video_path": None,
-        "features": data.columns.features,
-        "tokenizer": data.columns.tokenizer.to_map(),
-        "recording": recorded,
+        "features": dataset.columns.features,
     }
-    stats = {name: sums.facts() for name, sums in data.stats.items()}
-    for name, content in (("info", info), ("stats", stats)):
+    stats = {
+        name: {fact: value.tolist() for fact, value in column.facts().items()}
+        for name, column in dataset.statistics.items()
+    }
+    for name, content in (("info", info), ("stats", stats), ("recording", recorded)):
         text = json.dumps(content, indent=4)
         _made(folder / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    place = "episodes/" + _PLACE.format(chunk_index=0, file_index=0)
-    pq.write_table(pa.table(columns), _made(folder / "meta" / place))
-    pq.write_table(_tasks(task), folder / "meta" / "tasks.parquet")
+    pq.write_table(_tasks(dataset.task), folder / "meta" / "tasks.parquet")
 
 
 def _tasks(task: str) -> pa.Table:
@@ -300,13 +323,9 @@ def _tasks(task: str) -> pa.Table:
 
 
 def _arrow(array: NDArray[Any]) -> Any:
-    """[n] as numbers, [n, …] as lists in lists."""
+    """[n] as numbers, [n, m] as lists of m."""
     values = pa.array(np.ascontiguousarray(array).reshape(-1))
-    for axis in range(array.ndim - 1, 0, -1):
-        length = array.shape[axis]
-        offsets = np.arange(0, len(values) + 1, length, dtype=np.int32)
-        values = pa.ListArray.from_arrays(pa.array(offsets), values)
-    return values
+    return values if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(values, array.shape[1])
 
 
 def _made(path: Path) -> Path:

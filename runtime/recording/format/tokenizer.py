@@ -120,6 +120,11 @@ class Tokenizer:
         """Which frames a latent stands for. For counting only: `delayed` is not known here."""
         return Framing.of(self.model)
 
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What must be equal where latents are used together: all but precision and toolkit."""
+        return {n: value for n, value in asdict(self).items() if n not in _NOT_COMPARED}
+
     def __str__(self) -> str:
         return (
             f"{self.variant}, weights {self.weights_sha256[:12] or 'unknown'}, "
@@ -128,8 +133,7 @@ class Tokenizer:
 
     def require_decodable_by(self, bundle: Bundle) -> None:
         """RecordingError unless `bundle` is of this tokenizer; precision may differ."""
-        written = {n: value for n, value in asdict(self).items() if n not in _NOT_COMPARED}
-        differ = differing(written, identity(bundle.manifest))
+        differ = differing(self.compared, identity(bundle.manifest))
         if differ:
             raise RecordingError(
                 f"The recording was written by {self}; the bundle is {Tokenizer.of(bundle)}. They "

@@ -97,6 +97,15 @@ def test_what_is_exported_has_its_own_times(recording: Path, tmp_path: Path) -> 
     assert facts["media_time_ns"] == due and facts["fps"] == pytest.approx(FPS, rel=1e-3)
 
 
+def test_a_part_is_exported_by_its_own_time(recording: Path, tmp_path: Path) -> None:
+    """The recording is twice as long as the clip: 0.33 s."""
+    export_recording(recording, tmp_path / "out", "npz", start_s=0.0999, end_s=0.1999)
+    [episode] = json.loads((tmp_path / "out" / "recording.json").read_text("utf-8"))["episodes"]
+    assert (episode["first_latent"], episode["latents"]) == (3, 2)
+    last = export_recording(recording, tmp_path / "last", "npz", start_s=0.3)
+    assert (last.latents, last.markers, last.unended) == (1, {"end": 1}, 0)
+
+
 def test_a_lerobot_dataset_has_its_own_times(recording: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     export_recording(recording, tmp_path / "lerobot", "lerobot")

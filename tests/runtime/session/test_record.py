@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from clips import make_clip
+from fake_sources import FakeSource
 
-from vidtok_edge.errors import BundleError, OutputExists, SourceError, UsageError
+from vidtok_edge.errors import BundleError, OutputExists, SourceError, SourceLost, UsageError
 from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.reading import ClipReader
@@ -180,6 +181,40 @@ def test_a_stop_before_all_sources_are_open_leaves_an_older_recording(
     hang.set()
     assert time.monotonic() - began < 5, "Ctrl-C does not wait for a camera that hangs"
     assert path.read_bytes() == b"precious" and not done.bytes_written
+
+
+LIVE = partial(FakeSource, live=True)
+NO_FRAMES: dict[str, tuple[Any, str]] = {
+    "ends at once": (lambda: FakeSource([]), "gave no frame"),
+    "camera that ends at once": (lambda: LIVE([]), "gave no frame"),
+    "camera that is lost at once": (lambda: LIVE([SourceLost("gone")]), "gave no frame in 0.2 s"),
+    "camera that gives nothing": (lambda: LIVE([threading.Event()]), "gave no frame in 0.2 s"),
+    "first frame is damaged": (lambda: FakeSource([SourceError("half a frame")]), "half a frame"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FRAMES)
+def test_without_a_frame_there_is_no_file_and_an_older_one_is_left(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    source, message = NO_FRAMES[kind]
+    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: source())
+    old, options = tmp_path / "old.mcap", RecordOptions(duration_s=0.2)
+    old.write_bytes(b"precious")
+    for path in (old, tmp_path / "new.mcap"):
+        with pytest.raises(SourceError, match=message):
+            record(request(bundle, ["synthetic"], path, options=options, force=True))
+    assert old.read_bytes() == b"precious" and not (tmp_path / "new.mcap").exists()
+
+
+def test_a_stop_before_the_first_frame_is_no_error(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: LIVE([threading.Event()]))
+    threading.Timer(0.2, stop.set).start()
+    done = record(request(bundle, ["synthetic"], tmp_path / "a.mcap"), stop=stop)
+    assert done and not done.bytes_written and not (tmp_path / "a.mcap").exists()
 
 
 def test_a_source_is_not_recorded_over(bundle: Bundle, clips: list[str], tmp_path: Path) -> None:

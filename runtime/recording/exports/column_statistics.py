@@ -1,0 +1,64 @@
+"""Statistics of a column, in the form of LeRobot's datasets, from batches of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ColumnStatistics"]
+
+_QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # LeRobot's
+_MOST_KEPT = 1024  # rows that quantiles are taken from
+
+
+@dataclass(slots=True)
+class ColumnStatistics:
+    """Minimum, maximum, mean, standard deviation and quantiles of each value of a column's rows.
+
+    Quantiles are exact up to 1024 rows; of more, they are those of evenly spaced rows.
+    """
+
+    count: int = 0
+    _low: Any = None
+    _high: Any = None
+    _mean: Any = 0.0
+    _squares: Any = 0.0
+    """Sum of squared distances from the mean (Chan's update: exact for large numbers too)."""
+    _kept: list[NDArray[Any]] = field(default_factory=list)
+    _every: int = 1
+    """Of so many rows one is kept."""
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Add rows [n] of one value, or [n, m] of m; n is at least 1."""
+        rows = rows.reshape(len(rows), -1)
+        self._keep(rows)
+        values = rows.astype(np.float64)
+        number, mean = len(values), values.mean(axis=0)
+        low, high = values.min(axis=0), values.max(axis=0)
+        self._low = low if self._low is None else np.minimum(self._low, low)
+        self._high = high if self._high is None else np.maximum(self._high, high)
+        total, step = self.count + number, mean - self._mean
+        spread = ((values - mean) ** 2).sum(axis=0)
+        self._squares = self._squares + spread + step**2 * self.count * number / total
+        self._mean = self._mean + step * number / total
+        self.count = total
+
+    def facts(self) -> dict[str, NDArray[Any]]:
+        """Each float64 [m]; `count` int64 [1]. Something was added before."""
+        quantiles = np.quantile(np.stack(self._kept), list(_QUANTILES.values()), axis=0)
+        return {
+            "min": self._low,
+            "max": self._high,
+            "mean": self._mean,
+            "std": np.sqrt(self._squares / self.count),
+            "count": np.array([self.count], np.int64),
+            **dict(zip(_QUANTILES, quantiles, strict=True)),
+        }
+
+    def _keep(self, rows: NDArray[Any]) -> None:
+        self._kept += [row.copy() for row in rows[-self.count % self._every :: self._every]]
+        while len(self._kept) > _MOST_KEPT:
+            self._kept, self._every = self._kept[::2], 2 * self._every
