@@ -24,17 +24,37 @@ _ENVIRONMENT = MissingFromEnvironment.exit_code
 
 # Libraries whose errors are about what they read. Those of others are about what they run on.
 _READERS = {
-    "PIL", "av", "binascii", "json", "lz4", "mcap", "onnx", "pickle", "pyarrow", "safetensors",
-    "struct", "tomli", "tomllib", "yaml", "zipfile", "zlib", "zstandard",
-}  # fmt: skip
+    "PIL",
+    "av",
+    "binascii",
+    "json",
+    "lz4",
+    "mcap",
+    "onnx",
+    "pickle",
+    "pyarrow",
+    "safetensors",
+    "struct",
+    "tomli",
+    "tomllib",
+    "yaml",
+    "zipfile",
+    "zlib",
+    "zstandard",
+}
 # Modules whose errors tell of a mistake in the code that called them.
 _OURS = {"builtins", "numpy", "vidtok_edge"}
 _STANDARD_THAT_RUN = {"concurrent", "multiprocessing", "socket", "subprocess"}
 
 # Errors of the system about what was named, not about what it can do.
 _NAMED_WRONGLY = {
-    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ,
-}  # fmt: skip
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+}
 _THEN = {
     errno.ENOSPC: "Free some space, or choose another disk",
     errno.EDQUOT: "Free some space, or choose another disk",
