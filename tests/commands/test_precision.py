@@ -45,7 +45,10 @@ def test_precisions_side_by_side(precisions: Exported, capsys: pytest.CaptureFix
     print_precisions(precisions)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["fp32", "fp16", "int8", "int8-tensorrt"]
-    assert "caches MB" in lines[2] and "PSNR lost dB" in lines[2]
+    header, fp32, fp16, *_ = lines[-5:]
+    assert "caches MB" in header and "PSNR lost dB" in header
+    assert fp32.split()[-3:] == ["-"] * 3 and "of robot, film, hard" in " ".join(lines)
+    assert fp16.split()[-1] in ("(robot)", "(film)", "(hard)"), "the worst clip is named"
 
 
 def test_a_clip_is_encoded_in_the_precision_asked_for(precisions: Exported, tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_table_has_a_row_for_each_pair(precisions: Exported) -> None:
 def test_the_report_holds_the_losses(precisions: Exported) -> None:
     stored = json.loads((precisions.bundle.path / "reports/parity.json").read_text())
     graphs = [loss["graphs"] for loss in stored["losses"]]
-    assert graphs == [g for g in ("fp32", "fp16", "int8", "int8-tensorrt") for _ in range(2)]
+    assert graphs == [g for g in ("fp32", "fp16", "int8", "int8-tensorrt") for _ in range(3)]
     assert stored["losses"][0]["psnr_db"] == "inf"
     tokens = next(loss for loss in stored["losses"] if loss["graphs"] == "int8")
     assert 0.5 < tokens["tokens_equal"] < 1 and sum(tokens["flips"]) > 0
