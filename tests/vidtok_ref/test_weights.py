@@ -14,6 +14,7 @@ from vidtok_edge.errors import CheckpointError, UnknownVariant, UsageError
 from vidtok_edge.variants import EMBEDDED, SHORT_NAMES, VARIANTS
 from vidtok_edge.vidtok_ref import embedded_file, load_checkpoint, load_weights, state_sha256
 from vidtok_edge.vidtok_ref import weights as weights_module
+from vidtok_edge.vidtok_ref.hub import HubFile
 from vidtok_edge.vidtok_ref.weights import model_from_state, random_state
 
 NAME = "vidtok_fsq_causal_488_32768_v1_1"
@@ -134,9 +135,10 @@ def test_the_hub_is_a_file_with_another_name(
 ) -> None:
     path = tmp_path / f"{NAME}.ckpt"
     torch.save({"state_dict": random_state(THIN)}, path)
-    monkeypatch.setattr(weights_module, "download", lambda variant: path)
+    monkeypatch.setattr(weights_module, "download", lambda variant: HubFile(path, "abc"))
     _, origin = load_weights("fsq", "hub")
-    assert (origin.source, origin.location) == ("hub", f"{NAME}.ckpt")
+    said = f"{NAME}.ckpt of microsoft/VidTok at abc"
+    assert (origin.source, origin.location) == ("hub", said)
 
 
 TWIN = "vidtok_fsq_causal_488_32768"
