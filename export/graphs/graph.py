@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import re
 import warnings
@@ -24,7 +25,7 @@ from vidtok_edge.lowering.interface import Interface, zeros
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graphs import OPSET
 
-__all__ = ["write_graph"]
+__all__ = ["without_old_objects", "write_graph"]
 
 
 def write_graph(
@@ -46,6 +47,17 @@ def write_graph(
     Raises:
         GraphRuleBroken: the exporter made something that a step graph must not be.
     """
+    with without_old_objects():
+        _write(step, interface, path, metadata, numerics)
+
+
+def _write(
+    step: nn.Module,
+    interface: Interface,
+    path: Path,
+    metadata: Mapping[str, str],
+    numerics: Numerics,
+) -> None:
     model = _export(step, interface)
     _part_weight_zeros(model)
     _clean(model)
@@ -60,6 +72,25 @@ def write_graph(
         size_threshold=1024,
     )
     onnx.checker.check_model(str(path), full_check=True)
+
+
+@contextmanager
+def without_old_objects() -> Iterator[None]:
+    """Let the garbage collector look at what is made here alone.
+
+    PyTorch's own objects are hundreds of thousands and live on: looking at them again and again
+    took a fifth of an export (20.4 s of CPU to 16.5). A program that froze its objects itself keeps
+    them so.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _export(step: nn.Module, interface: Interface) -> ModelProto:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -13,6 +15,7 @@ from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
 from onnx import ModelProto, TensorProto, helper
 from onnxruntime import InferenceSession
 
+from vidtok_edge.export.graphs.graph import without_old_objects
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.interface import Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
@@ -190,3 +193,18 @@ def test_three_slots_in_calls_of_two_latents_keep_the_promise(
     report = verify_bundle(exports(what), what.model, chunk_plans=False)
     assert report, report.table()
     assert any(c.name == "slot 1 reset, slot 0 goes on" for c in report.comparisons)
+
+
+@pytest.mark.parametrize("frozen", [0, 5])
+def test_old_objects_are_left_alone_while_a_graph_is_made(
+    frozen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the program itself froze stay frozen."""
+    calls = list[str]()
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
+    for name in ("collect", "freeze", "unfreeze"):
+        monkeypatch.setattr(gc, name, partial(calls.append, name))
+    with pytest.raises(KeyError), without_old_objects():
+        calls.append("made")
+        raise KeyError
+    assert calls == (["made"] if frozen else ["collect", "freeze", "made", "unfreeze"])

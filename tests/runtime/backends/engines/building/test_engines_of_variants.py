@@ -13,12 +13,13 @@ from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
 from narrow import narrow
 
 from vidtok_edge.errors import EngineRefused
-from vidtok_edge.export import Exported
+from vidtok_edge.export import Exported, bundle_files
 from vidtok_edge.export.bundle_files import write_graphs
 from vidtok_edge.lowering.facts import BOTH_FP16
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import BuildRequest, build_engines, plan_engines
+from vidtok_edge.runtime.backends.engines.building import build as build_module
 from vidtok_edge.runtime.backends.engines.building.build import EnginePlan
 from vidtok_edge.runtime.manifest.graphs import Precision
 
@@ -43,8 +44,10 @@ def test_graphs_in_fp32(what: NarrowBundle, exports: Exports, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_delay_line_in_fp16(tmp_path: Path) -> None:
-    """v1.1 in conv3d: what interpolates and resizes must not fall back to float32."""
+def test_the_delay_line_in_fp16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """v1.1 in conv3d: what interpolates and resizes, in decoders, must not fall back to float32."""
+    for module in (bundle_files, build_module):
+        monkeypatch.setattr(module, "KINDS", ("decoder",))
     options = StepOptions(16, 16, streams=2, form="conv3d")
     model = narrow("vidtok_kl_causal_288_8chn_v1_1", 8)
     write_graphs(model, options, tmp_path, numerics=(BOTH_FP16,))
