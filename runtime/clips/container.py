@@ -39,6 +39,7 @@ def open_container(
     options: Mapping[str, str] | None = None,
     timeout: tuple[float, float] | None = None,
     most_pixels: int | None = None,
+    streams_in_header: bool = False,
 ) -> InputContainer:
     """The container that FFmpeg reads from `file`; whoever opens it closes it.
 
@@ -48,6 +49,9 @@ def open_container(
         options: of the protocol and the demuxer.
         timeout: seconds for opening and for each read; None to wait without end.
         most_pixels: of a frame; a larger one is an error of decoding, whatever the header says.
+        streams_in_header: no stream turns up behind the header. `most_pixels` then holds also for
+            frames that are decoded to find out what the streams are; else PyAV 17 to 19 would write
+            behind its list of options, which has the length that the header gave.
 
     Raises:
         av.FFmpegError, OSError, ValueError: as PyAV raises them.
@@ -58,7 +62,7 @@ def open_container(
         source,
         mode="r",
         format=format,
-        options=limits,  # also for the frames that are decoded to find out what the streams are
+        options=limits if streams_in_header else {},
         container_options=dict(options or {}),
         timeout=timeout,
         **_LENIENT,

@@ -83,6 +83,7 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
             f"file:{path}",
             options={"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)},
             most_pixels=most,
+            streams_in_header=_names_its_streams(path),
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
@@ -96,6 +97,17 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
     except BaseException:
         container.close()
         raise
+
+
+def _names_its_streams(path: Path) -> bool:
+    """Whether it is MP4, Matroska or AVI, by its first bytes: those name all streams first."""
+    with path.open("rb") as file:
+        first = file.read(12)
+    return (
+        first[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+        or first[:4] == b"\x1aE\xdf\xa3"
+        or (first[:4] == b"RIFF" and first[8:] == b"AVI ")
+    )
 
 
 def _require_few_pixels(path: Path, stream: VideoStream, most: int) -> None:
