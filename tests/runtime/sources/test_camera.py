@@ -206,12 +206,14 @@ def test_a_driver_that_hangs_when_it_is_opened() -> None:
 
 def test_a_camera_is_not_opened_again_while_its_driver_hangs() -> None:
     """The device would be busy, and each attempt would leave a thread behind."""
-    hang, opened = threading.Event(), 0
+    hang, looking, opened = threading.Event(), threading.Event(), 0
 
     def opener() -> Any:
         nonlocal opened
         opened += 1
-        return FakeContainer(packet(opened), *([hang] if opened == 1 else []))
+        if opened > 1:
+            return FakeContainer(packet(opened))
+        return FakeContainer(looking, packet(opened), hang)
 
     source = partial(
         CameraSource, "/dev/video7", SIZE, opener=opener, timeouts=CameraTimeouts(1, 0.3)
@@ -219,6 +221,8 @@ def test_a_camera_is_not_opened_again_while_its_driver_hangs() -> None:
     losses: list[str] = []
     shown: list[int] = []
     with Captures([source], retry=Retry(0.001)) as captures:
+        captures.next(0)  # what a camera sees before anybody looks is left out
+        looking.set()
         while (event := captures.next(5)) is not None and len(shown) < 2:
             if isinstance(event, Lost):
                 losses.append(event.reason)
