@@ -30,6 +30,8 @@ from numpy.lib import format as npy_format
 from vidtok_edge.bounded import Budget, TooLarge, TooMuchWork, opened_zip, read_at_most
 from vidtok_edge.errors import VidTokEdgeError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 MIB = 1 << 20
 EXAMPLES = 12

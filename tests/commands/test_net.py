@@ -24,6 +24,8 @@ from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime import doctor
 from vidtok_edge.runtime.bundle import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "vidtok_edge.cli"]
 
 

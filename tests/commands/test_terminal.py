@@ -21,6 +21,8 @@ from vidtok_edge.commands.status_line import StatusLine
 from vidtok_edge.commands.terminal import Styled, shown
 from vidtok_edge.runtime.bundle import MANIFEST
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = Path(__file__).resolve().parents[2] / "commands"
 CLEARS, TITLE, C1, TURNS = "\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202e\u2066"
 HOSTILE = f"a{CLEARS}{TITLE}{C1}{TURNS}\r\x7f"

@@ -130,6 +130,7 @@ _RGB_709_FROM_2020 = np.array(  # ITU-R BT.2087, inverted
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "nits_of", "limit"), [("pq", nits_of_pq, 2.5), ("hlg", nits_of_hlg, 10)]
 )
