@@ -30,8 +30,6 @@ import click
 from vidtok_edge.commands.net import Command
 from vidtok_edge.runtime.files import write_beside, write_folder_beside
 
-pytestmark = pytest.mark.slow
-
 @click.command(cls=Command)
 def work():
     try:
