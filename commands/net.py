@@ -19,20 +19,8 @@ from vidtok_edge.errors import OutputNotWritable
 __all__ = ["Command", "Group"]
 
 
-class Group(click.Group):
-    """Commands under the net."""
-
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _net():
-            return super().make_context(*args, **extra)
-
-    def invoke(self, context: click.Context) -> Any:
-        with _net():
-            return super().invoke(context)
-
-
 class Command(click.Command):
-    """The same for a command that is a program of its own."""
+    """A command under the net."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _net():
@@ -41,6 +29,10 @@ class Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         with _net():
             return super().invoke(context)
+
+
+class Group(Command, click.Group):
+    """The same for a group, and so for its commands."""
 
 
 @contextmanager

@@ -56,6 +56,8 @@ OPERATORS = frozenset(
 QUANTISING = frozenset(["DequantizeLinear", "QuantizeLinear"])
 """What an INT8 graph may use beside them."""
 
+_ALLOWED = OPERATORS | QUANTISING
+
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
@@ -117,7 +119,7 @@ def _check_node(node: bytes, data_file: str) -> None:
                     raise ValueError("has control flow (a graph inside an operator)")
                 if kind == _ATTRIBUTE_TENSOR:
                     _check_tensor(inner, data_file)
-    if operator not in OPERATORS | QUANTISING:
+    if operator not in _ALLOWED:
         raise ValueError(f"uses the operator {operator or 'without a name'}")
 
 

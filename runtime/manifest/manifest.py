@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
@@ -20,7 +20,7 @@ from vidtok_edge.runtime.manifest.graphs import (
 )
 from vidtok_edge.runtime.manifest.interface import host_interface
 from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
-from vidtok_edge.runtime.manifest.plain import ADDED_LATER
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 
 __all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
@@ -100,15 +100,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text; without what was added later and is not known."""
-        plain = asdict(self)
-        if self.custom is None:
-            del plain["custom"]
-        if not self.verified_with:
-            del plain["verified_with"]
-        for graph in plain["graphs"]:
-            if not graph["cache_layers"]:
-                del graph["cache_layers"]
-        return json.dumps(plain, indent=1) + "\n"
+        return json.dumps(to_plain(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:

@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["ADDED_LATER", "from_plain"]
+__all__ = ["ADDED_LATER", "from_plain", "to_plain"]
 
 ADDED_LATER: Mapping[str, bool] = {"added_later": True}
 
@@ -37,6 +37,22 @@ def from_plain(kind: type[T], value: object, where: str = "") -> T:
     """
     result: T = _convert(kind, value, where)
     return result
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as JSON has it, without what was added later and is not known."""
+    if dataclasses.is_dataclass(value):
+        facts = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {
+            field.name: to_plain(fact)
+            for field, fact in facts
+            if field.metadata != ADDED_LATER or fact != field.default
+        }
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: to_plain(item) for name, item in value.items()}
+    return value
 
 
 def _convert(kind: Any, value: object, where: str) -> Any:
@@ -93,7 +109,7 @@ def _dataclass(kind: type, value: object, where: str) -> Any:
         raise _wrong(where, f"an object ({kind.__name__})", value)
     hints = _hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind)}
-    names = [n for n, field in known.items() if n in value or "added_later" not in field.metadata]
+    names = [n for n, field in known.items() if n in value or field.metadata != ADDED_LATER]
     dot = f"{where}." if where else ""
     for name in names:
         if name not in value:

@@ -69,6 +69,18 @@ class SourceClock:
             return latent.log_time_ns
         return self.media_zero_ns + latent.media_time_ns
 
+    def of_entry(self, entry: Record, before_ns: int) -> int:
+        """Of a latent or marker, behind an entry of `before_ns` (0: none).
+
+        What happened while a clip was read has no time in it, and counts where it lies between its
+        latents.
+        """
+        if isinstance(entry, LatentRecord):
+            return self(entry)
+        if self.media_zero_ns is None:
+            return entry.log_time_ns
+        return max(before_ns, self.media_zero_ns)
+
 
 @dataclass(slots=True, kw_only=True)
 class Playback:
@@ -178,12 +190,7 @@ class _FrameTimes:
 
     def __call__(self, entry: Record) -> list[int]:
         """Of the frames that an entry stands for; a marker stands for none."""
-        if isinstance(entry, LatentRecord):
-            self.at_ns = self.clock(entry)
-        elif self.clock.media_zero_ns is None:
-            self.at_ns = entry.log_time_ns
-        else:  # what happened while a clip was read has no time in it
-            self.at_ns = max(self.at_ns, self.clock.media_zero_ns)
+        self.at_ns = self.clock.of_entry(entry, self.at_ns)
         before_ns = self.at_ns if self._before_ns is None else self._before_ns
         last_ns = max(before_ns, self.at_ns)
         if not isinstance(entry, LatentRecord):

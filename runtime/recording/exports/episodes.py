@@ -118,8 +118,7 @@ class _Rows:
     part: Part
     clock: SourceClock
     at_ns: int = 0
-    """Time of the last entry, as the clock says; what happened while a clip was read has no time in
-    it, and counts where it lies between its latents."""
+    """Time of the last entry, as the clock says."""
     _due: tuple[int, int] | None = None
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
@@ -144,12 +143,7 @@ class _Rows:
         self.happened.miss(max(0, self._claimed - self._ordinal))
 
     def _tell_time(self, entry: Record) -> None:
-        if isinstance(entry, LatentRecord):
-            self.at_ns = self.clock(entry)
-        elif self.clock.media_zero_ns is None:
-            self.at_ns = entry.log_time_ns
-        else:
-            self.at_ns = max(self.at_ns, self.clock.media_zero_ns)
+        self.at_ns = self.clock.of_entry(entry, self.at_ns)
         if self.part.end_ns is not None and self.at_ns >= self.part.end_ns:
             self.happened.goes_on = True
 
