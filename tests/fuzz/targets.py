@@ -297,7 +297,39 @@ def _read_clip(path: Path) -> None:
             pass
 
 
+def _y4m(folder: Path) -> Path:
+    """Three frames of 16x16, subsampled: 384 bytes each."""
+    frames = b"".join(b"FRAME\n" + bytes([n]) * 384 for n in range(3))
+    path = folder / "a.y4m"
+    path.write_bytes(b"YUV4MPEG2 W16 H16 F30:1 Ip A1:1 C420jpeg\n" + frames)
+    return path
+
+
+def _read_pipe(path: Path) -> None:
+    from vidtok_edge.runtime.sources.raw_pipe import RawPipeSource
+
+    with closing(RawPipeSource(str(path), (16, 16))) as source:
+        for _ in islice(source, MOST_FRAMES):
+            pass
+
+
 # -- the rest
+
+
+def _timing(folder: Path) -> Path:
+    path = folder / "engines/tensorrt.10.3.sm87.timing"
+    path.parent.mkdir()
+    path.write_bytes(bytes(1000))
+    return path
+
+
+def _read_timing(path: Path) -> None:
+    from vidtok_edge.runtime.backends.backend import Target as BackendTarget
+    from vidtok_edge.runtime.backends.engines.building.files import read_timing
+    from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
+
+    host = EngineHost(target=BackendTarget.TENSORRT, version="10.3", gpu="sm87", gpu_name="Orin")
+    read_timing(path.parent.parent, host)
 
 
 def _document(folder: Path) -> Path:
@@ -359,6 +391,7 @@ def _targets() -> list[Target]:
         Target(name="graph", make=partial(_in_bundle, "encoder.fp32.onnx"), read=_graph),
         Target(name="sidecar", make=_sidecar, read=_read_sidecar, mutation=of_text),
         Target(name="parity", make=_report, read=_qualities, mutation=of_text),
+        Target(name="timing", make=_timing, read=_read_timing),
         Target(name="hashes", make=_hashes, read=_read_hashes, mutation=of_text),
         Target(
             name="config",
@@ -429,6 +462,7 @@ def _targets() -> list[Target]:
         Target(name=f"clip.{suffix}", make=partial(_clip, suffix), read=_read_clip, needs=_VIDEO)
         for suffix in ("mp4", "mkv", "avi", "ts")
     ]
+    found.append(Target(name="pipe.y4m", make=_y4m, read=_read_pipe, needs=_VIDEO))
     return found
 
 
