@@ -7,8 +7,9 @@ Weights come in as `[O, I, kt, kh, kw]`.
     conv2d   home [B, T, C, H, W]: time rides in the batch axis and every convolution is 2-D;
              the taps of a temporal kernel are concatenated along the channels.
     conv3d   home [B, C, T, H, W]: every convolution is 3-D. Moves the least data, by count.
-    channels_last   as conv2d, but home [B, T, H, W, C]: norms need no transposes, and those around
-             the convolutions are of bytes where these are INT8. For ONNX Runtime's INT8.
+    channels_last   as conv2d, but home [B*T, H, W, C]: norms need no transposes, and ONNX Runtime
+             merges those around the convolutions into its own reordering, which it cannot where a
+             reshape follows. So only what needs a time axis has one.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ class Convolution(nn.Module):
 
 
 class Form(Protocol):
-    """How activations are laid out and computed."""
+    """How activations are laid out and computed.
+
+    Attributes:
+        name: as users write it.
+        time_axis: of what `to_frames` gives.
+    """
 
     name: FormName
     time_axis: int
@@ -73,11 +79,17 @@ class Form(Protocol):
     def from_sequence(self, x: Tensor, like: Tensor) -> Tensor:
         """[B*T, C, H*W] to home, sizes as in `like`."""
 
+    def to_frames(self, x: Tensor, batch: int) -> Tensor:
+        """Home of `batch` streams to five axes, time apart; what a kernel in time takes."""
+
+    def from_frames(self, x: Tensor) -> Tensor:
+        """The inverse of `to_frames`."""
+
     def from_btchw(self, x: Tensor) -> Tensor:
         """[B, T, C, H, W] to home."""
 
-    def to_btchw(self, x: Tensor) -> Tensor:
-        """Home to [B, T, C, H, W]."""
+    def to_btchw(self, x: Tensor, batch: int) -> Tensor:
+        """Home of `batch` streams to [B, T, C, H, W]."""
 
 
 class Conv2dForm:
@@ -107,10 +119,16 @@ class Conv2dForm:
     def from_sequence(self, x: Tensor, like: Tensor) -> Tensor:
         return x.reshape(like.shape[0], like.shape[1], -1, like.shape[3], like.shape[4])
 
+    def to_frames(self, x: Tensor, batch: int) -> Tensor:
+        return x
+
+    def from_frames(self, x: Tensor) -> Tensor:
+        return x
+
     def from_btchw(self, x: Tensor) -> Tensor:
         return x
 
-    def to_btchw(self, x: Tensor) -> Tensor:
+    def to_btchw(self, x: Tensor, batch: int) -> Tensor:
         return x
 
 
@@ -143,10 +161,16 @@ class Conv3dForm:
         batch, _, frames, height, width = like.shape
         return x.reshape(batch, frames, -1, height, width).transpose(1, 2)
 
+    def to_frames(self, x: Tensor, batch: int) -> Tensor:
+        return x
+
+    def from_frames(self, x: Tensor) -> Tensor:
+        return x
+
     def from_btchw(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2)
 
-    def to_btchw(self, x: Tensor) -> Tensor:
+    def to_btchw(self, x: Tensor, batch: int) -> Tensor:
         return x.transpose(1, 2)
 
 
@@ -169,24 +193,30 @@ class ChannelsLastForm:
         return _PhaseUpsample(weight, bias, channels_last=True)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return _ChannelNorm(weight, bias, channel_axis=4)
+        return _ChannelNorm(weight, bias, channel_axis=3)
 
     def interleave(self, x: Tensor) -> Tensor:
-        batch, frames, height, width, channels = x.shape
-        pairs = x.reshape(batch, frames, height, width, 2, channels // 2)
-        return pairs.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)
+        frames, height, width, channels = x.shape
+        pairs = x.reshape(frames, height, width, 2, channels // 2)
+        return pairs.permute(0, 3, 1, 2, 4).flatten(0, 1)
 
     def to_sequence(self, x: Tensor) -> Tensor:
-        return x.flatten(2, 3).flatten(0, 1).transpose(1, 2)
+        return x.flatten(1, 2).transpose(1, 2)
 
     def from_sequence(self, x: Tensor, like: Tensor) -> Tensor:
-        return x.transpose(1, 2).reshape(*like.shape[:4], -1)
+        return x.transpose(1, 2).reshape(*like.shape[:3], -1)
+
+    def to_frames(self, x: Tensor, batch: int) -> Tensor:
+        return x.reshape(batch, -1, *x.shape[1:])
+
+    def from_frames(self, x: Tensor) -> Tensor:
+        return x.flatten(0, 1)
 
     def from_btchw(self, x: Tensor) -> Tensor:
-        return x.permute(0, 1, 3, 4, 2)
+        return x.flatten(0, 1).permute(0, 2, 3, 1)
 
-    def to_btchw(self, x: Tensor) -> Tensor:
-        return x.permute(0, 1, 4, 2, 3)
+    def to_btchw(self, x: Tensor, batch: int) -> Tensor:
+        return self.to_frames(x, batch).permute(0, 1, 4, 2, 3)
 
 
 class _Conv2d(Convolution):
@@ -214,20 +244,20 @@ class _Conv2d(Convolution):
             last = (frames - 1) * stride + 1
             taps = [x[:, k : k + last : stride] for k in range(self.taps)]
             x = torch.cat(taps, dim=4 if self.channels_last else 2)
-        x = _to_nchw(x, self.channels_last)
-        y = self.kernels.convolve(x, self.padding, self.space_stride)
+        y = self.kernels.convolve(_to_nchw(x, self.channels_last), self.padding, self.space_stride)
         return self.kernels.leave(_from_nchw(y, batch, self.channels_last))
 
 
 def _to_nchw(x: Tensor, channels_last: bool) -> Tensor:
-    x = x.flatten(0, 1)
+    """Home, or five axes, to what a 2-D convolution takes."""
+    if x.ndim == 5:
+        x = x.flatten(0, 1)
     return x.permute(0, 3, 1, 2) if channels_last else x
 
 
 def _from_nchw(y: Tensor, batch: int, channels_last: bool) -> Tensor:
-    if channels_last:
-        y = y.permute(0, 2, 3, 1)
-    return y.reshape(batch, -1, *y.shape[1:])
+    """What a 2-D convolution gives to home."""
+    return y.permute(0, 2, 3, 1) if channels_last else y.reshape(batch, -1, *y.shape[1:])
 
 
 _BLOCK = 16  # ONNX Runtime computes a float convolution's outputs in blocks of so many channels
@@ -261,11 +291,12 @@ class _FewOutputs(Convolution):
         frames = (x.shape[1] - self.taps) // stride + 1
         last = (frames - 1) * stride + 1
         y = self.kernels.convolve(_to_nchw(x, True), self.padding, self.space_stride)
-        each = self.kernels.leave(_from_nchw(y, batch, True)).chunk(self.taps, dim=4)
+        y = self.kernels.leave(_from_nchw(y, batch, True))
+        each = y.reshape(batch, -1, *y.shape[1:]).chunk(self.taps, dim=4)
         result = each[0][:, :last:stride]
         for k in range(1, self.taps):
             result = result + each[k][:, k : k + last : stride]
-        return result
+        return result.flatten(0, 1)
 
 
 class _ConvAlongTime(Convolution):
@@ -277,10 +308,10 @@ class _ConvAlongTime(Convolution):
         self.stride = (time_stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width, _ = x.shape
+        height, width = x.shape[2:4]
         y = self.kernels.convolve(x.flatten(2, 3).permute(0, 3, 1, 2), Padding(), self.stride)
         y = y.permute(0, 2, 3, 1)  # [B, T, H*W, O]
-        return self.kernels.leave(y.reshape(batch, -1, height, width, y.shape[3]))
+        return self.kernels.leave(y.reshape(-1, height, width, y.shape[3]))
 
 
 class _PhaseUpsample(Convolution):
@@ -308,11 +339,13 @@ class _PhaseUpsample(Convolution):
         phases = [self.kernels.convolve(x, pad, 1, i) for i, pad in enumerate(pads)]
         if self.channels_last:
             phases = [y.permute(0, 2, 3, 1) for y in phases]  # [B*T, h, w, O]
-            rows = [torch.stack(phases[i : i + 2], dim=3).flatten(2, 3) for i in (0, 2)]
-            y = torch.stack(rows, dim=2).flatten(1, 2)
+            rows = [torch.cat(phases[i : i + 2], dim=3).flatten(2) for i in (0, 2)]
+            y = torch.cat(rows, dim=2)  # [B*T, h, (2, w, 2, O)]
+            y = y.reshape(x.shape[0], 2 * x.shape[2], 2 * x.shape[3], -1)
         else:
             y = F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), 2)
-        return self.kernels.leave(y.reshape(batch, -1, *y.shape[1:]))
+            y = y.reshape(batch, -1, *y.shape[1:])
+        return self.kernels.leave(y)
 
 
 def _merge_taps(weight: Tensor, axis: int, phase: int) -> Tensor:

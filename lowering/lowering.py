@@ -216,15 +216,18 @@ class _LinearTemporalUpsample(nn.Module):
     def forward(self, x: Tensor, time: Timeline, edges: Edges | None) -> Tensor:
         assert edges is not None
         axis = self.form.time_axis
+        before = time.extend(x, 1, 0)
+        x = self.form.to_frames(x, before.shape[0])
         frames = x.shape[axis]
-        before = time.extend(x, 1, 0).narrow(axis, 0, frames)
+        before = before.narrow(axis, 0, frames)
         clamp, seam = edges.at(frames)
         x = torch.where(self._per_frame(clamp), before, x)
         zero = torch.zeros((), dtype=x.dtype, device=x.device)
         near = self._per_frame(torch.where(seam, zero, zero + 0.25))
         far = 1 - near
         pair = torch.stack([far * before + near * x, near * before + far * x], dim=axis + 1)
-        result: Tensor = self.conv(pair.flatten(axis, axis + 1), time)
+        pair = self.form.from_frames(pair.flatten(axis, axis + 1))
+        result: Tensor = self.conv(pair, time)
         return result
 
     def _per_frame(self, values: Tensor) -> Tensor:

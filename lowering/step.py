@@ -89,12 +89,16 @@ class _Step(nn.Module):
         return False
 
     def _timeline(
-        self, start: Tensor | None, ready: Tensor | None, caches: list[Tensor] | None
+        self,
+        start: Tensor | None,
+        ready: Tensor | None,
+        caches: list[Tensor] | None,
+        batch: int,
     ) -> Timeline:
         if start is None:
-            return WindowTimeline(self.form.time_axis)
+            return WindowTimeline(self.form, batch)
         first = self.variant.repeat_first
-        return CausalTimeline(self.form.time_axis, caches, start, ready, first)
+        return CausalTimeline(self.form, caches, start, ready, first)
 
 
 def _caches_out(time: Timeline) -> tuple[Tensor, ...]:
@@ -118,11 +122,12 @@ class StepEncoder(_Step):
     ) -> tuple[tuple[Tensor, ...], Timeline]:
         """The outputs but the caches, and the timeline that has those; `probe`: no caches given."""
         start, _, ready = self._controls(rest)
-        time = self._timeline(start, ready, None if probe else rest)
+        batch = frames.shape[0]
+        time = self._timeline(start, ready, None if probe else rest, batch)
         x = frames if self.options.io == "float" else frames.to(torch.float32) / 127.5 - 1.0
         x = x.permute(0, 1, 4, 2, 3).to(self.numerics.dtype)
         x = self.encoder(self.form.from_btchw(x), time)
-        encoded = self.form.to_btchw(x).to(torch.float32)  # [B, t, C, h, w]
+        encoded = self.form.to_btchw(x, batch).to(torch.float32)  # [B, t, C, h, w]
         if self.variant.latent == "fsq":
             return (_tokens(encoded, self.variant.levels), encoded), time
         mean, logvar = encoded.chunk(2, dim=2)
@@ -150,12 +155,13 @@ class StepDecoder(_Step):
     ) -> tuple[tuple[Tensor, ...], Timeline]:
         """As `StepEncoder.trace`."""
         start, end, ready = self._controls(rest)
-        time = self._timeline(start, ready, None if probe else rest)
+        batch = latents.shape[0]
+        time = self._timeline(start, ready, None if probe else rest, batch)
         if self.variant.latent == "fsq":
             latents = _codes(latents, self.variant.levels)
         latents = self.form.from_btchw(latents.to(self.numerics.dtype))
         x = self.decoder(latents, time, self._edges(start, end, time))
-        frames = self.form.to_btchw(x).permute(0, 1, 3, 4, 2).to(torch.float32)
+        frames = self.form.to_btchw(x, batch).permute(0, 1, 3, 4, 2).to(torch.float32)
         if self.options.io == "uint8":
             frames = ((frames + 1.0) * 127.5).clamp(0.0, 255.0).round().to(torch.uint8)
         return (frames,), time

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vidtok_edge.lowering.forms import Form
 from vidtok_edge.lowering.kernels import Kernels
 
 __all__ = ["CausalTimeline", "Timeline", "WindowTimeline"]
@@ -22,28 +23,30 @@ class Timeline(Protocol):
     """Gives an activation the neighbouring frames that a temporal kernel needs."""
 
     def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
-        """`x` with `before` frames in front and `after` behind, along its time axis.
+        """`x` with `before` frames in front and `after` behind, along the form's time axis.
 
-        `x` has entered `kernels`, which say what a zero and a cache look like; None: plainly.
+        `x` is at home and has entered `kernels`, which say what a zero and a cache look like; None: plainly.
         """
 
 
 class WindowTimeline:
-    """A whole window: zeros on both sides."""
+    """A whole window of `batch` streams: zeros on both sides."""
 
-    def __init__(self, time_axis: int) -> None:
-        self.time_axis = time_axis
+    def __init__(self, form: Form, batch: int) -> None:
+        self.form, self.batch = form, batch
 
     def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
+        axis, x = self.form.time_axis, self.form.to_frames(x, self.batch)
         zero = (kernels or _PLAIN).zero(x)
-        frame = zero.expand(x.narrow(self.time_axis, 0, 1).shape)
-        return torch.cat([frame] * before + [x] + [frame] * after, dim=self.time_axis)
+        frame = zero.expand(x.narrow(axis, 0, 1).shape)
+        return torch.cat([frame] * before + [x] + [frame] * after, dim=axis)
 
 
 class CausalTimeline:
     """One call of a stream: caches are consumed and left in the order of the convolutions.
 
     Args:
+        form: in which activations are laid out.
         caches: the caches of the call before, slot on axis 0; None to make zeros of the right
             shape, which is how the shapes are found (`caches_in`).
         start: bool [B, 1], true for a slot whose stream begins with this call: its caches are not
@@ -54,13 +57,13 @@ class CausalTimeline:
 
     def __init__(
         self,
-        time_axis: int,
+        form: Form,
         caches: Sequence[Tensor] | None,
         start: Tensor,
         ready: Tensor | None,
         repeat_first: bool,
     ) -> None:
-        self.time_axis = time_axis
+        self.form = form
         self.start, self.ready, self.repeat_first = start, ready, repeat_first
         self.caches_in: list[Tensor] = []
         self.caches_out: list[Tensor] = []
@@ -69,16 +72,17 @@ class CausalTimeline:
     def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
         assert after == 0, "a causal convolution sees no future frame"
         kernels = kernels or _PLAIN
-        first = x.narrow(self.time_axis, 0, 1)
+        axis, x = self.form.time_axis, self.form.to_frames(x, self.start.shape[0])
+        first = x.narrow(axis, 0, 1)
         cache = self._next_cache(
-            lambda: torch.zeros_like(torch.cat([kernels.store(first)] * before, self.time_axis))
+            lambda: torch.zeros_like(torch.cat([kernels.store(first)] * before, axis))
         )
         # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
         fresh = first if self.repeat_first else kernels.zero(x)
         kept = kernels.load(cache)
         past = torch.where(_spread(self.start, x), fresh, kept)
-        extended = torch.cat([past, x], dim=self.time_axis)
-        tail = extended.narrow(self.time_axis, x.shape[self.time_axis], before)
+        extended = torch.cat([past, x], dim=axis)
+        tail = extended.narrow(axis, x.shape[axis], before)
         self.caches_out.append(kernels.store(self._if_ready(tail, kept)))
         return extended
 
