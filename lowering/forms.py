@@ -213,7 +213,7 @@ class ChannelsLastForm:
         return x.flatten(0, 1)
 
     def from_btchw(self, x: Tensor) -> Tensor:
-        return x.flatten(0, 1).permute(0, 2, 3, 1)
+        return x.permute(0, 1, 3, 4, 2).flatten(0, 1)
 
     def to_btchw(self, x: Tensor, batch: int) -> Tensor:
         return self.to_frames(x, batch).permute(0, 1, 4, 2, 3)
