@@ -90,6 +90,7 @@ class _Block(nn.Module):
 
     def __init__(self, form: Form, block: nn.Module) -> None:
         super().__init__()
+        self.form = form
         assert isinstance(block, (layers.SpatialBlock, layers.TemporalBlock, layers.MiddleBlock))
         self.norm1, self.conv1 = _norm(form, block.norm1), _conv(form, block.conv1)
         self.norm2, self.conv2 = _norm(form, block.norm2), _conv(form, block.conv2)
@@ -100,8 +101,7 @@ class _Block(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)), time)
         h = self.conv2(F.silu(self.norm2(h)), time)
         skip = x if self.nin_shortcut is None else self.nin_shortcut(x, time)
-        result: Tensor = skip + h
-        return result
+        return self.form.add(skip, h)
 
 
 class _Attention(nn.Module):
@@ -119,8 +119,7 @@ class _Attention(nn.Module):
         q, k, v = qkv.chunk(3, dim=1)  # [B*T, C, H*W]
         weights = torch.softmax(torch.matmul(q.transpose(1, 2), k), dim=-1)
         h = torch.matmul(v, weights.transpose(1, 2))
-        result: Tensor = x + self.proj_out(self.form.from_sequence(h, x), time)
-        return result
+        return self.form.add(x, self.proj_out(self.form.from_sequence(h, x), time))
 
 
 class _Middle(nn.Module):
