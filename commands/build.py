@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from vidtok_edge.commands.options import comma_list
-from vidtok_edge.commands.printing import stage
+from vidtok_edge.commands.printing import stage, warn
 from vidtok_edge.commands.terminal import say
 
 
@@ -18,7 +18,7 @@ from vidtok_edge.commands.terminal import say
     "--precision",
     callback=comma_list,
     metavar="fp16,int8",
-    help="Of the graphs.  [default: all that the bundle has for TensorRT]",
+    help="Of the graphs.  [default: all that the bundle has for engines]",
 )
 @click.option(
     "--target",
@@ -76,6 +76,11 @@ def build(
     )
     plans = plan_forms(request) if form else [plan_engines(request)]
     for plan in plans:
+        if plan.left_out:
+            warn(
+                f"no engine is built of {', '.join(plan.left_out)}: its form, channels_last, is "
+                "for ONNX Runtime; for one, export with --form conv2d"
+            )
         for engine in plan.engines:
             name = f"{engine.path.name:<40}" + (f" {engine.graph.form}" if form else "")
             if not engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,9 +65,10 @@ OFFICIAL = (
 @click.option(
     "--form",
     callback=form_list,
-    default="conv2d",
-    metavar="conv2d,conv3d",
-    help="Layout of the computation. The second is for engines: `build --form auto` measures both.",
+    default="channels_last",
+    metavar="channels_last|conv2d,conv3d",
+    help="Layout of the computation. channels_last is FP32 for ONNX Runtime, FP16 stays conv2d. Of "
+    "the others engines are built, in FP32 too; of two `build --form auto` keeps the faster.",
 )
 @click.option(
     "--io",
@@ -118,6 +120,7 @@ def export(
         variant=model,
         output=output or Path(f"vidtok-{model if isinstance(model, str) else model.name}"),
         checkpoint=checkpoint,
+        options=StepOptions(*size, streams=streams, form=form[0], io=io),
         other_forms=form[1:],
         precisions=precision,
         force=force,
@@ -126,9 +129,7 @@ def export(
     )
     resolved = request.resolved
     latents = StepOptions.chunk_for(resolved) if chunk is None else chunk
-    request = request.with_options(
-        StepOptions(*size, streams=streams, chunk=latents, form=form[0], io=io)
-    )
+    request = request.with_options(replace(request.options, chunk=latents))
     say(f"{resolved.name}, {size[0]}x{size[1]}, {streams} stream(s), {latents} latent(s) per call")
     if resolved is EMBEDDED:
         say(

@@ -51,8 +51,10 @@ def precision_list(context: click.Context, option: click.Parameter, value: str) 
 
 def form_list(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(comma_list(context, option, value)))
-    if not names or set(names) - {"conv2d", "conv3d"}:
-        raise click.BadParameter(f"{value!r}; allowed: conv2d, conv3d, separated by commas")
+    if not names or set(names) - {"channels_last", "conv2d", "conv3d"}:
+        raise click.BadParameter(
+            f"{value!r}; allowed: channels_last, or conv2d, conv3d, separated by commas"
+        )
     return names
 
 

@@ -75,7 +75,7 @@ def plan(
     plans = [
         plan_of(
             model,
-            StepOptions(*size, streams=streams, chunk=latents),
+            StepOptions(*size, streams=streams, chunk=latents, form="conv2d"),
             fps=fps,
             kinds=kinds,
             precisions=precision,

@@ -13,6 +13,7 @@ import torch
 
 from vidtok_edge import __version__
 from vidtok_edge.calib.int8 import default_int8
+from vidtok_edge.errors import UsageError
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.self_check import SelfCheck, self_check
@@ -46,14 +47,18 @@ class ExportRequest:
         variant: a full or short name, or a configuration of your own.
         checkpoint: a path, `hub`, `random`, or None for the small tokenizer that ships with the
             package.
-        options: sizes, streams, chunk, form, io.
+        options: sizes, streams, chunk, form, io. The form is that of every graph, but that
+            `channels_last` is for ONNX Runtime alone (`Numerics.form`).
         precisions: which graphs to write; the first is what a runtime takes by default.
         output: the folder to write.
         force: replace a bundle that is there.
         seed: of random weights.
         ema: take the averaged weights of the checkpoint.
         other_forms: in which the graphs for engines are written as well, to choose from where they
-            will run.
+            will run; beside `conv2d` or `conv3d`.
+
+    Raises:
+        UsageError: several forms with `channels_last` among them.
     """
 
     variant: str | Variant
@@ -65,6 +70,14 @@ class ExportRequest:
     seed: int = 0
     other_forms: tuple[FormName, ...] = ()
     ema: bool = False
+
+    def __post_init__(self) -> None:
+        forms = (self.options.form, *self.other_forms)
+        if len(forms) > 1 and "channels_last" in forms:
+            raise UsageError(
+                f"The form channels_last stands alone, for ONNX Runtime, got {', '.join(forms)}. "
+                "To choose between engines name conv2d,conv3d."
+            )
 
     def with_options(self, options: StepOptions) -> ExportRequest:
         """The same request with other options."""

@@ -8,7 +8,14 @@ from dataclasses import fields
 from vidtok_edge import __version__
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.lowering.step import StepOptions
-from vidtok_edge.runtime.manifest.graphs import KINDS, OPSET, GraphSpec, Kind, graph_name
+from vidtok_edge.runtime.manifest.graphs import (
+    KINDS,
+    OPSET,
+    GraphSpec,
+    Kind,
+    Placement,
+    graph_name,
+)
 from vidtok_edge.runtime.manifest.interface import Interface
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
@@ -75,14 +82,15 @@ def variant_of(manifest: Manifest) -> Variant:
 
 
 def options_of(manifest: Manifest) -> StepOptions:
-    """How the graphs of a bundle were lowered; those that chose their form themselves aside."""
-    forms = [graph.form for graph in manifest.graphs if graph.form != "channels_last"]
+    """How the graphs of a bundle were lowered; the form is the one that was asked for."""
+    asked = [graph for graph in manifest.graphs if graph.placement != Placement.ONNXRUNTIME]
+    asked.sort(key=lambda graph: graph.precision != "fp32")  # the others may have another
     return StepOptions(
         manifest.height,
         manifest.width,
         streams=manifest.streams,
         chunk=manifest.chunk,
-        form=forms[0] if forms else "conv2d",
+        form=asked[0].form if asked else "channels_last",
         io=manifest.io,
     )
 

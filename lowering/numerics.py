@@ -63,8 +63,16 @@ class Numerics:
             layers[name].kernels = replacement.to(self.dtype)
 
     def form(self, chosen: FormName) -> FormName:
-        """The form to lower in, where `chosen` is asked for: ONNX Runtime's INT8 has its own."""
-        return "channels_last" if self.placement == Placement.ONNXRUNTIME else chosen
+        """The form to lower in, where `chosen` is asked for.
+
+        ONNX Runtime's INT8 has its own. Of `channels_last` no engine is built, so FP16 and
+        TensorRT's INT8 are `conv2d` where it is chosen.
+        """
+        if self.placement == Placement.ONNXRUNTIME:
+            return "channels_last"
+        if self.precision != "fp32" and chosen == "channels_last":
+            return "conv2d"
+        return chosen
 
     @property
     def int8_layers(self) -> tuple[str, ...]:

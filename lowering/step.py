@@ -42,7 +42,7 @@ class StepOptions:
     _: KW_ONLY
     streams: int = 1
     chunk: int = 1
-    form: FormName = "conv2d"
+    form: FormName = "channels_last"
     io: Literal["uint8", "float"] = "uint8"
 
     @classmethod

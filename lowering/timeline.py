@@ -25,7 +25,8 @@ class Timeline(Protocol):
     def extend(self, x: Tensor, before: int, after: int, kernels: Kernels | None = None) -> Tensor:
         """`x` with `before` frames in front and `after` behind, along the form's time axis.
 
-        `x` is at home and has entered `kernels`, which say what a zero and a cache look like; None: plainly.
+        `x` is at home and has entered `kernels`, which say what a zero and a cache look like; None:
+        plainly.
         """
 
 

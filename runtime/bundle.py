@@ -118,8 +118,8 @@ class Bundle:
             return open_step(self.path, graph, asked, threads=threads, to_compare=to_compare)
         missing = []
         for bundle in (self, *self.other_forms()):
-            graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
             try:
+                graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
                 return open_step(bundle.path, graph, asked, threads=threads, to_compare=to_compare)
             except EngineMissing as error:
                 missing.append(error)

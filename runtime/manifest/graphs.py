@@ -101,6 +101,12 @@ class GraphSpec:
         """As its file is called, without `.onnx`."""
         return graph_name(self.kind, self.precision, self.placement)
 
+    def serves(self, placement: Placement) -> bool:
+        """Whether backends of `placement` run it: of `channels_last` no engine is built."""
+        if placement == Placement.TENSORRT and self.form == "channels_last":
+            return False
+        return self.placement in (Placement.ANY, placement)
+
     @property
     def caches(self) -> tuple[tuple[TensorSpec, TensorSpec], ...]:
         """Each cache as it goes in and as it comes out."""

@@ -7,7 +7,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
+from vidtok_edge.errors import (
+    BundleError,
+    BundlePathEscapes,
+    BundleSchemaUnknown,
+    EngineMissing,
+)
 from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown, fields
 from vidtok_edge.runtime.manifest.graphs import (
     CACHE_PREFIX,
@@ -76,14 +81,22 @@ class Manifest:
         precision: str | None = None,
         placement: Placement = Placement.ONNXRUNTIME,
     ) -> GraphSpec:
-        """The graph of `kind` in `precision` (None: the first one) for backends of `placement`."""
-        found = [
-            g
-            for g in self.graphs
-            if g.kind == kind
-            and precision in (None, g.precision)
-            and g.placement in (Placement.ANY, placement)
-        ]
+        """The graph of `kind` in `precision` (None: the first one) for backends of `placement`.
+
+        Raises:
+            EngineMissing: it has a form of which no engine is built.
+            BundleError: there is none.
+        """
+        of_kind = [g for g in self.graphs if g.kind == kind]
+        precision = precision or (of_kind[0].precision if of_kind else None)
+        there = [g for g in of_kind if g.precision == precision]
+        found = [g for g in there if g.serves(placement)]
+        if not found and any(g.placement == Placement.ANY for g in there):
+            raise EngineMissing(
+                f"No engine is built of {there[0].file}: its form, {there[0].form}, is for ONNX "
+                "Runtime. Export FP16 graphs for engines, with --precision fp16, or for engines in "
+                "FP32 name their form: --form conv2d."
+            )
         if not found:
             have = ", ".join(g.name for g in self.graphs)
             raise BundleError(

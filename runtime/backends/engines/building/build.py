@@ -98,7 +98,7 @@ class BuildRequest:
     Attributes:
         bundle: the folder that `vidtok-export` wrote.
         target: TensorRT, or TensorRT-RTX.
-        precisions: of the graphs; empty: all that the bundle has for TensorRT.
+        precisions: of the graphs; empty: all that the bundle has for engines.
         gpus: as `sm86`; empty: the one present.
         options: how hard TensorRT tries.
         rebuild: build again what is there already and fits.
@@ -135,13 +135,21 @@ class EnginePlan:
     library: TensorRT
     engines: tuple[PlannedEngine, ...]
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Precisions of the bundle that nobody named and of whose graphs no engine is built."""
+        if self.request.precisions:
+            return ()
+        built = {engine.graph.precision for engine in self.engines}
+        return tuple(name for name in self.bundle.manifest.precisions if name not in built)
+
 
 def plan_engines(request: BuildRequest) -> EnginePlan:
     """Which engines `build_engines` would build, and why; writes nothing.
 
     Raises:
         UsageError: no such precision, target or GPU.
-        BundleError: the bundle cannot be trusted, or lacks a precision.
+        BundleError: the bundle cannot be trusted, or has no graph of a precision for engines.
         MissingDependency, BackendUnavailable: there is no TensorRT here that can build.
     """
     if unknown := [name for name in request.precisions if name not in get_args(Precision)]:
@@ -190,9 +198,8 @@ def build_engines(plan: EnginePlan, stage: Stage = no_stage) -> list[EngineFile]
 
 def _graphs(bundle: Bundle, precisions: Sequence[str]) -> list[GraphSpec]:
     manifest = bundle.manifest
-    wanted = precisions or tuple(
-        dict.fromkeys(g.precision for g in manifest.graphs if g.placement != Placement.ONNXRUNTIME)
-    )
+    for_engines = [g.precision for g in manifest.graphs if g.serves(Placement.TENSORRT)]
+    wanted = precisions or for_engines or manifest.precisions  # of which none serves: that is said
     return [
         manifest.graph(kind, precision, placement=Placement.TENSORRT)
         for precision in dict.fromkeys(wanted)
