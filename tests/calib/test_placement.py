@@ -29,6 +29,7 @@ def test_tensorrt_has_signed_inputs_alone(ranges: Ranges) -> None:
     numerics = int8_numerics(ranges, DEFAULT_POLICY, "encoder", Placement.TENSORRT)
     assert numerics.dtype == torch.float16
     assert numerics.form("conv3d") == "conv3d"
+    assert numerics.form("channels_last") == "conv2d"
     for name, grids in numerics.grids.items():
         seen = ranges.layers("encoder")[name]
         assert not grids.early and grids.output is None

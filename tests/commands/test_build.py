@@ -6,6 +6,7 @@ import importlib
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,36 @@ def test_wrong_builds_say_what_would_work(
     result = run(bundle, *arguments.split())
     assert (result.exit_code, message in result.output) == (code, True), result.output
     assert not (bundle / "engines").exists()
+
+
+def in_channels_last(folder: Path, precision: str) -> None:
+    """Say of the graphs in `precision` that this is their form."""
+    manifest = Bundle.load(folder).manifest
+    graphs = tuple(
+        replace(graph, form="channels_last") if graph.precision == precision else graph
+        for graph in manifest.graphs
+    )
+    (folder / "manifest.json").write_text(replace(manifest, graphs=graphs).to_json())
+
+
+@pytest.mark.usefixtures("rtx")
+def test_what_is_for_onnx_runtime_is_left_out_and_said(bundle: Path) -> None:
+    in_channels_last(bundle, "fp16")
+    result = run(bundle, "--target", "tensorrt-rtx", "--gpu", "sm86", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "no engine is built of fp16: its form, channels_last" in result.output
+    assert "encoder.int8" in result.output and "encoder.fp16.t" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--precision", "fp32"), ("--form", "auto")])
+def test_a_bundle_for_onnx_runtime_alone_says_what_to_export(
+    tiny: Path, arguments: tuple[str, ...]
+) -> None:
+    in_channels_last(tiny, "fp32")
+    result = run(tiny, *arguments)
+    assert result.exit_code == 3, result.output
+    assert "No engine is built of encoder.fp32.onnx" in result.output
+    assert "--precision fp16" in result.output and "--form conv2d" in result.output
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from vidtok_edge.export import (
     export_bundle,
     plan_export,
 )
+from vidtok_edge.lowering.forms import FormName
 from vidtok_edge.lowering.interface import interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
@@ -182,13 +183,27 @@ def test_other_forms_lie_in_the_bundle_each_with_its_own_verdict(
     reports = [GOOD, BAD]
     monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: reports.pop(0))
     exported = export_bundle(
-        ExportRequest(variant="fsq", output=place, options=SMALL, other_forms=("conv3d",))
+        ExportRequest(
+            variant="fsq",
+            output=place,
+            options=replace(SMALL, form="conv2d"),
+            other_forms=("conv3d",),
+        )
     )
     assert exported.report and not exported.other_reports[0]
     [form] = exported.bundle.other_forms(check_hashes=True)
     assert (exported.bundle.verified, form.verified) == (True, False)
     assert {graph.form for graph in exported.bundle.manifest.graphs} == {"conv2d"}
     assert {graph.form for graph in form.manifest.graphs} == {"conv3d"}
+
+
+@pytest.mark.parametrize("forms", [("channels_last", "conv2d"), ("conv3d", "channels_last")])
+def test_the_form_of_onnx_runtime_stands_alone(
+    forms: tuple[FormName, FormName], place: Path
+) -> None:
+    options = replace(SMALL, form=forms[0])
+    with pytest.raises(UsageError, match=f"stands alone.*got {', '.join(forms)}.*conv2d,conv3d"):
+        ExportRequest(variant="fsq", output=place, options=options, other_forms=forms[1:])
 
 
 @pytest.mark.usefixtures("quick_graphs")

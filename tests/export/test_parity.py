@@ -111,12 +111,12 @@ def check_decode(bundle: Bundle, want: dict[str, Array]) -> None:
 
 
 # All variants are held to the golden numbers below, as lowered modules, and in tests/vidtok_ref. As
-# graphs every version with each causality, every space and time factor, and two of the forms (a
-# causal model of version 1.0 in conv2d is the shipped one, below).
+# graphs every version with each causality, every space and time factor, and all forms (a causal
+# model of version 1.0 in channels_last is the shipped one, below).
 GOLDEN_BUNDLES = [
     golden_bundle(TWO_LATENTS),
     golden_bundle("vidtok_fsq_noncausal_488_262144"),
-    golden_bundle("vidtok_fsq_causal_41616_262144_v1_1"),
+    golden_bundle("vidtok_fsq_causal_41616_262144_v1_1", "channels_last"),
     golden_bundle("vidtok_kl_causal_288_8chn", "conv3d"),
 ]
 
@@ -170,7 +170,11 @@ def test_33_frames_through_the_lowered_modules(name: str, form: FormName) -> Non
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [(g.name, "conv3d") for g in GOLDENS],
+    [
+        *((g.name, "conv3d") for g in GOLDENS),
+        ("vidtok_kl_causal_288_8chn", "channels_last"),
+        ("vidtok_kl_noncausal_41616_4chn", "channels_last"),
+    ],
 )
 def test_lowered_modules_give_the_golden_numbers(name: str, form: FormName) -> None:
     steps = lowered(name, form, ch=32)

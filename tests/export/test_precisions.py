@@ -60,7 +60,11 @@ def test_every_precision_is_there_and_passes(precisions: Exported) -> None:
     ]
     assert precisions.report, precisions.report.table()
     assert precisions.bundle.verified
-    assert options_of(precisions.bundle.manifest).form == "conv2d"
+    forms = {graph.name: graph.form for graph in precisions.bundle.manifest.graphs}
+    for kind in ("encoder", "decoder"):
+        assert forms[f"{kind}.fp32"] == forms[f"{kind}.int8"] == "channels_last"
+        assert forms[f"{kind}.fp16"] == forms[f"{kind}.int8-tensorrt"] == "conv2d"
+    assert options_of(precisions.bundle.manifest).form == "channels_last"
 
 
 def test_caches_of_int8_are_bytes(precisions: Exported) -> None:

@@ -20,6 +20,7 @@ from vidtok_edge.errors import (
     BundleMismatch,
     BundleMissing,
     BundlePathEscapes,
+    EngineMissing,
 )
 from vidtok_edge.hashes import sha256_of
 from vidtok_edge.runtime import Bundle
@@ -226,6 +227,17 @@ def test_the_same_model_in_another_form(tiny: Path) -> None:
     shutil.copytree(tiny, tiny / FORMS / "conv3d")
     [form] = Bundle.load(tiny).other_forms()
     assert form.path == tiny / FORMS / "conv3d"
+
+
+def test_an_engine_of_a_form_for_onnx_runtime_is_missing(tiny: Path) -> None:
+    manifest = Manifest.from_json((tiny / MANIFEST).read_text())
+    graphs = tuple(replace(graph, form="channels_last") for graph in manifest.graphs)
+    (tiny / MANIFEST).write_text(replace(manifest, graphs=graphs).to_json())
+    bundle = Bundle.load(tiny)
+    with pytest.raises(EngineMissing, match=r"No engine is built of encoder\.fp32\.onnx"):
+        bundle.step("encoder", "tensorrt")
+    with bundle.step("encoder") as step:
+        assert step.graph.form == "channels_last" and not step.info.fell_back
 
 
 def test_a_form_of_another_model_is_refused(tiny: Path) -> None:

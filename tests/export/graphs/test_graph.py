@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
 from onnx import ModelProto, TensorProto, helper
-from onnxruntime import InferenceSession
+from onnxruntime import InferenceSession, SessionOptions
 
 from vidtok_edge.export.graphs.graph import without_old_objects
 from vidtok_edge.export.verifying.verification import verify_bundle
@@ -21,7 +22,7 @@ from vidtok_edge.lowering.interface import Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graph_file import OPERATORS
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind
 from vidtok_edge.runtime.manifest.metadata import GraphMetadata
 
 THREE_SLOTS = NarrowBundle(
@@ -82,6 +83,24 @@ def test_there_is_no_control_flow_and_no_odd_operator(written: list[Written]) ->
         assert operators <= OPERATORS
         attributes = [a for node in graph.model.graph.node for a in node.attribute]
         assert not [a.name for a in attributes if a.HasField("g") or a.graphs]
+
+
+@pytest.mark.xdist_group("embedded")
+@pytest.mark.parametrize(("kind", "most"), [("encoder", 5), ("decoder", 10)])
+def test_onnx_runtime_merges_the_transposes_of_channels_last(
+    kind: Kind, most: int, embedded: Bundle, tmp_path: Path
+) -> None:
+    spec = embedded.manifest.graph(kind)
+    assert spec.form == "channels_last"
+    options = SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3  # it warns that the file is for this processor
+    InferenceSession(embedded.path / spec.file, options, providers=["CPUExecutionProvider"])
+    path = tmp_path / "optimized.onnx"
+    operators = Counter(n.op_type for n in onnx.load(path, load_external_data=False).graph.node)
+    if "ReorderOutput" not in operators:
+        pytest.skip("ONNX Runtime does not reorder channels for this processor")
+    assert operators["Transpose"] <= most < operators["LayerNormalization"]
 
 
 def test_every_input_is_used_and_every_output_made(written: list[Written]) -> None:

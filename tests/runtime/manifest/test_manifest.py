@@ -12,8 +12,13 @@ from fake_step import fake_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidtok_edge.errors import BundleError, BundlePathEscapes, BundleSchemaUnknown
-from vidtok_edge.runtime.manifest.graphs import DType, TensorSpec
+from vidtok_edge.errors import (
+    BundleError,
+    BundlePathEscapes,
+    BundleSchemaUnknown,
+    EngineMissing,
+)
+from vidtok_edge.runtime.manifest.graphs import DType, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
 manifests = st.builds(
@@ -172,6 +177,18 @@ def test_a_graph_that_is_absent() -> None:
         only.graph("decoder")
     with pytest.raises(BundleError, match="no encoder graph in int4"):
         only.graph("encoder", "int4")
+
+
+def test_no_engine_is_built_of_channels_last() -> None:
+    manifest = fake_manifest()
+    graphs = tuple(replace(graph, form="channels_last") for graph in manifest.graphs)
+    fp16 = tuple(replace(graph, precision="fp16") for graph in manifest.graphs)
+    both = replace(manifest, graphs=(*graphs, *fp16))
+    assert both.graph("encoder").form == "channels_last"
+    assert both.graph("encoder", "fp16", Placement.TENSORRT).form == "conv2d"
+    for precision in ("fp32", None):  # None is the first one, never another in its place
+        with pytest.raises(EngineMissing, match=r"encoder\.fp32\.onnx: its form.*--form conv2d"):
+            both.graph("encoder", precision, Placement.TENSORRT)
 
 
 def test_facts_that_follow() -> None:
