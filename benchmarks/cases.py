@@ -17,7 +17,7 @@ from vidtok_edge.vidtok_ref import VidTok, WeightsOrigin, load_weights
 
 __all__ = ["CASES", "FORMS", "Case", "write_bundle"]
 
-FORMS: tuple[FormName, ...] = ("conv2d", "conv3d")
+FORMS: tuple[FormName, ...] = ("conv2d", "conv3d", "channels_last")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ CASES = {
 def write_bundle(
     case: Case,
     folder: Path,
-    form: FormName = "conv2d",
+    form: FormName = "channels_last",
     numerics: Sequence[Mapping[Kind, Numerics]] = (BOTH_FP32,),
 ) -> Bundle:
     """A bundle of the case, not verified, whose weights can be loaded again by what it says."""

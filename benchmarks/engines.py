@@ -148,7 +148,7 @@ def models(parts: Sequence[str], variants: Sequence[str]) -> Iterator[Given]:
 
 
 def write_bundle(given: Given, folder: Path, precisions: Sequence[Precision]) -> None:
-    options = StepOptions(given.size, given.size)
+    options = StepOptions(given.size, given.size, form="conv2d")
     numerics = [BOTH_FP32] * ("fp32" in precisions) + [BOTH_FP16] * ("fp16" in precisions)
     if "int8" in precisions:
         request = CalibrationRequest(frames=given.frames, method="minmax")

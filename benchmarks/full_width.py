@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import click
 
@@ -33,7 +32,7 @@ VARIANT = "vidtok_fsq_causal_488_32768_v1_1"
 @click.option(
     "--form",
     "forms",
-    type=click.Choice(get_args(FormName)),
+    type=click.Choice(["conv2d", "conv3d"]),
     multiple=True,
     default=("conv2d", "conv3d"),
     show_default=True,

@@ -14,7 +14,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,14 @@ _BEGIN = re.compile(r"<!-- table: ")
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title, and what it shows of a row."""
+    """A column's title, and what it shows of a row.
+
+    `later` is a key that older measurements lack; the column is left out of those.
+    """
 
     title: str
     cell: Callable[[Mapping[str, Any]], str]
+    later: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ def _number(title: str, key: str, form: str = "") -> Column:
 
 def _ratio(title: str, key: str) -> Column:
     return Column(title, lambda row: ratio_text(row[key]))
+
+
+def _later_ratio(title: str, key: str) -> Column:
+    return replace(_ratio(title, key), later=key)
 
 
 def ratio_text(ratio: Mapping[str, Any]) -> str:
@@ -124,6 +132,9 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _number("conv2d ms", "conv2d_ms", ".0f"),
         _ratio("conv2d over PyTorch eager", "conv2d_over_eager"),
         _ratio("conv2d over a naive ONNX export", "conv2d_over_naive"),
+        _later_ratio("channels_last over conv2d", "channels_last_over_conv2d"),
+        _later_ratio("channels_last over eager", "channels_last_over_eager"),
+        _later_ratio("channels_last over naive", "channels_last_over_naive"),
         _ratio("conv3d over eager", "conv3d_over_eager"),
         _ratio("conv3d over naive", "conv3d_over_naive"),
     ],
@@ -161,6 +172,7 @@ def measured_tables(folder: Path = MEASURED) -> dict[str, Measured]:
 
 def markdown_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
     """A table, each row a line."""
+    columns = [column for column in columns if all(column.later in (None, *row) for row in rows)]
     lines = [[column.title for column in columns], ["---"] * len(columns)]
     lines += [[column.cell(row) for column in columns] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
@@ -179,14 +191,14 @@ def block_of(name: str, measured: Mapping[str, Measured]) -> str:
 def rewritten(text: str, measured: Mapping[str, Measured]) -> str:
     """`text` with every marked table made anew. Raises ClickException for marks without an end."""
 
-    def replace(match: re.Match[str]) -> str:
+    def made_anew(match: re.Match[str]) -> str:
         if _BEGIN.search(match[3]):
             raise click.ClickException(f"The table {match[2]} has no `<!-- end -->`.")
         return match[1] + block_of(match[2], measured) + match[4]
 
     if len(_MARKED.findall(text)) < len(_BEGIN.findall(text)):
         raise click.ClickException("A table has no `<!-- end -->`.")
-    return _MARKED.sub(replace, text)
+    return _MARKED.sub(made_anew, text)
 
 
 def documents(root: Path = ROOT) -> list[Path]:

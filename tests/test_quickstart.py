@@ -61,10 +61,10 @@ def test_a_page_shows_what_is_seen(page: str, tmp_path: Path, embedded: Bundle) 
     check(run_page(page, tmp_path))
 
 
-@pytest.mark.xdist_group("embedded")
-def test_engines(tmp_path: Path, embedded: Bundle) -> None:
+@pytest.mark.xdist_group("precisions")
+def test_engines(tmp_path: Path, precisions: Exported) -> None:
     pytest.importorskip("tensorrt_rtx", reason="builds engines without a GPU")
-    shutil.copytree(embedded.path, tmp_path / "demo" / "vidtok-fsq")
+    shutil.copytree(precisions.bundle.path, tmp_path / "demo" / "vidtok-fsq")
     check(run_page("build_engines", tmp_path))
 
 

@@ -145,8 +145,9 @@ def test_the_shapes_behind_each_stage(kind: Kind, section: str) -> None:
 def _cached(variant: Variant, kind: Kind) -> list[tuple[str, str]]:
     """The layer that reads each cache, and the cache's shape, in the order of the graph."""
     names: list[str] = []
+    options = StepOptions(256, 256, form="conv2d")
     with torch.device("meta"):
-        step, run = traced_without_data(variant, StepOptions(256, 256), kind, FP32)
+        step, run = traced_without_data(variant, options, kind, FP32)
         half = step.get_submodule(kind)
         for name, module in half.named_modules():
             linear = variant.delayed and bool(re.fullmatch(r"up_temporal\.\d+\.upsample", name))
