@@ -151,11 +151,12 @@ def _run(options: Mapping[str, Any]) -> int:
     _require_equal(trainer.model, pictures, recipe)
     if options["dry_run"]:
         return _dry_run(trainer, pictures)
-    before, pictures_before = reconstruct(load_weights(EMBEDDED.name, None)[0].to(device), clips)
     code, why = _train(trainer, pictures, output)
     say(f"stopped: {why}")
     save_weights(trainer.averaged, output / WEIGHTS_FILE)
     loaded, origin = load_weights(EMBEDDED.name, str(output / WEIGHTS_FILE))
+    shipped, _ = load_weights(EMBEDDED.name, None)
+    before, pictures_before = reconstruct(shipped.to(device), clips)
     after, pictures_after = reconstruct(loaded.to(device), clips)
     report = {
         "why_stopped": why,
