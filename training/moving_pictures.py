@@ -28,6 +28,9 @@ KINDS = {"film": 0.20, "natural": 0.36, "robot": 0.24, "photo": 0.20}
 SHORTEST = 9
 """Frames of the shortest clip that is taken."""
 
+_CUTS = 0.1
+"""Share of the clips that are cut to another scene."""
+
 _CLIPS, _PHOTOS = (".mp4", ".mkv", ".webm", ".mov"), (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -140,19 +143,26 @@ class MovingPictures:
 
     def batch(self, random: Random, size: int, window: Window) -> Tensor:
         """float32 [size, 3, T, H, W] in [-1, 1], whose memory is [size, T, H, W, 3]."""
-        shares = [KINDS[kind] for kind in self._kinds]
-        clips = []
-        for _ in range(size):
-            [kind] = random.choices(self._kinds, shares)
-            clip = (
-                self._photo(random, window) if kind == "photo" else self._part(random, kind, window)
-            )
-            turned = [3] if random.random() < 0.5 else []  # left and right
-            turned += [2] if random.random() < 0.12 else []  # up and down
-            turned += [0] if random.random() < 0.3 else []  # time
-            clip = clip.flip(turned) if turned else clip
-            clips.append(self._colours(random, clip.permute(0, 2, 3, 1)))
+        clips = [self._clip(random, window) for _ in range(size)]
         return torch.stack(clips).permute(0, 4, 1, 2, 3)
+
+    def _clip(self, random: Random, window: Window) -> Tensor:
+        """[T, H, W, 3] in [-1, 1]: a scene, or one cut to another."""
+        scene = self._scene(random, window)
+        if random.random() >= _CUTS:
+            return scene
+        at = random.randint(1, window.frames - 1)
+        return torch.cat([scene[:at], self._scene(random, window)[at:]])
+
+    def _scene(self, random: Random, window: Window) -> Tensor:
+        """[T, H, W, 3] in [-1, 1]."""
+        [kind] = random.choices(self._kinds, [KINDS[kind] for kind in self._kinds])
+        scene = self._photo(random, window) if kind == "photo" else self._part(random, kind, window)
+        turned = [3] if random.random() < 0.5 else []  # left and right
+        turned += [2] if random.random() < 0.12 else []  # up and down
+        turned += [0] if random.random() < 0.3 else []  # time
+        scene = scene.flip(turned) if turned else scene
+        return self._colours(random, scene.permute(0, 2, 3, 1))
 
     def _tensor(self, values: NDArray[np.float64]) -> Tensor:
         tensor = torch.from_numpy(values.astype(np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import moving_pictures
 import numpy as np
 import pytest
 import torch
@@ -74,6 +75,18 @@ def test_frames_follow_one_another() -> None:
         steps = part.mean((1, 2, 3)).diff()
         assert bool((steps >= -1e-6).all())
         assert float(part.std((1, 2, 3)).max()) < 1e-3
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=20)
+def test_a_cut_leaves_frames_of_both_scenes(seed: int) -> None:
+    pictures = MovingPictures({"film": [noise(9, 32, 32, 3)]}, [SMALL])
+    scenes = iter(torch.full((5, 16, 24, 3), value) for value in (0.25, 0.75))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving_pictures, "_CUTS", 1.0)
+        patch.setattr(pictures, "_scene", lambda random, window: next(scenes))
+        values = pictures._clip(Random(seed), SMALL).mean((1, 2, 3)).tolist()
+    assert values == sorted(values) and {0.25, 0.75} == set(values)
 
 
 def test_a_clip_shorter_than_its_window() -> None:
