@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,12 @@ def convolution(
 
 def save_beside(model: ModelProto, path: Path, threshold: int = 0) -> None:
     """Write `model` as our exporter does: constants from `threshold` bytes on in a second file."""
-    location = f"{path.name}.data"
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)  # onnx writes behind what is there
     onnx.save_model(
-        model,
+        deepcopy(model),  # onnx takes the constants out of what it saves
         str(path),
         save_as_external_data=True,
-        location=location,
+        location=data.name,
         size_threshold=threshold,
     )
