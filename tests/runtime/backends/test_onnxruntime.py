@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from int8_sums import convolution, save_beside
@@ -89,6 +90,25 @@ def test_exact_sums_are_asked_for_where_pairs_can_saturate(
     """As in bundles exported before weights were made for it; else it costs time alone."""
     session = int8_session(tmp_path / "sums.onnx", PAIRS_OF_64 // 64 * weight)
     assert has_entry(session.get_session_options()) is asked
+
+
+def test_exact_sums_are_asked_for_where_onnxruntime_quantises_by_itself(tmp_path: Path) -> None:
+    """Its weights are not in the file, so nobody has seen that their sums are exact."""
+    model = convolution(PAIRS_OF_64.astype(np.float32))
+    del model.graph.node[1]
+    model.graph.node[1].input[1] = "w"
+    path = tmp_path / "floating.onnx"
+    onnx.save(model, path)
+    session, _ = open_session(path, "cpu", None)
+    assert has_entry(session.get_session_options())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100])
+def test_what_is_no_onnx_file_is_told_by_onnxruntime(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "none.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"ONNX Runtime cannot load .*none\.onnx"):
+        open_session(path, "cpu", None)
 
 
 def has_entry(options: Any) -> bool:
