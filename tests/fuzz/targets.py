@@ -406,7 +406,7 @@ def _targets() -> list[Target]:
             mutation=of_text,
         ),
         Target(name="graph", make=partial(_in_bundle, "encoder.fp32.onnx"), read=_graph),
-        Target(name="int8 graph", make=_int8_graph, read=_pair_sums, needs=("onnx",)),
+        Target(name="graph.int8", make=_int8_graph, read=_pair_sums, needs=("onnx",)),
         Target(name="sidecar", make=_sidecar, read=_read_sidecar, mutation=of_text),
         Target(name="parity", make=_report, read=_qualities, mutation=of_text),
         Target(name="timing", make=_timing, read=_read_timing),

@@ -171,6 +171,19 @@ def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
     assert not pair_sums(path)
 
 
+@pytest.mark.parametrize("shape", [(1 << 40, 1 << 40, 1, 1), (1 << 14, 1 << 14, 1, 1), (0, 1)])
+def test_weights_of_a_claimed_shape_are_not_read(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    save_beside(convolution(SAFE), path)
+    model = onnx.load_model(path, load_external_data=False)
+    weight = next(t for t in model.graph.initializer if t.name == "w")
+    weight.dims[:] = shape
+    path.write_bytes(model.SerializeToString())
+    with path.with_name("graph.onnx.data").open("ab") as data:
+        data.truncate(1 << 30)  # sparse
+    assert pair_sums(path).saturating == ("layer",)
+
+
 def test_weights_that_are_read_again_and_again_are_not_judged(tmp_path: Path) -> None:
     weight = np.zeros((64, 64, 3, 3), np.int8)
     model = convolution(weight)
