@@ -116,7 +116,7 @@ class _Graph:
         from_int8 = {
             name: self._is_safe("".join(node.inputs[:1]))
             for node in dequantize
-            if not self._is_of_others(node)
+            if not self._is_other(node)
             for name in node.outputs
         }
         saturating = {
@@ -125,16 +125,17 @@ class _Graph:
             for reader, place in self._readers.get(name, [])
             if not (safe and reader.operator == "Conv" and place == 1)
         }
+        quantized = self._to_be_integers()
         floating = [
             node.name
             for node in self._nodes
             if node.operator == "Conv"
             and dequantized.isdisjoint(node.inputs[1:2])
-            and self._leads_to_integers(node)
+            and not quantized.isdisjoint(node.outputs)
         ]
         return PairSums(tuple(saturating), tuple(floating))
 
-    def _is_of_others(self, dequantize: _Node) -> bool:
+    def _is_other(self, dequantize: _Node) -> bool:
         """Whether the values are of another type than INT8: that of their zero point."""
         zero = self._constants.get("".join(dequantize.inputs[2:3]))
         return zero is not None and integers(zero, _TENSOR_TYPE) in _NOT_INT8
@@ -169,19 +170,20 @@ class _Graph:
             file.seek(offset)
             return file.read(size)
 
-    def _leads_to_integers(self, node: _Node) -> bool:
-        """Whether the result of `node` is quantised, moved at most."""
-        waiting, seen = list(node.outputs), set[str]()
+    def _to_be_integers(self) -> set[str]:
+        """The values that are quantised, moved at most before."""
+        makers: dict[str, list[_Node]] = {}
+        for node in self._nodes:
+            for name in node.outputs:
+                makers.setdefault(name, []).append(node)
+        found = set[str]()
+        waiting = [n for q in self._nodes if q.operator == "QuantizeLinear" for n in q.inputs[:1]]
         while waiting:
-            if (name := waiting.pop()) in seen:
-                continue
-            seen.add(name)
-            for reader, _ in self._readers.get(name, []):
-                if reader.operator == "QuantizeLinear":
-                    return True
-                if reader.operator in _MOVES:
-                    waiting += reader.outputs
-        return False
+            if (name := waiting.pop()) not in found:
+                found.add(name)
+                moves = [node for node in makers.get(name, []) if node.operator in _MOVES]
+                waiting += [given for node in moves for given in node.inputs[:1]]
+        return found
 
 
 def _of(message: bytes, number: int) -> Iterator[bytes]:
