@@ -11,7 +11,7 @@ from vidtok_edge.lowering.interface import Interface
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graph_file import OPERATORS, QUANTISING
 from vidtok_edge.runtime.manifest.graphs import OPSET, Placement, TensorSpec
-from vidtok_edge.runtime.manifest.pair_sums import pair_sums
+from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 
 __all__ = ["IR_VERSION", "GraphRuleBroken", "check_graph", "check_sums"]
 
@@ -48,7 +48,7 @@ def check_sums(path: Path, numerics: Numerics) -> None:
     """
     if numerics.placement != Placement.ONNXRUNTIME:
         return
-    layers = pair_sums(path).saturating
+    layers = saturating_layers(path)
     shown = ", ".join(layers[:4])
     _require(not layers, f"sums of {len(layers)} INT8 operators can saturate: {shown}")
 

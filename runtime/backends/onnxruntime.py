@@ -36,7 +36,7 @@ from vidtok_edge.runtime.backends.onnxruntime_cuda import (
 from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
-from vidtok_edge.runtime.manifest.pair_sums import pair_sums
+from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 
 __all__ = ["PROVIDERS", "OnnxRuntimeStep", "open_session"]
 
@@ -52,6 +52,9 @@ _ERRORS, _ONLY_FATAL = 3, 4
 _HOST = ort.OrtMemType.DEFAULT
 _HOST_MEMORIES = ("Cpu", "CudaPinned")
 """Names of memory that the CPU reads, as ONNX Runtime's allocator.h gives them."""
+
+_OPTIMIZERS_OFF = ["WeightBiasQuantization"]
+"""It makes INT8 of a convolution that a policy keeps in float, where its neighbours are in INT8."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -248,7 +251,9 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     said = ""
     try:
         if name == "cpu":
-            session = ort.InferenceSession(str(path), options, providers=[provider])
+            session = ort.InferenceSession(
+                str(path), options, providers=[provider], disabled_optimizers=_OPTIMIZERS_OFF
+            )
         else:
             session, said = cuda_session(str(path), options, [cuda, PROVIDERS["cpu"]])
     except Exception as error:  # ORT raises bare Exception subclasses of its own
@@ -268,7 +273,7 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
 
 def _sums_are_exact(path: Path) -> bool:
     try:
-        return bool(pair_sums(path))
+        return not saturating_layers(path)
     except (ValueError, OSError):
         return False  # what ONNX Runtime says of the file is raised
 

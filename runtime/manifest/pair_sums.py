@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vidtok_edge.bounded import Budget, TooMuchWork, read_at_most
 from vidtok_edge.runtime.manifest.protobuf import fields, integers, text, text_at
 
-__all__ = ["MOST", "PairSums", "can_saturate", "pair_sums"]
+__all__ = ["MOST", "can_saturate", "saturating_layers"]
 
 MOST = 128
 """255 * 128 = 32640, and 16 bits end at 32767."""
@@ -33,27 +33,7 @@ _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 2, 
 _KEY, _VALUE = 1, 2  # of an entry of external data
 _UINT8, _INT8, _INT32 = 2, 3, 6
 _NOT_INT8 = ([_UINT8], [_INT32])  # activations, or weights that are multiplied exactly; biases
-_MOVES = frozenset(
-    ["Clip", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"]
-)
 _LARGEST = 64 << 20  # bytes, of a graph and of a kernel; full width has 1 MB and 5 MB
-
-
-@dataclass(frozen=True, slots=True)
-class PairSums:
-    """The operators of a graph whose sums are not shown to be exact; truthy where all are.
-
-    Attributes:
-        saturating: their INT8 weights can saturate, or cannot be read or judged.
-        floating: convolutions right before a QuantizeLinear whose weights are float32: ONNX Runtime
-            makes INT8 of them by itself, with a scale of its own, where their input is quantised.
-    """
-
-    saturating: tuple[str, ...]
-    floating: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return not self.saturating and not self.floating
 
 
 def can_saturate(weight: NDArray[np.int8]) -> bool:
@@ -71,14 +51,17 @@ def can_saturate(weight: NDArray[np.int8]) -> bool:
     return bool((positive > MOST).any() or (negative < -MOST).any())
 
 
-def pair_sums(path: Path) -> PairSums:
-    """Judge the ONNX file at `path` and the weights beside it, each kernel by its integers.
+def saturating_layers(path: Path) -> tuple[str, ...]:
+    """The operators of the ONNX file at `path` whose INT8 sums are not shown to be exact.
+
+    Each is judged by its integers, in the file or beside it; one whose weights cannot be read or
+    judged is among them. Weights in floating point are not: they stay so.
 
     Raises:
         ValueError: it is no ONNX file.
         OSError: it cannot be read.
     """
-    return _Graph(path).pair_sums()
+    return _Graph(path).saturating_layers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +93,20 @@ class _Graph:
             for place, name in enumerate(node.inputs):
                 self._readers.setdefault(name, []).append((node, place))
 
-    def pair_sums(self) -> PairSums:
-        dequantize = [node for node in self._nodes if node.operator == "DequantizeLinear"]
-        dequantized = {name for node in dequantize for name in node.outputs}
-        from_int8 = {
+    def saturating_layers(self) -> tuple[str, ...]:
+        safe = {
             name: self._is_safe("".join(node.inputs[:1]))
-            for node in dequantize
-            if not self._is_other(node)
+            for node in self._nodes
+            if node.operator == "DequantizeLinear" and not self._is_other(node)
             for name in node.outputs
         }
-        saturating = {
+        found = {
             reader.name: None
-            for name, safe in from_int8.items()
+            for name, is_safe in safe.items()
             for reader, place in self._readers.get(name, [])
-            if not (safe and reader.operator == "Conv" and place == 1)
+            if not (is_safe and reader.operator == "Conv" and place == 1)
         }
-        quantized = self._to_be_integers()
-        floating = [
-            node.name
-            for node in self._nodes
-            if node.operator == "Conv"
-            and dequantized.isdisjoint(node.inputs[1:2])
-            and not quantized.isdisjoint(node.outputs)
-        ]
-        return PairSums(tuple(saturating), tuple(floating))
+        return tuple(found)
 
     def _is_other(self, dequantize: _Node) -> bool:
         """Whether the values are of another type than INT8: that of their zero point."""
@@ -169,21 +142,6 @@ class _Graph:
                 raise ValueError("has weights past the end of their file")
             file.seek(offset)
             return file.read(size)
-
-    def _to_be_integers(self) -> set[str]:
-        """The values that are quantised, moved at most before."""
-        makers: dict[str, list[_Node]] = {}
-        for node in self._nodes:
-            for name in node.outputs:
-                makers.setdefault(name, []).append(node)
-        found = set[str]()
-        waiting = [n for q in self._nodes if q.operator == "QuantizeLinear" for n in q.inputs[:1]]
-        while waiting:
-            if (name := waiting.pop()) not in found:
-                found.add(name)
-                moves = [node for node in makers.get(name, []) if node.operator in _MOVES]
-                waiting += [given for node in moves for given in node.inputs[:1]]
-        return found
 
 
 def _of(message: bytes, number: int) -> Iterator[bytes]:

@@ -92,10 +92,10 @@ def _int8_graph(folder: Path) -> Path:
 
 
 def _pair_sums(path: Path) -> None:
-    from vidtok_edge.runtime.manifest.pair_sums import pair_sums
+    from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 
     try:
-        pair_sums(path)
+        saturating_layers(path)
     except ValueError:
         return  # what it promises; ONNX Runtime refuses the file
 
