@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test quick fuzz lint docs format bench tables clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test quick fuzz lint docs format bench adopt tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -43,6 +43,12 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_graph.py
+
+# Weights that training/embedded.py made become those that ship, with all that depends on them:
+# make adopt WEIGHTS=FILE TRAINED="how long, on what" [HELD_OUT=FOLDER] [BEFORE=FILE]
+adopt: $(VENV)/.installed
+	$(BIN)/python benchmarks/adopt.py $(WEIGHTS) --trained "$(TRAINED)" \
+		$(if $(HELD_OUT),--held-out $(HELD_OUT)) $(if $(BEFORE),--before $(BEFORE))
 
 # Tables in Markdown files, from docs/measured/*.json.
 tables: $(VENV)/.installed

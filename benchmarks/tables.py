@@ -139,6 +139,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _ratio("conv3d over naive", "conv3d_over_naive"),
     ],
     "speed-targets": _TARGETS,
+    "embedded": [
+        _text("clip", "clip"),
+        _number("PSNR dB before", "psnr_before", ".2f"),
+        _number("after", "psnr_after", ".2f"),
+        _number("SSIM before", "ssim_before", ".3f"),
+        _number("after", "ssim_after", ".3f"),
+        _number("worst frame after", "worst_frame"),
+        _number("its PSNR dB", "worst_psnr", ".2f"),
+    ],
     "runtime-targets": _TARGETS,
     "engines": [
         _text("graphs of", "models"),

@@ -13,6 +13,7 @@ from vidtok_edge.calib.methods import Method, Range
 from vidtok_edge.errors import CalibrationError, OutputNotWritable
 from vidtok_edge.runtime.manifest.documents import DocumentKind, write_document
 from vidtok_edge.runtime.manifest.graphs import Kind
+from vidtok_edge.runtime.manifest.identity import weights_named
 
 __all__ = ["RANGES", "SCHEMA", "DataFacts", "LayerRanges", "Ranges", "TensorRanges", "make_folder"]
 
@@ -183,8 +184,8 @@ def _model_differences(had: DataFacts, wanted: DataFacts) -> list[str]:
     if had.variant != wanted.variant:
         found.append(f"they are of {had.variant}, the bundle is {wanted.variant}")
     if had.weights_sha256 != wanted.weights_sha256:
-        weights, others = had.weights_sha256[:12], wanted.weights_sha256[:12]
-        found.append(f"they are of the weights {weights}…, the bundle has {others}…")
+        weights, others = (weights_named(data.weights_sha256) for data in (had, wanted))
+        found.append(f"they are of the weights {weights}, the bundle has {others}")
     if (had.height, had.width) != (wanted.height, wanted.width):
         sizes = [f"{data.height}x{data.width}" for data in (had, wanted)]
         found.append(f"they are of frames of {sizes[0]} (HxW), the bundle takes {sizes[1]}")

@@ -14,6 +14,7 @@ include_patterns = [
     "*.md",
     "docs/**.md",
     "benchmarks/README.md",
+    "training/*.md",
     "examples/README.md",
     "vidtok_ref/embedded/CREDITS.md",
 ]

@@ -15,6 +15,7 @@ from vidtok_edge.lowering.facts import variant_of
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.manifest.identity import weights_named
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
 __all__ = ["reference_of", "verify_written"]
@@ -66,8 +67,11 @@ def reference_of(bundle: Bundle, checkpoint: str | None) -> VidTok:
     if origin.sha256 != weights.sha256 and origin.averaged:
         model, origin = load_weights(variant, checkpoint, identified=True, ema=True)
     if origin.sha256 != weights.sha256:
+        advice = "Name the checkpoint that the bundle was exported from."
+        if checkpoint is None and weights.source == "embedded":
+            advice = "Export it again, or verify it with a version that ships its weights."
         raise CheckpointError(
-            f"The weights have SHA-256 {origin.sha256[:12]}…, those of the bundle "
-            f"{weights.sha256[:12]}…. Name the checkpoint that the bundle was exported from."
+            f"The weights here have SHA-256 {weights_named(origin.sha256)}, those of the bundle "
+            f"{weights_named(weights.sha256)}. {advice}"
         )
     return model

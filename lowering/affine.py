@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from onnxscript import opset20
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = [
     "ONNX_TRANSLATIONS",
     "Affine",
     "dequantize",
+    "pair_safe_weight",
     "quantize",
     "quantized_bias",
     "quantized_weight",
@@ -71,7 +73,27 @@ def quantized_weight(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor
 
     The scale is rounded to `dtype` first, so that it means the same in the graph.
     """
-    limits = weight.flatten(1).abs().amax(dim=1)
+    return _in_127_steps(weight, weight.flatten(1).abs().amax(dim=1), dtype)
+
+
+def pair_safe_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """As `quantized_weight` in float32, and no pair of neighbours saturates a sum of 16 bits.
+
+    `runtime.manifest.pair_sums` says what neighbours are. Of one sign they come to 127 steps at
+    most, which rounding makes 128: each gains half a step at most.
+
+    Args:
+        weight: [O, I, ...]; neighbours lie on the flattened (..., I) axis.
+    """
+    flat = weight.movedim(1, -1).flatten(1)
+    flat = F.pad(flat, (0, flat.shape[1] % 2))
+    rises, falls = flat.clamp(min=0), -flat.clamp(max=0)
+    one_sign = [part[:, ::2] + part[:, 1::2] for part in (rises, falls)]
+    return _in_127_steps(weight, torch.maximum(*one_sign).amax(dim=1), torch.float32)
+
+
+def _in_127_steps(weight: Tensor, limits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Integers and scales for which the `limits` [O] of the output channels are 127 steps."""
     scale = torch.where(limits > 0, limits / 127, 1.0).to(dtype).float().clamp(min=_least(dtype))
     steps = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
     return steps.round().clamp(-127, 127).to(torch.int8), scale.to(dtype)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from vidtok_edge.lowering.affine import (
     Affine,
     dequantize,
+    pair_safe_weight,
     quantize,
     quantized_bias,
     quantized_weight,
@@ -182,7 +183,10 @@ class _Grid(nn.Module):
 
 
 class _Int8Weight(nn.Module):
-    """A kernel in int8 and, where the grid of its input is given, its bias in int32."""
+    """A kernel in int8 and, where the grid of its input is given, its bias in int32.
+
+    Then it is for ONNX Runtime, whose sums of products without VNNI have 16 bits.
+    """
 
     weight: Tensor
     scale: Tensor
@@ -195,7 +199,10 @@ class _Int8Weight(nn.Module):
         self, weight: Tensor, bias: Tensor, input: _Grid | None, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        values, scale = quantized_weight(weight, dtype)
+        if input is None:
+            values, scale = quantized_weight(weight, dtype)
+        else:
+            values, scale = pair_safe_weight(weight)
         self.register_buffer("weight", values)
         self.register_buffer("scale", scale)
         self.register_buffer("zero", torch.zeros_like(scale, dtype=torch.int8))

@@ -119,3 +119,16 @@ def test_an_import_against_the_table_is_seen(
 def test_circles_are_found() -> None:
     assert circles({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}) == [["a", "b", "c"]]
     assert circles({"a": ["b"], "b": ["c"], "c": []}) == []
+
+
+def test_training_imports_the_reference_alone_and_nothing_imports_it() -> None:
+    scripts = {path.stem: path for path in (ROOT / "training").glob("*.py")}
+    known = modules()
+    ours = {
+        found.target
+        for name, path in scripts.items()
+        for found in imports_of(name, path, known)
+        if found.ours
+    }
+    assert {target.partition(".")[0] for target in ours} == {"errors", "vidtok_ref"}
+    assert not [item for item in imports() if item.target in {*scripts, "training"}]

@@ -18,7 +18,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto
 from torch import nn
 
-from vidtok_edge.export.graphs.graph_rules import IR_VERSION, check_graph
+from vidtok_edge.export.graphs.graph_rules import IR_VERSION, check_graph, check_sums
 from vidtok_edge.export.graphs.simplify import simplify
 from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
 from vidtok_edge.lowering.interface import Interface, zeros
@@ -72,6 +72,7 @@ def _write(
         size_threshold=1024,
     )
     onnx.checker.check_model(str(path), full_check=True)
+    check_sums(path, numerics)
 
 
 @contextmanager
@@ -134,8 +135,8 @@ def _quiet() -> Iterator[None]:
 def _part_weight_zeros(model: ModelProto) -> None:
     """Give each INT8 weight a zero point of its own; the exporter lets equal ones be one.
 
-    On processors without VNNI, ONNX Runtime rewrites weights and zero points as unsigned, where it
-    is asked not to saturate, and fails at one that it has rewritten already.
+    ONNX Runtime rewrites weights and zero points as unsigned where it is asked not to saturate, as
+    runtimes before `pair_sums` do, and fails at one that it has rewritten already.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     taken: set[str] = set()

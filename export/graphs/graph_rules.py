@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
 from vidtok_edge.lowering.interface import Interface
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graph_file import OPERATORS, QUANTISING
-from vidtok_edge.runtime.manifest.graphs import OPSET, TensorSpec
+from vidtok_edge.runtime.manifest.graphs import OPSET, Placement, TensorSpec
+from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 
-__all__ = ["IR_VERSION", "GraphRuleBroken", "check_graph"]
+__all__ = ["IR_VERSION", "GraphRuleBroken", "check_graph", "check_sums"]
 
 IR_VERSION = 10
 """What the oldest ONNX Runtime reads that is declared, 1.19; onnx by itself writes its newest."""
@@ -36,6 +39,18 @@ def check_graph(model: ModelProto, interface: Interface, numerics: Numerics = FP
     _check_use(graph)
     broken = broken_dtype_rules(model, numerics)
     _require(not broken, "; ".join(broken[:4]))
+
+
+def check_sums(path: Path, numerics: Numerics) -> None:
+    """Raise `GraphRuleBroken` where INT8 sums of the graph at `path` can saturate without VNNI.
+
+    TensorRT's placement may: its products are added in 32 bits.
+    """
+    if numerics.placement != Placement.ONNXRUNTIME:
+        return
+    layers = saturating_layers(path)
+    shown = ", ".join(layers[:4])
+    _require(not layers, f"sums of {len(layers)} INT8 operators can saturate: {shown}")
 
 
 def _check_interface(graph: GraphProto, interface: Interface) -> None:

@@ -23,7 +23,7 @@ from vidtok_edge.bounded import TooLarge, opened_zip
 from vidtok_edge.errors import TokenFileError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.documents import DocumentKind, SchemaUnknown
-from vidtok_edge.runtime.manifest.identity import differing, identity
+from vidtok_edge.runtime.manifest.identity import differing, identity, weights_named
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts
 from vidtok_edge.runtime.npz import array_of, damage_told, read_array, write_arrays
@@ -227,8 +227,8 @@ class TokenFile:
             )
         if name == "weights_sha256":
             return (
-                f"The tokens were made with weights {str(had)[:12]}; this decoder "
-                f"has {str(has)[:12]}. Decode them with a bundle of the same weights."
+                f"The tokens were made with weights {weights_named(str(had))}; this decoder has "
+                f"{weights_named(str(has))}. Decode them with a bundle of the same weights."
             )
         if name == "latent":
             kinds = {"fsq": "FSQ tokens", "kl": "KL latents"}

@@ -8,10 +8,10 @@ Neural Network Exchange - ONNX", section "Models").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from vidtok_edge.bounded import read_at_most
+from vidtok_edge.runtime.manifest.protobuf import fields, text, text_at
 
 __all__ = ["OPERATORS", "QUANTISING", "check_graph_file"]
 
@@ -84,11 +84,11 @@ def check_graph_file(path: Path, data_file: str) -> None:
 
 def _check_model(data: bytes, data_file: str) -> None:
     graphs = 0
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number == _MODEL_FUNCTION:
             raise ValueError("has functions of its own")
         elif number == _MODEL_OPSET:
-            _check_domain(_text_at(value, _FIRST))
+            _check_domain(text_at(value, _FIRST))
         elif number == _MODEL_GRAPH:
             graphs += 1
             _check_graph(value, data_file)
@@ -97,7 +97,7 @@ def _check_model(data: bytes, data_file: str) -> None:
 
 
 def _check_graph(graph: bytes, data_file: str) -> None:
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == _GRAPH_NODE:
             _check_node(value, data_file)
         elif number == _GRAPH_INITIALIZER:
@@ -108,13 +108,13 @@ def _check_graph(graph: bytes, data_file: str) -> None:
 
 def _check_node(node: bytes, data_file: str) -> None:
     operator = ""
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == _NODE_OPERATOR:
-            operator = _text(value)
+            operator = text(value)
         elif number == _NODE_DOMAIN:
-            _check_domain(_text(value))
+            _check_domain(text(value))
         elif number == _NODE_ATTRIBUTE:
-            for kind, inner in _fields(value):
+            for kind, inner in fields(value):
                 if kind in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     raise ValueError("has control flow (a graph inside an operator)")
                 if kind == _ATTRIBUTE_TENSOR:
@@ -129,55 +129,8 @@ def _check_domain(domain: str) -> None:
 
 
 def _check_tensor(tensor: bytes, data_file: str) -> None:
-    for number, value in _fields(tensor):
-        if number == _TENSOR_EXTERNAL and _text_at(value, _FIRST) == "location":
-            location = _text_at(value, _SECOND)
+    for number, value in fields(tensor):
+        if number == _TENSOR_EXTERNAL and text_at(value, _FIRST) == "location":
+            location = text_at(value, _SECOND)
             if location != data_file:
                 raise ValueError(f"has weights in {location}, the manifest names {data_file}")
-
-
-def _text_at(message: bytes, number: int) -> str:
-    """The text in a field of `message`; nothing where it is not there."""
-    return next((_text(value) for k, value in _fields(message) if k == number), "")
-
-
-def _text(value: bytes) -> str:
-    if len(value) > 4096:
-        raise ValueError(f"has a name of {len(value)} bytes")
-    return value.decode("utf-8", "replace")
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of the fields that have a length; those of numbers are passed over."""
-    place, end = 0, len(message)
-    while place < end:
-        tag, place = _varint(message, place)
-        kind = tag & 7
-        if kind == 2:
-            length, place = _varint(message, place)
-            if length > end - place:
-                raise ValueError("is cut off or is no ONNX file")
-            yield tag >> 3, message[place : place + length]
-            place += length
-        elif kind == 0:
-            _, place = _varint(message, place)
-        elif kind in (1, 5):
-            place += 8 if kind == 1 else 4
-        else:
-            raise ValueError("is no ONNX file")
-    if place > end:
-        raise ValueError("is cut off or is no ONNX file")
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the least first, and where the next field begins."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= len(message):
-            raise ValueError("is cut off or is no ONNX file")
-        byte = message[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, place
-    raise ValueError("is no ONNX file")

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 from vidtok_edge.runtime.manifest.manifest import Manifest
 
-__all__ = ["differing", "identity"]
+__all__ = ["EMBEDDED_SINCE", "differing", "identity", "weights_named"]
+
+EMBEDDED_SINCE: Mapping[str, str] = {
+    "9672334164f0fea703be38e1997e1adcb2fa5fde7545601d877b31149cac077e": "0.1.0",
+}
+"""SHA-256 of the weights of the small tokenizer that ships, oldest first, and since which version
+they ship."""
 
 
 def identity(manifest: Manifest) -> dict[str, object]:
@@ -29,6 +35,21 @@ def identity(manifest: Manifest) -> dict[str, object]:
         "z_channels": model.z_channels,
         "window": 1 if model.causal else manifest.chunk,
     }
+
+
+def weights_named(sha256: str) -> str:
+    """Weights as a message names them, with the versions in which they are the embedded default.
+
+    >>> weights_named("f" * 64), weights_named("")
+    ('ffffffffffff', 'unknown')
+    """
+    short = sha256[:12] or "unknown"
+    if sha256 not in EMBEDDED_SINCE:
+        return short
+    since = list(EMBEDDED_SINCE.values())
+    at = since.index(EMBEDDED_SINCE[sha256])
+    changed = f", which changed with {since[at + 1]}" if since[at + 1 :] else ""
+    return f"{short} (the embedded default since {since[at]}{changed})"
 
 
 def differing(written: Mapping[str, object], here: Mapping[str, object]) -> list[str]:

@@ -170,7 +170,7 @@ def test_a_calibration_with_the_same_facts_is_reused() -> None:
         ({"variant": "x"}, "they are of vidtok_kl, the bundle is x"),
         (
             {"weights_sha256": "1" * 64},
-            "they are of the weights 000000000000…, the bundle has 111111111111…",
+            "they are of the weights 000000000000, the bundle has 111111111111",
         ),
         ({"width": 64}, "they are of frames of 64x96 (HxW), the bundle takes 64x64"),
         ({"frames_per_clip": None}, "they took 32 frames of each clip, all frames are wanted"),

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
+from int8_sums import save_beside
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from vidtok_edge.calib.int8 import int8_graphs
@@ -19,14 +21,17 @@ from vidtok_edge.calib.ranges import Ranges
 from vidtok_edge.export import Exported
 from vidtok_edge.export.bundle_files import write_manifest
 from vidtok_edge.export.graphs.dtype_rules import broken_dtype_rules
+from vidtok_edge.export.graphs.graph_rules import GraphRuleBroken, check_sums
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits, limits_with
 from vidtok_edge.export.verifying.precision_table import precision_rows
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.hashes import sha256_of
+from vidtok_edge.lowering.affine import quantized_weight
 from vidtok_edge.lowering.facts import options_of
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
 pytestmark = pytest.mark.xdist_group("precisions")
@@ -177,7 +182,7 @@ def test_onnxruntime_makes_qlinearconv_of_every_int8_layer(
 
 
 def test_each_int8_weight_has_a_zero_point_of_its_own(precisions: Exported) -> None:
-    """ONNX Runtime cannot make shared ones unsigned, which it must without VNNI."""
+    """ONNX Runtime cannot make shared ones unsigned, which older runtimes ask it for."""
     for name in ("encoder.int8", "decoder.int8", "encoder.int8-tensorrt"):
         _, model = loaded(precisions.bundle, name)
         dtypes = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -188,6 +193,30 @@ def test_each_int8_weight_has_a_zero_point_of_its_own(precisions: Exported) -> N
             and dtypes.get(node.input[0]) == onnx.TensorProto.INT8
         ]
         assert len(zeros) > 10 and len(set(zeros)) == len(zeros)
+
+
+def test_int8_sums_of_onnxruntime_are_exact_without_vnni(precisions: Exported) -> None:
+    path = precisions.bundle.path
+    for name in ("encoder.int8", "decoder.int8"):
+        assert saturating_layers(path / f"{name}.onnx") == ()
+    assert saturating_layers(path / "encoder.int8-tensorrt.onnx"), "its scales are plain"
+
+
+def test_plain_scales_are_refused(precisions: Exported, tmp_path: Path) -> None:
+    """As weights were scaled before: the largest of each output channel is 127."""
+    graph, _ = loaded(precisions.bundle, "decoder.int8")
+    numerics = numerics_of(precisions.bundle, graph)
+    model, path = onnx.load_model(precisions.bundle.path / graph.file), tmp_path / "plain.onnx"
+    save_beside(model, path)
+    check_sums(path, numerics)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1:
+            weight = torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+            plain, _ = quantized_weight(weight, torch.float32)
+            tensor.CopyFrom(numpy_helper.from_array(plain.numpy(), tensor.name))
+    save_beside(model, path)
+    with pytest.raises(GraphRuleBroken, match=r"of \d\d INT8 .* saturate: decoder\.mid\.block_1"):
+        check_sums(path, numerics)
 
 
 @pytest.fixture

@@ -83,6 +83,23 @@ def _graph(path: Path) -> None:
     Bundle.load(path.parent)
 
 
+def _int8_graph(folder: Path) -> Path:
+    from int8_sums import convolution, save_beside
+
+    path = folder / "graph.onnx"
+    save_beside(convolution(np.ones((8, 8, 3, 3), np.int8)), path)
+    return path
+
+
+def _pair_sums(path: Path) -> None:
+    from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
+
+    try:
+        saturating_layers(path)
+    except ValueError:
+        return  # what it promises; ONNX Runtime refuses the file
+
+
 def _report(folder: Path) -> Path:
     path = folder / "reports/parity.json"
     path.parent.mkdir()
@@ -389,6 +406,7 @@ def _targets() -> list[Target]:
             mutation=of_text,
         ),
         Target(name="graph", make=partial(_in_bundle, "encoder.fp32.onnx"), read=_graph),
+        Target(name="graph.int8", make=_int8_graph, read=_pair_sums, needs=("onnx",)),
         Target(name="sidecar", make=_sidecar, read=_read_sidecar, mutation=of_text),
         Target(name="parity", make=_report, read=_qualities, mutation=of_text),
         Target(name="timing", make=_timing, read=_read_timing),

@@ -8,15 +8,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from int8_sums import fast_sums, flattened, worst_inputs
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from vidtok_edge.lowering.affine import (
     Affine,
     dequantize,
+    pair_safe_weight,
     quantize,
     quantized_bias,
     quantized_weight,
 )
+from vidtok_edge.runtime.manifest.pair_sums import MOST, can_saturate
+from vidtok_edge.vidtok_ref import load_weights
 
 GRIDS = [Affine.symmetric(3.0), Affine.asymmetric(-0.3, 5.0), Affine.asymmetric(0.0, 1e-6)]
 limits = st.floats(1e-6, 1e4)
@@ -95,6 +101,70 @@ def test_weights_are_within_half_a_step_of_their_channel(dtype: torch.dtype) -> 
     back = values.float() * scale.float().view(5, 1, 1, 1)
     slack = 0.5 if dtype == torch.float32 else 0.6  # float16 rounds the scale, ends are cut
     assert (back - weight).abs().amax(dim=(1, 2, 3)).le(slack * scale.float() + 1e-9).all()
+
+
+# -- weights whose sums of 16 bits do not saturate
+
+SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3))
+HALVES = st.integers(-254, 254).map(lambda halves: halves / 2)
+"""On and between the integers that they are rounded to: 63.5 and 63.5 become 64 and 64."""
+ANY = st.floats(-(2.0**100), 2.0**100, width=32)
+Kernel = NDArray[np.float32]
+
+
+@pytest.mark.parametrize("elements", [HALVES, ANY], ids=["halves", "any"])
+@given(data=st.data())
+def test_no_pair_of_weights_can_saturate(
+    elements: st.SearchStrategy[float], data: st.DataObject
+) -> None:
+    weight = data.draw(SHAPES.flatmap(lambda s: arrays(np.float32, s, elements=elements)))
+    values, scale = pair_safe_weight(torch.from_numpy(weight))
+    assert not can_saturate(values.numpy())
+    steps = scale.view(-1, 1, 1, 1)
+    back, exact = values.float() * steps, torch.from_numpy(weight)
+    assert (back - exact).abs().le(0.5001 * steps).all()
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ([63.5, 63.5], [64, 64]),
+        ([-63.5, -63.5], [-64, -64]),
+        ([127, 0], [127, 0]),
+        ([127, -127], [127, -127]),
+        ([127, 127], [64, 64]),
+        ([0, 0], [0, 0]),
+    ],
+)
+def test_rounding_makes_128_of_127_at_most(pair: list[float], expected: list[int]) -> None:
+    values, _ = pair_safe_weight(torch.tensor(pair, dtype=torch.float32).view(1, 2, 1, 1))
+    assert values.flatten().tolist() == expected
+    assert abs(sum(expected)) <= MOST
+
+
+def layers_of_the_shipped_tokenizer() -> dict[str, torch.Tensor]:
+    state = load_weights("fsq", None)[0].state_dict()
+    return {name: w for name, w in state.items() if w.ndim > 3 and w.shape[1] > 1}
+
+
+def test_fast_sums_are_exact_with_safe_scales_and_not_with_plain_ones() -> None:
+    """Each layer of the shipped tokenizer, for its worst inputs and for random ones."""
+    random = np.random.default_rng(0)
+    plain_differ, layers = 0, layers_of_the_shipped_tokenizer()
+    assert len(layers) > 50
+    for weight in layers.values():
+        for quantized in (pair_safe_weight(weight), quantized_weight(weight, torch.float32)):
+            weights = flattened(quantized[0].numpy())[:8]
+            noise = random.integers(0, 256, (8, weights.shape[1]), np.uint8)
+            inputs = np.concatenate([worst_inputs(weights), noise])
+            exact = inputs.astype(np.int32) @ weights.astype(np.int32).T
+            equal = np.array_equal(fast_sums(inputs, weights), exact)
+            if can_saturate(quantized[0].numpy()[:8]):
+                plain_differ += not equal
+            else:
+                assert equal
+        assert not can_saturate(pair_safe_weight(weight)[0].numpy())
+    assert plain_differ > 50
 
 
 def test_a_bias_is_within_half_a_step_and_never_wraps() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from vidtok_edge import __version__
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.manifest.identity import differing, identity
+from vidtok_edge.runtime.manifest.identity import differing, identity, weights_named
 from vidtok_edge.runtime.manifest.model import ModelFacts
 from vidtok_edge.runtime.manifest.strings import from_strings, to_strings
 from vidtok_edge.runtime.recording.format.packing import bits_for, packed_size
@@ -127,7 +127,7 @@ class Tokenizer:
 
     def __str__(self) -> str:
         return (
-            f"{self.variant}, weights {self.weights_sha256[:12] or 'unknown'}, "
+            f"{self.variant}, weights {weights_named(self.weights_sha256)}, "
             f"{self.height}x{self.width}"
         )
 

@@ -10,11 +10,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from int8_sums import convolution, save_beside
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from vidtok_edge.export.graphs.graph_rules import IR_VERSION, GraphRuleBroken, check_graph
+from vidtok_edge.export.graphs.graph_rules import (
+    IR_VERSION,
+    GraphRuleBroken,
+    check_graph,
+    check_sums,
+)
 from vidtok_edge.lowering.interface import Interface
-from vidtok_edge.runtime.manifest.graphs import OPSET, DType, TensorSpec
+from vidtok_edge.lowering.numerics import Numerics
+from vidtok_edge.runtime.manifest.graphs import OPSET, DType, Placement, TensorSpec
 
 TYPES = {"float32": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int32": TensorProto.INT32}
 SHAPE = (2, 3)
@@ -202,6 +209,27 @@ def test_caches_that_do_not_pair_are_refused(interface: Interface, match: str) -
     """The graph says what the interface says; it is the interface that is wrong."""
     with pytest.raises(GraphRuleBroken, match=match):
         check_graph(small_graph(interface), interface)
+
+
+@pytest.mark.parametrize(
+    ("weight", "placement", "refused"),
+    [
+        (64, Placement.ONNXRUNTIME, False),
+        (65, Placement.ONNXRUNTIME, True),
+        (127, Placement.ONNXRUNTIME, True),
+        (127, Placement.TENSORRT, False),
+    ],
+)
+def test_int8_sums_that_can_saturate_are_refused(
+    weight: int, placement: Placement, refused: bool, tmp_path: Path
+) -> None:
+    path, numerics = tmp_path / "graph.onnx", Numerics("int8", placement)
+    save_beside(convolution(np.full((8, 8, 3, 3), weight, np.int8)), path)
+    if refused:
+        with pytest.raises(GraphRuleBroken, match=r"sums of 1 INT8 .* can saturate: layer"):
+            check_sums(path, numerics)
+    else:
+        check_sums(path, numerics)
 
 
 TESTS = Path(__file__).resolve().parents[1]

@@ -169,7 +169,9 @@ def test_a_bundle_that_was_written_earlier(
     facts = json.loads((folder / "manifest.json").read_text())
     facts["weights"]["sha256"] = "0" * 64
     (folder / "manifest.json").write_text(json.dumps(facts))
-    with pytest.raises(CheckpointError, match="those of the bundle 000000000000"):
+    with pytest.raises(
+        CheckpointError, match=r"those of the bundle 000000000000\. Export it again"
+    ):
         verify_written(Bundle.load(folder))
 
 

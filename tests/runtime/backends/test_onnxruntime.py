@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from int8_sums import convolution, save_beside
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from tiny_calls import run_flat as run
 
 from vidtok_edge.errors import (
@@ -63,41 +63,83 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     assert second["cache_000"] == first["new_cache_000"]
 
 
-def quantized_convolution(path: Path, pixel: int, weight: int) -> float:
-    """What a 1x1 convolution of 64 equal pixels with equal weights comes to, on the CPU."""
-    values: dict[str, NDArray[Any]] = {
-        "one": np.array(1, np.float32),
-        "coarse": np.array(16384, np.float32),
-        "none": np.array(0, np.uint8),
-        "no_weight": np.array(0, np.int8),
-        "w": np.full((1, 64, 1, 1), weight, np.int8),
-    }
-    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
-    node = helper.make_node
-    nodes = [
-        node("DequantizeLinear", ["x", "one", "none"], ["pixels"]),
-        node("DequantizeLinear", ["w", "one", "no_weight"], ["weights"]),
-        node("Conv", ["pixels", "weights"], ["sum"]),
-        node("QuantizeLinear", ["sum", "coarse", "none"], ["levels"]),
-        node("DequantizeLinear", ["levels", "coarse", "none"], ["y"]),
-    ]
-    x, y = (
-        helper.make_tensor_value_info(name, dtype, [1, channels, 4, 4])
-        for name, dtype, channels in (("x", TensorProto.UINT8, 64), ("y", TensorProto.FLOAT, 1))
-    )
-    graph = helper.make_graph(nodes, "sums", [x], [y], constants)
-    opsets = [helper.make_opsetid("", 20)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    session, _ = open_session(path, "cpu", None)
-    [result] = session.run(None, {"x": np.full((1, 64, 4, 4), pixel, np.uint8)})
-    return float(result[0, 0, 0, 0])
+# -- INT8
+
+PRECISION = "session.x64quantprecision"
+PAIRS_OF_64 = np.full((16, 64, 1, 1), 64, np.int8)
 
 
-def test_int8_sums_do_not_saturate(tmp_path: Path) -> None:
+def int8_session(path: Path, weight: NDArray[np.int8]) -> Any:
+    """A convolution of one INT8 kernel, as the runtime opens it on the CPU."""
+    save_beside(convolution(weight, bias=True), path)
+    return open_session(path, "cpu", None)[0]
+
+
+@pytest.mark.parametrize("weight", [64, 127, -128])
+def test_int8_sums_do_not_saturate(weight: int, tmp_path: Path) -> None:
     """They do by default on processors without VNNI: 255 x 127 x 2 is more than 16 bits hold."""
-    expected = 64 * 255 * 127
-    found = quantized_convolution(tmp_path / "sums.onnx", 255, 127)
-    assert abs(found - expected) <= 8192, "half a level"
+    session = int8_session(tmp_path / "sums.onnx", PAIRS_OF_64 // 64 * weight)
+    [result] = session.run(None, {"x": np.full((1, 64, 4, 4), 255, np.uint8)})
+    assert abs(float(result[0, 0, 0, 0]) - 64 * 255 * weight) <= 8192, "half a level"
+
+
+@pytest.mark.parametrize(("weight", "asked"), [(64, False), (65, True), (-65, True), (127, True)])
+def test_exact_sums_are_asked_for_where_pairs_can_saturate(
+    weight: int, asked: bool, tmp_path: Path
+) -> None:
+    """As in bundles exported before weights were made for it; else it costs time alone."""
+    session = int8_session(tmp_path / "sums.onnx", PAIRS_OF_64 // 64 * weight)
+    assert has_entry(session.get_session_options()) is asked
+
+
+def test_a_layer_in_float_between_layers_in_int8_stays_in_float(tmp_path: Path) -> None:
+    """ONNX Runtime's optimiser makes INT8 of it, where it is let."""
+    random = np.random.default_rng(0)
+    weight = random.normal(0, 1, (4, 8, 1, 1)).astype(np.float32)
+    weight[:, 0] *= 1000  # one scale for all weights would leave nothing of the others
+    model = convolution(weight, coarse=8)
+    del model.graph.node[1]
+    model.graph.node[1].input[1] = "w"
+    path = tmp_path / "floating.onnx"
+    onnx.save(model, path)
+    pixels = random.integers(0, 256, (1, 8, 4, 4)).astype(np.uint8)
+    pixels[:, 0] = 0
+    [ours] = open_session(path, "cpu", 1)[0].run(None, {"x": pixels})
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    [exact] = plain.run(None, {"x": pixels})
+    assert np.abs(ours - exact).max() <= 8, "a step of the output at most"
+    assert len(np.unique(exact)) > 10
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100])
+def test_what_is_no_onnx_file_is_told_by_onnxruntime(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "none.onnx"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"ONNX Runtime cannot load .*none\.onnx"):
+        open_session(path, "cpu", None)
+
+
+def has_entry(options: Any) -> bool:
+    try:
+        return bool(options.get_session_config_entry(PRECISION) == "1")
+    except RuntimeError:  # it was not set
+        return False
+
+
+def test_safe_weights_give_the_same_bytes_with_and_without_exact_sums(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weight = random.integers(-64, 65, (16, 8, 3, 3)).astype(np.int8)
+    path = tmp_path / "sums.onnx"
+    save_beside(convolution(weight, 16, bias=True, coarse=2000), path)
+    pixels = random.choice(np.array([0, 255], np.uint8), (1, 8, 16, 16))
+    [ours] = open_session(path, "cpu", 1)[0].run(None, {"x": pixels})
+    options = ort.SessionOptions()
+    options.add_session_config_entry(PRECISION, "1")
+    exact = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert np.array_equal(ours, exact.run(None, {"x": pixels})[0])
+    assert len(np.unique(ours)) > 30
 
 
 # -- CUDA, of host memory
@@ -141,7 +183,9 @@ class HostCuda:
         monkeypatch.setattr(
             ort,
             "InferenceSession",
-            lambda path, options, providers: HostSession(self, session, path, options, providers),
+            lambda path, options, providers, **_: HostSession(
+                self, session, path, options, providers
+            ),
         )
 
 
@@ -290,7 +334,7 @@ class Silent:
     def __init__(self, failure: str | None) -> None:
         self.failure, self.session = failure, ort.InferenceSession
 
-    def __call__(self, path: str, options: Any, providers: list[str]) -> Any:
+    def __call__(self, path: str, options: Any, providers: list[str], **_: object) -> Any:
         if self.failure is not None and providers[0] != PROVIDERS["cpu"]:
             raise RuntimeError(self.failure)
         return self.session(path, options, providers=[PROVIDERS["cpu"]])
@@ -340,7 +384,7 @@ def test_threads(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     session = ort.InferenceSession
 
-    def spy(path: str, options: Any, providers: list[str]) -> Any:
+    def spy(path: str, options: Any, providers: list[str], **_: object) -> Any:
         asked.append(options.intra_op_num_threads)
         return session(path, options, providers=providers)
 
