@@ -73,7 +73,9 @@ def test_graphs_in_fp16_and_int8(
         assert (proof.work_permille("int8") > 800) == (precision == "int8")
 
 
-@pytest.mark.xdist_group("precisions")
-def test_turing_has_no_attention_in_fp32(precisions: Exported, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", on_one_worker(FLOAT32[:1]))
+def test_turing_has_no_attention_in_fp32(
+    what: NarrowBundle, exports: Exports, tmp_path: Path
+) -> None:
     with pytest.raises(EngineRefused, match=r"FP32 GEMM is not supported.*build those"):
-        build_engines(plan(precisions.bundle.path, tmp_path, "fp32", "sm75"))
+        build_engines(plan(exports(what).path, tmp_path, "fp32", "sm75"))
