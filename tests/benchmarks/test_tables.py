@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are those of a git checkout", allow_module_level=True)
 
-from tables import COLUMNS, documents, measured_tables, rewritten  # noqa: E402
+from tables import COLUMNS, Column, documents, markdown_of, measured_tables, rewritten  # noqa: E402
 
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in documents()]
 
@@ -48,6 +48,12 @@ def test_a_number_that_changed_is_seen(tmp_path: Path) -> None:
     assert text.startswith("# Title") and text.endswith("<!-- end -->\nmore\n")
     assert rewritten(text, before) == text != rewritten(text, after)
     assert "Machine: m." in text and "Commit: c." in text
+
+
+def test_a_column_is_left_out_of_what_was_measured_before_it() -> None:
+    columns = [Column("a", lambda row: row["a"]), Column("b", lambda row: row["b"], later="b")]
+    assert markdown_of(columns, [{"a": "1"}]) == "| a |\n| --- |\n| 1 |\n"
+    assert markdown_of(columns, [{"a": "1", "b": "2"}]).startswith("| a | b |\n")
 
 
 @pytest.mark.parametrize(
