@@ -75,8 +75,10 @@ class Policy:
 
         The rules that every policy begins with are not asked: not every variant has each layer.
         """
-        for rule in self.rules[len(DEFAULT_POLICY.rules) :]:
-            if not any(fnmatchcase(layer, rule.pattern) for layer in layers):
+        for rule in self.rules:
+            if rule not in DEFAULT_POLICY.rules and not any(
+                fnmatchcase(layer, rule.pattern) for layer in layers
+            ):
                 near = difflib.get_close_matches(rule.pattern, layers, n=3, cutoff=0.4)
                 raise UsageError(
                     f"No layer matches {rule.pattern!r}. Layers are called like "
@@ -115,9 +117,14 @@ DEFAULT_POLICY = Policy(
         Rule("*.attn_1.*", "float"),
         Rule("*.conv_in", "float"),
         Rule("encoder.conv_out", "float"),
+        # They read the residual stream, which no norm has brought to a range that bytes hold: in
+        # INT8 these few, 7 % of the embedded encoder's work, cost most of the tokens that differ.
+        Rule("encoder.*.downsample", "float"),
+        Rule("encoder.*.nin_shortcut", "float"),
         # The decoder's last convolution has one of its largest caches: a byte per value there.
         Rule("decoder.conv_out", "cache"),
     )
 )
-"""The default recipe: first and last convolutions and attention stay in floating point; norms, the
-residual stream and the latents' quantiser always do."""
+"""The default recipe: first and last convolutions, attention, and the encoder's convolutions of the
+residual stream stay in floating point; norms, the residual stream itself and the latents' quantiser
+always do."""

@@ -14,7 +14,7 @@ include_patterns = [
     "*.md",
     "docs/**.md",
     "benchmarks/README.md",
-    "training/*.md",
+    "training/README.md",
     "examples/README.md",
     "vidtok_ref/embedded/CREDITS.md",
 ]

@@ -15,6 +15,10 @@ LAYERS = [
     "encoder.down.0.block.0.conv1",
     "encoder.mid.attn_1.qkv",
     "encoder.conv_out",
+    "encoder.down.0.downsample",
+    "encoder.down_temporal.1.downsample",
+    "encoder.down.2.block.0.nin_shortcut",
+    "decoder.up.2.block.0.nin_shortcut",
     "decoder.mid.block_1.conv1",
     "decoder.conv_out",
 ]
@@ -26,6 +30,10 @@ def test_the_default_recipe() -> None:
         "encoder.down.0.block.0.conv1": "int8",
         "encoder.mid.attn_1.qkv": "float",
         "encoder.conv_out": "float",
+        "encoder.down.0.downsample": "float",
+        "encoder.down_temporal.1.downsample": "float",
+        "encoder.down.2.block.0.nin_shortcut": "float",
+        "decoder.up.2.block.0.nin_shortcut": "int8",
         "decoder.mid.block_1.conv1": "int8",
         "decoder.conv_out": "cache",
     }
