@@ -49,7 +49,7 @@ class Machine:
         (folder / "capi" / "libonnxruntime_providers_cuda.so").touch()
         real = ort.InferenceSession
 
-        def session(graph: Any, options: Any, providers: Any) -> Any:
+        def session(graph: Any, options: Any, providers: Any, **_: object) -> Any:
             print(self.printed, end="")
             return real(graph, options, providers=[CPU])
 
