@@ -19,6 +19,7 @@ LAYERS = [
     "encoder.down_temporal.1.downsample",
     "encoder.down.2.block.0.nin_shortcut",
     "decoder.up.2.block.0.nin_shortcut",
+    "decoder.up_temporal.2.upsample.conv",
     "decoder.mid.block_1.conv1",
     "decoder.conv_out",
 ]
@@ -34,6 +35,7 @@ def test_the_default_recipe() -> None:
         "encoder.down_temporal.1.downsample": "float",
         "encoder.down.2.block.0.nin_shortcut": "float",
         "decoder.up.2.block.0.nin_shortcut": "int8",
+        "decoder.up_temporal.2.upsample.conv": "float",
         "decoder.mid.block_1.conv1": "int8",
         "decoder.conv_out": "cache",
     }
