@@ -126,6 +126,6 @@ DEFAULT_POLICY = Policy(
         Rule("decoder.conv_out", "cache"),
     )
 )
-"""The default recipe: first and last convolutions, attention, and those convolutions of the residual
+"""The default recipe: first and last convolutions, attention, and the convolutions of the residual
 stream that cost most stay in floating point; norms, the residual stream itself and the latents'
 quantiser always do."""
