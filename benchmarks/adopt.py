@@ -92,20 +92,19 @@ def main(
     if dry_run:
         click.echo("Nothing is written.")
         return
+    with tempfile.TemporaryDirectory() as name:
+        bundle = Path(name) / "bundle"  # what may fail its limits, before anything is written
+        asked = ["--variant", EMBEDDED.name, "--checkpoint", weights, "--output", bundle]
+        run("-m", "vidtok_edge.cli", "export", *asked, "--precision", "fp32,fp16,int8")
+        update_precisions(bundle)
+        run(ROOT / "benchmarks/strip.py", bundle, embedded_file("clip_robot.mp4"), STRIP)
     report = begin("embedded", how(trained, clips))
     report.tables["embedded"] = [row(name, *pair) for name, pair in seen.items()]
     report.write(MEASURED / "embedded.json")
     save_picture(FIGURE, worst_frames(clips, seen), "JPEG", quality=88)
-    shipped = embedded_file(f"{EMBEDDED.name}.safetensors")
-    with write_beside(shipped, force=True) as part:
-        shutil.copy(weights, part)
     write_golden(new)
-    with tempfile.TemporaryDirectory() as name:
-        bundle = Path(name) / "bundle"
-        precisions = ["--precision", "fp32,fp16,int8"]
-        run("-m", "vidtok_edge.cli", "export", "--variant", "fsq", *precisions, "--output", bundle)
-        update_precisions(bundle)
-        run(ROOT / "benchmarks/strip.py", bundle, embedded_file("clip_robot.mp4"), STRIP)
+    with write_beside(embedded_file(f"{EMBEDDED.name}.safetensors"), force=True) as part:
+        shutil.copy(weights, part)
     run(ROOT / "benchmarks/tables.py")
     click.echo(
         f"By hand: {origin.sha256} into EMBEDDED_SINCE (runtime/manifest/identity.py), the "

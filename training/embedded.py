@@ -209,7 +209,7 @@ def _dry_run(trainer: Trainer, pictures: MovingPictures) -> int:
     recipe, random = trainer.recipe, Random(0)
     mean = 0.0
     for window in recipe.windows:
-        size = max(1, round(recipe.batch * window.batch))
+        size = recipe.clips_of(window)
         seconds = []
         for _ in range(3):
             began = time.monotonic()

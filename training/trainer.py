@@ -55,6 +55,10 @@ class Recipe:
     steps: int | None = None
     """It also ends after so many."""
 
+    def clips_of(self, window: Window) -> int:
+        """How many clips of `window` a step takes."""
+        return max(1, round(self.batch * window.batch))
+
     def rate_at(self, seconds: float) -> float:
         """Warm-up, then constant, then straight to zero."""
         share = seconds / self.seconds
@@ -141,7 +145,7 @@ class Trainer:
                 if recipe.steps is not None and progress.step >= recipe.steps:
                     return "steps are done"
                 [window] = random.choices(recipe.windows, [w.share for w in recipe.windows])
-                size = max(1, round(recipe.batch * window.batch))
+                size = recipe.clips_of(window)
                 sums += self._backward(pictures.batch(random, size, window))
                 seen += 1
                 if seen % often == 0:

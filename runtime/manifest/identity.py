@@ -47,10 +47,9 @@ def weights_named(sha256: str) -> str:
     short = sha256[:12] or "unknown"
     if sha256 not in EMBEDDED_SINCE:
         return short
-    since = list(EMBEDDED_SINCE.values())
-    at = since.index(EMBEDDED_SINCE[sha256])
-    changed = f", which changed with {since[at + 1]}" if since[at + 1 :] else ""
-    return f"{short} (the embedded default since {since[at]}{changed})"
+    later = list(EMBEDDED_SINCE)[list(EMBEDDED_SINCE).index(sha256) + 1 :]
+    changed = f", which changed with {EMBEDDED_SINCE[later[0]]}" if later else ""
+    return f"{short} (the embedded default since {EMBEDDED_SINCE[sha256]}{changed})"
 
 
 def differing(written: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
