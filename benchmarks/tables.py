@@ -139,6 +139,13 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _ratio("conv3d over naive", "conv3d_over_naive"),
     ],
     "speed-targets": _TARGETS,
+    "before-speed": [
+        _text("graph", "graph"),
+        _number("before ms", "before_ms", ".0f"),
+        _number("now ms", "now_ms", ".0f"),
+        _ratio("times as fast", "now_over_before"),
+    ],
+    "before": _TARGETS,
     "embedded": [
         _text("clip", "clip"),
         _number("PSNR dB before", "psnr_before", ".2f"),

@@ -1,0 +1,110 @@
+"""What the step graphs gained since a commit: the embedded model as it was exported then and now.
+
+    python benchmarks/before.py ee53176
+
+Both run in this commit's runtime, which asks for exact INT8 sums where a graph needs it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import click
+from cases import CASES
+from precision import write_precisions
+from report import Report, begin
+from rounds import compared, measured, spread_of, step_ms
+from targets import Target, at_least, ratio_row
+
+from vidtok_edge.lowering.interface import KINDS
+from vidtok_edge.lowering.step import Kind
+from vidtok_edge.runtime.bench.document import Pace, Settings
+from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
+from vidtok_edge.runtime.manifest.graphs import Precision
+
+ROOT = Path(__file__).resolve().parents[1]
+CASE = "embedded-256"
+OVER_BEFORE: dict[Precision, dict[Kind, float]] = {
+    "fp32": {"encoder": 1.3, "decoder": 1.25},
+    "int8": {"encoder": 1.4, "decoder": 1.4},
+}
+COMPARED = len(OVER_BEFORE) * len(KINDS)
+EXPORT_THEN = f"""
+import sys
+from pathlib import Path
+from cases import CASES
+from precision import write_precisions
+write_precisions(CASES["{CASE}"], Path(sys.argv[1]), frames=9)
+"""
+
+
+@click.command(help=__doc__)
+@click.argument("commit")
+@click.option("--runs", default=rounds_needed(COMPARED), show_default=True, help="Paired rounds.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path))
+def main(commit: str, runs: int, json_path: Path | None) -> None:
+    how = (
+        f"`python benchmarks/before.py {commit}`, each turn a process, ratios per round, median "
+        f"(min..max); {runs} rounds"
+    )
+    report = begin("before", how)
+    with tempfile.TemporaryDirectory(prefix="before_") as scratch:
+        folders = [Path(scratch) / "before", Path(scratch) / "now"]
+        export_then(commit, Path(scratch) / "code", folders[0])
+        write_precisions(CASES[CASE], folders[1], frames=9)
+        report.judge("before", compare(report, folders, runs))
+    report.show()
+    report.write(json_path)
+
+
+def export_then(commit: str, code: Path, folder: Path) -> None:
+    """Write a bundle to `folder` by the code of `commit`, which is unpacked at `code`."""
+    command = ["git", "-C", str(ROOT), "archive", commit]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise click.ClickException(f"{commit}: {done.stderr.decode().strip()}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(code, filter="data")
+    paths = os.pathsep.join(str(code / name) for name in ("src", "benchmarks"))
+    subprocess.run(
+        [sys.executable, "-c", EXPORT_THEN, str(folder)],
+        env={**os.environ, "PYTHONPATH": paths},
+        check=True,
+    )
+
+
+def compare(report: Report, folders: list[Path], runs: int) -> list[Target]:
+    """Rows of the table `before-speed`, and targets."""
+    seconds = CASES[CASE].seconds * runs
+    settings = Settings(
+        Pace(None), seconds=seconds, warmup_s=0.0, rounds=runs, decode=True, meters=False
+    )
+    targets: list[Target] = []
+    rows = report.tables.setdefault("before-speed", [])
+    for precision, limits in OVER_BEFORE.items():
+        candidates = [Candidate(str(folder), "cpu", precision) for folder in folders]
+        before, now = measured(candidates, settings, precision).entries
+        for kind in KINDS:
+            value_of, what = step_ms(kind), f"{precision} {kind}"
+            ratio = compared(now, before, value_of, COMPARED, kind)
+            rows.append(
+                {
+                    "graph": what,
+                    "before_ms": spread_of(before.turns, value_of).median,
+                    "now_ms": spread_of(now.turns, value_of).median,
+                    "now_over_before": ratio_row(ratio),
+                }
+            )
+            targets.append(at_least(f"{what} at least {limits[kind]}x", ratio, limits[kind]))
+    return targets
+
+
+if __name__ == "__main__":
+    main()
