@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from vidtok_edge.commands.options import comma_list, force_option
+from vidtok_edge.commands.options import comma_list, force_option, threads_option
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
 from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
@@ -64,12 +64,7 @@ if TYPE_CHECKING:
     metavar="A,B",
     help="fp32, fp16, int8.  [default: all that a bundle has]",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="CPU threads of a call.  [default: ONNX Runtime's choice]",
-)
+@threads_option
 @click.option(
     "--torch", "eager", is_flag=True, help="Also the float32 steps in PyTorch, eager, on the CPU."
 )

@@ -84,6 +84,12 @@ backend_option = click.option(
 precision_option = click.option(
     "--precision", help="fp32, fp16 or int8.  [default: the bundle's first]"
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads of a call.  [default: ONNX Runtime's choice]",
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
 fit_option = click.option(
     "--fit",

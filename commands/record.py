@@ -17,6 +17,7 @@ from vidtok_edge.commands.options import (
     force_option,
     output_option,
     precision_option,
+    threads_option,
     view_option,
 )
 from vidtok_edge.commands.printing import load_bundle, need_record, print_columns, warn
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @output_option
 @backend_option
 @precision_option
+@threads_option
 @click.option(
     "--queue",
     type=click.Choice(["block", "drop-oldest", "drop-newest"]),
@@ -113,6 +115,7 @@ def record(
     output: Path,
     backend: str,
     precision: str | None,
+    threads: int | None,
     queue: Literal["block", "drop-oldest", "drop-newest"] | None,
     capacity: int | None,
     on_drop: Literal["continue", "restart"],
@@ -158,6 +161,7 @@ def record(
             output=output,
             backend=backend,
             precision=precision,
+            threads=threads,
             policy=queue,
             capacity=capacity,
             fit=fit,

@@ -39,7 +39,7 @@ class RecordRequest:
 
     Attributes:
         sources: as `open_source` takes them.
-        backend, precision: of the encoder.
+        backend, precision, threads: of the encoder, as in `Bundle.encoder`.
         policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
         view, view_decoded: where to show what is recorded; whether also reconstructions.
@@ -50,6 +50,7 @@ class RecordRequest:
     output: Path
     backend: str = "auto"
     precision: str | None = None
+    threads: int | None = None
     policy: Policy | None = None
     capacity: int | None = None
     fit: Fit = "crop"
@@ -158,7 +159,9 @@ def record(
     stop = stop or threading.Event()
     tokenizer = Tokenizer.of(request.bundle, request.precision)
     with (
-        request.bundle.encoder(request.backend, precision=request.precision) as encoder,
+        request.bundle.encoder(
+            request.backend, precision=request.precision, threads=request.threads
+        ) as encoder,
         _view(request) as view,
     ):
         watching = None if view is None else Watching(view.show)
