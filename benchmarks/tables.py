@@ -96,6 +96,12 @@ def _clip(clip: str) -> list[Column]:
 
 
 _TARGETS = [_text("target", "target"), _text("measured", "measured"), _text("", "verdict")]
+_THREADS = [
+    _text("threads", "way"),
+    _number("p50 ms", "p50_ms", ".1f"),
+    _number("p99 ms", "p99_ms", ".1f"),
+    _number("CPU ms a frame", "cpu_ms", ".1f"),
+]
 COLUMNS: Mapping[str, Sequence[Column]] = {
     "precisions": [
         _text("graphs", "graphs"),
@@ -146,6 +152,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _ratio("times as fast", "now_over_before"),
     ],
     "before": _TARGETS,
+    "threads": _THREADS,
+    "threads-loaded": _THREADS,
     "embedded": [
         _text("clip", "clip"),
         _number("PSNR dB before", "psnr_before", ".2f"),

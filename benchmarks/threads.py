@@ -63,8 +63,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="threads_") as scratch, _load(loaded):
         bundle = write_precisions(CASES[CASE], Path(scratch) / "bundle", frames=9).path
         candidates = [
-            Candidate(str(bundle), "cpu", precision, threads, opener)
-            for _, threads, opener in WAYS
+            Candidate(str(bundle), "cpu", precision, threads, opener) for _, threads, opener in WAYS
         ]
         entries = measured(candidates, settings, name).entries
     report.tables[name] = [

@@ -348,3 +348,20 @@ def test_nohup_is_respected(hangup: None) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not stop.wait(0.05)
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_the_encoder_gets_as_many_threads_as_are_asked_for(
+    bundle: Bundle, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int | None] = []
+    open_encoder = Bundle.encoder
+
+    def encoder(self: Bundle, *args: Any, threads: int | None = None, **options: Any) -> Any:
+        opened.append(threads)
+        return open_encoder(self, *args, threads=threads, **options)
+
+    monkeypatch.setattr(Bundle, "encoder", encoder)
+    for threads in (None, 1):
+        record(request(bundle, clips, tmp_path / f"{threads}.mcap", threads=threads))
+    assert opened == [None, 1]
+    assert entries(tmp_path / "None.mcap", 0) == entries(tmp_path / "1.mcap", 0)
