@@ -235,17 +235,17 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if threads is not None:
         options.intra_op_num_threads = threads
     if name == "cpu":
-        # Encoder and decoder of the embedded model at 256x256 peak at 1.67 GB with ONNX Runtime's
-        # defaults, at 0.65 GB with one arena for both and without memory patterns; the CPU
-        # time of a step is the same.
+        # docs/decisions/32-one-arena.md has what each of the three saves.
         _share_one_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False
+        # A tensor's memory would wait, idle, for the next tensor of the same shape.
+        options.enable_mem_reuse = False
         # Graphs exported before their weights were made for it: without VNNI (before Zen 4,
         # Cascade Lake) sums of 16 bits saturate, and the embedded model then lost 0.7 dB on one of
         # its clips, where it loses 0.1 dB with this. It costs 1.4 times the time with VNNI, too.
         if not _sums_are_exact(path):
             options.add_session_config_entry("session.x64quantprecision", "1")
-        options.enable_mem_pattern = False
     # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
     cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
     said = ""

@@ -285,6 +285,57 @@ def test_300_chunks_are_flat(tiny: Path) -> None:
         assert rss() - before < 1 << 20
 
 
+SHAPES, MB = 8, 1 << 20
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from vidtok_edge.runtime.backends.onnxruntime import open_session
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+session, _ = open_session(Path(sys.argv[1]), "cpu", 1)
+before = peak()
+session.run(None, {"x": np.ones(1, np.float32)})
+print((peak() - before) * 1024)
+"""
+
+
+def one_at_a_time(path: Path) -> None:
+    """A graph of tensors of 16 MB, one alive at a time, whose shapes all come twice."""
+    nodes, constants, last = list[Any](), list[Any](), "x"
+    for number in range(2 * SHAPES):
+        split = 2 ** (number % SHAPES)
+        shape = np.array([split, 4 * MB // split], np.int64)
+        constants.append(onnx.numpy_helper.from_array(shape, f"shape{number}"))
+        nodes += [
+            onnx.helper.make_node("Expand", [last, f"shape{number}"], [f"large{number}"]),
+            onnx.helper.make_node("ReduceMax", [f"large{number}"], [f"small{number}"], keepdims=0),
+        ]
+        last = f"small{number}"
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "one at a time",
+        [value("x", onnx.TensorProto.FLOAT, [1])],
+        [value(last, onnx.TensorProto.FLOAT, [])],
+        constants,
+    )
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    onnx.save(model, path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+def test_memory_of_a_tensor_serves_others_at_once(tmp_path: Path) -> None:
+    one_at_a_time(tmp_path / "graph.onnx")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "graph.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 16 * MB <= int(done.stdout) < 40 * MB, "with one buffer for each shape 128 MB"
+
+
 def held_by_onnx_runtime() -> int:
     """How many sessions, bindings and tensors of ONNX Runtime there are in this process."""
     gc.collect()
