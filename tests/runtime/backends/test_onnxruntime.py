@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import onnxruntime as ort
 import pytest
 from int8_sums import convolution, save_beside
 from numpy.typing import NDArray
+from sliding import SLIDING, sliding_graph
 from tiny_calls import run_flat as run
 
 from vidtok_edge.errors import (
@@ -29,15 +31,17 @@ from vidtok_edge.errors import (
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends import onnxruntime_cuda
 from vidtok_edge.runtime.backends.gpu import Obstacle
-from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, open_session
+from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeStep, open_session
 from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 
 
 def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
     return Bundle.load(folder).step("encoder", backend, **options)
 
 
-def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched_bindings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The tensors that are bound from now on, and their addresses."""
     bound: list[tuple[str, int]] = []
     binding = ort.IOBinding
 
@@ -52,6 +56,13 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
     watch("bind_ortvalue_input")
     watch("bind_ortvalue_output")
+    return bound
+
+
+def test_a_cache_that_is_read_again_has_two_sets(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = watched_bindings(monkeypatch)
     with step_of(tiny):
         pass
     tensors = len({name for name, _ in bound})
@@ -61,6 +72,54 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     first, second = dict(bound[:tensors]), dict(bound[tensors:])
     assert first["cache_000"] == second["new_cache_000"]
     assert second["cache_000"] == first["new_cache_000"]
+
+
+def sliding_step(folder: Path, text: str) -> OnnxRuntimeStep:
+    path = folder / "sliding.onnx"
+    onnx.save(sliding_graph(text), path)
+    x, y = TensorSpec("x", "float32", (1, 1)), TensorSpec("y", "float32", (1, 3))
+    cache, start = TensorSpec("cache_000", "float32", (1, 2)), TensorSpec("start", "bool", (1, 1))
+    new_cache = replace(cache, name="new_cache_000")
+    graph = GraphSpec(
+        kind="encoder",
+        precision="fp32",
+        placement=Placement.ANY,
+        form="conv2d",
+        opset=20,
+        file=path.name,
+        sha256="",
+        data_file="",
+        data_sha256="",
+        inputs=(x, start, cache),
+        outputs=(y, new_cache),
+    )
+    return OnnxRuntimeStep(graph, path, "cpu")
+
+
+READ_LATE = SLIDING.replace("Identity(joined)", "Concat <axis = 1> (cache_000, x)")
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        pytest.param(SLIDING, 1, id="a copied cache lies where the new one does"),
+        pytest.param(READ_LATE, 2, id="one that is read after that does not"),
+    ],
+)
+def test_a_sliding_cache_keeps_what_it_should(
+    text: str, sets: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = watched_bindings(monkeypatch)
+    with sliding_step(tmp_path, text) as step:
+        assert len({address for name, address in bound if "cache" in name}) == sets
+        step.set_caches({"cache_000": np.full((1, 2), 7, np.float32)})
+        history = [7, 7]
+        for number in range(1, 6):
+            step.inputs["x"][:] = number
+            step.run()
+            assert step.outputs["y"][0].tolist() == [*history, number]
+            history = [history[1], number]
+            assert step.caches()["cache_000"][0].tolist() == history
 
 
 # -- INT8
