@@ -19,7 +19,7 @@ from cases import CASES, Case, write_bundle
 from processes import in_fresh_process
 from report import Report, begin
 from rounds import compared, cpu_per_frame, measured, spread_of, step_ms
-from targets import Target, at_least, ratio_row
+from targets import Target, at_least, at_most, ratio_row
 
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.int8 import int8_graphs
@@ -33,6 +33,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.bench.document import Pace, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
+from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
 from vidtok_edge.runtime.bench.meters.sampling import peak_rss_mb
 from vidtok_edge.vidtok_ref import embedded_file, load_weights
@@ -40,6 +41,8 @@ from vidtok_edge.vidtok_ref import embedded_file, load_weights
 SPEED = ("embedded-256", "full-128")
 PARTS = (*SPEED, "quality", "memory")
 SPEEDUP, CACHE, TOKENS, LOSS_DB = 2.0, 0.33, 0.99, 0.5
+PEAK_MB = {"fp32": 400, "int8": 250}
+"""Of a process that encodes and decodes with the embedded model at 256x256."""
 MEMORY_GROWTH = 1.05
 CLIPS = (1, 6)
 HOW = "`python benchmarks/precision.py`, paired, each turn a process, median (min..max)"
@@ -105,9 +108,18 @@ def run_speed(report: Report, name: str, case: Case, runs: int) -> list[Target]:
         targets.append(at_least(f"int8 at least {SPEEDUP:g}x fp32, {what}", ratio, SPEEDUP))
         limit = f"cache memory of int8 at most {CACHE} of fp32, {what}"
         targets.append(Target(limit, f"{caches:.3f}", caches <= CACHE))
+    if name == "embedded-256":
+        targets += [peak_target(fp32, "fp32"), peak_target(int8, "int8")]
     cpu = compared(int8, fp32, cpu_per_frame, 2, "CPU time")
     report.notes.append(f"{name}, CPU time, both: int8 over fp32 {cpu}")
     return targets
+
+
+def peak_target(entry: Entry, precision: str) -> Target:
+    peak, limit = spread_of(entry.turns, lambda turn: turn.measured.peak_rss_mb), PEAK_MB[precision]
+    shown = f"{peak.median:.0f} MB ({peak.low:.0f}..{peak.high:.0f})"
+    what = f"peak memory of a process at most {limit} MB, {precision}, embedded, 256x256"
+    return at_most(what, peak, limit, shown)
 
 
 def write_precisions(case: Case, folder: Path, frames: int | None) -> Bundle:

@@ -1,4 +1,4 @@
-"""The edge runtime against its numbers: a paced camera, overhead, recording, memory, slots.
+"""The edge runtime against its numbers: a paced camera, overhead, recording, memory, start, slots.
 
     python benchmarks/runtime.py --minutes 10 --json result.json     # about 25 minutes
     python benchmarks/runtime.py --minutes 0.1 --rounds 2            # does it run?
@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 from report import begin
 from rounds import cpu_per_frame, measured, overhead_share, spread_of
+from start import start_target
 from targets import Target, at_most, percent_text
 
 from vidtok_edge.runtime import Bundle
@@ -80,6 +81,7 @@ def main(
         targets, turn = paced_targets(candidate, 60 * minutes)
         targets += [memory_target(turn), *overhead_targets(candidate, turn, rounds)]
         targets.append(recording_target(Bundle.load(single), precision, rounds))
+        targets.append(start_target(report, single, precision))
         targets.append(slots_target(candidate, replace(candidate, bundle=str(four)), rounds))
     report.judge("runtime-targets", targets)
     report.show()

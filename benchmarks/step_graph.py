@@ -22,6 +22,7 @@ from originals import COMPILED, EAGER, NAIVE, export_naive, original
 from processes import run_import
 from report import Report, begin
 from rounds import compared, cpu_per_frame, measured, overhead_share, spread_of, step_ms
+from start import start_target
 from targets import Target, at_least, at_most, percent_text, ratio_row
 from with_openvino import with_openvino
 
@@ -35,7 +36,7 @@ from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import Spread, paired, rounds_needed
 from vidtok_edge.runtime.bench.measuring.turn import Turn
 
-CHECKS = ("overhead", "import", "memory", "flat")
+CHECKS = ("overhead", "import", "start", "memory", "flat")
 COMPARED = 8
 """As many comparisons of encoder and decoder as each of eight candidates with the first: three
 forms, each with eager and with the naive export, and channels_last with conv2d."""
@@ -98,11 +99,13 @@ def main(
             targets += run_case(report, name, case, runs, compiled, openvino)
     if "import" in only:
         targets += import_targets(report)
-    if {"overhead", "memory", "flat"} & set(only):
+    if {"overhead", "start", "memory", "flat"} & set(only):
         with tempfile.TemporaryDirectory(prefix="step_graph_") as folder:
             bundle = write_bundle(CASES["embedded-256"], Path(folder) / "bundle").path
             if "overhead" in only:
                 targets += overhead_targets(bundle, runs)
+            if "start" in only:
+                targets.append(start_target(report, bundle, "fp32"))
             if "memory" in only:
                 targets.append(memory_target(bundle))
             if "flat" in only:

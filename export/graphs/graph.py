@@ -60,6 +60,7 @@ def _write(
 ) -> None:
     model = _export(step, interface)
     _part_weight_zeros(model)
+    _put_caches_last(model)
     _clean(model)
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
@@ -150,6 +151,22 @@ def _part_weight_zeros(model: ModelProto) -> None:
             own.CopyFrom(constants[zero])
             own.name = node.input[2] = f"{weight.name}.zero"
         taken.add(zero)
+
+
+def _put_caches_last(model: ModelProto) -> None:
+    """Move the nodes that make nothing but a new cache to the end, the last of them first.
+
+    ONNX Runtime runs a graph backwards from its last output node, each after what it needs. Caches
+    would come after the result, and what they are cut from would be held until then: of the
+    embedded decoder at 256x256 221 MB are alive at once in that order, 75 MB in this one.
+    """
+    read = {name for node in model.graph.node for name in node.input}
+    caches, others = list[NodeProto](), list[NodeProto]()
+    for node in model.graph.node:
+        makes_caches = all(name.startswith("new_cache_") for name in node.output)
+        (caches if makes_caches and read.isdisjoint(node.output) else others).append(node)
+    del model.graph.node[:]
+    model.graph.node.extend([*others, *reversed(caches)])
 
 
 def _clean(model: ModelProto) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from vidtok_edge.runtime.backends.onnxruntime_cuda import (
 )
 from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
 from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
+from vidtok_edge.runtime.manifest.cache_copies import copied_caches
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
 
@@ -69,8 +70,10 @@ _DTYPES = {
 class OnnxRuntimeStep:
     """A step graph in ONNX Runtime, its caches in two sets used in turn.
 
-    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing. An
-    output is never bound to its own input's memory: shifting caches come out wrong that way.
+    Two IO bindings are made once, one for each direction, so a call binds and allocates nothing.
+    The sets share what a call has copied before it writes the new caches, which is nearly all of
+    them on the CPU. No other output is bound to its own input's memory: what reads a cache after
+    that would read the new one.
     """
 
     def __init__(
@@ -93,9 +96,12 @@ class OnnxRuntimeStep:
         # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed
         # for each call: an IO binding copies a host array when it is bound, not when it runs.
         self._copied = [name for name in self.inputs if places[name] != "cpu"]
-        self._state = [_cache_buffers(graph, places) for _ in range(2)]
-        if apart := [old.name for old, _ in graph.caches if places[old.name] != self.info.active]:
-            why = f"{len(apart)} of {len(graph.caches)} caches are read on the CPU"
+        shared = _copied_caches(graph, path) if self.info.active == "cpu" else frozenset()
+        first = _cache_buffers([old for old, _ in graph.caches], places)
+        apart = _cache_buffers([old for old, _ in graph.caches if old.name not in shared], places)
+        self._state = [first, {**first, **apart}]
+        if on_host := [o.name for o, _ in graph.caches if places[o.name] != self.info.active]:
+            why = f"{len(on_host)} of {len(graph.caches)} caches are read on the CPU"
             self.info = replace(self.info, fell_back=f"{self.info.active}: {why}")
         self._bindings = [self._bind(0, 1), self._bind(1, 0)]
         self._turn = 0
@@ -110,6 +116,7 @@ class OnnxRuntimeStep:
         try:
             self._session.run_with_iobinding(self._bindings[self._turn])
         except Exception as error:  # ORT raises bare Exception subclasses of its own
+            self.close()  # some caches may be new and others old, in the same memory
             raise self._failure(error) from error
         self.times = StepTimes(start - begin, time.perf_counter_ns() - start, 0)
         self._turn = 1 - self._turn
@@ -188,14 +195,21 @@ def _values_from(arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str]) 
     }
 
 
-def _cache_buffers(graph: GraphSpec, places: Mapping[str, str]) -> dict[str, Any]:
+def _cache_buffers(specs: Sequence[TensorSpec], places: Mapping[str, str]) -> dict[str, Any]:
     """Caches; uninitialised, which the `start` selection of every graph allows."""
     return {
-        old.name: ort.OrtValue.ortvalue_from_shape_and_type(
-            list(old.shape), np.dtype(old.dtype), places[old.name], 0
+        spec.name: ort.OrtValue.ortvalue_from_shape_and_type(
+            list(spec.shape), np.dtype(spec.dtype), places[spec.name], 0
         )
-        for old, _ in graph.caches
+        for spec in specs
     }
+
+
+def _copied_caches(graph: GraphSpec, path: Path) -> frozenset[str]:
+    try:
+        return copied_caches(path, [(old.name, new.name) for old, new in graph.caches])
+    except (ValueError, OSError):
+        return frozenset()  # two sets serve any graph that ONNX Runtime has loaded
 
 
 def open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, BackendInfo]:
@@ -235,17 +249,17 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if threads is not None:
         options.intra_op_num_threads = threads
     if name == "cpu":
-        # Encoder and decoder of the embedded model at 256x256 peak at 1.67 GB with ONNX Runtime's
-        # defaults, at 0.65 GB with one arena for both and without memory patterns; the CPU
-        # time of a step is the same.
+        # docs/decisions/32-one-arena.md has what each of the three saves.
         _share_one_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False
+        # A tensor's memory would wait, idle, for the next tensor of the same shape.
+        options.enable_mem_reuse = False
         # Graphs exported before their weights were made for it: without VNNI (before Zen 4,
         # Cascade Lake) sums of 16 bits saturate, and the embedded model then lost 0.7 dB on one of
         # its clips, where it loses 0.1 dB with this. It costs 1.4 times the time with VNNI, too.
         if not _sums_are_exact(path):
             options.add_session_config_entry("session.x64quantprecision", "1")
-        options.enable_mem_pattern = False
     # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
     cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
     said = ""

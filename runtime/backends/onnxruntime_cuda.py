@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import importlib.metadata
 import io
 import re
 import sys
@@ -146,16 +145,20 @@ def _libraries_remedy() -> str:
 
 def _wanted_packages() -> list[str]:
     """NVIDIA's packages that the extras of onnxruntime-gpu ask for; none before 1.21."""
+    from importlib import metadata  # takes 14 ms, and is needed where CUDA fails
+
     wanted = []
-    for line in importlib.metadata.requires(_DISTRIBUTION) or []:
+    for line in metadata.requires(_DISTRIBUTION) or []:
         if re.search(r"""extra\s*==\s*["'](cuda|cudnn)["']""", line):
             wanted += re.findall(r"^[\w.-]+", line)
     return wanted
 
 
 def _installed(distribution: str) -> bool:
+    from importlib import metadata
+
     try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stderr
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 __all__ = ["load_onnxruntime"]
@@ -31,6 +31,8 @@ def load_onnxruntime() -> Any:
 
 def _reason(error: Exception, said: str) -> str:
     if _NUMPY_1 in said or "_ARRAY_API" in str(error):
+        from importlib import metadata  # takes 14 ms
+
         return (
             f"it was built for NumPy 1, and NumPy {metadata.version('numpy')} is installed "
             "(ONNX Runtime 1.19 and later take both)"

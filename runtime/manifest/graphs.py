@@ -119,7 +119,7 @@ class GraphSpec:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of one set of caches, all slots; a running step holds two."""
+        """Bytes of one set of caches, all slots; a running step holds two sets at most."""
         return sum(spec.nbytes for spec, _ in self.caches)
 
     @property

@@ -10,30 +10,26 @@ most.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.bounded import Budget, TooMuchWork, read_at_most
-from vidtok_edge.runtime.manifest.protobuf import fields, integers, text, text_at
+from vidtok_edge.bounded import Budget, TooMuchWork
+from vidtok_edge.runtime.manifest.graph_nodes import GraphNode, read_graph
+from vidtok_edge.runtime.manifest.protobuf import contents, integers, text_at
 
 __all__ = ["MOST", "can_saturate", "saturating_layers"]
 
 MOST = 128
 """255 * 128 = 32640, and 16 bits end at 32767."""
 
-_MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OPERATOR = 1, 2, 3, 4
-_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 2, 8, 9, 13
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 2, 9, 13
 _KEY, _VALUE = 1, 2  # of an entry of external data
 _UINT8, _INT8, _INT32 = 2, 3, 6
 _NOT_INT8 = ([_UINT8], [_INT32])  # activations, or weights that are multiplied exactly; biases
-_LARGEST = 64 << 20  # bytes, of a graph and of a kernel; full width has 1 MB and 5 MB
+_LARGEST = 64 << 20  # bytes of a kernel; full width has 5 MB
 
 
 def can_saturate(weight: NDArray[np.int8]) -> bool:
@@ -64,32 +60,17 @@ def saturating_layers(path: Path) -> tuple[str, ...]:
     return _Graph(path).saturating_layers()
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    operator: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
 class _Graph:
-    """The nodes and constants of a file."""
+    """The nodes and constants of a file, and who reads what."""
 
     def __init__(self, path: Path) -> None:
         self._data = path.with_name(f"{path.name}.data")
-        self._constants: dict[str, bytes] = {}
-        self._readers: dict[str, list[tuple[_Node, int]]] = {}
-        content, nodes = read_at_most(path, _LARGEST), list[_Node]()
         beside = self._data.stat().st_size if self._data.is_file() else 0
-        self._budget = Budget(len(content) + beside, per_byte=4, at_least=0)  # kernels are shared
-        for message in _of(content, _MODEL_GRAPH):
-            for number, value in fields(message):
-                if number == _GRAPH_INITIALIZER:
-                    self._constants[text_at(value, _TENSOR_NAME)] = value
-                elif number == _GRAPH_NODE:
-                    nodes.append(_node(value))
-        self._nodes = tuple(nodes)
-        for node in nodes:
+        self._nodes, self._constants = read_graph(path)
+        # Kernels are shared.
+        self._budget = Budget(path.stat().st_size + beside, per_byte=4, at_least=0)
+        self._readers: dict[str, list[tuple[GraphNode, int]]] = {}
+        for node in self._nodes:
             for place, name in enumerate(node.inputs):
                 self._readers.setdefault(name, []).append((node, place))
 
@@ -108,7 +89,7 @@ class _Graph:
         }
         return tuple(found)
 
-    def _is_other(self, dequantize: _Node) -> bool:
+    def _is_other(self, dequantize: GraphNode) -> bool:
         """Whether the values are of another type than INT8: that of their zero point."""
         zero = self._constants.get("".join(dequantize.inputs[2:3]))
         return zero is not None and integers(zero, _TENSOR_TYPE) in _NOT_INT8
@@ -128,12 +109,12 @@ class _Graph:
         if integers(tensor, _TENSOR_TYPE) != [_INT8] or not 0 < size <= _LARGEST:
             raise ValueError("is no INT8 kernel")
         self._budget.spend(size)
-        raw = next(_of(tensor, _TENSOR_RAW), b"") or self._beside(tensor, size)
+        raw = next(contents(tensor, _TENSOR_RAW), b"") or self._beside(tensor, size)
         return np.frombuffer(raw, np.int8).reshape(shape)
 
     def _beside(self, tensor: bytes, size: int) -> bytes:
         """The `size` bytes of a constant in the file of weights."""
-        entries = {text_at(e, _KEY): text_at(e, _VALUE) for e in _of(tensor, _TENSOR_EXTERNAL)}
+        entries = {text_at(e, _KEY): text_at(e, _VALUE) for e in contents(tensor, _TENSOR_EXTERNAL)}
         if entries.get("location") != self._data.name:
             raise ValueError("has weights elsewhere")
         with self._data.open("rb") as file:
@@ -142,21 +123,3 @@ class _Graph:
                 raise ValueError("has weights past the end of their file")
             file.seek(offset)
             return file.read(size)
-
-
-def _of(message: bytes, number: int) -> Iterator[bytes]:
-    return (value for n, value in fields(message) if n == number)
-
-
-def _node(message: bytes) -> _Node:
-    inputs, outputs, operator, name = list[str](), list[str](), "", ""
-    for number, value in fields(message):
-        if number == _NODE_INPUT:
-            inputs.append(text(value))
-        elif number == _NODE_OUTPUT:
-            outputs.append(text(value))
-        elif number == _NODE_NAME:
-            name = text(value)
-        elif number == _NODE_OPERATOR:
-            operator = text(value)
-    return _Node(operator, name, tuple(inputs), tuple(outputs))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["fields", "integers", "text", "text_at"]
+__all__ = ["contents", "fields", "integers", "text", "text_at"]
 
 _NUMBER, _EIGHT_BYTES, _WITH_LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_TEXT = 4096  # bytes; names and paths
@@ -21,6 +21,11 @@ def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     for number, value in _parts(message):
         if isinstance(value, bytes):
             yield number, value
+
+
+def contents(message: bytes, number: int) -> Iterator[bytes]:
+    """The contents of the fields `number` of `message`."""
+    return (value for n, value in fields(message) if n == number)
 
 
 def integers(message: bytes, number: int) -> list[int]:
@@ -65,6 +70,8 @@ def _parts(message: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
     """A number of seven bits a byte, the least first, and where the next field begins."""
+    if place < len(message) and message[place] < 0x80:  # nearly all of them
+        return message[place], place + 1
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(message):

@@ -100,6 +100,24 @@ def _pair_sums(path: Path) -> None:
         return  # what it promises; ONNX Runtime refuses the file
 
 
+def _sliding_graph(folder: Path) -> Path:
+    import onnx
+    from sliding import sliding_graph
+
+    path = folder / "graph.onnx"
+    onnx.save(sliding_graph(), path)
+    return path
+
+
+def _cache_copies(path: Path) -> None:
+    from vidtok_edge.runtime.manifest.cache_copies import copied_caches
+
+    try:
+        copied_caches(path, [("cache_000", "new_cache_000")])
+    except ValueError:
+        return  # what it promises; ONNX Runtime refuses the file
+
+
 def _report(folder: Path) -> Path:
     path = folder / "reports/parity.json"
     path.parent.mkdir()
@@ -407,6 +425,7 @@ def _targets() -> list[Target]:
         ),
         Target(name="graph", make=partial(_in_bundle, "encoder.fp32.onnx"), read=_graph),
         Target(name="graph.int8", make=_int8_graph, read=_pair_sums, needs=("onnx",)),
+        Target(name="graph.caches", make=_sliding_graph, read=_cache_copies, needs=("onnx",)),
         Target(name="sidecar", make=_sidecar, read=_read_sidecar, mutation=of_text),
         Target(name="parity", make=_report, read=_qualities, mutation=of_text),
         Target(name="timing", make=_timing, read=_read_timing),

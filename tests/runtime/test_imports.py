@@ -64,6 +64,49 @@ def test_heavy_packages_stay_out(modules: str) -> None:
     assert done.stdout.split() == []
 
 
+STREAM = """
+import sys
+import numpy as np
+import onnxruntime
+theirs = set(sys.modules)
+from vidtok_edge.runtime import Bundle
+with Bundle.load(sys.argv[1]).encoder("cpu") as encoder:
+    while not encoder.push(np.zeros((16, 16, 3), np.uint8)):
+        pass
+print(*sorted(sys.modules.keys() - theirs))
+"""
+NEEDED = (
+    "errors",
+    "bounded",
+    "hashes",
+    "runtime.bundle",
+    "runtime.files",
+    "runtime.held_signals",
+    "runtime.known_hashes",
+    "runtime.remembered",
+    "runtime.backends",
+    "runtime.manifest",
+    "runtime.streaming",
+)
+SLOW = ("importlib.metadata", "email", "multiprocessing", "asyncio", "unittest", "click")
+"""Of the standard library and of what is installed; each takes 10 ms or more."""
+
+
+def test_the_first_tokens_need_little(tiny: Path) -> None:
+    """Whoever starts a process for a stream waits for each module that is loaded until then."""
+    pytest.importorskip("onnxruntime")
+    done = subprocess.run(
+        [sys.executable, "-c", STREAM, str(tiny)], capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    ours = [name.partition(".")[2] for name in loaded if name.startswith("vidtok_edge.")]
+    needed = tuple(f"{name}." for name in NEEDED)
+    assert [name for name in ours if name != "runtime" and not f"{name}.".startswith(needed)] == []
+    assert [name for name in ours if name.startswith("runtime.backends.engines")] == []
+    others = {name for name in loaded if not name.startswith("onnxruntime.")}
+    assert {*others, *(name.partition(".")[0] for name in others)} & {*HEAVY, *SLOW} == set()
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_only_its_own_module_imports_a_heavy_package(name: str) -> None:
     """On its own import, that is; a function may, when it is called."""

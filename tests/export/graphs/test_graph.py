@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -18,7 +20,7 @@ from onnxruntime import InferenceSession, SessionOptions
 
 from vidtok_edge.export.graphs.graph import without_old_objects
 from vidtok_edge.export.verifying.verification import verify_bundle
-from vidtok_edge.lowering.interface import Interface, interface_of
+from vidtok_edge.lowering.interface import KINDS, Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graph_file import OPERATORS
@@ -101,6 +103,34 @@ def test_onnx_runtime_merges_the_transposes_of_channels_last(
     if "ReorderOutput" not in operators:
         pytest.skip("ONNX Runtime does not reorder channels for this processor")
     assert operators["Transpose"] <= most < operators["LayerNormalization"]
+
+
+@pytest.mark.xdist_group("embedded")
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_runtime_makes_new_caches_at_once(
+    kind: Kind, embedded: Bundle, tmp_path: Path
+) -> None:
+    """It holds what they are cut from until then."""
+    spec = embedded.manifest.graph(kind)
+    nodes = onnx.load_model(embedded.path / spec.file, load_external_data=False).graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    read = {name for node in nodes for name in node.input}
+    options = SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    path = embedded.path / spec.file
+    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session.run(None, {spec.name: np.zeros(spec.shape, spec.dtype) for spec in spec.inputs})
+    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    runs = [event for event in events if event["name"].endswith("_kernel_time")]
+    runs.sort(key=lambda event: event["ts"])
+    order = [event["name"].removesuffix("_kernel_time") for event in runs]
+    cuts = [makers[new.name] for _, new in spec.caches if new.name not in read]
+    assert len(cuts) >= len(spec.caches) - 1
+    for cut in cuts:
+        begin, end = order.index(makers[cut.input[0]].name), order.index(cut.name)
+        between = [event["args"]["op_name"] for event in runs[begin:end]]
+        assert begin < end and "Conv" not in between, cut.name
 
 
 def test_every_input_is_used_and_every_output_made(written: list[Written]) -> None:

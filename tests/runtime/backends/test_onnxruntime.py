@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import onnxruntime as ort
 import pytest
 from int8_sums import convolution, save_beside
 from numpy.typing import NDArray
+from sliding import SLIDING, sliding_graph
 from tiny_calls import run_flat as run
 
 from vidtok_edge.errors import (
@@ -29,15 +31,17 @@ from vidtok_edge.errors import (
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends import onnxruntime_cuda
 from vidtok_edge.runtime.backends.gpu import Obstacle
-from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, open_session
+from vidtok_edge.runtime.backends.onnxruntime import PROVIDERS, OnnxRuntimeStep, open_session
 from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 
 
 def step_of(folder: Path, backend: str = "auto", **options: Any) -> Step:
     return Bundle.load(folder).step("encoder", backend, **options)
 
 
-def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched_bindings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The tensors that are bound from now on, and their addresses."""
     bound: list[tuple[str, int]] = []
     binding = ort.IOBinding
 
@@ -52,6 +56,13 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
 
     watch("bind_ortvalue_input")
     watch("bind_ortvalue_output")
+    return bound
+
+
+def test_a_cache_that_is_read_again_has_two_sets(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = watched_bindings(monkeypatch)
     with step_of(tiny):
         pass
     tensors = len({name for name, _ in bound})
@@ -61,6 +72,54 @@ def test_no_output_lies_on_an_input(tiny: Path, monkeypatch: pytest.MonkeyPatch)
     first, second = dict(bound[:tensors]), dict(bound[tensors:])
     assert first["cache_000"] == second["new_cache_000"]
     assert second["cache_000"] == first["new_cache_000"]
+
+
+def sliding_step(folder: Path, text: str) -> OnnxRuntimeStep:
+    path = folder / "sliding.onnx"
+    onnx.save(sliding_graph(text), path)
+    x, y = TensorSpec("x", "float32", (1, 1)), TensorSpec("y", "float32", (1, 3))
+    cache, start = TensorSpec("cache_000", "float32", (1, 2)), TensorSpec("start", "bool", (1, 1))
+    new_cache = replace(cache, name="new_cache_000")
+    graph = GraphSpec(
+        kind="encoder",
+        precision="fp32",
+        placement=Placement.ANY,
+        form="conv2d",
+        opset=20,
+        file=path.name,
+        sha256="",
+        data_file="",
+        data_sha256="",
+        inputs=(x, start, cache),
+        outputs=(y, new_cache),
+    )
+    return OnnxRuntimeStep(graph, path, "cpu")
+
+
+READ_LATE = SLIDING.replace("Identity(joined)", "Concat <axis = 1> (cache_000, x)")
+
+
+@pytest.mark.parametrize(
+    ("text", "sets"),
+    [
+        pytest.param(SLIDING, 1, id="a copied cache lies where the new one does"),
+        pytest.param(READ_LATE, 2, id="one that is read after that does not"),
+    ],
+)
+def test_a_sliding_cache_keeps_what_it_should(
+    text: str, sets: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = watched_bindings(monkeypatch)
+    with sliding_step(tmp_path, text) as step:
+        assert len({address for name, address in bound if "cache" in name}) == sets
+        step.set_caches({"cache_000": np.full((1, 2), 7, np.float32)})
+        history = [7, 7]
+        for number in range(1, 6):
+            step.inputs["x"][:] = number
+            step.run()
+            assert step.outputs["y"][0].tolist() == [*history, number]
+            history = [history[1], number]
+            assert step.caches()["cache_000"][0].tolist() == history
 
 
 # -- INT8
@@ -283,6 +342,57 @@ def test_300_chunks_are_flat(tiny: Path) -> None:
         before = rss()
         chunks(300)
         assert rss() - before < 1 << 20
+
+
+SHAPES, MB = 8, 1 << 20
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from vidtok_edge.runtime.backends.onnxruntime import open_session
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+session, _ = open_session(Path(sys.argv[1]), "cpu", 1)
+before = peak()
+session.run(None, {"x": np.ones(1, np.float32)})
+print((peak() - before) * 1024)
+"""
+
+
+def one_at_a_time(path: Path) -> None:
+    """A graph of tensors of 16 MB, one alive at a time, whose shapes all come twice."""
+    nodes, constants, last = list[Any](), list[Any](), "x"
+    for number in range(2 * SHAPES):
+        split = 2 ** (number % SHAPES)
+        shape = np.array([split, 4 * MB // split], np.int64)
+        constants.append(onnx.numpy_helper.from_array(shape, f"shape{number}"))
+        nodes += [
+            onnx.helper.make_node("Expand", [last, f"shape{number}"], [f"large{number}"]),
+            onnx.helper.make_node("ReduceMax", [f"large{number}"], [f"small{number}"], keepdims=0),
+        ]
+        last = f"small{number}"
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "one at a time",
+        [value("x", onnx.TensorProto.FLOAT, [1])],
+        [value(last, onnx.TensorProto.FLOAT, [])],
+        constants,
+    )
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    onnx.save(model, path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+def test_memory_of_a_tensor_serves_others_at_once(tmp_path: Path) -> None:
+    one_at_a_time(tmp_path / "graph.onnx")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "graph.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 16 * MB <= int(done.stdout) < 40 * MB, "with one buffer for each shape 128 MB"
 
 
 def held_by_onnx_runtime() -> int:
