@@ -77,5 +77,8 @@ def multiply_adds(variant: Variant, options: StepOptions, kind: Kind) -> dict[st
 
 def share(variant: Variant, options: StepOptions, kind: Kind, layers: Iterable[str]) -> float:
     """The share, 0 to 1, of the convolutions' work that `layers` do."""
+    counted = set(layers)
+    if not counted:
+        return 0.0
     work = multiply_adds(variant, options, kind)
-    return sum(work[name] for name in layers) / sum(work.values())
+    return sum(work[name] for name in counted) / sum(work.values())

@@ -17,7 +17,7 @@ from vidtok_edge.runtime.manifest.graphs import Placement
 
 __all__ = ["PrecisionRow", "precision_rows"]
 
-_ROUNDS = 5
+_ROUNDS = 3
 _SETTLE_S = 0.05  # the idle threads of the session before spin for a while
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from vidtok_edge.export.verifying.emulation import write_quick_copy
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
@@ -43,8 +46,11 @@ def open_pair(
             if backend is Backend.AUTO or backend.target is not None:
                 step = bundle.step(kind, backend, precision, to_compare=True)
             else:
-                graph = bundle.manifest.graph(kind, precision, placement)
-                step = open_step(bundle.path, graph, backend, to_compare=True)
+                graph, folder = bundle.manifest.graph(kind, precision, placement), bundle.path
+                if graph.placement == Placement.TENSORRT:
+                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                    write_quick_copy(bundle.path / graph.file, folder)
+                step = open_step(folder, graph, backend, to_compare=True)
             steps.append(stack.enter_context(step))
         yield StepPair(*steps)
 
