@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event
 
 import numpy as np
 
@@ -51,13 +53,17 @@ class FloatStreams:
     Args:
         manifest: of the bundle.
         pair: its float32 graphs, or the lowered steps in PyTorch.
+
+    Attributes:
+        stop: set by another thread, ends what `losses` streams; it raises CancelledError.
     """
 
     def __init__(self, manifest: Manifest, pair: StepPair) -> None:
-        self.manifest = manifest
+        self.manifest, self.stop = manifest, Event()
         self.sources = dict(_sources(manifest))
         self.streams = {
-            name: _stream(manifest, pair, frames) for name, frames in self.sources.items()
+            name: _stream(manifest, pair, frames, self.stop)
+            for name, frames in self.sources.items()
         }
         self.losses = [
             loss_between("fp32", name, manifest, source, self.streams[name], self.streams[name])
@@ -74,7 +80,7 @@ def losses(floats: FloatStreams, graphs: str, pair: StepPair) -> list[Loss]:
             floats.manifest,
             source,
             floats.streams[name],
-            _stream(floats.manifest, pair, source),
+            _stream(floats.manifest, pair, source, floats.stop),
         )
         for name, source in floats.sources.items()
     ]
@@ -91,7 +97,7 @@ def _sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:
             yield name, np.stack([frame.pixels for frame in islice(clip, frames)])
 
 
-def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> Stream:
+def _stream(manifest: Manifest, pair: StepPair, pixels: Array, stop: Event) -> Stream:
     """A clip through slot 0, over caches full of rubbish."""
     poison(pair.encoder)
     poison(pair.decoder)
@@ -101,6 +107,8 @@ def _stream(manifest: Manifest, pair: StepPair, pixels: Array) -> Stream:
     name = "latent" if "latent" in step.outputs else "mean"
     values, encoded, pictures = [], [], []
     for frame in [*as_input(pixels, manifest), None]:
+        if stop.is_set():
+            raise CancelledError
         for latents in encoder.finish() if frame is None else encoder.push(frame):
             values.append(latents.values)
             encoded.append(step.outputs[name][0, : len(latents)].copy())

@@ -6,9 +6,11 @@ caches are filled with NaN, so every comparison also shows that a start forgets 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -59,24 +61,74 @@ def verify_bundle(
     results: list[Loss] = []
     lossy = [pair for pair in _pairs(manifest, backend) if pair[0] != "fp32"]
     with ExitStack() as stack:
-        if floats := _open_floats(bundle, backend, stack):
-            comparisons += _compare_float(bundle, model, floats, chunk_plans)
-        else:
-            floats = StepPair(*TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values())
-        ran_on = str(floats.encoder.info)
+        floats = _open_floats(bundle, backend, stack)
+        exact = floats or StepPair(
+            *TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values()
+        )
+        ran_on = str(exact.encoder.info)
+        judged: Iterator[_Judged] = iter(())
         if lossy:
-            streams = FloatStreams(manifest, floats)
+            streams = FloatStreams(manifest, exact)
             results += streams.losses
-        for precision, placement in lossy:
-            with open_pair(bundle, backend, precision, placement) as pair:
-                name = pair.encoder.graph.name.removeprefix("encoder.")
-                found = losses(streams, name, pair)
-                comparisons += _compare_restart(name, manifest, pair)
-                ran_on = str(pair.encoder.info)
-            results += found
-            bounds = limits.get(precision, Limits())
-            comparisons += [c for loss in found for c in compare_loss(loss, bounds)]
+            judge = partial(_judge, bundle, backend, streams, limits)
+            if floats and backend.target is None and backend is not Backend.AUTO:
+                judged = stack.enter_context(_beside(judge, lossy, streams))
+            else:
+                judged = (judge(pair) for pair in lossy)
+        if floats:
+            comparisons += _compare_float(bundle, model, floats, chunk_plans)
+        for each in judged:
+            comparisons += each.comparisons
+            results += each.losses
+            ran_on = each.ran_on
     return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a pair of graphs of another precision than float32 lost."""
+
+    losses: list[Loss]
+    comparisons: list[Comparison]
+    ran_on: str
+
+
+def _judge(
+    bundle: Bundle,
+    backend: Backend,
+    streams: FloatStreams,
+    limits: Mapping[Precision, Limits],
+    graphs: tuple[Precision, Placement],
+) -> _Judged:
+    precision, placement = graphs
+    with open_pair(bundle, backend, precision, placement) as pair:
+        name = pair.encoder.graph.name.removeprefix("encoder.")
+        found = losses(streams, name, pair)
+        comparisons = _compare_restart(name, bundle.manifest, pair)
+        ran_on = str(pair.encoder.info)
+    bounds = limits.get(precision, Limits())
+    comparisons += [c for loss in found for c in compare_loss(loss, bounds)]
+    return _Judged(found, comparisons, ran_on)
+
+
+@contextmanager
+def _beside(
+    judge: Callable[[tuple[Precision, Placement]], _Judged],
+    lossy: Sequence[tuple[Precision, Placement]],
+    streams: FloatStreams,
+) -> Iterator[Iterator[_Judged]]:
+    """Judge all of `lossy`, one after the other, while the block goes on: the runtime leaves a core
+    idle where PyTorch or Python works, and the other way round.
+
+    Where the block fails, no more of them are begun, and the one that runs ends at its next frame.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.map(judge, lossy)
+        except BaseException:
+            streams.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _open_floats(bundle: Bundle, backend: Backend, stack: ExitStack) -> StepPair | None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from concurrent.futures import CancelledError
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +26,13 @@ from vidtok_edge.export import (
     bundle_verify,
     verify_written,
 )
+from vidtok_edge.export.verifying import lossy, verification
+from vidtok_edge.export.verifying.step_pair import open_pair
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.runtime import Bundle, Picture, StreamDecoder
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
+from vidtok_edge.runtime.manifest.graphs import Placement
 from vidtok_edge.vidtok_ref import VidTok, load_weights
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -208,3 +215,31 @@ def test_a_report_can_be_read_back(tmp_path: Path) -> None:
     passed = [entry.pop("passed") for entry in stored["comparisons"]]
     assert passed == [False, True]
     assert tuple(Comparison(**entry) for entry in stored["comparisons"]) == comparisons
+
+
+def test_what_is_judged_beside_the_rest_ends_with_it() -> None:
+    """The first is running when the rest fails; the second is never begun."""
+    begun: list[str] = []
+    running = Event()
+    streams = SimpleNamespace(stop=Event())
+
+    def judge(graphs: Any) -> Any:
+        begun.append(graphs[0])
+        running.set()
+        assert streams.stop.wait(60)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        verification._beside(judge, [("fp16", Placement.ANY), ("int8", Placement.ANY)], streams),  # type: ignore[arg-type]
+    ):
+        assert running.wait(60)
+        raise KeyboardInterrupt
+    assert begun == ["fp16"]
+
+
+def test_a_stream_that_is_stopped_gives_nothing(tiny: Path) -> None:
+    bundle, stop = Bundle.load(tiny), Event()
+    stop.set()
+    frames = np.zeros((5, bundle.manifest.height, bundle.manifest.width, 3), np.uint8)
+    with open_pair(bundle, Backend.CPU) as pair, pytest.raises(CancelledError):
+        lossy._stream(bundle.manifest, pair, frames, stop)
