@@ -16,11 +16,8 @@ them lie between zero and that one, which is what the entropy method is publishe
 
 SMALLEST_LIMIT = 2.0**-100
 """Values that never exceed it are all zero: a float32 scale of them would near its underflow."""
-_LARGEST_LIMIT = (
-    2.0**112
-)  # torch.histc computes (x + limit) * BINS in float32, without a look at inf
-# torch.histc counts in float32, whose whole numbers end at 2^24: a fuller bin would stand still.
-_BLOCK = 1 << 22
+_LARGEST_LIMIT = 2.0**112  # of float32, whose largest is 2^128: what is added to it stays finite
+_BLOCK = 1 << 18  # values that are counted at once: they and their bins stay in a cache of the CPU
 _LARGEST_COUNT = 1 << 49  # of a state that was read: the sum of BINS of them fits an int64
 
 
@@ -89,8 +86,9 @@ class Histogram:
         self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         for start in range(0, len(flat), _BLOCK):
             block = flat[start : start + _BLOCK]
-            counts = torch.histc(block, BINS, -self.limit, self.limit)
-            self.counts += counts.numpy().astype(np.int64)
+            # Exact but for the sum: the width is a power of two. The limit is in the last bin.
+            bins = ((block + self.limit) / self.bin_width).to(torch.int32).clamp_(max=BINS - 1)
+            self.counts += torch.bincount(bins, minlength=BINS).numpy()
 
     def _grow(self, peak: float) -> None:
         while peak > self.limit:
