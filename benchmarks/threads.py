@@ -34,8 +34,8 @@ BUSY = "while True: pass"
 WAYS = (
     ("default", None, OPEN_BUNDLE),
     ("1 thread", 1, OPEN_BUNDLE),
-    ("every core, sleeping", None, f"{__name__}:open_sleeping"),
-    ("every core, spinning", None, f"{__name__}:open_spinning"),
+    ("every core, sleeping", None, "threads:open_sleeping"),
+    ("every core, spinning", None, "threads:open_spinning"),
 )
 
 

@@ -57,6 +57,13 @@ _HOST_MEMORIES = ("Cpu", "CudaPinned")
 _OPTIMIZERS_OFF = ["WeightBiasQuantization"]
 """It makes INT8 of a convolution that a policy keeps in float, where its neighbours are in INT8."""
 
+CPU_ENTRIES = {
+    "session.use_env_allocators": "1",
+    # Threads that wait for work sleep: docs/decisions/42-threads-sleep.md.
+    "session.intra_op.allow_spinning": "0",
+}
+"""Options of a session on the CPU, by ONNX Runtime's own names."""
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -249,9 +256,10 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if threads is not None:
         options.intra_op_num_threads = threads
     if name == "cpu":
-        # docs/decisions/32-one-arena.md has what each of the three saves.
+        for entry, value in CPU_ENTRIES.items():
+            options.add_session_config_entry(entry, value)
+        # docs/decisions/32-one-arena.md has what the arena and both of these save.
         _share_one_arena()
-        options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False
         # A tensor's memory would wait, idle, for the next tensor of the same shape.
         options.enable_mem_reuse = False

@@ -25,6 +25,7 @@ from vidtok_edge.errors import (
     BackendUnavailable,
     BundleError,
     BundleMismatch,
+    GraphFailed,
     StreamError,
     UsageError,
 )
@@ -529,3 +530,34 @@ def test_a_graph_of_another_interface(tiny: Path) -> None:
     (tiny / "encoder.fp32.onnx").write_bytes((tiny / "decoder.fp32.onnx").read_bytes())
     with pytest.raises(BundleMismatch, match=r"manifest.json disagree on 2 tensor.*Export"):
         step_of(tiny)
+
+
+def test_a_step_that_failed_is_closed(tiny: Path) -> None:
+    """Its caches may be half of this call and half of the one before."""
+
+    def fail(binding: object) -> None:
+        raise RuntimeError("no kernel")
+
+    step = step_of(tiny)
+    assert isinstance(step, OnnxRuntimeStep)
+    step._session = SimpleNamespace(run_with_iobinding=fail)
+    with pytest.raises(GraphFailed, match="no kernel"):
+        step.run()
+    for use in (step.run, step.caches):
+        with pytest.raises(StreamError, match="closed"):
+            use()
+
+
+def test_threads_of_a_session_sleep_while_they_wait(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries: dict[str, str] = {}
+    add = ort.SessionOptions.add_session_config_entry
+
+    def spy(self: Any, key: str, value: str) -> None:
+        entries[key] = value
+        add(self, key, value)
+
+    monkeypatch.setattr(ort.SessionOptions, "add_session_config_entry", spy)
+    step_of(tiny).close()
+    assert entries["session.intra_op.allow_spinning"] == "0"
