@@ -10,7 +10,7 @@ __all__ = ["EMBEDDED_SINCE", "differing", "identity", "weights_named"]
 
 EMBEDDED_SINCE: Mapping[str, str] = {
     "9672334164f0fea703be38e1997e1adcb2fa5fde7545601d877b31149cac077e": "0.1.0",
-    "c81e0be9edd8de76c027627ffa7bc4a39a5948418d5e6ae473efa7455d96776c": "0.2.0",
+    "e423ecfafb5af1199a18feee66db271951ccf7d17425420c86cca97e16aec62f": "0.2.0",
 }
 """SHA-256 of the weights of the small tokenizer that ships, oldest first, and since which version
 they ship."""
