@@ -20,6 +20,7 @@ from vidtok_edge.commands.export import export
 from vidtok_edge.commands.export_recording import export_recording
 from vidtok_edge.commands.net import Group
 from vidtok_edge.commands.plan import plan
+from vidtok_edge.commands.prove import prove
 from vidtok_edge.commands.reconstruct import reconstruct
 from vidtok_edge.commands.record import record
 from vidtok_edge.commands.recover import recover
@@ -49,6 +50,7 @@ main.add_command(convert)
 main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(build)
+main.add_command(prove)
 main.add_command(encode)
 main.add_command(decode)
 main.add_command(reconstruct)

@@ -22,7 +22,9 @@
     |  |  |- EngineRefused            TensorRT does not parse or build a graph
     |  |  |- EngineStale              an engine that is not of this graph, for this machine
     |  |  |- EngineUntrusted          an engine that was built elsewhere, and no opt-in
-    |  |  `- GraphFailed              a graph that was loaded, and fails when it is run
+    |  |  |- GraphFailed              a graph that was loaded, and fails when it is run
+    |  |  |- GoldenStreamError        a golden stream that is missing, damaged or of another bundle
+    |  |  `- ProofError               a proof that cannot be read
     |  |- ClipError                   a clip that cannot be read
     |  |- DocumentError               a benchmark's JSON that cannot be drawn
     |  |- TokenFileError              a token file that cannot be used
@@ -66,6 +68,7 @@ __all__ = [
     "EngineRefused",
     "EngineStale",
     "EngineUntrusted",
+    "GoldenStreamError",
     "GraphFailed",
     "HubUnreachable",
     "InputError",
@@ -74,6 +77,7 @@ __all__ = [
     "OutOfMemory",
     "OutputExists",
     "OutputNotWritable",
+    "ProofError",
     "RecordingBusy",
     "RecordingError",
     "SourceError",
@@ -190,6 +194,14 @@ class EngineUntrusted(BundleError):
 
 class GraphFailed(BundleError):
     """A graph that was loaded, and fails when it is run."""
+
+
+class GoldenStreamError(BundleError):
+    """A golden stream that is missing, damaged or of another bundle."""
+
+
+class ProofError(BundleError):
+    """A proof that cannot be read."""
 
 
 class ClipError(InputError):

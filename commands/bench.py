@@ -255,7 +255,11 @@ def _print_tables(document: Document) -> None:
         say(table.note, dim=True)
     if (missing := not_metered(document)) is not None:
         say(missing, dim=True)
-    for warning in [*document.troubles, *filter(None, [disturbance(document)])]:
+    for one in document.candidates:
+        if one.proof.startswith("proof "):
+            say(f"{one.name}: {one.proof}", dim=True)
+    unproven = [f"{c.name}: {c.proof}" for c in document.candidates if c.proof.startswith("no ")]
+    for warning in [*document.troubles, *unproven, *filter(None, [disturbance(document)])]:
         say(f"\nwarning: {warning}", fg="yellow", err=True)
 
 

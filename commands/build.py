@@ -10,6 +10,7 @@ import click
 from vidtok_edge.commands.options import comma_list
 from vidtok_edge.commands.printing import stage, warn
 from vidtok_edge.commands.terminal import say
+from vidtok_edge.errors import CheckFailed, VidTokEdgeError
 
 
 @click.command()
@@ -93,6 +94,7 @@ def build(
         for choice in build_fastest(plans, lambda name, path: stage(f"{name:<40}", path)):
             beaten = ", ".join(map(str, choice.slower)) or "nothing to compare with"
             say(f"{choice.kept.engine.path.name:<40} {choice.kept}; slower: {beaten}")
+        prove_built(bundle, target)
         return
     [plan] = plans
     built = build_engines(plan, lambda name, path: stage(f"{name:<40}", path))
@@ -100,3 +102,25 @@ def build(
         if engine:
             say(f"{file.path.name:<40} {file.sidecar.proof}")
     say(str(built[0].path.parent))
+    prove_built(bundle, target)
+
+
+def prove_built(path: Path, target: str) -> None:
+    """Let the engines for this GPU prove themselves. Raises CheckFailed: one of them failed."""
+    from vidtok_edge.commands.prove import prove_all
+    from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.backends.backend import Backend, Target
+    from vidtok_edge.runtime.proving.prove import engines_here
+
+    bundle = Bundle.load(path)
+    precisions = engines_here(bundle, Target.named(target))
+    line = f"vidtok-edge prove {path} --backend {target}"
+    if not precisions:
+        say(f"not proven, for no GPU here runs these engines; where they run: {line}", err=True)
+        return
+    try:
+        prove_all(bundle, [(Backend.named(target), precision) for precision in precisions], None)
+    except CheckFailed:
+        raise
+    except VidTokEdgeError as error:  # the engines are built, whatever keeps them from being run
+        warn(f"the engines are not proven: {error} Later: {line}")

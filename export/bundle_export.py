@@ -15,6 +15,7 @@ from vidtok_edge import __version__
 from vidtok_edge.calib.int8 import default_int8
 from vidtok_edge.errors import UsageError
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
+from vidtok_edge.export.golden_stream import make_golden
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.export.verifying.self_check import SelfCheck, self_check
 from vidtok_edge.export.verifying.verification import verify_bundle
@@ -156,6 +157,8 @@ def _weight_bytes(variant: Variant) -> dict[str, int]:
 def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no_bar) -> Exported:
     """Load weights, write step graphs, verify them, and only then put the bundle in its place.
 
+    A golden stream goes along, with which devices prove themselves (docs/prove.md).
+
     Weights of a file that fit several published variants become a bundle of the one that
     reconstructs the shipped clip better beyond doubt; `Exported.notes` says so.
     A failed or interrupted export leaves nothing behind. A bundle whose verification fails is
@@ -194,6 +197,8 @@ def export_bundle(request: ExportRequest, stage: Stage = no_stage, bar: Bar = no
             else:
                 numerics.append(BOTH_FP32 if precision == "fp32" else BOTH_FP16)
         report = _write_verified(folder, model, request.options, weights, numerics, stage, check)
+        with stage("golden stream", None):
+            make_golden(Bundle.load(folder), model).save(folder)
         for_engines = [
             pair for pair in numerics if pair["encoder"].placement != Placement.ONNXRUNTIME
         ]

@@ -29,6 +29,7 @@ from vidtok_edge.calib.sensitivity_report import write_report
 from vidtok_edge.errors import OutputNotWritable, UsageError
 from vidtok_edge.export.bundle_files import write_graphs, write_manifest
 from vidtok_edge.export.bundle_verify import reference_of, verify_written
+from vidtok_edge.export.golden_stream import make_golden
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.lowering.facts import options_of, variant_of
@@ -186,6 +187,8 @@ def recalibrate(
         with stage("verification", None):
             limits = _limits(request.budget)
             reports.append(verify_written(form, request.checkpoint, limits=limits))
+    with stage("golden stream", None):  # what INT8 gives has changed
+        make_golden(written[0], model).save(bundle.path)
     return Recalibrated(
         bundle=Bundle.load(bundle.path),
         calibration=calibration,

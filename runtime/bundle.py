@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidtok_edge.errors import (
     BundleError,
@@ -25,6 +26,9 @@ from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement
 from vidtok_edge.runtime.manifest.manifest import DOCUMENT, Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.proofs import Proven
 
 __all__ = ["FORMS", "MANIFEST", "Bundle"]
 
@@ -84,13 +88,19 @@ class Bundle:
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
         """
-        return StreamEncoder(self.manifest, self.step("encoder", backend, precision, threads))
+        step = self.step("encoder", backend, precision, threads)
+        encoder = StreamEncoder(self.manifest, step)
+        encoder.find_proof = lambda: self._proven(step)
+        return encoder
 
     def decoder(
         self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
     ) -> StreamDecoder:
         """A streaming decoder; arguments as `encoder`."""
-        return StreamDecoder(self.manifest, self.step("decoder", backend, precision, threads))
+        step = self.step("decoder", backend, precision, threads)
+        decoder = StreamDecoder(self.manifest, step)
+        decoder.find_proof = lambda: self._proven(step)
+        return decoder
 
     def step(
         self,
@@ -141,6 +151,17 @@ class Bundle:
                 )
             forms.append(form)
         return forms
+
+    def folder_of(self, graph: GraphSpec) -> Path:
+        """Where the files of `graph` lie, one of this bundle or of another form of it."""
+        if graph in self.manifest.graphs:
+            return self.path
+        return next(form.path for form in self.other_forms() if graph in form.manifest.graphs)
+
+    def _proven(self, step: Step) -> Proven:
+        from vidtok_edge.runtime.proofs import proven
+
+        return proven(self.path, self.folder_of(step.graph), step.graph, step.info)
 
     def _engine_precisions(self, kind: Kind) -> tuple[str, ...]:
         """Those in which engines for this GPU lie here, fitting or not, but for the first one's."""

@@ -31,7 +31,8 @@ _STATE = tempfile.TemporaryDirectory(prefix="vidtok_edge_state_")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 os.environ["VIDTOK_EDGE_TRUST_ENGINES"] = "1"
 
-EXPORTED = {"exports", "export_page", "embedded", "precisions"}  # fixtures that export models
+# Fixtures that export models.
+EXPORTED = {"exports", "export_page", "embedded", "precisions", "golden_bundle"}
 QUICK = {"vidtok_fsq_causal_488_32768_v1_1", "vidtok_kl_noncausal_488_4chn"}
 
 # The same examples on every run: a commit fails for what it changed. Others are looked for with
@@ -140,3 +141,23 @@ def precisions(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         precisions=("fp32", "fp16", "int8"),
     )
     return export_bundle(request)
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shipped tokenizer for two streams of 16x16, with a golden stream; do not
+    change it."""
+    pytest.importorskip("torch", reason="exports a model")
+    from vidtok_edge.export.bundle_files import write_graphs
+    from vidtok_edge.export.golden_stream import make_golden
+    from vidtok_edge.lowering.step import StepOptions
+    from vidtok_edge.runtime.manifest.model import WeightsFacts
+    from vidtok_edge.vidtok_ref import load_weights
+
+    model, origin = load_weights("fsq", None, 0)
+    weights = WeightsFacts(origin.source, origin.location, origin.sha256)
+    folder = tmp_path_factory.mktemp("golden") / "bundle"
+    folder.mkdir()
+    bundle = write_graphs(model, StepOptions(16, 16, streams=2), folder, weights)
+    make_golden(bundle, model).save(folder)
+    return folder

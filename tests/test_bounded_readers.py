@@ -87,11 +87,12 @@ def test_a_budget_is_at_least_and_in_proportion() -> None:
 # -- documents that are far too large: sparse, so that only reading costs
 
 DOCUMENTS = ("manifest", "sidecar", "parity", "hashes", "config", "ranges", "policy", "bench")
+OF_PROOFS = ("golden.json", "golden.npz", "proof")
 AS_IF_THERE_WERE_NONE = ("parity", "hashes", "sidecar", "timing")
 
 
 @measured
-@pytest.mark.parametrize("name", [*DOCUMENTS, "timing", "checkpoint.index"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, *OF_PROOFS, "timing", "checkpoint.index"])
 def test_a_document_of_a_gigabyte_is_not_read(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]
     if not target.here:

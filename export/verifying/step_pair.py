@@ -8,14 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vidtok_edge.export.verifying.emulation import write_quick_copy
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_step
-from vidtok_edge.runtime.backends.step import Step
+from vidtok_edge.runtime.backends.step import Step, poison
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 
 __all__ = ["StepPair", "open_pair", "poison"]
@@ -53,13 +51,3 @@ def open_pair(
                 step = open_step(folder, graph, backend, to_compare=True)
             steps.append(stack.enter_context(step))
         yield StepPair(*steps)
-
-
-def poison(step: Step) -> None:
-    """Fill the caches with what must never come out again."""
-    step.set_caches(
-        {
-            name: np.full_like(value, np.nan if value.dtype.kind == "f" else 1)
-            for name, value in step.caches().items()
-        }
-    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import (
@@ -13,7 +14,7 @@ from vidtok_edge.errors import (
 )
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
-__all__ = ["BackendInfo", "Step", "StepTimes", "check_caches", "step_closed"]
+__all__ = ["BackendInfo", "Step", "StepTimes", "check_caches", "poison", "step_closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,18 @@ def check_caches(graph: GraphSpec, values: Mapping[str, NDArray[Any]]) -> None:
             raise StreamError(
                 f"The cache {spec} was given {got}. Give back what caches() returned."
             )
+
+
+def poison(step: Step) -> None:
+    """Fill the caches of `step` with what must never come out again: NaN, and the largest
+    integers."""
+    step.set_caches({name: _never(value) for name, value in step.caches().items()})
+
+
+def _never(cache: NDArray[Any]) -> NDArray[Any]:
+    if cache.dtype.kind in "iu":
+        return np.full_like(cache, np.iinfo(cache.dtype).max)
+    return np.full_like(cache, np.nan if cache.dtype.kind == "f" else True)
 
 
 def step_closed() -> StreamError:

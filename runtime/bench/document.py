@@ -15,6 +15,7 @@ from typing import Literal
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.manifest.model import WeightsFacts
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER
 
 __all__ = [
     "FORMAT",
@@ -466,6 +467,9 @@ class CandidateResult:
     quality: tuple[ClipQuality, ...]
     """Of all of the bundle's precisions; empty where nobody measured it."""
     turns: tuple[TurnResult, ...]
+    proof: str = field(default="", metadata=ADDED_LATER)
+    """The proof that it ran under, or why there is none (docs/prove.md); empty where PyTorch ran
+    the steps, which prove nothing."""
 
     def __post_init__(self) -> None:
         _require(bool(self.turns), "there is no turn")

@@ -143,7 +143,7 @@ def record(
     as it was.
 
     Args:
-        progress, notice: as `Recorder` takes them.
+        progress, notice: as `Recorder` takes them; also told of the proof that this runs under.
 
     Raises:
         UsageError, OutputExists, SourceError: as `RecordRequest.check`; also where a source cannot
@@ -168,6 +168,7 @@ def record(
         openers = [
             partial(_open, request, number, watching) for number in range(len(request.sources))
         ]
+        notice(f"{'' if encoder.proof else 'warning: '}{encoder.proof}")
         _warm_up(encoder)
         in_runs = request.options.on_drop == "restart"
         with Captures(

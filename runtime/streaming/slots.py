@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from vidtok_edge.runtime.backends.step import BackendInfo, Step, StepTimes
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.proofs import Proven
 
 __all__ = ["Slots", "described"]
 
@@ -48,11 +52,25 @@ class Slots(ABC, Generic[Result]):
         self._capacity = capacity
         self._buffer: NDArray[Any] = step.inputs[input_name]
         self._slots = [_Slot() for _ in range(manifest.streams)]
+        self.find_proof: Callable[[], Proven] | None = None
+        """Looks for `proof`; set by `Bundle`."""
 
     @property
     def backend(self) -> BackendInfo:
         """What really runs the graph."""
         return self._step.info
+
+    @property
+    def proof(self) -> Proven:
+        """Whether what runs has proven itself on this device, as the bundle says now.
+
+        For example `proof tensorrt.fp16.sm87: passed, 2026-11-27`; falsy where there is none, it
+        failed, or it is of something else (docs/prove.md).
+        """
+        # Here: a stream that starts need not wait for it.
+        from vidtok_edge.runtime.proofs import NOT_LOOKED_FOR
+
+        return NOT_LOOKED_FOR if self.find_proof is None else self.find_proof()
 
     @property
     def pending(self) -> tuple[int, ...]:

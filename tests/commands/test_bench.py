@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tiny_golden import write_tiny_golden
 
 from vidtok_edge.cli import main
 from vidtok_edge.errors import CheckFailed
@@ -46,6 +47,20 @@ def test_a_paced_run_prints_its_tables_and_writes_both_files(tiny: Path, tmp_pat
     again = run("bench", tiny, *QUICK, *files)
     assert again.exit_code == 2 and "exists already" in again.output
     assert "Latency of a latent" not in again.output, "said before anything was measured"
+
+
+@pytest.mark.slow
+def test_the_proof_that_it_runs_under_is_named_or_missed(tiny: Path, tmp_path: Path) -> None:
+    result = run("bench", tiny, *QUICK, "--json", tmp_path / "a.json")
+    [one] = json.loads((tmp_path / "a.json").read_text())["candidates"]
+    assert one["proof"].startswith("no proof: run: vidtok-edge prove ")
+    assert "warning: bundle cpu fp32: no proof: run: vidtok-edge prove " in result.stderr
+    write_tiny_golden(tiny)
+    assert run("prove", tiny).exit_code == 0
+    result = run("bench", tiny, *QUICK, "--json", tmp_path / "b.json")
+    [one] = json.loads((tmp_path / "b.json").read_text())["candidates"]
+    assert one["proof"].startswith("proof cpu.fp32.") and "passed" in one["proof"]
+    assert one["proof"] in result.stdout and "no proof" not in result.output
 
 
 def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:

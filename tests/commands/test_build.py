@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from engine_graphs import write_engine_bundle
+from fake_gpu import FakeApi
+from fake_tensorrt import fake_engine
+from tiny_golden import write_tiny_golden
+from wrong_graphs import FAULTS, spoil
 
 from vidtok_edge.cli import main
-from vidtok_edge.runtime import Bundle
+from vidtok_edge.commands.build import prove_built
+from vidtok_edge.errors import CheckFailed
+from vidtok_edge.runtime import Bundle, proofs
+from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.backends.engines.building import targets as engine_targets
+from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.proving import prove as prove_module
 
 
 def run(*arguments: object) -> Result:
@@ -146,3 +157,50 @@ def test_without_a_gpu_rtx_asks_which(bundle: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine_targets, "present_gpu", lambda: None)
     result = run(bundle, "--target", "tensorrt-rtx")
     assert result.exit_code == 2 and "--gpu sm75,sm80,sm86" in result.output
+
+
+@pytest.fixture
+def orin(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A tiny bundle with an engine for an Orin, which is here and runs ONNX files."""
+    api = FakeApi()
+
+    def opened(folder: Path, graph: Any, backend: Any, **options: Any) -> Any:
+        return fake_engine(graph, folder / graph.file, api)
+
+    write_tiny_golden(tiny)
+    (tiny / "engines").mkdir()
+    (tiny / "engines" / "encoder.fp32.tensorrt.sm87.engine").touch()
+    for module in (prove_module, proofs):
+        monkeypatch.setattr(module, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
+    monkeypatch.setattr(bundle_module, "open_step", opened)
+    yield tiny
+    api.assert_clean()
+
+
+def test_a_build_ends_with_a_proof(orin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prove_built(orin, "tensorrt")
+    assert "tensorrt.fp32.sm87: passed" in capsys.readouterr().out
+    assert (orin / "proof" / "tensorrt.fp32.sm87.json").is_file()
+
+
+def test_a_build_whose_engine_is_wrong_fails(orin: Path) -> None:
+    spoil(orin, "decoder", FAULTS["start"])
+    with pytest.raises(CheckFailed, match=r"sm87: decoder, picture 0 of latent 0 \(start\)"):
+        prove_built(orin, "tensorrt")
+
+
+def test_engines_of_other_gpus_are_not_proven_here(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prove_built(tiny, "tensorrt")
+    told = capsys.readouterr().err
+    assert "not proven, for no GPU here runs these engines; where they run: vidtok-edge pr" in told
+
+
+def test_engines_that_cannot_be_proven_are_built_all_the_same(
+    orin: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(orin / "golden")
+    prove_built(orin, "tensorrt")
+    told = capsys.readouterr().err
+    assert "the engines are not proven:" in told and "has no golden stream" in told

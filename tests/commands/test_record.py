@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from clips import make_clip
+from tiny_golden import write_tiny_golden
 
 from vidtok_edge.cli import main
 from vidtok_edge.commands.record import _status
@@ -60,6 +61,21 @@ def test_standard_input_that_is_empty(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 3 and not done.stdout
     assert "error: - gave no frame in 0." in done.stderr and "nothing was recorded" in done.stderr
     assert not path.exists()
+
+
+def test_the_proof_that_it_runs_under_is_named_or_missed(tiny: Path, tmp_path: Path) -> None:
+    more = arguments(tiny, tmp_path / "out.mcap", "--duration", 0.2, "--backend", "cpu", "--force")
+    command = [sys.executable, "-c", COMMAND, "record", "synthetic:50", *more]
+
+    def told() -> str:
+        done = subprocess.run(command, capture_output=True, timeout=60, text=True, check=True)
+        return done.stderr
+
+    line = f"no proof: run: vidtok-edge prove {tiny} --backend cpu --precision fp32"
+    assert f"warning: {line}" in told()
+    write_tiny_golden(tiny)
+    assert CliRunner().invoke(main, ["prove", str(tiny), "--backend", "cpu"]).exit_code == 0
+    assert "proof cpu.fp32." in (now := told()) and "no proof" not in now
 
 
 def test_one_of_several_sources_that_gives_no_frame(tiny: Path, tmp_path: Path) -> None:

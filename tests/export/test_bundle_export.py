@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -61,6 +62,8 @@ def quick_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bundle_files, "write_graph", write)
     monkeypatch.setattr(bundle_export, "verify_bundle", lambda bundle, model: GOOD)
+    golden = SimpleNamespace(save=lambda folder: None)
+    monkeypatch.setattr(bundle_export, "make_golden", lambda bundle, model: golden)
 
 
 GOOD = ParityReport("a", "b", (Comparison(name="encode", metric="max", value=0, limit=0),))
@@ -79,6 +82,9 @@ def test_the_shipped_tokenizer_makes_a_verified_bundle(embedded: Bundle) -> None
         "decoder.fp32.onnx.data",
         "encoder.fp32.onnx",
         "encoder.fp32.onnx.data",
+        "golden",
+        "golden/golden.json",
+        "golden/golden.npz",
         "manifest.json",
         "reports",
         "reports/parity.json",
@@ -217,7 +223,7 @@ def test_stages_are_announced(place: Path) -> None:
         seen.append("/" + name)
 
     export_bundle(ExportRequest(variant="fsq", output=place, options=SMALL), stage)
-    names = ["weights", "encoder.fp32.onnx", "decoder.fp32.onnx", "verification"]
+    names = ["weights", "encoder.fp32.onnx", "decoder.fp32.onnx", "verification", "golden stream"]
     assert seen == [mark + name for name in names for mark in ("", "/")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ __all__ = ["TARGETS", "Target"]
 
 HERE = Path(__file__).resolve().parents[1]
 MOST_FRAMES = 40
+MOST_NPZ = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,47 @@ def _read_sidecar(path: Path) -> None:
         read_sidecar(path.with_suffix(".engine"))
     except ValueError:
         return  # what it promises; its callers name the engine
+
+
+# -- golden streams and proofs
+
+
+def _golden(name: str, folder: Path) -> Path:
+    """Of the tiny bundle: its graphs are not looked at."""
+    from tiny_bundle import write_tiny_bundle
+    from tiny_golden import write_tiny_golden
+
+    write_tiny_bundle(folder)
+    write_tiny_golden(folder)
+    return folder / name
+
+
+def _read_golden(path: Path) -> None:
+    from vidtok_edge.runtime.bundle import Bundle
+    from vidtok_edge.runtime.proving.golden import GoldenStream
+
+    folder, facts = path.parent.parent, path.with_suffix(".json")
+    if path.suffix == ".npz" and path.stat().st_size < MOST_NPZ:  # as from whoever made the facts
+        plain = json.loads(facts.read_text("utf-8"))
+        plain["arrays_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        facts.write_text(json.dumps(plain), "utf-8")
+    GoldenStream.load(folder, Bundle.load(folder).manifest)
+
+
+def _proof(folder: Path) -> Path:
+    from vidtok_edge.runtime.bundle import Bundle
+    from vidtok_edge.runtime.proofs import write_proof
+    from vidtok_edge.runtime.proving.prove import prove
+
+    _golden("", folder)
+    return write_proof(folder, prove(Bundle.load(folder)))
+
+
+def _read_proof(path: Path) -> None:
+    from vidtok_edge.runtime.proofs import read_proof
+    from vidtok_edge.runtime.proving.proof_report import Collected, page_of
+
+    page_of("bundle", Collected((read_proof(path),), ()))
 
 
 # -- calibration
@@ -486,6 +529,25 @@ def _targets() -> list[Target]:
         )
         for suffix in ("png", "jpg", "bmp", "tiff", "webp", "ppm")
     ]
+    found += [
+        Target(
+            name=f"golden.{end}",
+            make=partial(_golden, f"golden/golden.{end}"),
+            read=_read_golden,
+            mutation=mutation,
+            needs=("onnx", "onnxruntime"),
+        )
+        for end, mutation in (("json", of_text), ("npz", of_zip))
+    ]
+    found.append(
+        Target(
+            name="proof",
+            make=_proof,
+            read=_read_proof,
+            mutation=of_text,
+            needs=("onnx", "onnxruntime"),
+        )
+    )
     found.append(
         Target(
             name="bench",

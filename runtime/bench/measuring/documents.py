@@ -91,6 +91,7 @@ def _result(entry: Entry, settings: Settings) -> CandidateResult:
         curve=curve_of(sorted_ns(_latencies(entry))),
         quality=tuple(qualities_of(Path(candidate.bundle))),
         turns=tuple(_turn(turn) for turn in entry.turns),
+        proof=entry.turns[0].proof,
     )
 
 

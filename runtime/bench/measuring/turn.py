@@ -15,6 +15,9 @@ from vidtok_edge.runtime.bench.measuring.runs import Measured, run_measured
 from vidtok_edge.runtime.bench.meters.sampling import Sampler
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.proofs import NOT_LOOKED_FOR
+from vidtok_edge.runtime.streaming.decoder import StreamDecoder
+from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
 __all__ = ["Turn", "run_turn"]
 
@@ -39,6 +42,8 @@ class Turn:
     """Where the samples came from."""
     meters_missing: list[str] = field(default_factory=list)
     """What would have been sampled, and what that takes."""
+    proof: str = ""
+    """The proof that it ran under, or why there is none; empty for PyTorch."""
 
 
 def run_turn(
@@ -106,7 +111,15 @@ def run_turn(
         samples=sampler.between(measured.begin_ns, end),
         meters=sampler.sources,
         meters_missing=sampler.missing,
+        proof=_proof(encoder, decoder),
     )
+
+
+def _proof(encoder: StreamEncoder, decoder: StreamDecoder | None) -> str:
+    """What is said of the half that is not proven, or of the encoder."""
+    proofs = [encoder.proof] if decoder is None else [encoder.proof, decoder.proof]
+    told = next((proof for proof in proofs if not proof), proofs[0])
+    return "" if told is NOT_LOOKED_FOR else str(told)
 
 
 def _ran(spec: GraphSpec) -> RanGraph:
