@@ -2,7 +2,8 @@
 
     python benchmarks/before.py ee53176
 
-Both run in this commit's runtime, which asks for exact INT8 sums where a graph needs it.
+All run in this commit's runtime, which asks for exact INT8 sums where a graph needs it. INT8 is
+measured with this commit's policy, and with as many layers in INT8 as it had before 0.2.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import click
@@ -22,6 +24,7 @@ from report import Report, begin
 from rounds import compared, measured, spread_of, step_ms
 from targets import Target, at_least, ratio_row
 
+from vidtok_edge.calib.policy import Policy, Rule
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
 from vidtok_edge.runtime.bench.document import Pace, Settings
@@ -35,7 +38,18 @@ OVER_BEFORE: dict[Precision, dict[Kind, float]] = {
     "fp32": {"encoder": 1.3, "decoder": 1.25},
     "int8": {"encoder": 1.4, "decoder": 1.4},
 }
-COMPARED = len(OVER_BEFORE) * len(KINDS)
+MORE_INT8 = Policy(
+    (
+        Rule("*", "int8"),
+        Rule("*.attn_1.*", "float"),
+        Rule("*.conv_in", "float"),
+        Rule("encoder.conv_out", "float"),
+        Rule("decoder.conv_out", "cache"),
+    )
+)
+"""The default of 0.1."""
+COMPARED = 3 * len(KINDS)
+"""The candidates in both precisions that are held to those of before."""
 EXPORT_THEN = f"""
 import sys
 from pathlib import Path
@@ -56,9 +70,10 @@ def main(commit: str, runs: int, json_path: Path | None) -> None:
     )
     report = begin("before", how)
     with tempfile.TemporaryDirectory(prefix="before_") as scratch:
-        folders = [Path(scratch) / "before", Path(scratch) / "now"]
+        folders = [Path(scratch) / name for name in ("before", "now", "more")]
         export_then(commit, Path(scratch) / "code", folders[0])
         write_precisions(CASES[CASE], folders[1], frames=9)
+        write_precisions(CASES[CASE], folders[2], frames=9, policy=MORE_INT8)
         report.judge("before", compare(report, folders, runs))
     report.show()
     report.write(json_path)
@@ -89,10 +104,14 @@ def compare(report: Report, folders: list[Path], runs: int) -> list[Target]:
     targets: list[Target] = []
     rows = report.tables.setdefault("before-speed", [])
     for precision, limits in OVER_BEFORE.items():
-        candidates = [Candidate(str(folder), "cpu", precision) for folder in folders]
-        before, now = measured(candidates, settings, precision).entries
-        for kind in KINDS:
-            value_of, what = step_ms(kind), f"{precision} {kind}"
+        names = ["", "", ", the layers of 0.1"] if precision == "int8" else ["", ""]
+        candidates = [
+            Candidate(str(folder), "cpu", precision)
+            for folder, _ in zip(folders, names, strict=False)
+        ]
+        before, *others = measured(candidates, settings, precision).entries
+        for (kind, now), name in zip(product(KINDS, others), names[1:] * len(KINDS), strict=True):
+            value_of, what = step_ms(kind), f"{precision} {kind}{name}"
             ratio = compared(now, before, value_of, COMPARED, kind)
             rows.append(
                 {

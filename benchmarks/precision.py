@@ -23,7 +23,7 @@ from targets import Target, at_least, at_most, ratio_row
 
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
 from vidtok_edge.calib.int8 import int8_graphs
-from vidtok_edge.calib.policy import DEFAULT_POLICY
+from vidtok_edge.calib.policy import DEFAULT_POLICY, Policy
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Loss
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
@@ -122,7 +122,9 @@ def peak_target(entry: Entry, precision: str) -> Target:
     return at_most(what, peak, limit, shown)
 
 
-def write_precisions(case: Case, folder: Path, frames: int | None) -> Bundle:
+def write_precisions(
+    case: Case, folder: Path, frames: int | None, policy: Policy = DEFAULT_POLICY
+) -> Bundle:
     """fp32, fp16 and INT8 for ONNX Runtime."""
     folder.mkdir()
     model, origin = case.load()
@@ -136,7 +138,7 @@ def write_precisions(case: Case, folder: Path, frames: int | None) -> Bundle:
 
         request = CalibrationRequest(frames=frames)
         ranges = calibrate(model, options, origin.sha256, folder, request, tell).ranges
-    int8 = int8_graphs(ranges, DEFAULT_POLICY)[0]
+    int8 = int8_graphs(ranges, policy)[0]
     return write_bundle(case, folder, numerics=(BOTH_FP32, BOTH_FP16, int8))
 
 
