@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidtok_edge.lowering.kernels import Kernels, Padding
+from vidtok_edge.lowering.norms import FEW_CHANNELS, ChannelNorm, TurnedNorm
 from vidtok_edge.runtime.manifest.graphs import FormName
 
 __all__ = [
@@ -110,7 +111,7 @@ class Conv2dForm:
         return _PhaseUpsample(weight, bias)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return _ChannelNorm(weight, bias, channel_axis=2)
+        return ChannelNorm(weight, bias, channel_axis=2)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
@@ -153,7 +154,7 @@ class Conv3dForm:
         return _NearestUpsample(weight, bias)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return _ChannelNorm(weight, bias, channel_axis=1)
+        return ChannelNorm(weight, bias, channel_axis=1)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
@@ -202,7 +203,9 @@ class ChannelsLastForm:
         return _PhaseUpsample(weight, bias, channels_last=True)
 
     def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return _ChannelNorm(weight, bias, channel_axis=3)
+        if len(weight) <= FEW_CHANNELS:
+            return TurnedNorm(weight, bias)
+        return ChannelNorm(weight, bias, channel_axis=3)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         # Pixels in one row: else ONNX Runtime moves the transpose behind a float convolution of an
@@ -389,23 +392,6 @@ class _NearestUpsample(Convolution):
     def forward(self, x: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
         return self.kernels.leave(self.kernels.convolve(x, Padding(1, 1, 1, 1), (1, 1, 1)))
-
-
-class _ChannelNorm(nn.Module):
-    """The LayerNormalization operator between two transposes.
-
-    Written out with ReduceMean it draws TensorRT's overflow warning in fp16; the operator does not.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, channel_axis: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
-        self.channel_axis = channel_axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        last = x.movedim(self.channel_axis, -1)  # nothing, where they are last already
-        normed = F.layer_norm(last, self.weight.shape, self.weight, self.bias, eps=1e-6)
-        return normed.movedim(-1, self.channel_axis)
 
 
 FORMS: dict[FormName, Form] = {

@@ -22,6 +22,7 @@ from vidtok_edge.export.graphs.graph_rules import IR_VERSION, check_graph, check
 from vidtok_edge.export.graphs.simplify import simplify
 from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
 from vidtok_edge.lowering.interface import Interface, zeros
+from vidtok_edge.lowering.norms import NORM_TRANSLATIONS
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graphs import OPSET
 
@@ -101,7 +102,7 @@ def _export(step: nn.Module, interface: Interface) -> ModelProto:
             step.eval(),
             zeros(interface.inputs),
             dynamo=True,
-            custom_translation_table=ONNX_TRANSLATIONS,
+            custom_translation_table=ONNX_TRANSLATIONS | NORM_TRANSLATIONS,
             opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
             optimize=False,
             verbose=False,

@@ -30,6 +30,7 @@ OPERATORS = frozenset(
         "Floor",
         "Identity",
         "LayerNormalization",
+        "LpNormalization",
         "MatMul",
         "Mul",
         "Not",
