@@ -56,7 +56,8 @@ class TurnedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         turned = torch.matmul(x, self.turn) + self.constant
-        return torch.matmul(unit_rows(turned), self.back) + self.bias
+        rows: Tensor = unit_rows(turned)
+        return torch.matmul(rows, self.back) + self.bias
 
 
 def _turn(channels: int, device: torch.device) -> Tensor:
@@ -71,7 +72,8 @@ def _turn(channels: int, device: torch.device) -> Tensor:
 @torch.library.custom_op("vidtok_edge::unit_rows", mutates_args=())
 def unit_rows(x: Tensor) -> Tensor:
     """`x` [..., C] over the length of each row, of which none is zero."""
-    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length
 
 
 @unit_rows.register_fake

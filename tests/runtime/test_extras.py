@@ -121,9 +121,12 @@ def test_reading_them_imports_no_package_of_an_extra() -> None:
 
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="no checkout")
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML")
-def test_the_readme_names_what_each_extra_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_names_what_each_extra_brings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     without_metadata(monkeypatch)
-    rows = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "|" in line]
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if "|" in line]
     for extra, names in extras().items():
         told = "\n".join(row for row in rows if re.search(rf"[`\[,]{extra}[`\],]", row))
         assert [name for name in names if not re.search(rf"\b{name}\b", told)] == [], extra

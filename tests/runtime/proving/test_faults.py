@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,19 +13,20 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.runtime.proving.prove import prove
 
+_TOKENS = r"[1-4] of 4 tokens are not the reference's"
 FIRST = {
-    ("encoder", "weights"): "encoder, latent 0 (start): 4 of 4 tokens are not the reference's",
-    ("encoder", "cache"): "encoder, latent 1 (steady state",
-    ("encoder", "start"): "encoder, latent 0 (start): 4 of 4 tokens are not the reference's",
-    ("encoder", "ready"): "encoder, latent 1 (steady state): 2 of 4 tokens are not",
-    ("encoder", "saturates"): "encoder, latent 0 (start): 2 of 4 tokens are not the reference's",
-    ("decoder", "weights"): "decoder, picture 0 of latent 0 (start): 19.",
-    ("decoder", "cache"): "decoder, picture 1 of latent 1 (steady state): 31.",
-    ("decoder", "start"): "decoder, picture 0 of latent 0 (start): 10.",
-    ("decoder", "ready"): "decoder, picture 5 of latent 2 (steady state, slot 1 after its reset)",
-    ("decoder", "saturates"): "decoder, picture 0 of latent 0 (start): 25.",
+    ("encoder", "weights"): rf"encoder, latent 0 \(start\): {_TOKENS}",
+    ("encoder", "cache"): r"encoder, latent [12] \(steady state",
+    ("encoder", "start"): rf"encoder, latent 0 \(start\): {_TOKENS}",
+    ("encoder", "ready"): rf"encoder, latent [12] \(steady state\): {_TOKENS}",
+    ("encoder", "saturates"): rf"encoder, latent [01] \((start|steady state)\): {_TOKENS}",
+    ("decoder", "weights"): r"decoder, picture 0 of latent 0 \(start\): [\d.]+ dB",
+    ("decoder", "cache"): r"decoder, picture [1-8] of latent [12] \(steady state\): [\d.]+ dB",
+    ("decoder", "start"): r"decoder, picture 0 of latent 0 \(start\): [\d.]+ dB",
+    ("decoder", "ready"): r"decoder, picture 5 of latent 2 \(steady state, slot 1 after its reset",
+    ("decoder", "saturates"): r"decoder, picture 0 of latent 0 \(start\): [\d.]+ dB",
 }
-"""What is said first of each fault in each half."""
+"""What is said first of each fault in each half, whatever the weights that ship."""
 
 
 @pytest.mark.parametrize(("kind", "fault"), FIRST)
@@ -36,7 +38,7 @@ def test_a_wrong_graph_fails_with_what_differs_first(
     spoil(folder, kind, FAULTS[fault])
     proof = prove(Bundle.load(folder, check_hashes=True), threads=1)
     assert not proof and proof.verdict == "failed"
-    assert proof.differences[0].text.startswith(FIRST[kind, fault])
+    assert re.match(FIRST[kind, fault], proof.differences[0].text), proof.differences[0].text
     assert {difference.kind for difference in proof.differences} == {kind}
     parts = {"encoder": proof.encoder, "decoder": proof.decoder}
     if fault == "start":
