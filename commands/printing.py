@@ -95,7 +95,7 @@ def describe(manifest: Manifest) -> str:
     )
     return (
         f"{manifest.model.variant}  weights: {weights}\n"
-        f"caches   {caches} for {manifest.streams} stream(s); a running graph holds two sets"
+        f"caches   {caches} for {manifest.streams} stream(s); an engine holds two sets"
     )
 
 

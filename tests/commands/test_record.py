@@ -198,6 +198,12 @@ class OnTerminal:
         return self.size() > size
 
 
+def _own_the_terminal() -> None:
+    """In the child. Under nohup, SIGHUP would be ignored by it, too."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextmanager
 def on_terminal(tiny: Path, tmp_path: Path, *, output: bool) -> Iterator[OnTerminal]:
     """Its standard error, and with `output` also its standard output, are the terminal."""
@@ -210,7 +216,7 @@ def on_terminal(tiny: Path, tmp_path: Path, *, output: bool) -> Iterator[OnTermi
         stderr=slave,
         stdout=slave if output else subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_own_the_terminal,
     ) as process:
         os.close(slave)
         running = OnTerminal(process, master, path)
