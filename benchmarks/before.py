@@ -65,8 +65,8 @@ write_precisions(CASES["{CASE}"], Path(sys.argv[1]), frames=9)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(commit: str, runs: int, json_path: Path | None) -> None:
     how = (
-        f"`python benchmarks/before.py {commit}`, each turn a process, ratios per round, median "
-        f"(min..max); {runs} rounds"
+        f"`python benchmarks/before.py {commit}`, ratios per round, median (min..max), "
+        f"{runs} rounds"
     )
     report = begin("before", how)
     with tempfile.TemporaryDirectory(prefix="before_") as scratch:
