@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import prod
@@ -16,14 +16,13 @@ from math import prod
 import numpy as np
 
 from vidtok_edge import __version__
-from vidtok_edge.export.verifying.step_pair import StepPair
+from vidtok_edge.export.verifying.step_pair import StepPair, open_pair
 from vidtok_edge.export.verifying.whole_clip import margin_of
 from vidtok_edge.hashes import sha256_of_parts
 from vidtok_edge.lowering.facts import BOTH_FP32, options_of
 from vidtok_edge.lowering.torch_step import TorchStreams
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
-from vidtok_edge.runtime.backends.choosing import open_step
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import KINDS, Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
@@ -146,15 +145,10 @@ def _reference(bundle: Bundle, model: VidTok) -> Iterator[StepPair]:
 @contextmanager
 def _open(bundle: Bundle, precision: Precision, placement: Placement) -> Iterator[StepPair]:
     """Two graphs on ONNX Runtime's CPU provider."""
-    with ExitStack() as stack:
-        steps = []
-        for kind in KINDS:
-            graph = bundle.manifest.graph(kind, precision, placement)
-            small = (bundle.path / graph.data_file).stat().st_size < _SMALL
-            threads = 1 if small else None
-            step = open_step(bundle.path, graph, Backend.CPU, threads=threads, to_compare=True)
-            steps.append(stack.enter_context(step))
-        yield StepPair(*steps)
+    graphs = [bundle.manifest.graph(kind, precision, placement) for kind in KINDS]
+    small = all((bundle.path / g.data_file).stat().st_size < _SMALL for g in graphs)
+    with open_pair(bundle, Backend.CPU, precision, placement, 1 if small else None) as pair:
+        yield pair
 
 
 def reference_stream(manifest: Manifest, pair: StepPair, budget: Budget) -> GoldenStream:

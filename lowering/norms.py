@@ -13,8 +13,8 @@ from torch.nn import functional as F
 __all__ = ["FEW_CHANNELS", "NORM_TRANSLATIONS", "ChannelNorm", "TurnedNorm", "unit_rows"]
 
 FEW_CHANNELS = 16
-"""Up to as many two products with a matrix cost less than ONNX Runtime's LayerNormalization: its
-threads share a counter that each row changes (docs/decisions/43-norms-of-few-channels.md)."""
+"""Up to as many two products with a matrix cost less than ONNX Runtime's LayerNormalization,
+which gets slower with a second thread (docs/decisions/43-norms-of-few-channels.md)."""
 EPSILON = 1e-6
 
 

@@ -24,7 +24,7 @@ from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
 from vidtok_edge.lowering.interface import Interface, zeros
 from vidtok_edge.lowering.norms import NORM_TRANSLATIONS
 from vidtok_edge.lowering.numerics import FP32, Numerics
-from vidtok_edge.runtime.manifest.graphs import OPSET
+from vidtok_edge.runtime.manifest.graphs import NEW_CACHE_PREFIX, OPSET
 
 __all__ = ["without_old_objects", "write_graph"]
 
@@ -164,7 +164,7 @@ def _put_caches_last(model: ModelProto) -> None:
     read = {name for node in model.graph.node for name in node.input}
     caches, others = list[NodeProto](), list[NodeProto]()
     for node in model.graph.node:
-        makes_caches = all(name.startswith("new_cache_") for name in node.output)
+        makes_caches = all(name.startswith(NEW_CACHE_PREFIX) for name in node.output)
         (caches if makes_caches and read.isdisjoint(node.output) else others).append(node)
     del model.graph.node[:]
     model.graph.node.extend([*others, *reversed(caches)])

@@ -33,10 +33,11 @@ def open_pair(
     backend: Backend,
     precision: Precision = "fp32",
     placement: Placement = Placement.ONNXRUNTIME,
+    threads: int | None = None,
 ) -> Iterator[StepPair]:
     """Load two graphs of `bundle`, to compare what they give; closed when the block ends.
 
-    `placement` counts where ONNX Runtime runs them; engines have one of their own.
+    `placement` and `threads` count where ONNX Runtime runs them; engines have their own.
     """
     with ExitStack() as stack:
         steps = []
@@ -48,6 +49,6 @@ def open_pair(
                 if graph.placement == Placement.TENSORRT:
                     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                     write_quick_copy(bundle.path / graph.file, folder)
-                step = open_step(folder, graph, backend, to_compare=True)
+                step = open_step(folder, graph, backend, threads=threads, to_compare=True)
             steps.append(stack.enter_context(step))
         yield StepPair(*steps)
