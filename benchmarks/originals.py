@@ -24,7 +24,7 @@ from vidtok_edge.export.bundle_verify import reference_of
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
 from vidtok_edge.runtime import Bundle, StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
+from vidtok_edge.runtime.backends.step import BackendInfo, OnDevice, StepTimes
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.vidtok_ref import VidTok
@@ -86,6 +86,7 @@ class OriginalStep:
         self, graph: GraphSpec, levels: tuple[int, ...], compute: Compute, info: BackendInfo
     ) -> None:
         self.graph, self.info, self.times = graph, info, StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None
         self._levels, self._compute = levels, compute
         self.inputs: Mapping[str, NDArray[Any]] = _zeros(graph.host_inputs)
         self.outputs: Mapping[str, NDArray[Any]] = _zeros(graph.host_outputs)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import BackendUnavailable
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.runtime import Bundle, StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
+from vidtok_edge.runtime.backends.step import BackendInfo, OnDevice, StepTimes
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
@@ -54,6 +54,7 @@ class OpenVinoStep:
                 "OpenVINO is not installed. Install it with: pip install openvino"
             ) from None
         self.graph, self.times = graph, StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None
         self.info = BackendInfo("openvino", "cpu", f"openvino {openvino.__version__}", "")
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(folder / graph.file), "CPU", EXACT)

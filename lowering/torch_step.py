@@ -15,7 +15,7 @@ from vidtok_edge.lowering.interface import KINDS, Kind, interface_of
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import StepDecoder, StepEncoder, StepOptions, lower
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
+from vidtok_edge.runtime.backends.step import BackendInfo, OnDevice, StepTimes
 from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, NEW_CACHE_PREFIX, GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.vidtok_ref import VidTok
@@ -30,6 +30,7 @@ class TorchStep:
         self.module, self.graph = module, graph
         self.info = BackendInfo("torch", "torch", f"torch {torch.__version__}", "")
         self.times = StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None
         self._tensors = {s.name: torch.from_numpy(np.zeros(s.shape, s.dtype)) for s in graph.inputs}
         self.inputs: Mapping[str, NDArray[Any]] = {
             spec.name: self._tensors[spec.name].numpy() for spec in graph.host_inputs

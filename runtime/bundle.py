@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from vidtok_edge.errors import (
     BundleError,
@@ -15,7 +15,9 @@ from vidtok_edge.errors import (
     BundleMissing,
     BundlePathEscapes,
     EngineMissing,
+    UsageError,
 )
+from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.choosing import open_fastest, open_step
 from vidtok_edge.runtime.backends.gpu import present_gpu
@@ -79,7 +81,12 @@ class Bundle:
         return self.manifest.verified
 
     def encoder(
-        self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
+        self,
+        backend: str = "auto",
+        *,
+        precision: str | None = None,
+        threads: int | None = None,
+        tokens_on: Place = "host",
     ) -> StreamEncoder:
         """A streaming encoder.
 
@@ -87,9 +94,16 @@ class Bundle:
             backend: the name of a `vidtok_edge.runtime.backends.backend.Backend`.
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
+            tokens_on: `device`: latents stay where the step leaves them, without a copy, and are
+                valid until the next call: `torch.from_dlpack(latents.tokens)`.
+
+        Raises:
+            UsageError: `tokens_on` is something else.
         """
-        step = self.step("encoder", backend, precision, threads)
-        encoder = StreamEncoder(self.manifest, step)
+        if tokens_on not in get_args(Place):
+            raise UsageError(f"tokens_on is {tokens_on!r}; use {' or '.join(get_args(Place))}.")
+        step = self.step("encoder", backend, precision, threads, outputs_on=tokens_on)
+        encoder = StreamEncoder(self.manifest, step, tokens_on)
         encoder.find_proof = lambda: self._proven(step)
         return encoder
 
@@ -109,6 +123,7 @@ class Bundle:
         precision: str | None = None,
         threads: int | None = None,
         to_compare: bool = False,
+        outputs_on: Place = "host",
     ) -> Step:
         """A bare step, as `encoder` and `decoder` use; arguments as theirs and `open_step`'s.
 
@@ -116,7 +131,9 @@ class Bundle:
         """
         asked = Backend.named(backend)
         if asked is Backend.AUTO:
-            step = open_fastest(lambda name: self.step(kind, name, precision, threads, to_compare))
+            step = open_fastest(
+                lambda name: self.step(kind, name, precision, threads, to_compare, outputs_on)
+            )
             others = self._engine_precisions(kind) if precision is None else ()
             if others and Backend(step.info.active).target is None:
                 why = f"there are engines in {', '.join(others)}; ask for that precision"
@@ -125,12 +142,26 @@ class Bundle:
             return step
         if asked.target is None:
             graph = self.manifest.graph(kind, precision)
-            return open_step(self.path, graph, asked, threads=threads, to_compare=to_compare)
+            return open_step(
+                self.path,
+                graph,
+                asked,
+                threads=threads,
+                to_compare=to_compare,
+                outputs_on=outputs_on,
+            )
         missing = []
         for bundle in (self, *self.other_forms()):
             try:
                 graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
-                return open_step(bundle.path, graph, asked, threads=threads, to_compare=to_compare)
+                return open_step(
+                    bundle.path,
+                    graph,
+                    asked,
+                    threads=threads,
+                    to_compare=to_compare,
+                    outputs_on=outputs_on,
+                )
             except EngineMissing as error:
                 missing.append(error)
         raise missing[0]

@@ -77,6 +77,8 @@ class Stream(_Made):
 class Event(_Made):
     ms: float | None = field(default=None, init=False)
     """When a stream came here; None before it did."""
+    stream: Stream | None = field(default=None, init=False)
+    """Into which it was recorded last."""
 
 
 @dataclass(eq=False)
@@ -115,10 +117,14 @@ class FakeApi:
         pageable: those of the copies whose host memory is not pinned. They wait, as CUDA's do.
         misuse: what was wrong, also where somebody caught the exception.
         memory: both address spaces.
+        number: of this GPU among several.
     """
 
     cudaStreamNonBlocking = 1
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+    )
+    cudaMemoryType = SimpleNamespace(cudaMemoryTypeDevice=2, cudaMemoryTypeManaged=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self) -> None:
@@ -128,7 +134,7 @@ class FakeApi:
         self.pageable: list[tuple[str, int]] = []
         self.misuse: list[str] = []
         self.memory = FakeMemory()
-        self.clock = 0.0
+        self.clock, self.number = 0.0, 0
         self._made: dict[int, _Made] = {}
         _ALL.append(self)
 
@@ -199,9 +205,34 @@ class FakeApi:
     def cudaMemGetInfo(self) -> tuple[int, int]:
         return 6 << 30, 8 << 30
 
+    def cudaPointerGetAttributes(self, address: int) -> Any:
+        space = self.memory.space_of(address)
+        kind = {"device": 2, "pinned": 1, None: 0}[space]
+        return SimpleNamespace(type=kind, device=-2 if space is None else self.number)
+
+    def cudaMemcpy2DAsync(
+        self,
+        target: int,
+        target_pitch: int,
+        source: int,
+        source_pitch: int,
+        width: int,
+        rows: int,
+        kind: int,
+        stream: Stream,
+    ) -> None:
+        if width > min(target_pitch, source_pitch):
+            raise Misuse(f"rows of {width} B, {source_pitch} B and {target_pitch} B apart")
+        for row in range(rows):
+            there, here = target + row * target_pitch, source + row * source_pitch
+            self.cudaMemcpyAsync(there, here, width, kind, stream)
+
     def cudaMemcpyAsync(
         self, target: int, source: int, size: int, kind: int, stream: Stream
     ) -> None:
+        if kind == 3:
+            self._copy_within(target, source, size, self._used(stream, Stream))
+            return
         ways = {1: ("up", target, source), 2: ("down", source, target)}
         if kind not in ways:
             raise Misuse(f"a copy of kind {kind!r}; 1 is up and 2 is down")
@@ -222,6 +253,18 @@ class FakeApi:
         stream.put(copied)
         if not pinned:
             self._pageable(way, size, stream)
+
+    def _copy_within(self, target: int, source: int, size: int, stream: Stream) -> None:
+        places = [(place, size, "copy within the device") for place in (target, source)]
+        for place in places:
+            self.memory.device(*place)
+        self.copies.append(("within", size))
+
+        def copied() -> None:
+            there, here = (self.memory.device(*place) for place in places)
+            there[...] = here
+
+        stream.put(copied)
 
     def _pageable(self, way: str, size: int, stream: Stream) -> None:
         """CUDA copies such memory while the caller waits, which no graph can hold."""
@@ -247,6 +290,9 @@ class FakeApi:
     def cudaGetDeviceCount(self) -> int:
         return 1
 
+    def cudaGetDevice(self) -> int:
+        return self.number
+
     def cudaStreamCreateWithFlags(self, flags: int) -> Stream:
         return self._new(Stream(self._handle()))
 
@@ -264,13 +310,26 @@ class FakeApi:
     def cudaEventDestroy(self, event: Event) -> None:
         self._used(event, Event).destroyed = True
 
-    def cudaEventRecord(self, event: Event, stream: Stream) -> None:
+    def cudaEventRecord(self, event: Event, stream: Stream | int) -> None:
+        """Into a stream or, as CUDA's bindings allow, into that of an address."""
+        there = self.stream_of(stream) if isinstance(stream, int) else self._used(stream, Stream)
+
         def note() -> None:
             self.clock += 0.25
             event.ms = self.clock
 
-        self._used(event, Event).ms = None
-        self._used(stream, Stream).put(note)
+        self._used(event, Event).ms, event.stream = None, there
+        there.put(note)
+
+    def cudaStreamWaitEvent(self, stream: Stream, event: Event, flags: int) -> None:
+        if self._used(event, Event).stream is None:
+            raise Misuse(f"{event} is waited for, and was never recorded")
+
+        def wait() -> None:
+            if event.ms is None and event.stream is not None:
+                _done(event.stream)
+
+        self._used(stream, Stream).put(wait)
 
     def cudaEventElapsedTime(self, first: Event, second: Event) -> float:
         begin, end = self._used(first, Event).ms, self._used(second, Event).ms

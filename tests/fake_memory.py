@@ -122,6 +122,11 @@ class FakeMemory:
         memory = (ctypes.c_uint8 * size).from_address(address)
         return np.frombuffer(memoryview(memory), np.uint8)
 
+    def space_of(self, address: int) -> Space | None:
+        """In which space `address` lies; None: in memory that is not ours."""
+        buffer = self._around(address)
+        return None if buffer is None or buffer.freed else buffer.space
+
     def left(self) -> list[str]:
         """What was not freed."""
         return [str(buffer) for buffer in self._buffers if not buffer.freed]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes
+from vidtok_edge.runtime.backends.step import BackendInfo, OnDevice, StepTimes
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Placement, TensorSpec
 from vidtok_edge.runtime.manifest.manifest import SCHEMA, Manifest
 from vidtok_edge.runtime.manifest.model import ModelFacts, WeightsFacts
@@ -180,6 +180,7 @@ class FakeStep:
         self.graph = self.manifest.graph(self.kind)
         self.info = BackendInfo("fake", "fake", "numpy", "")
         self.times = StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(self.graph.host_inputs)
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(self.graph.host_outputs)
         self._hashes = [-1] * self.manifest.streams  # as if uninitialised: read only after start

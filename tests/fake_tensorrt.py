@@ -14,6 +14,7 @@ import onnxruntime as ort
 from fake_gpu import FakeApi, Misuse
 from numpy.typing import NDArray
 
+from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
@@ -190,8 +191,10 @@ def fake_engine(
     api: FakeApi,
     library: FakeTensorRT | None = None,
     to_compare: bool = False,
+    outputs_on: Place = "host",
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
     content = str(file).encode()
-    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare)
+    module = cast(TensorRT, library)
+    return EngineStep(graph, content, module, Cuda(api), HERE, to_compare, outputs_on)

@@ -14,6 +14,7 @@ from vidtok_edge.errors import (
     MissingDependency,
     UsageError,
 )
+from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
@@ -30,6 +31,7 @@ def open_step(
     *,
     threads: int | None = None,
     to_compare: bool = False,
+    outputs_on: Place = "host",
 ) -> Step:
     """Load `graph` of the bundle in `folder` on `backend`.
 
@@ -40,6 +42,8 @@ def open_step(
         threads: CPU threads of one call; ONNX Runtime's choice where None.
         to_compare: also give what is compared with the reference, an encoder's `latent`: 20 bytes
             beside the 4 of a token, which would cross the bus on every call.
+        outputs_on: where what streams read is wanted; on the device of an engine it is in
+            `step.device.outputs` alone.
 
     Raises:
         UsageError: no such number of threads.
@@ -53,7 +57,7 @@ def open_step(
     if backend.target is not None:
         from vidtok_edge.runtime.backends.engines.step import open_engine
 
-        return open_engine(folder, graph, backend.target, to_compare)
+        return open_engine(folder, graph, backend.target, to_compare, outputs_on)
     try:
         load_onnxruntime()
     except ImportError as error:

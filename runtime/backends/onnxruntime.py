@@ -34,7 +34,13 @@ from vidtok_edge.runtime.backends.onnxruntime_cuda import (
     obstacle_of_fallback,
 )
 from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
-from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_caches, step_closed
+from vidtok_edge.runtime.backends.step import (
+    BackendInfo,
+    OnDevice,
+    StepTimes,
+    check_caches,
+    step_closed,
+)
 from vidtok_edge.runtime.manifest.cache_copies import copied_caches
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 from vidtok_edge.runtime.manifest.pair_sums import saturating_layers
@@ -95,6 +101,7 @@ class OnnxRuntimeStep:
         self._session, self.info = open_session(path, backend, threads)
         _check_interface(graph, self._session)
         self.times = StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None
         self.inputs: Mapping[str, NDArray[Any]] = _buffers(graph.host_inputs)
         outputs = graph.host_outputs if to_compare else graph.stream_outputs
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(outputs)

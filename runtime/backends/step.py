@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import (
     StreamError,
 )
+from vidtok_edge.runtime.backends.arrays import Borrowed, DeviceArray
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
-__all__ = ["BackendInfo", "Step", "StepTimes", "check_caches", "poison", "step_closed"]
+__all__ = ["BackendInfo", "OnDevice", "Step", "StepTimes", "check_caches", "poison", "step_closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,36 @@ class StepTimes:
         )
 
 
+class OnDevice(Protocol):
+    """The inputs and outputs of a step in the memory of its device.
+
+    An item is one frame or latent of an input: `inputs[name][slot, place]`.
+    """
+
+    stream: int
+    """The CUDA stream in which borrowed arrays are read."""
+    outputs: Mapping[str, DeviceArray]
+    """Where each call leaves what streams read; valid until the next call, or until `close`."""
+
+    def check(self, item: Borrowed) -> None:
+        """Refuse, with StreamError, an item of another device, or one that cannot be copied."""
+
+    def put(self, name: str, slot: int, place: int, item: Borrowed) -> None:
+        """Copy an item that was checked. When this returns its owner may write over it.
+
+        Raises DeviceError.
+        """
+
+    def put_by_host(self, name: str, slot: int, place: int) -> None:
+        """From now on what the host wrote to `inputs` counts, not what `put` was given."""
+
+    def repeat(self, name: str, slot: int, place: int) -> None:
+        """Copy an item to all places behind it; the host has done so in `inputs`."""
+
+    def read(self, item: Borrowed) -> NDArray[Any]:
+        """A copy on the host of what was checked. StreamError: its rows are apart."""
+
+
 class Step(Protocol):
     """A loaded step graph and its state.
 
@@ -80,6 +111,8 @@ class Step(Protocol):
     outputs: Mapping[str, NDArray[Any]]
     times: StepTimes
     """Of the last call; zeros before it. ONNX Runtime counts its downloads as computing."""
+    device: OnDevice | None
+    """What is on the device; None: the host alone writes and reads."""
 
     def run(self) -> None:
         """One call of the graph."""

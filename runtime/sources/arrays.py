@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import SourceError, UsageError
+from vidtok_edge.runtime.backends.arrays import described
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.sources.reading import Reading, timed_frames
-from vidtok_edge.runtime.streaming.slots import described
 
 __all__ = ["ArraySource"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backends.arrays import Array, Borrowed, described
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.latents import Latents
-from vidtok_edge.runtime.streaming.slots import Slots, described
+from vidtok_edge.runtime.streaming.slots import Slots
 
 __all__ = ["Picture", "StreamDecoder"]
 
@@ -73,18 +73,21 @@ class StreamDecoder(Slots[Picture]):
         return self.push_values(latents.values, slot=latents.slot, frames_real=latents.frames_real)
 
     def push_values(
-        self, values: NDArray[Any], *, slot: int = 0, frames_real: int | None = None
+        self, values: Any, *, slot: int = 0, frames_real: int | None = None
     ) -> list[Picture]:
         """As `push`, for bare arrays.
 
         Args:
-            values: tokens int32 [n, h, w], or KL latents float32 [n, z, h, w].
+            values: tokens int32 [n, h, w], or KL latents float32 [n, z, h, w]: a NumPy array, or
+                any that has `__dlpack__` or `__cuda_array_interface__`. What is on the GPU of an
+                engine is copied to the host and back: tokens are held to their range there.
             slot: whose stream.
             frames_real: how many frames they stand for, where it is less than their share: the
                 stream's tail.
         """
         self._slot(slot)
-        self._check(values)
+        values = self._on_host(values)
+        self._check_range(values)
         progress, framing = self._progress[slot], self.framing
         self._check_frames_real(progress, len(values), frames_real)
         results: list[Picture] = []
@@ -147,11 +150,21 @@ class StreamDecoder(Slots[Picture]):
                 pictures.append(Picture(number, frame, pixels.copy()))
         return pictures
 
-    def _check(self, values: NDArray[Any]) -> None:
+    def _on_host(self, values: Any) -> NDArray[Any]:
+        """`values` where their range can be looked at; refused where they are no latents."""
+        found = self._borrowed(values, "An array of latents", None)
+        if not isinstance(found, Borrowed):
+            self._check_layout(found)
+            return found
+        assert self._device is not None  # else it would not have been borrowed
+        self._check_layout(found.array)
+        self._device.check(found)
+        return self._device.read(found)
+
+    def _check_layout(self, values: Array) -> None:
         expected = self._buffer
         if not (
-            isinstance(values, np.ndarray)
-            and values.ndim == expected.ndim - 1
+            values.ndim == expected.ndim - 1
             and values.shape[1:] == expected.shape[2:]
             and values.dtype == expected.dtype
         ):
@@ -159,6 +172,8 @@ class StreamDecoder(Slots[Picture]):
                 f"Latents are {expected.dtype} [n, {', '.join(map(str, expected.shape[2:]))}], "
                 f"got {described(values)}. Decode with the bundle that encoded them."
             )
+
+    def _check_range(self, values: NDArray[Any]) -> None:
         size = self.manifest.model.codebook_size
         if size and values.size and not 0 <= int(values.min()) <= int(values.max()) < size:
             raise StreamError(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backends.arrays import Array, Borrowed, Place, described
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.latents import FrameSpan, Latents, Stamp
-from vidtok_edge.runtime.streaming.slots import Slots, described
+from vidtok_edge.runtime.streaming.slots import Slots
 
 __all__ = ["StreamEncoder"]
 
@@ -36,8 +35,9 @@ class StreamEncoder(Slots[Latents]):
     promise says `exact`. Not safe for use from several threads at once.
     """
 
-    def __init__(self, manifest: Manifest, step: Step) -> None:
+    def __init__(self, manifest: Manifest, step: Step, tokens_on: Place = "host") -> None:
         super().__init__(manifest, step, manifest.chunk_frames, "frames")
+        self._tokens_on = tokens_on
         self._progress = [_StreamState() for _ in range(manifest.streams)]
 
     def __enter__(self) -> StreamEncoder:
@@ -45,30 +45,43 @@ class StreamEncoder(Slots[Latents]):
 
     def push(
         self,
-        frame: NDArray[Any],
+        frame: Any,
         *,
         slot: int = 0,
         capture_time_ns: int | None = None,
         stamp: Stamp | None = None,
+        stream: int | None = None,
     ) -> list[Latents]:
         """Give the next frame of a stream; the first one begins it.
 
         Args:
-            frame: [H, W, 3] RGB of the bundle's size, uint8 (float32 in [-1, 1] with `--io float`).
+            frame: [H, W, 3] RGB of the bundle's size, uint8 (float32 in [-1, 1] with `--io float`):
+                a NumPy array, or any that has `__dlpack__` or `__cuda_array_interface__`. An engine
+                takes one on its GPU without a way over the host; rows may be apart, pixels not. It
+                is copied before this returns.
             slot: whose stream.
             capture_time_ns: when the frame was taken, on the monotonic clock; now where None.
             stamp: when it was taken, on every clock; in place of `capture_time_ns`.
+            stream: the address of the CUDA stream in which a frame on the GPU is written; None:
+                what DLPack or the interface says, as PyTorch's current stream.
 
         Returns:
             What is ready: nothing, or the latents of one call, of this and perhaps of other slots.
 
         Raises:
-            StreamError: a frame of another size or type, no such slot, a closed stream; a stamp
-                and another capture time.
+            StreamError: a frame of another size or type, on another device, or whose pixels are
+                apart; no such slot, a closed stream; a stamp and another capture time.
         """
         self._slot(slot)
         progress = self._progress[slot]
-        self._check(frame, slot, progress.frames)
+        number = progress.frames
+        item = self._borrowed(frame, f"Frame {number} of slot {slot}", stream)
+        if isinstance(item, Borrowed):
+            self._check(item.array, slot, number)
+            assert self._device is not None  # else it would not have been borrowed
+            self._device.check(item)
+        else:
+            self._check(item, slot, number)
         if stamp is None:
             stamp = Stamp.at(capture_time_ns)
         elif capture_time_ns is not None:
@@ -78,7 +91,7 @@ class StreamEncoder(Slots[Latents]):
         progress.frames += 1
         progress.stamps.append(stamp)
         for _ in range(copies):
-            results += self._put(slot, frame)
+            results += self._put(slot, item)
         return results
 
     def finish(self, slot: int = 0) -> list[Latents]:
@@ -90,8 +103,7 @@ class StreamEncoder(Slots[Latents]):
         state = self._slot(slot)
         results: list[Latents] = []
         if state.filled:
-            self._buffer[slot, state.filled :] = self._buffer[slot, state.filled - 1]
-            state.filled = self._capacity
+            self._repeat_last(slot)
             results = self._run(self._full())
         self.reset(slot)
         return results + self._run_complete()
@@ -133,17 +145,18 @@ class StreamEncoder(Slots[Latents]):
             last=progress.stamps[end - 1],
         )
 
-    def _output(self, name: str, number: int, count: int) -> NDArray[Any] | None:
+    def _output(self, name: str, number: int, count: int) -> Any:
+        if self._tokens_on == "device":
+            there: Mapping[str, Array] = (
+                self._step.outputs if self._device is None else self._device.outputs
+            )
+            return there[name][number][:count] if name in there else None
         array = self._step.outputs.get(name)
         return None if array is None else array[number, :count].copy()
 
-    def _check(self, frame: NDArray[Any], slot: int, number: int) -> None:
+    def _check(self, frame: Array, slot: int, number: int) -> None:
         expected = self._buffer
-        if (
-            isinstance(frame, np.ndarray)
-            and frame.shape == expected.shape[2:]
-            and frame.dtype == expected.dtype
-        ):
+        if frame.shape == expected.shape[2:] and frame.dtype == expected.dtype:
             return
         got = described(frame)
         if number:

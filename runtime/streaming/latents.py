@@ -84,7 +84,9 @@ class Latent:
 class Latents:
     """Consecutive latents of one stream, as one call gave them; iterate to get each `Latent`.
 
-    The arrays are the caller's own.
+    The arrays are the caller's own, but with `tokens_on="device"`: then they are where the step
+    left them, until its next call; of an engine `runtime.backends.arrays.DeviceArray`, which has
+    `__dlpack__`.
     """
 
     slot: int

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
+from vidtok_edge.runtime.backends.arrays import Borrowed, borrowed
 from vidtok_edge.runtime.backends.step import BackendInfo, Step, StepTimes
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
@@ -19,7 +20,7 @@ from vidtok_edge.runtime.streaming.framing import Framing
 if TYPE_CHECKING:
     from vidtok_edge.runtime.proofs import Proven
 
-__all__ = ["Slots", "described"]
+__all__ = ["Slots"]
 
 Result = TypeVar("Result")
 
@@ -50,6 +51,7 @@ class Slots(ABC, Generic[Result]):
         self._step, self._closed = step, False
         self._calls, self._step_times = 0, StepTimes(0, 0, 0)
         self._capacity = capacity
+        self._input_name, self._device = input_name, step.device
         self._buffer: NDArray[Any] = step.inputs[input_name]
         self._slots = [_Slot() for _ in range(manifest.streams)]
         self.find_proof: Callable[[], Proven] | None = None
@@ -115,13 +117,34 @@ class Slots(ABC, Generic[Result]):
         """Run the step if a slot's chunk is complete and waits for others; it waits no longer."""
         return self._run(self._full()) if self._slots[number].filled == self._capacity else []
 
-    def _put(self, number: int, item: NDArray[Any]) -> list[Result]:
+    def _borrowed(self, value: Any, what: str, after: int | None) -> NDArray[Any] | Borrowed:
+        """What a caller handed in, where it is; see `runtime.backends.arrays.borrowed`."""
+        if isinstance(value, np.ndarray):  # nearly always
+            return value
+        stream = None if self._device is None else self._device.stream
+        return borrowed(value, what, stream=stream, after=after)
+
+    def _put(self, number: int, item: NDArray[Any] | Borrowed) -> list[Result]:
         """Add one item to a slot that has room; run the step if that was the last one missing."""
         slot = self._slots[number]
+        if isinstance(item, Borrowed):
+            assert self._device is not None  # else it would not have been borrowed
+            self._device.put(self._input_name, number, slot.filled, item)
+        else:
+            self._buffer[number, slot.filled] = item
+            if self._device is not None:
+                self._device.put_by_host(self._input_name, number, slot.filled)
         slot.open = True
-        self._buffer[number, slot.filled] = item
         slot.filled += 1
         return self._run_complete()
+
+    def _repeat_last(self, number: int) -> None:
+        """Fill what is left of a chunk with its last item."""
+        slot = self._slots[number]
+        self._buffer[number, slot.filled :] = self._buffer[number, slot.filled - 1]
+        if self._device is not None:
+            self._device.repeat(self._input_name, number, slot.filled - 1)
+        slot.filled = self._capacity
 
     def _run_complete(self) -> list[Result]:
         """Run the step if the chunk of every open slot is complete: there is none to wait for."""
@@ -168,14 +191,3 @@ class Slots(ABC, Generic[Result]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def described(value: object) -> str:
-    """What a caller handed in, for a message.
-
-    >>> described(np.zeros((2, 3), np.uint8)), described([1])
-    ('uint8 [2, 3]', 'list')
-    """
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
-    return type(value).__name__

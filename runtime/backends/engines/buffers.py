@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 
 __all__ = ["SCRATCH", "BufferPlan", "DeviceBuffer"]
@@ -36,15 +37,23 @@ class BufferPlan:
     downloads: tuple[TensorSpec, ...]
     """Outputs that the host reads."""
     unread: tuple[TensorSpec, ...]
-    """Outputs that an engine must write somewhere, and that stay on the device."""
+    """Outputs that an engine must write somewhere, and that the host does not read."""
     caches: tuple[tuple[TensorSpec, TensorSpec], ...]
     scratch_bytes: int
     """What an engine works in during a call, even or odd: one buffer for both."""
 
     @classmethod
-    def of(cls, graph: GraphSpec, scratch_bytes: int, to_compare: bool = False) -> BufferPlan:
-        """The plan for streams; `to_compare` as in `open_step`."""
+    def of(
+        cls,
+        graph: GraphSpec,
+        scratch_bytes: int,
+        to_compare: bool = False,
+        outputs_on: Place = "host",
+    ) -> BufferPlan:
+        """The plan for streams; `to_compare` and `outputs_on` as in `open_step`."""
         downloads = graph.host_outputs if to_compare else graph.stream_outputs
+        if outputs_on == "device":
+            downloads = ()
         unread = tuple(spec for spec in graph.host_outputs if spec not in downloads)
         return cls(graph.host_inputs, downloads, unread, graph.caches, scratch_bytes)
 

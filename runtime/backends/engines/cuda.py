@@ -7,7 +7,7 @@ is. Unverified on hardware.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependenc
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.gpu import gpu_obstacle
 
-__all__ = ["Cuda", "Event", "Graph", "Stream", "load_cuda"]
+__all__ = ["Cuda", "Event", "Graph", "Stream", "Way", "load_cuda"]
 
 Stream = Any
 """A `cudaStream_t`; `int()` gives its address."""
@@ -23,7 +23,15 @@ Event = Any
 Graph = Any
 
 _BINDINGS = ("cuda", "cuda.bindings", "cuda.bindings.runtime")
-_COPIES = {"up": "cudaMemcpyHostToDevice", "down": "cudaMemcpyDeviceToHost"}
+Way = Literal["up", "down", "within"]
+"""From the host to the device, back, or from device memory to device memory."""
+
+_COPIES: Mapping[Way, str] = {
+    "up": "cudaMemcpyHostToDevice",
+    "down": "cudaMemcpyDeviceToHost",
+    "within": "cudaMemcpyDeviceToDevice",
+}
+_ON_DEVICE = ("cudaMemoryTypeDevice", "cudaMemoryTypeManaged")
 
 
 def load_cuda(target: Target) -> Cuda:
@@ -69,10 +77,21 @@ class Cuda:
 
     def __init__(self, api: Any) -> None:
         self._api = api
+        self._kinds = {way: getattr(api.cudaMemcpyKind, name) for way, name in _COPIES.items()}
 
     def devices(self) -> int:
         """How many GPUs there are."""
         return int(self._call("cudaGetDeviceCount"))
+
+    def device(self) -> int:
+        """Which of them is used, counted from 0."""
+        return int(self._call("cudaGetDevice"))
+
+    def device_of(self, address: int) -> int | None:
+        """In whose memory `address` lies; None: in that of no GPU."""
+        found = self._call("cudaPointerGetAttributes", address)
+        on_device = [getattr(self._api.cudaMemoryType, name) for name in _ON_DEVICE]
+        return int(found.device) if found.type in on_device else None
 
     def device_buffer(self, size: int) -> int:
         """Address of new device memory, uninitialised."""
@@ -112,12 +131,23 @@ class Cuda:
         """Nanoseconds between two marks of a stream that was waited for; good to about 500."""
         return round(float(self._call("cudaEventElapsedTime", first, second)) * 1e6)
 
-    def copy(
-        self, way: Literal["up", "down"], target: int, source: int, size: int, stream: Stream
+    def await_other(self, stream: Stream, other: int, mark: Event) -> None:
+        """Let `stream` go on when `other`, of somebody else, has done what it has to do now."""
+        self._call("cudaEventRecord", mark, other)
+        self._call("cudaStreamWaitEvent", stream, mark, 0)
+
+    def copy(self, way: Way, target: int, source: int, size: int, stream: Stream) -> None:
+        """Copy `size` bytes when `stream` comes there."""
+        self._call("cudaMemcpyAsync", target, source, size, self._kinds[way], stream)
+
+    def copy_rows(
+        self, target: int, source: int, pitch: int, width: int, rows: int, stream: Stream
     ) -> None:
-        """Copy `size` bytes up to the device, or down to the host, when `stream` comes there."""
-        kind = getattr(self._api.cudaMemcpyKind, _COPIES[way])
-        self._call("cudaMemcpyAsync", target, source, size, kind, stream)
+        """Copy `rows` of `width` bytes within the device; in the source they are `pitch` apart."""
+        kind = self._kinds["within"]
+        self._call(
+            "cudaMemcpy2DAsync", target, width, source, pitch, width, rows, kind, stream
+        )
 
     def captured(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """What `work` puts into `stream`, recorded instead of done, and ready to be launched."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import BackendUnavailable, BundleMismatch, DeviceError
+from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import (
     ICudaEngine,
@@ -27,6 +28,7 @@ from vidtok_edge.runtime.backends.engines.api import (
 )
 from vidtok_edge.runtime.backends.engines.buffers import SCRATCH, BufferPlan
 from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
+from vidtok_edge.runtime.backends.engines.device_side import DeviceSide
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
 from vidtok_edge.runtime.backends.engines.trust import require_trusted
@@ -47,7 +49,11 @@ _DTYPES = {
 
 
 def open_engine(
-    folder: Path, graph: GraphSpec, target: Target, to_compare: bool = False
+    folder: Path,
+    graph: GraphSpec,
+    target: Target,
+    to_compare: bool = False,
+    outputs_on: Place = "host",
 ) -> EngineStep:
     """The engine of `graph` for this machine, ready to run.
 
@@ -55,7 +61,7 @@ def open_engine(
         folder: the bundle's.
         graph: one of its graphs for TensorRT.
         target: the TensorRT that shall run it.
-        to_compare: see `open_step`.
+        to_compare, outputs_on: see `open_step`.
 
     Raises:
         MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing.
@@ -75,7 +81,7 @@ def open_engine(
     path = check_engine(folder, graph, target, here).path
     content = path.read_bytes()
     require_trusted(path, content, f"vidtok-edge build {folder} --target {target} --rebuild")
-    return EngineStep(graph, content, library, load_cuda(target), here, to_compare)
+    return EngineStep(graph, content, library, load_cuda(target), here, to_compare, outputs_on)
 
 
 def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
@@ -100,6 +106,7 @@ class EngineStep:
         cuda: Cuda,
         here: EngineHost,
         to_compare: bool = False,
+        outputs_on: Place = "host",
     ) -> None:
         """`content`: the engine, whose sidecar was checked; `here`: what it runs on."""
         self.graph = graph
@@ -117,23 +124,40 @@ class EngineStep:
                 self._runtime = library.Runtime(logger)  # must live as long as its engine
                 self._engine = _deserialized(self._runtime, content, here, self._messages)
             _check_interface(graph, self._engine)
-            self._plan = BufferPlan.of(graph, self._engine.device_memory_size_v2, to_compare)
+            scratch_bytes = self._engine.device_memory_size_v2
+            self._plan = BufferPlan.of(graph, scratch_bytes, to_compare, outputs_on)
             self._stream = made(cuda.stream(), cuda.free_stream)
-            self._marks = [made(cuda.event(), cuda.free_event) for _ in range(4)]
+            *self._marks, other = [made(cuda.event(), cuda.free_event) for _ in range(5)]
             self._device: Mapping[str, int] = {
                 buffer.name: made(cuda.device_buffer(buffer.size), cuda.free_device_buffer)
                 for buffer in self._plan.device
             }
             arrays: dict[str, NDArray[Any]] = {}
+            addresses: dict[str, int] = {}
             for spec in self._plan.uploads + self._plan.downloads:
                 address = made(cuda.host_buffer(spec.nbytes), cuda.free_host_buffer)
+                addresses[spec.name] = address
                 arrays[spec.name] = _array_at(address, spec.shape, spec.dtype)
+            # Asked for once: `array.ctypes.data` takes a microsecond each time.
+            self._uploads, self._downloads = (
+                [(spec, self._device[spec.name], addresses[spec.name]) for spec in specs]
+                for specs in (self._plan.uploads, self._plan.downloads)
+            )
             self.inputs: Mapping[str, NDArray[Any]] = {
                 spec.name: arrays[spec.name] for spec in self._plan.uploads
             }
             self.outputs: Mapping[str, NDArray[Any]] = {
                 spec.name: arrays[spec.name] for spec in self._plan.downloads
             }
+            self.device = DeviceSide(
+                cuda,
+                self._stream,
+                other,
+                self._device,
+                inputs=self._plan.uploads,
+                outputs=graph.stream_outputs,
+                guard=self._closing_on_error,
+            )
             self._contexts: list[IExecutionContext] = []
             stack.callback(self._contexts.clear)  # after the graphs, before the memory
             for turn in (0, 1):
@@ -158,18 +182,17 @@ class EngineStep:
         before, uploaded, computed, downloaded = self._marks
         with self._closing_on_error():
             cuda.mark(before, stream)
-            for spec in self._plan.uploads:
-                source = self.inputs[spec.name].ctypes.data
-                cuda.copy("up", self._device[spec.name], source, spec.nbytes, stream)
+            for spec, target, source in self._uploads:
+                for first, size in self.device.uploads(spec):
+                    cuda.copy("up", target + first, source + first, size, stream)
             cuda.mark(uploaded, stream)
             if (captured := self._graphs[self._turn]) is not None:
                 cuda.launch(captured, stream)
             else:
                 self._enqueue(self._turn)
             cuda.mark(computed, stream)
-            for spec in self._plan.downloads:
-                target = self.outputs[spec.name].ctypes.data
-                cuda.copy("down", target, self._device[spec.name], spec.nbytes, stream)
+            for spec, source, target in self._downloads:
+                cuda.copy("down", target, source, spec.nbytes, stream)
             cuda.mark(downloaded, stream)
             cuda.wait(stream)
             self.times = StepTimes(
@@ -203,6 +226,7 @@ class EngineStep:
         resources, self._resources = self._resources, None
         # `inputs` and `outputs` lie in memory that goes with the step.
         self.inputs, self.outputs = {}, {}
+        self.device.outputs = {}
         with suppress(DeviceError):  # after a failed launch every call fails, also these
             self._cuda.wait(self._stream)
         resources.close()

@@ -206,7 +206,7 @@ def test_results_are_the_callers_own() -> None:
             r"is uint8 \[8, 9, 3\]; .*takes uint8 \[8, 8, 3\] \(--s",
         ),
         (np.zeros((8, 8, 3), np.float32), r"is float32 \[8, 8, 3\]"),
-        ([[1]], "The frame is list"),
+        ([[1]], "Frame 0 of slot 0 is of type list"),
         (None, "The frame is NoneType"),
     ],
 )
