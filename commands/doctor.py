@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from vidtok_edge.commands.printing import print_columns
-from vidtok_edge.commands.terminal import Styled
+from vidtok_edge.commands.terminal import Styled, say
+from vidtok_edge.errors import BackendUnavailable, CheckFailed, UsageError
 
 
 @click.command()
-def doctor() -> None:
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Hold power mode, clocks, temperatures, memory, swap, disk, other work and drivers to "
+    "what a machine of this kind should have; exit 1 where one is not so.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="With --check: where the bundle lies, or recordings go; its disk is looked at.  "
+    "[default: here]",
+)
+def doctor(check: bool, folder: Path | None) -> None:
     """Say what this machine has, what is missing, and the line that installs it."""
-    from vidtok_edge.errors import BackendUnavailable
+    if check:
+        _check(folder or Path())
+        return
+    if folder is not None:
+        raise UsageError("--folder says where --check looks; give --check, too.")
     from vidtok_edge.runtime.doctor import examine
 
     findings = examine()
@@ -30,3 +49,24 @@ def doctor() -> None:
     missing = [f for f in findings if f.needed and not f]
     if missing:
         raise BackendUnavailable(f"Nothing here can run a bundle. Install: {missing[0].install}")
+
+
+def _check(folder: Path) -> None:
+    from vidtok_edge.runtime.bench.meters.checks import Check, check_machine
+
+    def mark(check: Check) -> Styled:
+        if not check.found:
+            return Styled.of("??", fg="yellow")
+        return Styled.of("ok", fg="green") if check else Styled.of("--", fg="red")
+
+    checks = check_machine(folder)
+    print_columns(
+        [
+            (mark(c), c.name, c.found or "not told", f"expected {c.expected}", "" if c else c.remedy)
+            for c in checks
+        ]
+    )
+    if off := [check for check in checks if not check]:
+        names = ", ".join(check.name for check in off)
+        raise CheckFailed(f"{len(off)} of {len(checks)} are not as they should be: {names}.")
+    say("Everything that is told here is as it should be.")

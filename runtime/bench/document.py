@@ -132,6 +132,8 @@ class Machine:
     """Of the last minute, before the first turn: whether something else was running."""
     virtual: bool | None
     """Whether the CPU says that it is a virtual machine's: neighbours may take its time."""
+    off_reference: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """What is not set as a machine of its kind should be: `vidtok-edge doctor --check`."""
 
     def rows(self) -> list[tuple[str, str]]:
         """For a table."""
@@ -151,6 +153,8 @@ class Machine:
         ]
         boards = [("board", self.board), ("L4T", self.l4t)]
         rows = [row for row in boards if row[1]] + rows
+        if self.off_reference:
+            rows.append(("not as it should be", "; ".join(self.off_reference)))
         return [(name, value or "not told") for name, value in rows]
 
 

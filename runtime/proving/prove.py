@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import BackendInfo
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.bench.meters.sampling import open_meters, peak_rss_mb
+from vidtok_edge.runtime.bench.meters.settings import driver_version
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import Kind, Precision
 from vidtok_edge.runtime.progress import Progress, no_progress
@@ -107,7 +106,7 @@ def prove(
         GoldenStreamError: there is no golden stream, or none that can be used here.
         BundleError, MissingFromEnvironment: as `Bundle.step` does; also while it runs.
     """
-    began = time.perf_counter()
+    began, machine = time.perf_counter(), describe_machine()
     golden = GoldenStream.load(bundle.path, bundle.manifest)
     frames = _frames(golden)
     done, total = [0], len(frames) + golden.facts.decoder_latents
@@ -122,7 +121,7 @@ def prove(
     asked = replace(asked, backend=Backend(encoder.info.active))
     decoder = _half(asked, "decoder", list(golden.decoder_values()), told)
     differences = (*encoder.comparison.differences(), *decoder.comparison.differences())
-    info, machine = encoder.info, describe_machine()
+    info = encoder.info
     return Proof(
         schema=SCHEMA,
         toolkit=__version__,
@@ -133,7 +132,7 @@ def prove(
         fell_back=info.fell_back,
         precision=encoder.precision,
         device=device_of(info.active),
-        driver=_driver(),
+        driver=driver_version(),
         variant=bundle.manifest.model.variant,
         golden_sha256=golden.facts.arrays_sha256,
         encoder=encoder.figures(),
@@ -231,16 +230,6 @@ def _frames(golden: GoldenStream) -> list[NDArray[Any]]:
             "the export had, so nothing can be compared. Please report it, with the version."
         )
     return frames
-
-
-def _driver(root: Path = Path("/")) -> str:
-    """Of an NVIDIA GPU, where its kernel module tells."""
-    try:
-        text = (root / "proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", text)
-    return found[0] if found else ""
 
 
 def _readings() -> dict[str, float]:

@@ -6,12 +6,12 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.bench.document import Machine
+from vidtok_edge.runtime.bench.meters.checks import off_reference
+from vidtok_edge.runtime.bench.meters.settings import nvpmodel_mode
 
 __all__ = ["describe_machine"]
 
@@ -53,6 +53,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         power_mode=_power_mode(root),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         virtual=" hypervisor " in info.replace("\n", " ") if info else None,
+        off_reference=off_reference(),
     )
 
 
@@ -68,17 +69,8 @@ def _model_of(cpuinfo: str) -> str:
 
 
 def _power_mode(root: Path) -> str:
-    program = shutil.which("nvpmodel")
-    if program is not None:
-        try:
-            done = subprocess.run(
-                [program, "-q"], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.SubprocessError):
-            pass
-        else:
-            if match := re.search(r"NV Power Mode:\s*(\S+)", done.stdout):
-                return f"nvpmodel {match[1]}"
+    if mode := nvpmodel_mode():
+        return f"nvpmodel {mode}"
     governor = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     return f"CPU governor {governor}" if governor else ""
 

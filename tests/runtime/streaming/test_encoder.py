@@ -207,7 +207,7 @@ def test_results_are_the_callers_own() -> None:
         ),
         (np.zeros((8, 8, 3), np.float32), r"is float32 \[8, 8, 3\]"),
         ([[1]], "Frame 0 of slot 0 is of type list"),
-        (None, "The frame is NoneType"),
+        (None, "Frame 0 of slot 0 is of type NoneType"),
     ],
 )
 def test_a_frame_that_does_not_fit(frame: Any, sentence: str) -> None:
