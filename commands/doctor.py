@@ -62,7 +62,13 @@ def _check(folder: Path) -> None:
     checks = check_machine(folder)
     print_columns(
         [
-            (mark(c), c.name, c.found or "not told", f"expected {c.expected}", "" if c else c.remedy)
+            (
+                mark(c),
+                c.name,
+                c.found or "not told",
+                f"expected {c.expected}",
+                "" if c else c.remedy,
+            )
             for c in checks
         ]
     )

@@ -145,9 +145,7 @@ class Cuda:
     ) -> None:
         """Copy `rows` of `width` bytes within the device; in the source they are `pitch` apart."""
         kind = self._kinds["within"]
-        self._call(
-            "cudaMemcpy2DAsync", target, width, source, pitch, width, rows, kind, stream
-        )
+        self._call("cudaMemcpy2DAsync", target, width, source, pitch, width, rows, kind, stream)
 
     def captured(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """What `work` puts into `stream`, recorded instead of done, and ready to be launched."""

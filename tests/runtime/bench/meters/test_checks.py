@@ -134,7 +134,10 @@ def test_an_orin_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     "slower",
-    ["sys/devices/system/cpu/cpu0/cpufreq/scaling_min_freq", "sys/class/devfreq/17000000.gpu/min_freq"],
+    [
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_min_freq",
+        "sys/class/devfreq/17000000.gpu/min_freq",
+    ],
 )
 def test_one_clock_that_may_fall_is_enough(tmp_path: Path, slower: str) -> None:
     found = read_settings(tmp_path, machine(tmp_path, {**ORIN, slower: "115200\n"}))
