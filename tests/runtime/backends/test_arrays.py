@@ -159,7 +159,7 @@ def test_torch_on_the_host_is_read_in_place() -> None:
     assert isinstance(found, np.ndarray) and found.ctypes.data == tensor.data_ptr()
     with pytest.raises(StreamError, match=r"It cannot be read where it is: .*detach"):
         borrowed(torch.zeros(2, requires_grad=True), "It")
-    with pytest.raises(StreamError, match="NumPy does not know|cannot be read"):
+    with pytest.raises(StreamError, match=r"NumPy does not know|cannot be read"):
         borrowed(torch.zeros(2, dtype=torch.bfloat16), "It")
 
 
@@ -209,7 +209,7 @@ def test_a_backend_of_the_host_says_what_to_do(value: Any) -> None:
 
 
 def test_what_is_no_array_or_on_no_gpu() -> None:
-    with pytest.raises(StreamError, match="It is of type list. Give a NumPy array"):
+    with pytest.raises(StreamError, match=r"It is of type list\. Give a NumPy array"):
         borrowed([1], "It")
     with pytest.raises(StreamError, match="device of DLPack's type 7"):
         borrowed(Owner(np.zeros(2), VULKAN), "It", stream=1)

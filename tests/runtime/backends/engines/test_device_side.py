@@ -84,7 +84,10 @@ def test_frames_of_host_and_device_give_equal_tokens(tiny: Path, seed: int) -> N
     """Mixed within a chunk, in two slots of which one pauses, resets, and ends early."""
     random = np.random.default_rng(seed)
     clips = [frames_of(2 * seed + slot, 23) for slot in range(2)]
-    plan = [(int(s), int(w)) for s, w in zip(random.integers(0, 2, 46), random.integers(0, 4, 46))]
+    plan = [
+        (int(s), int(w))
+        for s, w in zip(random.integers(0, 2, 46), random.integers(0, 4, 46), strict=False)
+    ]
 
     def streamed(mixed: bool) -> list[tuple[int, int, bytes]]:
         api, found, at = FakeApi(), [], [0, 0]
