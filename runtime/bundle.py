@@ -87,6 +87,7 @@ class Bundle:
         precision: str | None = None,
         threads: int | None = None,
         tokens_on: Place = "host",
+        depth: int = 1,
     ) -> StreamEncoder:
         """A streaming encoder.
 
@@ -96,23 +97,37 @@ class Bundle:
             threads: CPU threads of one call; ONNX Runtime's choice where None.
             tokens_on: `device`: latents stay where the step leaves them, without a copy, and are
                 valid until the next call: `torch.from_dlpack(latents.tokens)`.
+            depth: 2: a call runs in a thread while the next chunk is filled, and its latents come
+                with a later `push`, with `run_pending` or with `finish`. For frames of the host.
 
         Raises:
-            UsageError: `tokens_on` is something else.
+            UsageError: `tokens_on` or `depth` is something else, or the two do not go together.
         """
         if tokens_on not in get_args(Place):
             raise UsageError(f"tokens_on is {tokens_on!r}; use {' or '.join(get_args(Place))}.")
+        _check_depth(depth)
+        if depth > 1 and tokens_on == "device":
+            raise UsageError(
+                "With a depth of 2 the next call writes where tokens of this one are. Leave out "
+                "depth, or tokens_on."
+            )
         step = self.step("encoder", backend, precision, threads, outputs_on=tokens_on)
-        encoder = StreamEncoder(self.manifest, step, tokens_on)
+        encoder = StreamEncoder(self.manifest, step, tokens_on, depth)
         encoder.find_proof = lambda: self._proven(step)
         return encoder
 
     def decoder(
-        self, backend: str = "auto", *, precision: str | None = None, threads: int | None = None
+        self,
+        backend: str = "auto",
+        *,
+        precision: str | None = None,
+        threads: int | None = None,
+        depth: int = 1,
     ) -> StreamDecoder:
         """A streaming decoder; arguments as `encoder`."""
+        _check_depth(depth)
         step = self.step("decoder", backend, precision, threads)
-        decoder = StreamDecoder(self.manifest, step)
+        decoder = StreamDecoder(self.manifest, step, depth)
         decoder.find_proof = lambda: self._proven(step)
         return decoder
 
@@ -236,6 +251,11 @@ class Bundle:
                 f"{file} {error}: vidtok-export writes no such graph, and it is not run. Export "
                 "the bundle again, or ask where it is from."
             ) from None
+
+
+def _check_depth(depth: int) -> None:
+    if depth not in (1, 2):
+        raise UsageError(f"depth is {depth}; use 1, or 2 for a call beside the next chunk.")
 
 
 def _manifest_text(folder: Path) -> str:

@@ -44,9 +44,9 @@ class StreamDecoder(Slots[Picture]):
     docs/streaming.md, section 6.2.
     """
 
-    def __init__(self, manifest: Manifest, step: Step) -> None:
+    def __init__(self, manifest: Manifest, step: Step, depth: int = 1) -> None:
         name = "tokens" if manifest.model.latent == "fsq" else "latent"
-        super().__init__(manifest, step, manifest.chunk, name)
+        super().__init__(manifest, step, manifest.chunk, name, depth)
         self._progress = [_StreamState() for _ in range(manifest.streams)]
 
     def __enter__(self) -> StreamDecoder:
@@ -116,10 +116,11 @@ class StreamDecoder(Slots[Picture]):
                 f"one has {state.filled}. Push whole windows, as the encoder returns them."
             )
         held_back = self.framing.delayed and self._progress[slot].latents > 1
+        results += self._taken()
         if state.filled or held_back:
             results += self._flush(slot, state.filled, held_back)
         self.reset(slot)
-        return results + self._run_complete()
+        return results + self._run_complete() + self._taken()
 
     def reset(self, slot: int = 0) -> None:
         """Forget a stream: what is still inside is dropped, the next latents begin a new one."""
@@ -134,7 +135,7 @@ class StreamDecoder(Slots[Picture]):
         self._slots[slot].filled = self._capacity
         if end:
             step.inputs["end"][slot, filled] = True
-        results = self._run(self._full())
+        results = self._run(self._full()) + self._taken()
         if end:  # not after a failed call: a closed step has no inputs
             step.inputs["end"][slot, filled] = False
         return results

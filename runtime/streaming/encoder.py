@@ -35,8 +35,10 @@ class StreamEncoder(Slots[Latents]):
     promise says `exact`. Not safe for use from several threads at once.
     """
 
-    def __init__(self, manifest: Manifest, step: Step, tokens_on: Place = "host") -> None:
-        super().__init__(manifest, step, manifest.chunk_frames, "frames")
+    def __init__(
+        self, manifest: Manifest, step: Step, tokens_on: Place = "host", depth: int = 1
+    ) -> None:
+        super().__init__(manifest, step, manifest.chunk_frames, "frames", depth)
         self._tokens_on = tokens_on
         self._progress = [_StreamState() for _ in range(manifest.streams)]
 
@@ -105,11 +107,15 @@ class StreamEncoder(Slots[Latents]):
         if state.filled:
             self._repeat_last(slot)
             results = self._run(self._full())
+        results += self._taken()
         self.reset(slot)
-        return results + self._run_complete()
+        return results + self._run_complete() + self._taken()
 
     def reset(self, slot: int = 0) -> None:
-        """Forget a stream: frames not yet encoded are dropped, the next one begins a new stream."""
+        """Forget a stream: frames not yet encoded are dropped, the next one begins a new stream.
+
+        With a depth of 2 what is under way is dropped too; `run_pending` gives it before.
+        """
         self._slot(slot)
         self._end(slot)
         self._progress[slot] = _StreamState()

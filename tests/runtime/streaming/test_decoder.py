@@ -242,14 +242,19 @@ def test_more_frames_than_the_latents_stand_for(real: int) -> None:
         (tokens(1).astype(np.int64), r"int64 \[1, 1, 1\]"),
         (tokens(1)[0], r"int32 \[1, 1\]"),
         (np.zeros((1, 2, 1), np.int32), r"int32 \[1, 2, 1\]"),
-        (np.int32(1), "int32"),
-        ([[[1]]], "list"),
-        (None, "NoneType"),
     ],
 )
 def test_latents_that_do_not_fit(values: Any, got: str) -> None:
     decoder, _ = opened(fake_manifest())
     with pytest.raises(StreamError, match=rf"Latents are int32 \[n, 1, 1\], got {got}\. Decode"):
+        decoder.push_values(values)
+
+
+@pytest.mark.parametrize("values", [np.int32(1), [[[1]]], None])
+def test_what_is_no_array_of_latents(values: Any) -> None:
+    decoder, _ = opened(fake_manifest())
+    said = f"An array of latents is of type {type(values).__name__}. Give a NumPy array"
+    with pytest.raises(StreamError, match=said):
         decoder.push_values(values)
 
 

@@ -215,7 +215,7 @@ def test_a_frame_that_does_not_fit(frame: Any, sentence: str) -> None:
     with pytest.raises(StreamError, match=sentence):
         encoder.push(frame)
     assert len(encoder.push(frame_of(1))) == 1, "the stream is as it was"
-    with pytest.raises(StreamError, match=r"Frame 1 of slot 0 is .* keeps its size and type"):
+    with pytest.raises(StreamError, match=r"Frame 1 of slot 0 is (of type|.* keeps its size)"):
         encoder.push(frame)
 
 
