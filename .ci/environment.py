@@ -93,11 +93,12 @@ class Environment:
         return self.run("install", self.program("uv"), "pip", "install", *options, *what)
 
     def try_commands(self, bundle: Path) -> None:
-        """A clip to tokens, through the tokenizer and back, and to a recording."""
+        """A clip to tokens, through the tokenizer and back, and to a recording; and a proof."""
         results = {"encode": "robot.npz", "reconstruct": "robot.mp4", "record": "robot.mcap"}
         for command, result in results.items():
             places = ["--bundle", str(bundle), "--output", str(self.folder / result)]
             self.run(command, self.program("vidtok-edge"), command, CLIP, *places)
+        self.run("prove", self.program("vidtok-edge"), "prove", str(bundle))
 
     def verdict(self) -> str:
         """One line: the environment, the failing steps, and what is installed."""
