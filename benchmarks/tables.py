@@ -102,6 +102,12 @@ _THREADS = [
     _number("p99 ms", "p99_ms", ".1f"),
     _number("CPU ms a frame", "cpu_ms", ".1f"),
 ]
+_BEFORE = [
+    _text("graph", "graph"),
+    _number("before ms", "before_ms", ".0f"),
+    _number("now ms", "now_ms", ".0f"),
+    _ratio("times as fast", "now_over_before"),
+]
 COLUMNS: Mapping[str, Sequence[Column]] = {
     "precisions": [
         _text("graphs", "graphs"),
@@ -145,13 +151,10 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _ratio("conv3d over naive", "conv3d_over_naive"),
     ],
     "speed-targets": _TARGETS,
-    "before-speed": [
-        _text("graph", "graph"),
-        _number("before ms", "before_ms", ".0f"),
-        _number("now ms", "now_ms", ".0f"),
-        _ratio("times as fast", "now_over_before"),
-    ],
+    "before-speed": _BEFORE,
+    "before-speed-avx2": _BEFORE,
     "before": _TARGETS,
+    "before-avx2": _TARGETS,
     "threads": _THREADS,
     "threads-loaded": _THREADS,
     "embedded": [
