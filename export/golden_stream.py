@@ -26,6 +26,7 @@ from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import KINDS, Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.reach import reach_in_latents
 from vidtok_edge.runtime.proving.comparing import scores
 from vidtok_edge.runtime.proving.golden import (
     SCHEMA,
@@ -35,7 +36,6 @@ from vidtok_edge.runtime.proving.golden import (
     golden_frames,
     margin_bytes,
 )
-from vidtok_edge.runtime.proving.reach import reach_in_latents
 from vidtok_edge.runtime.proving.running import decoded, encoded
 from vidtok_edge.runtime.proving.scenes import RECIPE
 from vidtok_edge.runtime.streaming.framing import Framing

@@ -26,6 +26,7 @@ from vidtok_edge.runtime.manifest.graphs import (
 from vidtok_edge.runtime.manifest.interface import host_interface
 from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsFacts
 from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
+from vidtok_edge.runtime.manifest.reach import reach_in_latents
 
 __all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
 
@@ -105,6 +106,14 @@ class Manifest:
                 "Export it with that precision."
             )
         return found[0]
+
+    def reach(self, kind: Kind) -> int | None:
+        """How many latents the state of an encoder or a decoder remembers; see `reach_in_latents`.
+
+        The same in every precision and form. None: nothing is carried, or the bundle is of before
+        it was written down whose past each cache is.
+        """
+        return reach_in_latents(next(g for g in self.graphs if g.kind == kind), self.model)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -16,7 +17,7 @@ from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["RATES", "Playback", "PlayedFrame", "SourceClock", "frame_rate", "rate_doubt"]
+__all__ = ["RATES", "Lead", "Playback", "PlayedFrame", "SourceClock", "frame_rate", "rate_doubt"]
 
 _RATE_LATENTS = 2000  # that the frame rate is taken from
 RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
@@ -86,9 +87,10 @@ class SourceClock:
 class Playback:
     """Decodes one source of a recording between two times; iterate over it once.
 
-    `start_s` and `end_s` count from the beginning of the recording. Decoding begins at the last
-    marker before `start_s` that starts a stream, so the frames of a range are those that decoding
-    everything gives. Where latents are missing, the decoder begins anew at the next one.
+    `start_s` and `end_s` count from the beginning of the recording. Decoding begins so many latents
+    before `start_s` as the decoder remembers, and no earlier than at the marker that starts the
+    stream: the frames of a range are those that decoding everything gives, bit for bit. Where
+    latents are missing, the decoder begins anew at the next one.
     """
 
     recording: Recording
@@ -105,6 +107,8 @@ class Playback:
     """What was played last is the last entry, and no `end` marker."""
     _gaps: GapDecoder = field(init=False)
     _clock: SourceClock = field(init=False)
+    _entered: bool = False
+    """Decoding began in the middle of a stream, with nothing missing."""
 
     def __post_init__(self) -> None:
         self._gaps = GapDecoder(self.decoder)
@@ -126,11 +130,12 @@ class Playback:
 
     @property
     def broken(self) -> int:
-        """How many of these times in the middle of a stream."""
-        return self._gaps.broken
+        """How many of these times in the middle of a stream, where latents were missing."""
+        return self._gaps.broken - self._entered
 
     def _decoded(self, first_ns: int, end_ns: int | None) -> Iterator[TimedPicture]:
         times = _FrameTimes(1e9 / self.fps, self._clock)
+        lead = self._lead()
         for entry in self._entries(first_ns):
             times_ns = times(entry)
             if times.at_ns >= first_ns:
@@ -138,12 +143,31 @@ class Playback:
             self.cut_off = isinstance(entry, LatentRecord) or entry.kind != "end"
             if not isinstance(entry, LatentRecord):
                 continue
-            yield from self._gaps.push(0, entry.stream, entry.index, entry.values, times_ns)
+            ready = [(entry, times_ns)]
+            if lead is not None:
+                lead.keep(entry, times_ns)
+                if times.at_ns < first_ns:
+                    continue
+                ready, self._entered = lead.latents()
+                lead = None
+            for latent, its_times_ns in ready:
+                yield from self._gaps.push(
+                    0, latent.stream, latent.index, latent.values, its_times_ns
+                )
             past = end_ns is not None and times_ns and times_ns[0] >= end_ns
             if past and self._gaps.whole_windows(0):
                 self.cut_off = False
                 break
         yield from self._gaps.finish(0)
+
+    def _lead(self) -> Lead | None:
+        """What is decoded before the first frame; None: everything from where the stream starts."""
+        manifest = self.decoder.manifest
+        reach = manifest.reach("decoder")
+        if self.start_s is None or reach is None:
+            return None
+        # A call puts out frames of the latent before, and a call begins with a whole chunk.
+        return Lead(chunk=manifest.chunk, most=reach + 2 + manifest.chunk)
 
     def _entries(self, first_ns: int) -> Iterator[Record]:
         """From the marker on that begins the stream of that time."""
@@ -170,6 +194,37 @@ class Playback:
                     break
                 begin, waiting = waiting, None
         return begin
+
+
+_Timed = tuple[LatentRecord, list[int]]
+"""A latent, and the times of the frames that it stands for."""
+
+
+class Lead:
+    """The latents before a time, as many as the decoder remembers.
+
+    Args:
+        chunk: latents of a call.
+        most: how many are kept.
+    """
+
+    def __init__(self, *, chunk: int, most: int) -> None:
+        self._chunk = chunk
+        self._kept: deque[tuple[int, _Timed]] = deque(maxlen=most)
+        self._due: tuple[int, int] | None = None
+        self._place = 0  # of the next latent, since a decoder of everything would have begun
+
+    def keep(self, latent: LatentRecord, times_ns: list[int]) -> None:
+        if (latent.stream, latent.index) != self._due:
+            self._place = 0
+        self._kept.append((self._place, (latent, times_ns)))
+        self._place, self._due = self._place + 1, (latent.stream, latent.index + 1)
+
+    def latents(self) -> tuple[list[_Timed], bool]:
+        """Those from where a call of everything begins, and whether others came before."""
+        while self._kept[0][0] % self._chunk:
+            self._kept.popleft()
+        return [timed for _, timed in self._kept], self._kept[0][0] > 0
 
 
 @dataclass(slots=True)

@@ -31,10 +31,10 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.manifest.graphs import FormName, Kind
 from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.reach import reach_in_latents
 from vidtok_edge.runtime.proving.comparing import Comparison, limit_of
 from vidtok_edge.runtime.proving.golden import ARRAYS, FACTS, GoldenStream
 from vidtok_edge.runtime.proving.prove import prove, what_to_prove
-from vidtok_edge.runtime.proving.reach import reach_in_latents
 from vidtok_edge.runtime.proving.running import decoded, encoded
 from vidtok_edge.variants import VARIANTS
 from vidtok_edge.vidtok_ref import load_weights
