@@ -26,6 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "docs/measured"
 WIDTH = 160
 """Characters of a line of prose at most."""
+KINDS = ("encoder", "decoder")
+_SUMMARY = (
+    ("FP32, over version 0.1", "before", "^fp32 {kind} at least"),
+    ("INT8, over version 0.1", "before", "^int8 {kind} at least"),
+    ("FP32, over PyTorch eager", "speed-targets", "x eager, embedded.*{kind}$"),
+    ("FP32, over OpenVINO", "speed-targets", "OpenVINO.*{kind}$"),
+    ("FP32, full width, 128x128, over eager", "speed-targets", "x eager, full width.*{kind}$"),
+)
+"""What each row is called, and which target of which table it is of."""
 _MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _BEGIN = re.compile(r"<!-- table: ")
 
@@ -102,6 +111,18 @@ _THREADS = [
     _number("p99 ms", "p99_ms", ".1f"),
     _number("CPU ms a frame", "cpu_ms", ".1f"),
 ]
+_SPEED = [
+    _text("case", "case"),
+    _number("eager ms", "eager_ms", ".0f"),
+    _number("conv2d ms", "conv2d_ms", ".0f"),
+    _ratio("conv2d over PyTorch eager", "conv2d_over_eager"),
+    _ratio("conv2d over a naive ONNX export", "conv2d_over_naive"),
+    _later_ratio("channels_last over conv2d", "channels_last_over_conv2d"),
+    _later_ratio("channels_last over eager", "channels_last_over_eager"),
+    _later_ratio("channels_last over naive", "channels_last_over_naive"),
+    _ratio("conv3d over eager", "conv3d_over_eager"),
+    _ratio("conv3d over naive", "conv3d_over_naive"),
+]
 _BEFORE = [
     _text("graph", "graph"),
     _number("before ms", "before_ms", ".0f"),
@@ -138,19 +159,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         _number("lost dB", "loss_db", ".3f"),
         _number("SSIM", "source_ssim", ".4f"),
     ],
-    "speed": [
-        _text("case", "case"),
-        _number("eager ms", "eager_ms", ".0f"),
-        _number("conv2d ms", "conv2d_ms", ".0f"),
-        _ratio("conv2d over PyTorch eager", "conv2d_over_eager"),
-        _ratio("conv2d over a naive ONNX export", "conv2d_over_naive"),
-        _later_ratio("channels_last over conv2d", "channels_last_over_conv2d"),
-        _later_ratio("channels_last over eager", "channels_last_over_eager"),
-        _later_ratio("channels_last over naive", "channels_last_over_naive"),
-        _ratio("conv3d over eager", "conv3d_over_eager"),
-        _ratio("conv3d over naive", "conv3d_over_naive"),
-    ],
+    "speed": _SPEED,
     "speed-targets": _TARGETS,
+    "speed-summary": [
+        _text("encoder, decoder", "what"),
+        _text("with VNNI", "ratio"),
+        _text("without", "ratio-avx2"),
+    ],
+    "speed-avx2": _SPEED,
+    "speed-targets-avx2": _TARGETS,
     "before-speed": _BEFORE,
     "before-speed-avx2": _BEFORE,
     "before": _TARGETS,
@@ -194,7 +211,34 @@ def measured_tables(folder: Path = MEASURED) -> dict[str, Measured]:
         if twice := set(tables) & set(found):
             raise click.ClickException(f"{path} has {sorted(twice)[0]}, which another file has too")
         found |= {name: Measured(rows=rows, **facts) for name, rows in tables.items()}
-    return found
+    return found | _summary(found)
+
+
+def _summary(measured: Mapping[str, Measured]) -> dict[str, Measured]:
+    """The table `speed-summary`: what was aimed at, on processors with and without VNNI."""
+    if not {"before", "speed-targets"} <= set(measured):
+        return {}
+    rows = []
+    for title, table, pattern in _SUMMARY:
+        row = {"what": title}
+        for suffix in ("", "-avx2"):
+            targets = measured[table + suffix].rows if table + suffix in measured else ()
+            found = [_ratio_of(targets, pattern.format(kind=kind)) for kind in KINDS]
+            row[f"ratio{suffix}"] = "-" if "" in found else ", ".join(found)
+        rows.append(row)
+    machines = [measured["before"].machine, measured["before-avx2"].machine]
+    commits = [measured[name].commit for name in ("before", "speed-targets")]
+    how = "`benchmarks/before.py` and `step_graph.py`, paired, median (min..max)"
+    facts = {"machine": "; ".join(machines), "commit": ", ".join(dict.fromkeys(commits))}
+    return {"speed-summary": Measured(rows=rows, how=how, **facts)}
+
+
+def _ratio_of(targets: Sequence[Mapping[str, Any]], pattern: str) -> str:
+    """Of the one target that the pattern finds its median and extremes; empty where none is."""
+    for target in targets:
+        if re.search(pattern, target["target"]):
+            return str(target["measured"]).partition(")")[0] + ")"
+    return ""
 
 
 def markdown_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> str:
