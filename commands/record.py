@@ -26,6 +26,7 @@ from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.format.mcap_file import Compression
     from vidtok_edge.runtime.session.record import RecordRequest
     from vidtok_edge.runtime.session.summary import RecordSummary
 
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     "--key-interval",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Begin a new stream that often, so that replay can start there.",
+    help="Begin a new stream that often: a replay from there decodes nothing before it.",
 )
 @click.option(
     "--flush-interval",
@@ -75,6 +76,13 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="SECONDS",
     help="What a killed process may lose.",
+)
+@click.option(
+    "--compression",
+    type=click.Choice(["zstd", "lz4", "none"]),
+    default="zstd",
+    show_default=True,
+    help="Of the file's chunks, each of which is what one flush writes.",
 )
 @click.option(
     "--duration",
@@ -123,6 +131,7 @@ def record(
     deadline: float | None,
     key_interval: float | None,
     flush_interval: float,
+    compression: Compression,
     duration: float | None,
     fps: float | None,
     raw: tuple[int, int] | None,
@@ -175,6 +184,7 @@ def record(
                 key_interval_s=key_interval,
                 duration_s=duration,
                 flush_interval_s=flush_interval,
+                compression=compression,
             ),
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vidtok_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.format.mcap_file import Compression
 
 __all__ = ["RecordOptions"]
 
@@ -20,11 +23,13 @@ class RecordOptions:
     deadline_s: float | None = None
     """How long a complete chunk waits for those of other sources; see `Batching`."""
     key_interval_s: float | None = None
-    """Begin a new stream that often, at a chunk's end, so that decoding can start there."""
+    """Begin a new stream that often, at a chunk's end; what came before is not needed from there."""
     duration_s: float | None = None
     """End the session after that time."""
     flush_interval_s: float = 1.0
     """What a killed process may lose."""
+    compression: Compression = "zstd"
+    """Of the chunks of the file."""
 
     def __post_init__(self) -> None:
         for name in ("key_interval_s", "duration_s"):

@@ -182,6 +182,7 @@ def record(
                 tokenizer,
                 request.sources,
                 flush_interval_s=request.options.flush_interval_s,
+                compression=request.options.compression,
                 force=request.force,
             )
             with AwaitedFile(writer) as file:

@@ -31,6 +31,7 @@ __all__ = [
     "METADATA",
     "PROFILE",
     "ChannelKind",
+    "Compression",
     "Foreign",
     "McapFile",
     "SourceFacts",
@@ -46,6 +47,13 @@ METADATA = "vidtok_edge.source"
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
 MAX_SOURCES = 256
+Compression = Literal["zstd", "lz4", "none"]
+"""Of chunks, as MCAP knows it."""
+_COMPRESSIONS: Mapping[Compression, CompressionType] = {
+    "zstd": CompressionType.ZSTD,
+    "lz4": CompressionType.LZ4,
+    "none": CompressionType.NONE,
+}
 ChannelKind = Literal["latents", "markers"]
 
 
@@ -150,10 +158,15 @@ def checksum(facts: Mapping[str, str]) -> str:
 class McapFile:
     """Writes the records of a recording to a stream that has `write`, `tell` and `flush`.
 
-    Chunks are not compressed: packed tokens have nothing left to take out.
+    Chunks are compressed: tokens that a scene keeps come again in each latent.
     """
 
-    def __init__(self, stream: IO[bytes] | Any, sources: Sequence[SourceFacts]) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes] | Any,
+        sources: Sequence[SourceFacts],
+        compression: Compression = "zstd",
+    ) -> None:
         self._sources = sources
         self._sequence: dict[int, int] = {}
         self._foreign: dict[int, int] = {}
@@ -161,7 +174,7 @@ class McapFile:
         self._writer = Writer(
             stream,
             chunk_size=CHUNK_BYTES,
-            compression=CompressionType.NONE,
+            compression=_COMPRESSIONS[compression],
             index_types=IndexType.CHUNK | IndexType.MESSAGE | IndexType.METADATA,
         )
         self._writer.start(PROFILE, f"vidtok-edge {__version__}")

@@ -13,6 +13,7 @@ from vidtok_edge.runtime.recording.format.growing_file import GrowingFile
 from vidtok_edge.runtime.recording.format.mcap_file import (
     MAX_SOURCES,
     ChannelKind,
+    Compression,
     McapFile,
     SourceFacts,
 )
@@ -50,6 +51,7 @@ class RecordingWriter:
         tokenizer: of the encoder.
         sources: their names, as the user wrote them; passwords in URLs are left out.
         flush_interval_s: what a killed process may lose.
+        compression: of chunks; a chunk is what one flush writes.
         force: replace a file that is there.
 
     Raises:
@@ -67,6 +69,7 @@ class RecordingWriter:
         sources: Sequence[str],
         *,
         flush_interval_s: float = 1.0,
+        compression: Compression = "zstd",
         force: bool = False,
     ) -> None:
         if not 0 < flush_interval_s <= 3600:
@@ -92,7 +95,7 @@ class RecordingWriter:
         ]
         self._file = GrowingFile(path, force)
         try:
-            self._mcap = McapFile(self._file, facts)
+            self._mcap = McapFile(self._file, facts, compression)
             self._file.flush()
         except BaseException:
             self._file.close()
