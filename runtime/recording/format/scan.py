@@ -432,7 +432,7 @@ def _parsed(kind: type[McapRecord], data: bytes) -> McapRecord:
         raise RecordingError(f"a record is damaged: {error!r}") from None
 
 
-# Ours are not compressed; tools that copy MCAP files like to. Pieces of at most `size` bytes come
+# Ours are compressed with zstd, copies by other tools in any way. Pieces of at most `size` bytes come
 # out, so that no claim is believed.
 
 
