@@ -23,7 +23,7 @@ class RecordOptions:
     deadline_s: float | None = None
     """How long a complete chunk waits for those of other sources; see `Batching`."""
     key_interval_s: float | None = None
-    """Begin a new stream that often, at a chunk's end; what came before is not needed from there."""
+    """Begin a new stream that often, at a chunk's end: what is before is not needed from there."""
     duration_s: float | None = None
     """End the session after that time."""
     flush_interval_s: float = 1.0

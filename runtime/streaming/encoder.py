@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backends.arrays import Array, Borrowed, Place, described
 from vidtok_edge.runtime.backends.step import Step
@@ -77,7 +80,9 @@ class StreamEncoder(Slots[Latents]):
         self._slot(slot)
         progress = self._progress[slot]
         number = progress.frames
-        item = self._borrowed(frame, f"Frame {number} of slot {slot}", stream)
+        item: NDArray[Any] | Borrowed = frame
+        if not isinstance(frame, np.ndarray):
+            item = self._borrowed(frame, f"Frame {number} of slot {slot}", stream)
         if isinstance(item, Borrowed):
             self._check(item.array, slot, number)
             assert self._device is not None  # else it would not have been borrowed

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
@@ -150,8 +149,6 @@ class Slots(ABC, Generic[Result]):
 
     def _borrowed(self, value: Any, what: str, after: int | None) -> NDArray[Any] | Borrowed:
         """What a caller handed in, where it is; see `runtime.backends.arrays.borrowed`."""
-        if isinstance(value, np.ndarray):  # nearly always
-            return value
         stream = None if self._device is None else self._device.stream
         return borrowed(value, what, stream=stream, after=after)
 

@@ -74,17 +74,12 @@ class DeviceSide:
     def put(self, name: str, slot: int, place: int, item: Borrowed) -> None:
         target, _ = self._item(name, slot, place)
         self._copied(item, lambda: self._copy_within(target, item.array))
-        self._note(name, slot, place, by_host=False)
+        self._given[name].add((slot, place))
+        self._written[name].discard((slot, place))
 
     def put_by_host(self, name: str, slot: int, place: int) -> None:
-        self._note(name, slot, place, by_host=True)
-
-    def _note(self, name: str, slot: int, place: int, *, by_host: bool) -> None:
-        noted, other = self._written[name], self._given[name]
-        if not by_host:
-            noted, other = other, noted
-        noted.add((slot, place))
-        other.discard((slot, place))
+        self._written[name].add((slot, place))
+        self._given[name].discard((slot, place))
 
     def repeat(self, name: str, slot: int, place: int) -> None:
         spec, _ = self._inputs[name]
@@ -97,7 +92,8 @@ class DeviceSide:
             with self._guard():
                 target, _ = self._item(name, slot, behind)
                 self._cuda.copy("within", target, source, size, self._stream)
-            self._note(name, slot, behind, by_host=False)
+            self._given[name].add((slot, behind))
+            self._written[name].discard((slot, behind))
 
     def read(self, item: Borrowed) -> NDArray[Any]:
         array = item.array

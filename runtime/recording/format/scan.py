@@ -432,8 +432,8 @@ def _parsed(kind: type[McapRecord], data: bytes) -> McapRecord:
         raise RecordingError(f"a record is damaged: {error!r}") from None
 
 
-# Ours are compressed with zstd, copies by other tools in any way. Pieces of at most `size` bytes come
-# out, so that no claim is believed.
+# Ours are compressed with zstd, copies by other tools in any way. Pieces of at most `size` bytes
+# come out, so that no claim is believed.
 
 
 def _as_it_is(data: bytes, size: int) -> Iterator[bytes]:
