@@ -15,14 +15,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import click
 from gpu_page import page_of
@@ -219,22 +221,14 @@ def run_process(step: Step, log: Path, limit_s: float) -> Outcome:
     start, status, why = time.monotonic(), "passed", ""
     with log.open("wb") as file:
         try:
-            done = subprocess.run(
-                step.command,
-                cwd=ROOT,
-                env=variables,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                timeout=limit_s,
-                check=False,
-            )
+            code = _run(step.command, variables, file, limit_s)
         except subprocess.TimeoutExpired:
             status, why = "ended", f"it took longer than {limit_s:.0f} s"
         except OSError as error:
             status, why = "failed", str(error)
         else:
-            if done.returncode:
-                status, why = "failed", f"exit code {done.returncode}"
+            if code:
+                status, why = "failed", f"exit code {code}"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return Outcome(
         name=step.name,
@@ -245,6 +239,27 @@ def run_process(step: Step, log: Path, limit_s: float) -> Outcome:
         command=step.command,
         tail=tuple(lines[-TAIL:]),
     )
+
+
+def _run(
+    command: Sequence[str], variables: Mapping[str, str], file: IO[bytes], limit_s: float
+) -> int:
+    """The exit code. Where it is ended, so are the processes that it began."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=variables,
+        stdout=file,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(limit_s)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def keep_proofs(places: Places) -> None:
