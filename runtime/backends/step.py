@@ -111,8 +111,10 @@ class Step(Protocol):
     outputs: Mapping[str, NDArray[Any]]
     times: StepTimes
     """Of the last call; zeros before it. ONNX Runtime counts its downloads as computing."""
-    device: OnDevice | None
-    """What is on the device; None: the host alone writes and reads."""
+
+    @property
+    def device(self) -> OnDevice | None:
+        """What is on the device; None: the host alone writes and reads."""
 
     def run(self) -> None:
         """One call of the graph."""

@@ -70,7 +70,7 @@ def test_what_does_not_fit_into_the_time_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_what_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NEEDS, "gpu", ("an NVIDIA GPU", lambda: False))  # type: ignore[arg-type]
+    monkeypatch.setitem(NEEDS, "gpu", ("an NVIDIA GPU", lambda: False))
     run_all([step("a", needs=("gpu",))], places(tmp_path), 60, True, played({}, []))
     found, _ = result_of(tmp_path)
     assert found["a"] == ("not run", "not here: an NVIDIA GPU")

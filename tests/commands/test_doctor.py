@@ -21,7 +21,12 @@ OFF = Check(
 
 def checked(monkeypatch: pytest.MonkeyPatch, found: list[Check], *more: str) -> tuple[int, str]:
     seen: list[Path] = []
-    monkeypatch.setattr(checks, "check_machine", lambda folder: seen.append(folder) or found)
+
+    def check_machine(folder: Path) -> list[Check]:
+        seen.append(folder)
+        return found
+
+    monkeypatch.setattr(checks, "check_machine", check_machine)
     result = CliRunner().invoke(main, ["doctor", "--check", *more])
     assert seen == [Path(more[1]) if more else Path()]
     return result.exit_code, result.output

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import DeviceError, StreamError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.arrays import DeviceArray, Place
+from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
@@ -134,7 +135,7 @@ def test_a_frame_is_read_when_its_stream_has_written_it(tiny: Path, named: bool)
     api = FakeApi()
     frame = frames_of(2, 1)[0]
     there = on_gpu(api, np.zeros_like(frame))
-    _, stream = api.cudaStreamCreateWithFlags(1)
+    stream = Cuda(api).stream()
 
     def write() -> None:
         memory = api.memory.device(there.address, frame.nbytes, "the test")
@@ -149,21 +150,21 @@ def test_a_frame_is_read_when_its_stream_has_written_it(tiny: Path, named: bool)
     assert got is not None
     written = bool((got > 0).any())
     assert written == named, "who names no stream says that the frame is there already"
-    api.cudaStreamSynchronize(stream)
-    api.cudaStreamDestroy(stream)
+    Cuda(api).wait(stream)
+    Cuda(api).free_stream(stream)
     freed(api, there)
 
 
 def test_the_interface_names_the_stream(tiny: Path) -> None:
     api = FakeApi()
     there = on_gpu(api, np.zeros(SIZE, np.uint8))
-    _, stream = api.cudaStreamCreateWithFlags(1)
+    stream = Cuda(api).stream()
     written: list[int] = []
     stream.put(lambda: written.append(1))
     with encoder_of(tiny, api) as encoder:
         encoder.push(ByInterface(there, int(stream)))
         assert written == [1]
-    api.cudaStreamDestroy(stream)
+    Cuda(api).free_stream(stream)
     freed(api, there)
 
 
@@ -215,7 +216,7 @@ def test_a_call_that_fails_closes_the_stream(tiny: Path, call: str, how: How) ->
         pytest.skip("that way does not call it")
     api = FakeApi()
     frame = on_gpu(api, frames_of(4, 1)[0], how)
-    _, stream = api.cudaStreamCreateWithFlags(1)
+    stream = Cuda(api).stream()
     encoder = encoder_of(tiny, api)
     api.failing[call] = Error.LAUNCH_FAILURE
     with pytest.raises(DeviceError, match=f"{call} failed"):
@@ -224,7 +225,7 @@ def test_a_call_that_fails_closes_the_stream(tiny: Path, call: str, how: How) ->
     with pytest.raises(StreamError, match="closed"):
         encoder.push(frame)
     encoder.close()
-    api.cudaStreamDestroy(stream)
+    Cuda(api).free_stream(stream)
     freed(api, frame)
     api.assert_nothing_left()
 
@@ -255,7 +256,8 @@ def test_a_decoder_takes_tokens_from_the_device(tiny: Path) -> None:
     manifest = Bundle.load(tiny).manifest
     graph = manifest.graph("decoder")
     tokens = np.random.default_rng(6).integers(0, 9, (3, 2, 2), np.int32)
-    wanted, got = [], []
+    wanted: list[NDArray[Any]] = []
+    got: list[NDArray[Any]] = []
     with StreamDecoder(manifest, fake_engine(graph, tiny / graph.file, api)) as decoder:
         for values, pictures in ((tokens, wanted), (on_gpu(api, tokens), got)):
             found = decoder.push_values(values) + decoder.finish()

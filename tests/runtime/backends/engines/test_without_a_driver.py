@@ -9,7 +9,7 @@ import ast
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +20,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends import choosing
 from vidtok_edge.runtime.backends.backend import Backend, Target
 from vidtok_edge.runtime.backends.engines import step as engine_step
+from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.building import targets
 
 ROOT = Path(__file__).parents[4]
@@ -36,7 +37,7 @@ MAKERS = {
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A TensorRT 10.6 and no driver; what was made of it."""
     seen: list[str] = []
-    library = ModuleType("tensorrt")
+    library: Any = ModuleType("tensorrt")
 
     def making(name: str) -> Any:
         def end(*arguments: object) -> NoReturn:
@@ -88,7 +89,7 @@ def test_no_stream_makes_them(tiny: Path, made: list[str]) -> None:
         bundle.encoder("tensorrt")
     assert not isinstance(caught.value, EngineMissing) and not made
     with pytest.raises(Exception, match="TensorRT builds on the GPU"):
-        targets.build_hosts(Target(Backend.TENSORRT), sys.modules["tensorrt"], [])  # type: ignore[arg-type]
+        targets.build_hosts(Target(Backend.TENSORRT), cast(TensorRT, sys.modules["tensorrt"]), [])
     assert not made
 
 
