@@ -226,9 +226,9 @@ def _summary(measured: Mapping[str, Measured]) -> dict[str, Measured]:
             found = [_ratio_of(targets, pattern.format(kind=kind)) for kind in KINDS]
             row[f"ratio{suffix}"] = "-" if "" in found else ", ".join(found)
         rows.append(row)
-    machines = [measured["before"].machine, measured["before-avx2"].machine]
+    machines = [measured[f"before{suffix}"].machine for suffix in ("", "-avx2")]
     commits = [measured[name].commit for name in ("before", "speed-targets")]
-    how = "`benchmarks/before.py` and `step_graph.py`, paired, median (min..max)"
+    how = "`benchmarks/before.py` and `benchmarks/step_graph.py`, median (min..max)"
     facts = {"machine": "; ".join(machines), "commit": ", ".join(dict.fromkeys(commits))}
     return {"speed-summary": Measured(rows=rows, how=how, **facts)}
 

@@ -116,7 +116,14 @@ def record(
     `key`: a new stream every so many latents. `end` False: without end markers.
     """
     names = [f"rtsp://me:secret@cam{n}/live" for n in range(sources)]
-    with RecordingWriter(path, tokenizer, names, flush_interval_s=1000, force=force) as writer:
+    with RecordingWriter(
+        path,
+        tokenizer,
+        names,
+        flush_interval_s=1000,
+        compression="none",  # tests change bytes of it
+        force=force,
+    ) as writer:
         cameras = [SourceRecords(source) for source in range(sources)]
         for camera in cameras:
             writer.take(camera.start("start", 0, WALL, fps=fps))

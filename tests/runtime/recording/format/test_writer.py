@@ -29,6 +29,7 @@ from vidtok_edge.errors import (
     UsageError,
 )
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.format.mcap_file import Compression
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, SourceRecords
 
@@ -353,8 +354,34 @@ def test_memory_of_hours_is_flat(tmp_path: Path) -> None:
 def test_one_flush_never_waits_for_more_than_8_mib(tmp_path: Path) -> None:
     large = replace(KL, height=512, width=512, grid_height=64, grid_width=64, z_channels=16)
     camera = SourceRecords(0)
-    with RecordingWriter(tmp_path / "a.mcap", large, ["cam"], flush_interval_s=1000) as writer:
+    with RecordingWriter(
+        tmp_path / "a.mcap", large, ["cam"], flush_interval_s=1000, compression="none"
+    ) as writer:
         writer.take(camera.start("start", 0, WALL))
         for i in range(70):
             write(writer, camera, latents(0, i, tokenizer=large))
         assert writer.safe_bytes > 7 << 20
+
+
+def test_compression_changes_the_size_alone(tmp_path: Path) -> None:
+    """Tokens of a scene that stands still come again in each latent."""
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    sizes, still = {}, values_of(0, 0, FSQ)[None]
+    wanted: tuple[Compression, ...] = ("zstd", "lz4", "none")
+    for compression in wanted:
+        path, camera = tmp_path / f"{compression}.mcap", SourceRecords(0)
+        with RecordingWriter(
+            path, FSQ, ["cam"], flush_interval_s=1000, compression=compression
+        ) as writer:
+            writer.take(camera.start("start", 0, WALL))
+            for i in range(30):
+                write(writer, camera, replace(latents(0, i), tokens=still))
+        with Recording.open(path) as recording:
+            found[compression] = [
+                (entry.index, entry.values.tobytes())
+                for entry in recording.entries()
+                if isinstance(entry, LatentRecord)
+            ]
+        sizes[compression] = path.stat().st_size
+    assert found["zstd"] == found["lz4"] == found["none"] and len(found["none"]) == 30
+    assert sizes["zstd"] < sizes["none"] and sizes["lz4"] < sizes["none"]
