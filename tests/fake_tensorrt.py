@@ -19,7 +19,7 @@ from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
 from vidtok_edge.runtime.backends.engines.step import EngineStep
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 
 __all__ = ["HERE", "FakeTensorRT", "fake_engine"]
 
@@ -190,8 +190,11 @@ def fake_engine(
     api: FakeApi,
     library: FakeTensorRT | None = None,
     to_compare: bool = False,
+    extra_outputs: tuple[TensorSpec, ...] = (),
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
     content = str(file).encode()
-    return EngineStep(graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare)
+    return EngineStep(
+        graph, content, cast(TensorRT, library), Cuda(api), HERE, to_compare, extra_outputs
+    )
