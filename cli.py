@@ -12,6 +12,7 @@ from vidtok_edge import __version__
 from vidtok_edge.commands.bench import bench
 from vidtok_edge.commands.build import build
 from vidtok_edge.commands.calibrate import calibrate
+from vidtok_edge.commands.compare import compare
 from vidtok_edge.commands.convert import convert
 from vidtok_edge.commands.decode import decode
 from vidtok_edge.commands.doctor import doctor
@@ -51,6 +52,7 @@ main.add_command(plan)
 main.add_command(calibrate)
 main.add_command(build)
 main.add_command(prove)
+main.add_command(compare)
 main.add_command(encode)
 main.add_command(decode)
 main.add_command(reconstruct)

@@ -44,6 +44,14 @@ from vidtok_edge.errors import CheckFailed, VidTokEdgeError
     help="Build every form of the bundle here, measure, keep the fastest; INT8 only where it is "
     "faster than FP16.",
 )
+@click.option(
+    "--break-fusion",
+    "unfused",
+    multiple=True,
+    metavar="PATTERN",
+    help="Let TensorRT fuse nothing over what leaves these layers, as decoder.mid.*; may be "
+    "given several times.",
+)
 @click.option("--rebuild", is_flag=True, help="Build again what is there and fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 def build(
@@ -54,6 +62,7 @@ def build(
     workspace: int | None,
     optimization: int | None,
     form: Literal["auto"] | None,
+    unfused: tuple[str, ...],
     rebuild: bool,
     dry_run: bool,
 ) -> None:
@@ -72,7 +81,7 @@ def build(
         Target.named(target),
         precision,
         gpu,
-        BuilderOptions(workspace, optimization),
+        BuilderOptions(workspace, optimization, unfused),
         rebuild,
     )
     plans = plan_forms(request) if form else [plan_engines(request)]
@@ -101,6 +110,9 @@ def build(
     for engine, file in zip(plan.engines, built, strict=True):
         if engine:
             say(f"{file.path.name:<40} {file.sidecar.proof}")
+            if file.sidecar.extra_outputs:
+                names = ", ".join(spec.name for spec in file.sidecar.extra_outputs)
+                say(f"{file.path.name:<40} nothing is fused over {names}")
     say(str(built[0].path.parent))
     prove_built(bundle, target)
 

@@ -20,7 +20,7 @@ from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
 from vidtok_edge.runtime.backends.engines.step import EngineStep
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 
 __all__ = ["HERE", "FakeTensorRT", "fake_engine"]
 
@@ -192,9 +192,12 @@ def fake_engine(
     library: FakeTensorRT | None = None,
     to_compare: bool = False,
     outputs_on: Place = "host",
+    extra_outputs: tuple[TensorSpec, ...] = (),
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
     content = str(file).encode()
     module = cast(TensorRT, library)
-    return EngineStep(graph, content, module, Cuda(api), HERE, to_compare, outputs_on)
+    return EngineStep(
+        graph, content, module, Cuda(api), HERE, to_compare, outputs_on, extra_outputs
+    )

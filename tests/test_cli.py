@@ -41,6 +41,7 @@ HIDDEN_MODULES = [
     "cuda",
     "pynvml",
     "huggingface_hub",
+    "polygraphy",
 ]
 
 

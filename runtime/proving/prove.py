@@ -37,7 +37,7 @@ from vidtok_edge.runtime.proving.comparing import Comparison, Metric, limit_of
 from vidtok_edge.runtime.proving.golden import GoldenStream
 from vidtok_edge.runtime.proving.running import decoded, encoded
 
-__all__ = ["Wanted", "engines_here", "prove", "what_to_prove"]
+__all__ = ["Wanted", "engines_here", "exact_frames", "prove", "what_to_prove"]
 
 Wanted = tuple[Backend, str]
 """A backend and a precision."""
@@ -108,7 +108,7 @@ def prove(
     """
     began, machine = time.perf_counter(), describe_machine()
     golden = GoldenStream.load(bundle.path, bundle.manifest)
-    frames = _frames(golden)
+    frames = exact_frames(golden)
     done, total = [0], len(frames) + golden.facts.decoder_latents
 
     def told() -> None:
@@ -218,7 +218,7 @@ def _half(asked: _Asked, kind: Kind, items: list[NDArray[Any]], told: Callable[[
     )
 
 
-def _frames(golden: GoldenStream) -> list[NDArray[Any]]:
+def exact_frames(golden: GoldenStream) -> list[NDArray[Any]]:
     """The frames of the golden stream. GoldenStreamError: they are not those of the export."""
     frames, digest = [], hashlib.sha256()
     for frame in golden.frames():

@@ -30,6 +30,7 @@ HEAVY = (
     "mcap",
     "rerun",
     "pyarrow",
+    "polygraphy",
 )
 NEEDS = {"backends.onnxruntime": "onnxruntime", "clips.pictures": "PIL"}
 NEEDS["backends.onnxruntime_cuda"] = "onnxruntime"
@@ -45,6 +46,11 @@ NEEDS |= dict.fromkeys(
 )
 NEEDS |= {"recording.recovery": "mcap", "recording.exports.lerobot": "pyarrow"}
 NEEDS["viewing.rerun_log"] = "rerun"
+NEEDS["comparing.part"] = "onnx"
+NEEDS |= dict.fromkeys(
+    [f"comparing.{name}" for name in ("check", "layers", "reduction", "reduction_case", "runners")],
+    "polygraphy",
+)
 MODULES = sorted(
     ".".join(path.relative_to(ROOT / "runtime").with_suffix("").parts)
     for path in (ROOT / "runtime").rglob("*.py")

@@ -69,6 +69,7 @@ class INetworkDefinition(Protocol):
     num_layers: int
 
     def get_layer(self, index: int) -> ILayer: ...
+    def mark_output(self, tensor: ITensor) -> None: ...
 
 
 class ParserError(Protocol):

@@ -49,13 +49,23 @@ class BufferPlan:
         scratch_bytes: int,
         to_compare: bool = False,
         outputs_on: Place = "host",
+        extra_outputs: tuple[TensorSpec, ...] = (),
     ) -> BufferPlan:
-        """The plan for streams; `to_compare` and `outputs_on` as in `open_step`."""
+        """The plan for streams; `to_compare` and `outputs_on` as in `open_step`.
+
+        `extra_outputs` are what an engine writes that its graph has not as outputs.
+        """
         downloads = graph.host_outputs if to_compare else graph.stream_outputs
         if outputs_on == "device":
             downloads = ()
         unread = tuple(spec for spec in graph.host_outputs if spec not in downloads)
-        return cls(graph.host_inputs, downloads, unread, graph.caches, scratch_bytes)
+        return cls(
+            uploads=graph.host_inputs,
+            downloads=downloads,
+            unread=(*unread, *extra_outputs),
+            caches=graph.caches,
+            scratch_bytes=scratch_bytes,
+        )
 
     @property
     def _single(self) -> tuple[TensorSpec, ...]:

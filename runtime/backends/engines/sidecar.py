@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,8 @@ from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.hashes import sha256_of, sha256_of_parts
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision, TensorSpec
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 
 __all__ = [
     "ENGINES",
@@ -160,6 +161,12 @@ class EngineSidecar:
     step_ms: float | None = None
     """Median of a call, copies included, where it was measured on its GPU."""
     slower: tuple[SlowerEngine, ...] = ()
+    unfused: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    """Patterns of the layers whose tensors were marked as outputs, so that nothing is fused over
+    them."""
+    extra_outputs: tuple[TensorSpec, ...] = field(default=(), metadata=ADDED_LATER)
+    """Those tensors: the engine writes them beside the outputs of its graph, and nothing reads
+    them."""
 
     def to_json(self) -> str:
         """As text, with a digest over the content.
@@ -167,7 +174,7 @@ class EngineSidecar:
         The digest notices an edit or a bad copy. It is no signature: who edits the file on purpose
         can compute it again.
         """
-        facts = asdict(self)
+        facts = to_plain(self)
         return json.dumps(facts | {"digest": _digest(facts)}, indent=1) + "\n"
 
     @classmethod

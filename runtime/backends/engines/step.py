@@ -32,6 +32,7 @@ from vidtok_edge.runtime.backends.engines.api import (
 from vidtok_edge.runtime.backends.engines.buffers import SCRATCH, BufferPlan
 from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.device_side import DeviceSide
+from vidtok_edge.runtime.backends.engines.dtypes import DTYPES
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
 from vidtok_edge.runtime.backends.engines.trust import require_trusted
@@ -40,15 +41,6 @@ from vidtok_edge.runtime.backends.step import BackendInfo, StepTimes, check_cach
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
 
 __all__ = ["EngineStep", "open_engine"]
-
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "UINT8": "uint8",
-    "INT8": "int8",
-    "INT32": "int32",
-    "BOOL": "bool",
-}
 
 
 def open_engine(
@@ -81,10 +73,19 @@ def open_engine(
         )
     library = load_tensorrt(target)
     here = _here(target, library, gpu)
-    path = check_engine(folder, graph, target, here).path
-    content = path.read_bytes()
-    require_trusted(path, content, f"vidtok-edge build {folder} --target {target} --rebuild")
-    return EngineStep(graph, content, library, load_cuda(target), here, to_compare, outputs_on)
+    engine = check_engine(folder, graph, target, here)
+    content = engine.path.read_bytes()
+    require_trusted(engine.path, content, f"vidtok-edge build {folder} --target {target} --rebuild")
+    return EngineStep(
+        graph,
+        content,
+        library,
+        load_cuda(target),
+        here,
+        to_compare,
+        outputs_on,
+        engine.sidecar.extra_outputs,
+    )
 
 
 def _here(target: Target, library: TensorRT, gpu: Gpu) -> EngineHost:
@@ -110,8 +111,12 @@ class EngineStep:
         here: EngineHost,
         to_compare: bool = False,
         outputs_on: Place = "host",
+        extra_outputs: tuple[TensorSpec, ...] = (),
     ) -> None:
-        """`content`: the engine, whose sidecar was checked; `here`: what it runs on."""
+        """`content`: the engine, whose sidecar was checked; `here`: what it runs on.
+
+        `extra_outputs`: what it writes beside the outputs of its graph; they stay on the device.
+        """
         self.graph = graph
         self.info = BackendInfo(here.target, here.target, here.product.lower(), "")
         self.times = StepTimes(0, 0, 0)
@@ -126,9 +131,9 @@ class EngineStep:
             with collected_log(library) as (logger, self._messages):
                 self._runtime = library.Runtime(logger)  # must live as long as its engine
                 self._engine = _deserialized(self._runtime, content, here, self._messages)
-            _check_interface(graph, self._engine)
+            _check_interface(graph, self._engine, extra_outputs)
             scratch_bytes = self._engine.device_memory_size_v2
-            self._plan = BufferPlan.of(graph, scratch_bytes, to_compare, outputs_on)
+            self._plan = BufferPlan.of(graph, scratch_bytes, to_compare, outputs_on, extra_outputs)
             self._stream = made(cuda.stream(), cuda.free_stream)
             *self._marks, other = [made(cuda.event(), cuda.free_event) for _ in range(5)]
             self._device: Mapping[str, int] = {
@@ -328,15 +333,18 @@ def _capturable(context: IExecutionContext, stream: int) -> bool:
     return True
 
 
-def _check_interface(graph: GraphSpec, engine: ICudaEngine) -> None:
+def _check_interface(
+    graph: GraphSpec, engine: ICudaEngine, extra_outputs: tuple[TensorSpec, ...]
+) -> None:
     found = set()
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         dtype = engine.get_tensor_dtype(name).name
         shape = list(engine.get_tensor_shape(name))
         way = engine.get_tensor_mode(name).name.lower()
-        found.add(f"{way} {name} {_DTYPES.get(dtype, dtype)} {shape}")
-    said = {f"input {spec}" for spec in graph.inputs} | {f"output {s}" for s in graph.outputs}
+        found.add(f"{way} {name} {DTYPES.get(dtype, dtype)} {shape}")
+    said = {f"input {spec}" for spec in graph.inputs}
+    said |= {f"output {spec}" for spec in (*graph.outputs, *extra_outputs)}
     if odd := sorted(found ^ said):
         raise BundleMismatch(
             f"The engine of {graph.name} and manifest.json disagree on {len(odd)} tensor(s): "

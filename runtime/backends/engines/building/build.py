@@ -20,6 +20,7 @@ from vidtok_edge.runtime.backends.engines.building.files import (
     write_engine,
     write_timing,
 )
+from vidtok_edge.runtime.backends.engines.building.fusions import break_fusions, check_unfused
 from vidtok_edge.runtime.backends.engines.building.interrupt import interruptible
 from vidtok_edge.runtime.backends.engines.building.network import (
     ParsedNetwork,
@@ -62,15 +63,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class BuilderOptions:
-    """How hard TensorRT tries.
+    """How hard TensorRT tries, and what it may fuse.
 
     Attributes:
         workspace_mb: limit of the builder's scratch memory in MiB; None: all that there is.
         optimization: 0 (quick to build) to 5 (tries most); None: TensorRT's own, 3.
+        unfused: layers (`*` and `?` as in file names) whose tensors become outputs, so that
+            nothing is fused over them.
     """
 
     workspace_mb: int | None = None
     optimization: int | None = None
+    unfused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workspace_mb is not None and self.workspace_mb < 1:
@@ -84,11 +88,15 @@ class BuilderOptions:
             ("workspace", sidecar.workspace_mb, self.workspace_mb),
             ("optimization", sidecar.optimization, self.optimization),
         ]
-        return tuple(
+        wrong = tuple(
             f"{name}: built with {'the default' if built is None else built}, asked for {wanted}"
             for name, built, wanted in pairs
             if wanted not in (None, built)
         )
+        if self.unfused and set(self.unfused) != set(sidecar.unfused):
+            had, wanted = ", ".join(sidecar.unfused) or "none", ", ".join(self.unfused)
+            return (*wrong, f"broken fusions: built with {had}, asked for {wanted}")
+        return wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,7 @@ def plan_engines(request: BuildRequest) -> EnginePlan:
     """Which engines `build_engines` would build, and why; writes nothing.
 
     Raises:
-        UsageError: no such precision, target or GPU.
+        UsageError: no such precision, target, GPU or layer.
         BundleError: the bundle cannot be trusted, or has no graph of a precision for engines.
         MissingDependency, BackendUnavailable: there is no TensorRT here that can build.
     """
@@ -157,6 +165,7 @@ def plan_engines(request: BuildRequest) -> EnginePlan:
         raise UsageError(f"There is no precision {', '.join(unknown)}; use {allowed}.")
     bundle = Bundle.load(request.bundle, check_hashes=True)
     graphs = _graphs(bundle, request.precisions)
+    check_unfused(bundle.path, graphs, request.options.unfused)
     library = load_tensorrt(request.target)
     hosts = build_hosts(request.target, library, request.gpus)
     engines = tuple(_planned(request, bundle, graph, host) for host in hosts for graph in graphs)
@@ -233,6 +242,9 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         )
         layers = compute_layers(library, parsed.network)
         check_proof(engine.graph, proof_from_network(layers), layers)
+        extra_outputs = break_fusions(
+            parsed.network, plan.bundle.path, engine.graph, options.unfused
+        )
         config = builder_config(plan, engine, parsed)
         flags = _set_flags(library, config)
         blob = _serialized(library, parsed, config, engine, messages)
@@ -261,6 +273,8 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         engine_sha256=sha256_of_parts([content]),
         engine_bytes=content.nbytes,
         proof=proof,
+        unfused=options.unfused,
+        extra_outputs=extra_outputs,
     )
     write_engine(engine.path, content, sidecar)
     if not builds_ahead(library) and (cache := config.get_timing_cache()) is not None:

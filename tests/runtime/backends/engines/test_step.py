@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 from engine_sidecars import sidecar_of
 from fake_gpu import Error, FakeApi
 from fake_tensorrt import FakeTensorRT, fake_engine
+from tiny_bundle import write_tiny_bundle
 from tiny_calls import run_flat
 
 from vidtok_edge.errors import (
@@ -34,6 +36,7 @@ from vidtok_edge.runtime.backends.engines.library import host_of
 from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.engines.step import EngineStep, open_engine
 from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.manifest.graphs import TensorSpec
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
@@ -78,6 +81,32 @@ def test_a_stream_through_engines_equals_one_through_onnx_runtime(embedded: Bund
     for a, b in zip(got[0] + got[1], wanted[0] + wanted[1], strict=True):
         np.testing.assert_array_equal(a, b)
     api.assert_nothing_left()
+
+
+def test_outputs_beside_those_of_the_graph_stay_on_the_device(tiny: Path) -> None:
+    """Of an engine whose fusions were broken."""
+    graph = Bundle.load(tiny).manifest.graph("encoder")
+    file = tiny / graph.file
+    model = onnx.load(file)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("now", 1, (2, 1)))
+    onnx.save(model, file)
+    extra, api = (TensorSpec("now", "float32", (2, 1)),), FakeApi()
+    with fake_engine(graph, file, api, extra_outputs=extra) as step:
+        assert "now" not in step.outputs
+        marked = [run_flat(step, (3, 5), start=True), run_flat(step, (1, 1))]
+        assert {size for way, size in api.copies if way == "down"} == {graph.outputs[0].nbytes}
+    (tiny / "plain").mkdir()
+    with tiny_engine(tiny_of(tiny / "plain")) as step:
+        plain = [run_flat(step, (3, 5), start=True), run_flat(step, (1, 1))]
+    np.testing.assert_array_equal(marked, plain)
+    for wrong in ((), (replace(extra[0], dtype="float16"),)):
+        with pytest.raises(BundleMismatch, match="output now float32"):
+            fake_engine(graph, file, FakeApi(), extra_outputs=wrong)
+
+
+def tiny_of(folder: Path) -> Path:
+    write_tiny_bundle(folder)
+    return folder
 
 
 def test_a_call_is_copies_and_one_launch(tiny: Path) -> None:
