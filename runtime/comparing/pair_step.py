@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.backends.step import BackendInfo, Step, StepTimes
+from vidtok_edge.runtime.backends.step import BackendInfo, OnDevice, Step, StepTimes
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
 __all__ = ["PairStep"]
@@ -35,6 +35,7 @@ class PairStep:
         self.inputs: Mapping[str, Array] = first.inputs
         self.outputs: Mapping[str, Array] = first.outputs
         self.times = StepTimes(0, 0, 0)
+        self.device: OnDevice | None = None  # frames of the host go to both
         self.calls = 0
         """That have ended."""
         self._before, self._after = before, after
