@@ -15,16 +15,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import click
 from gpu_page import page_of
@@ -221,14 +219,22 @@ def run_process(step: Step, log: Path, limit_s: float) -> Outcome:
     start, status, why = time.monotonic(), "passed", ""
     with log.open("wb") as file:
         try:
-            code = _run(step.command, variables, file, limit_s)
+            done = subprocess.run(
+                step.command,
+                cwd=ROOT,
+                env=variables,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=limit_s,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             status, why = "ended", f"it took longer than {limit_s:.0f} s"
         except OSError as error:
             status, why = "failed", str(error)
         else:
-            if code:
-                status, why = "failed", f"exit code {code}"
+            if done.returncode:
+                status, why = "failed", f"exit code {done.returncode}"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return Outcome(
         name=step.name,
@@ -239,27 +245,6 @@ def run_process(step: Step, log: Path, limit_s: float) -> Outcome:
         command=step.command,
         tail=tuple(lines[-TAIL:]),
     )
-
-
-def _run(
-    command: Sequence[str], variables: Mapping[str, str], file: IO[bytes], limit_s: float
-) -> int:
-    """The exit code. Where it is ended, so are the processes that it began."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=variables,
-        stdout=file,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        return process.wait(limit_s)
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
 
 
 def keep_proofs(places: Places) -> None:

@@ -66,13 +66,6 @@ if TYPE_CHECKING:
 )
 @threads_option
 @click.option(
-    "--cameras",
-    callback=comma_list,
-    metavar="1,2,4",
-    help="Of a bundle with several streams, so many of them are used; with --paced the result "
-    "says how many keep up.  [default: all]",
-)
-@click.option(
     "--torch", "eager", is_flag=True, help="Also the float32 steps in PyTorch, eager, on the CPU."
 )
 @click.option(
@@ -142,7 +135,6 @@ def bench(
     backend: tuple[str, ...],
     precision: tuple[str, ...],
     threads: int | None,
-    cameras: tuple[str, ...],
     eager: bool,
     compiled: bool,
     checkpoint: str | None,
@@ -170,7 +162,7 @@ def bench(
     if not bundles:
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
     from vidtok_edge.runtime.bench.document import Pace, Settings
-    from vidtok_edge.runtime.bench.measuring.candidate import candidates_of, with_cameras
+    from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
     from vidtok_edge.runtime.bench.measuring.frames import clip_doubts
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
     from vidtok_edge.runtime.files import require_writable
@@ -179,9 +171,6 @@ def bench(
         load_bundle(bundle)
     candidates = candidates_of(bundles, backend or ("auto",), precision, threads, _say_left_out)
     candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
-    if cameras:
-        candidates = with_cameras(candidates, _counts(cameras))
-        rounds = rounds or 1  # a knee is not a difference that must be told from noise
     settings = Settings(
         Pace(paced, policy, queue),
         seconds=seconds,
@@ -206,13 +195,6 @@ def bench(
         raise done.interrupted
     if done.troubles:
         raise CheckFailed("Not everything was measured; the warnings above say what failed.")
-
-
-def _counts(cameras: tuple[str, ...]) -> list[int]:
-    try:
-        return [int(count) for count in cameras]
-    except ValueError:
-        raise UsageError(f"--cameras is {','.join(cameras)}; give numbers, as 1,2,4.") from None
 
 
 def _measured(candidates: list[Candidate], settings: Settings) -> Benchmark:
@@ -265,7 +247,6 @@ def _refuse_measuring(context: click.Context) -> None:
 
 
 def _print_tables(document: Document) -> None:
-    from vidtok_edge.runtime.bench.showing.knee import knees_of
     from vidtok_edge.runtime.bench.showing.tables import disturbance, not_metered, tables_of
 
     for table in tables_of(document):
@@ -274,8 +255,6 @@ def _print_tables(document: Document) -> None:
         say(table.note, dim=True)
     if (missing := not_metered(document)) is not None:
         say(missing, dim=True)
-    for knee in knees_of(document):
-        say(f"\n{knee}", bold=True)
     for one in document.candidates:
         if one.proof.startswith("proof "):
             say(f"{one.name}: {one.proof}", dim=True)

@@ -474,8 +474,6 @@ class CandidateResult:
     proof: str = field(default="", metadata=ADDED_LATER)
     """The proof that it ran under, or why there is none (docs/prove.md); empty where PyTorch ran
     the steps, which prove nothing."""
-    cameras: int | None = field(default=None, metadata=ADDED_LATER)
-    """How many of the streams were used; None: all of them."""
 
     def __post_init__(self) -> None:
         _require(bool(self.turns), "there is no turn")

@@ -179,31 +179,3 @@ def test_a_page_is_drawn_from_what_was_written(tiny: Path, tmp_path: Path) -> No
 def test_what_cannot_be_drawn(options: list[str], code: int, message: str) -> None:
     result = run("bench", *options)
     assert (result.exit_code, message in result.output) == (code, True), result.output
-
-
-@pytest.mark.slow
-def test_how_many_cameras_keep_up(tiny: Path, tmp_path: Path) -> None:
-    files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
-    result = run("bench", tiny, "--paced", 20, "--cameras", "1,2", *QUICK, *files)
-    assert result.exit_code == 0, result.output
-    knee = "bundle cpu fp32: 2 camera(s) at 20 frames/s without a miss, the most that were tried."
-    assert knee in result.output and knee in (tmp_path / "a.html").read_text()
-    found = json.loads((tmp_path / "a.json").read_text())["candidates"]
-    assert [one["cameras"] for one in found] == [1, 2]
-    assert [one["figures"]["latency"]["n"] > 0 for one in found] == [True, True]
-    again = run("bench", "--from", tmp_path / "a.json")
-    assert knee in again.output
-
-
-@pytest.mark.parametrize(
-    ("cameras", "said"),
-    [
-        ("3", "bundle has 2 stream(s), and 3 cameras were asked for. Export it with --streams 3"),
-        ("1,0", "--cameras is 1, 0; name numbers from 1, each once."),
-        ("1,1", "--cameras is 1, 1; name numbers from 1, each once."),
-        ("two", "--cameras is two; give numbers, as 1,2,4."),
-    ],
-)
-def test_cameras_that_are_not_there(tiny: Path, cameras: str, said: str) -> None:
-    result = run("bench", tiny, "--cameras", cameras, "--dry-run")
-    assert result.exit_code == 2 and said in result.output

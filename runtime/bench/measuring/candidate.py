@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -18,7 +18,7 @@ from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
-__all__ = ["OPEN_BUNDLE", "Candidate", "Opener", "candidates_of", "open_bundle", "with_cameras"]
+__all__ = ["OPEN_BUNDLE", "Candidate", "Opener", "candidates_of", "open_bundle"]
 
 OPEN_BUNDLE = "vidtok_edge.runtime.bench.measuring.candidate:open_bundle"
 
@@ -46,13 +46,10 @@ class Candidate:
     opener: str = OPEN_BUNDLE
     checkpoint: str | None = None
     """The file that the bundle's weights came from, where the opener needs it."""
-    cameras: int | None = None
-    """How many of the bundle's streams are used; None: all of them."""
 
     def __str__(self) -> str:
         threads = f" {self.threads} thread(s)" if self.threads else ""
-        cameras = f" {self.cameras} camera(s)" if self.cameras else ""
-        return f"{self.bundle_name} {self.backend} {self.precision}{threads}{cameras}"
+        return f"{self.bundle_name} {self.backend} {self.precision}{threads}"
 
     @property
     def bundle_name(self) -> str:
@@ -109,25 +106,6 @@ def open_bundle(
     except BaseException:
         encoder.close()
         raise
-
-
-def with_cameras(candidates: Sequence[Candidate], counts: Sequence[int]) -> list[Candidate]:
-    """Each candidate with each number of cameras.
-
-    UsageError: a number that means nothing, or more cameras than its bundle has streams.
-    """
-    if min(counts, default=1) < 1 or len(set(counts)) < len(counts):
-        raise UsageError(
-            f"--cameras is {', '.join(map(str, counts))}; name numbers from 1, each once."
-        )
-    for candidate in candidates:
-        streams = Bundle.load(candidate.bundle).manifest.streams
-        if max(counts, default=0) > streams:
-            raise UsageError(
-                f"{candidate.bundle_name} has {streams} stream(s), and {max(counts)} cameras were "
-                f"asked for. Export it with --streams {max(counts)}, or ask for fewer."
-            )
-    return [replace(candidate, cameras=count) for candidate in candidates for count in counts]
 
 
 def candidates_of(

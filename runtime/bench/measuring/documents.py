@@ -85,7 +85,6 @@ def _result(entry: Entry, settings: Settings) -> CandidateResult:
         height=manifest.height,
         width=manifest.width,
         streams=manifest.streams,
-        cameras=candidate.cameras,
         chunk=manifest.chunk,
         frames_per_latent=manifest.model.time_factor,
         figures=figures,

@@ -46,8 +46,7 @@ def breakdown_of(parts: Sequence[Calls]) -> Breakdown | None:
 
 def figures_of(entry: Entry, settings: Settings) -> Figures:
     """All turns of `entry` together."""
-    turns = entry.turns
-    cameras = entry.candidate.cameras or entry.manifest.streams
+    turns, manifest = entry.turns, entry.manifest
     measured = [turn.measured for turn in turns]
     frames, elapsed_s = sum(m.frames for m in measured), _sum_s(m.elapsed_ns for m in measured)
     busy_s = _sum_s(m.busy_ns for m in measured)
@@ -69,7 +68,7 @@ def figures_of(entry: Entry, settings: Settings) -> Figures:
         encoder=breakdown_of([m.encoder for m in measured]),
         decoder=breakdown_of([m.decoder for m in measured]),
         frames_per_s=frames / elapsed_s,
-        real_time_factor=frames / cameras / settings.fps / busy_s if busy_s else None,
+        real_time_factor=frames / manifest.streams / settings.fps / busy_s if busy_s else None,
         busy_share=busy_s / elapsed_s,
         cpu_cores=_sum_s(m.cpu_ns for m in measured) / elapsed_s,
         start_up=start_up,

@@ -86,7 +86,6 @@ def run_measured(
     *,
     warmup_s: float,
     seconds: float,
-    cameras: int | None = None,
     clock: Clock | None = None,
     progress: ShareDone = lambda share: None,
 ) -> Measured:
@@ -101,10 +100,9 @@ def run_measured(
         encoder, decoder: fresh; closed by the caller.
         frames: each as the encoder takes it. Slots begin at different ones.
         pace: saturated, or how cameras release frames.
-        cameras: how many of the encoder's slots are used; None: all.
     """
     clock = clock or Clock()
-    slots = cameras or encoder.manifest.streams
+    slots = encoder.manifest.streams
     run = _Run(encoder, decoder, clock)
     for number in range(FIRST_CALLS * encoder.manifest.chunk_frames):
         for slot in range(slots):

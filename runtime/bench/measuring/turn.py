@@ -88,7 +88,6 @@ def run_turn(
             settings.pace,
             warmup_s=settings.warmup_s,
             seconds=seconds,
-            cameras=candidate.cameras,
             progress=progress,
         )
         start_up = StartUp(

@@ -27,7 +27,6 @@ from vidtok_edge.runtime.bench.showing.charts import (
     scatter_chart,
     timeline_chart,
 )
-from vidtok_edge.runtime.bench.showing.knee import knees_of
 from vidtok_edge.runtime.bench.showing.tables import (
     Table,
     disturbance,
@@ -118,7 +117,6 @@ def _head(document: Document) -> str:
         f"{escape(kind['kind'])}; {escape(kind['measured'])}.</p>\n"
         f'<p class="soft">{escape(machine.board or machine.cpu)}, {machine.cores} core(s){gpu}. '
         f"vidtok-edge bench, {document.started_at:%Y-%m-%d %H:%M} UTC.</p>"
-        + "".join(f"\n<p>{escape(knee)}</p>" for knee in knees_of(document))
         + "".join(f'\n<p class="warning">{escape(warning)}</p>' for warning in warnings)
     )
 

@@ -90,7 +90,7 @@ def _candidates(document: Document) -> Table:
                 one.runs_on + (f" (fell back: {figures.fell_back})" if figures.fell_back else ""),
                 one.variant,
                 f"{one.height}x{one.width}",
-                str(one.streams) if one.cameras is None else f"{one.cameras} of {one.streams}",
+                str(one.streams),
                 str(one.chunk),
                 graph.name.removeprefix("encoder."),
                 graph.form,

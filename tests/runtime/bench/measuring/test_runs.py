@@ -29,7 +29,6 @@ def run(
     decode_ms: float | None = None,
     warmup_s: float = 1.0,
     seconds: float = 4.0,
-    cameras: int | None = None,
     **options: Any,
 ) -> tuple[Measured, SlowStep]:
     clock, manifest = FakeClock(), fake_manifest(**options)
@@ -42,14 +41,7 @@ def run(
         )
     encoder = StreamEncoder(manifest, step)
     measured = run_measured(
-        encoder,
-        decoder,
-        FRAMES,
-        pace,
-        warmup_s=warmup_s,
-        seconds=seconds,
-        cameras=cameras,
-        clock=clock,
+        encoder, decoder, FRAMES, pace, warmup_s=warmup_s, seconds=seconds, clock=clock
     )
     return measured, step
 
@@ -166,12 +158,6 @@ def test_slots_step_together_and_keep_their_books() -> None:
     assert step.runs[:2] == [[0], [1, 2]], "slot 0 came first, and knew of no other"
     assert all(runs == [0, 1, 2] for runs in step.runs[2:])
     assert measured.frames == 480 and len(measured.encoder.compute_ns) == 40
-
-
-def test_fewer_cameras_leave_slots_out() -> None:
-    measured, step = run(Pace(40.0), streams=3, cameras=2)
-    assert [len(slot) for slot in measured.latency_ns] == [40, 40, 0]
-    assert all(runs == [0, 1] for runs in step.runs[2:]) and measured.frames == 320
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
