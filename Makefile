@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test quick fuzz lint docs format bench gpu adopt tables clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test quick fuzz lint docs format bench adopt tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -43,13 +43,6 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_graph.py
-
-# What this machine's GPU does, in seven minutes, to docs/measured/gpu/: engines, proofs, benchmarks.
-# With the environment that is there, .venv or $(PYTHON): a board without network cannot make one.
-# OPTIONS="--list" says what would be run.
-gpu:
-	PYTHONPATH=src:benchmarks:tests $(or $(wildcard $(BIN)/python),$(PYTHON)) \
-		benchmarks/gpu_run.py $(OPTIONS)
 
 # Weights that training/embedded.py made become those that ship, with all that depends on them:
 # make adopt WEIGHTS=FILE TRAINED="how long, on what" [HELD_OUT=FOLDER] [BEFORE=FILE]
