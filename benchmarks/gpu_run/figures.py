@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ceilings import Ceilings, least_ms
+
 from gpu_run.places import Places
 from gpu_run.record import Record
-from vidtok_edge.errors import DocumentError, ProofError
+from vidtok_edge.errors import DocumentError, ProofError, UsageError
 from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult
 from vidtok_edge.runtime.bench.document_file import read_document
+from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, read_proof
+from vidtok_edge.variants import variant_by_name
 
-__all__ = ["collect"]
+__all__ = ["collect", "roofline"]
 
 Row = dict[str, Any]
 CHECKED = ("what", "kind", "form", "precision", "call_ms", "compute_ms", "equal_tokens",
@@ -25,9 +30,11 @@ def collect(record: Record, places: Places) -> None:
     """Put everything that lies there by now into `record`; what cannot be read is left out."""
     proofs = _proofs(places.bundle / PROOFS)
     found = sorted((places.output / "steps").glob("*.json"))
+    ceilings = _ceilings(places.found("ceilings"))
     record.tables = {
+        "Ceilings": [] if ceilings is None else [asdict(ceilings)],
         "Proofs": [row for proof in proofs for row in _proof_rows(proof)],
-        "Speed": [row for path in found for row in _speed_rows(path, proofs)],
+        "Speed": [row for path in found for row in _speed_rows(path, proofs, ceilings)],
         "The original and the forms in PyTorch": [r for path in found for r in _check_rows(path)],
         "Full width in TensorRT": [row for path in found for row in _layer_rows(path)],
     }
@@ -69,7 +76,7 @@ def _proof_rows(proof: Proof) -> list[Row]:
     ]
 
 
-def _speed_rows(path: Path, proofs: Sequence[Proof]) -> list[Row]:
+def _speed_rows(path: Path, proofs: Sequence[Proof], ceilings: Ceilings | None) -> list[Row]:
     try:
         document = read_document(path)
     except DocumentError:  # of another kind
@@ -86,10 +93,54 @@ def _speed_rows(path: Path, proofs: Sequence[Proof]) -> list[Row]:
             "frames/s": one.figures.frames_per_s,
             "keeps up": one.figures.keeps_up if document.settings.pace.fps else None,
             **_quality(one, proofs),
+            **roofline(one, ceilings),
             "GPU W": one.figures.gpu_w,
         }
         for one in document.candidates
     ]
+
+
+def roofline(one: CandidateResult, ceilings: Ceilings | None) -> Row:
+    """Work of a call of the encoder, and its least time as a share of the one measured.
+
+    Empty where a ceiling, the variant's cost or PyTorch, which the count needs, is not there.
+    """
+    taken = _call_ms(one.figures.encoder)
+    if ceilings is None or taken is None or one.precision not in ("fp32", "fp16"):
+        return {}
+    try:
+        from vidtok_edge.export.planning.plan import plan_of
+        from vidtok_edge.lowering.step import StepOptions
+    except ImportError:
+        return {}
+    try:
+        options = StepOptions(
+            one.height, one.width, streams=one.streams, chunk=one.chunk, form="conv2d"
+        )
+        precision: Precision = "fp32" if one.precision == "fp32" else "fp16"
+        plan = plan_of(
+            variant_by_name(one.variant),
+            options,
+            fps=30.0,
+            kinds=("encoder",),
+            precisions=(precision,),
+        )
+    except UsageError:  # a model of somebody's own, or tiny graphs
+        return {}
+    [cost] = plan.costs[precision]
+    least = least_ms(
+        ceilings, multiply_adds=cost.multiply_adds, moved=cost.moved, precision=precision
+    )
+    return {
+        "encoder Gop": 2 * cost.multiply_adds / 1e9,
+        "encoder MB": cost.moved / 1e6,
+        "of the roofline": None if least is None else least / taken,
+    }
+
+
+def _ceilings(path: Path) -> Ceilings | None:
+    found = _json(path).get("ceilings")
+    return Ceilings(**found) if isinstance(found, dict) else None
 
 
 def _call_ms(breakdown: Breakdown | None) -> float | None:

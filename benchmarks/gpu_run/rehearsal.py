@@ -52,6 +52,12 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     steps = [
         step("doctor", "what this machine has and lacks", edge("doctor"), 5),
         bundle if given is None else copied_bundle(places, given),
+        step(
+            "ceilings",
+            "what this CPU copies and multiplies at most",
+            script("ceilings.py", str(places.found("ceilings")), "--cpu"),
+            5,
+        ),
         step("prove-cpu", "the golden stream", edge(*prove), 5, "bundle"),
         step(
             "bench-cpu",

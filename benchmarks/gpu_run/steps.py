@@ -53,6 +53,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
     """All steps; `given` is a bundle of the embedded model to take in place of an export."""
     return [
         *_first(places, given),
+        _ceilings(places),
         *_engines(places, "tensorrt", TENSORRT, "fp16", expected_s=120),
         _prove_cuda(places),
         _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=45),
@@ -158,6 +159,18 @@ def _paced(places: Places, backend: str, need: Need, *, after: str) -> Step:
         limit_s=50,
         needs=(GPU, need),
         after=(after,),
+        environment=places.environment,
+    )
+
+
+def _ceilings(places: Places) -> Step:
+    return Step(
+        name="ceilings",
+        what="what this GPU copies and multiplies at most",
+        command=script("ceilings.py", str(places.found("ceilings"))),
+        expected_s=12,
+        limit_s=40,
+        needs=(GPU, TORCH_CUDA),
         environment=places.environment,
     )
 

@@ -58,7 +58,7 @@ def test_a_rehearsal_goes_on_after_a_failure(
     def with_one_that_fails(places: Places, given: Path | None) -> list[Step]:
         steps = rehearsal_steps(places, given)
         broken = step("broken", "print('a'); print('no such thing'); raise SystemExit(3)")
-        return [*steps[:4], broken, *steps[4:]]
+        return [*steps[:5], broken, *steps[5:]]
 
     monkeypatch.setattr(gpu, "rehearsal_steps", with_one_that_fails)
     output, arguments = tmp_path / "result", ["--rehearse", "--only", QUICK, "--output"]
