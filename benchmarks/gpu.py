@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --list         # the steps, and what is missing here
     python benchmarks/gpu.py                # seven minutes, into docs/measured/DATE-DEVICE/
-    python benchmarks/gpu.py --rehearse     # a minute, without a GPU, into a scratch folder
+    python benchmarks/gpu.py --rehearse     # two minutes, without a GPU, into a scratch folder
     python benchmarks/gpu.py --page FOLDER  # the page of a result again, from its JSON
 
 A step that fails or does not fit in the time that is left does not end the run. Needs no network.
