@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 CLIP := vidtok_ref/embedded/clip_robot.mp4
 
-.PHONY: demo test quick fuzz lint docs format bench adopt tables clean newest oldest newest-runtime oldest-runtime
+.PHONY: demo test quick fuzz lint docs format bench gpu adopt tables clean newest oldest newest-runtime oldest-runtime
 
 demo: $(VENV)/.installed
 	mkdir -p $(DEMO)
@@ -43,6 +43,11 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_graph.py
+
+# On a machine with an NVIDIA GPU: what it can tell in seven minutes, into docs/measured/.
+# make gpu GPU="--list"; where nothing can be installed: make gpu RUN=python3 (any interpreter).
+gpu: $(if $(RUN),,$(VENV)/.installed)
+	PYTHONPATH="src$${PYTHONPATH:+:$$PYTHONPATH}" $(or $(RUN),$(BIN)/python) benchmarks/gpu.py $(GPU)
 
 # Weights that training/embedded.py made become those that ship, with all that depends on them:
 # make adopt WEIGHTS=FILE TRAINED="how long, on what" [HELD_OUT=FOLDER] [BEFORE=FILE]

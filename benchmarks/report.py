@@ -16,7 +16,7 @@ from targets import Target
 from vidtok_edge.runtime.bench.document import Machine
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
 
-__all__ = ["Report", "begin"]
+__all__ = ["Report", "begin", "commit_of"]
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Report:
         document = {
             "benchmark": self.benchmark,
             "machine": _line(self.facts),
-            "commit": _commit(),
+            "commit": commit_of(),
             "how": self.how,
             "facts": asdict(self.facts),
             "notes": self.notes,
@@ -81,7 +81,8 @@ def _line(machine: Machine) -> str:
     return f"{machine.cpu}, {machine.cores} cores, {gpu}, {machine.system}, {packages}"
 
 
-def _commit() -> str:
+def commit_of() -> str:
+    """Of this checkout, marked where it has changes; `unknown` without git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

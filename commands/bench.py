@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from click.core import ParameterSource
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.bench.document import Document, Policy, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import Candidate
     from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
+    from vidtok_edge.runtime.manifest.graphs import Precision
 
 
 @click.command()
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     type=float,
     metavar="FPS",
     help="Frames come at a camera's rate.  [default: saturated, as fast as they are taken]",
+)
+@click.option(
+    "--cameras",
+    callback=comma_list,
+    metavar="1,2,4",
+    help="With --paced: of the bundles named, those with so many streams, and how many cameras are "
+    "followed without a missed deadline.",
 )
 @click.option(
     "--seconds",
@@ -129,6 +137,7 @@ def bench(
     context: click.Context,
     bundles: tuple[Path, ...],
     paced: float | None,
+    cameras: tuple[str, ...],
     seconds: float,
     warmup: float,
     rounds: int | None,
@@ -167,8 +176,9 @@ def bench(
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
     from vidtok_edge.runtime.files import require_writable
 
-    for bundle in bundles:
-        load_bundle(bundle)
+    streams = {bundle: load_bundle(bundle).manifest.streams for bundle in bundles}
+    if cameras:
+        bundles = _with_cameras(streams, cameras, paced)
     candidates = candidates_of(bundles, backend or ("auto",), precision, threads, _say_left_out)
     candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
     settings = Settings(
@@ -197,6 +207,28 @@ def bench(
         raise CheckFailed("Not everything was measured; the warnings above say what failed.")
 
 
+def _with_cameras(
+    streams: dict[Path, int], cameras: tuple[str, ...], paced: float | None
+) -> tuple[Path, ...]:
+    """The bundles, of those whose `streams` are known, that have so many; the fewest first."""
+    if paced is None:
+        raise UsageError("--cameras counts deadlines, which --paced sets: add --paced 30.")
+    try:
+        wanted = sorted({int(number) for number in cameras})
+    except ValueError:
+        raise UsageError(
+            f"--cameras is {','.join(cameras)}; use whole numbers with commas, as 1,2,4."
+        ) from None
+    if missing := [number for number in wanted if number not in streams.values()]:
+        there = ", ".join(map(str, sorted({*streams.values()})))
+        raise UsageError(
+            f"No bundle that is named has {missing[0]} streams; there are some with {there}. The "
+            "number is a bundle's: export one with "
+            f"`vidtok-edge export --streams {missing[0]}`, and name it too."
+        )
+    return tuple(path for number in wanted for path, count in streams.items() if count == number)
+
+
 def _measured(candidates: list[Candidate], settings: Settings) -> Benchmark:
     from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
 
@@ -220,10 +252,48 @@ def _write(done: Benchmark, json_file: Path | None, html_file: Path | None, forc
 
     document = document_of(done, pictures=json_file is not None or html_file is not None)
     _print_tables(document)
+    _say_planned(document)
     if json_file is not None:
         write_document(document, json_file, force)
         say(f"\n{json_file}")
     _write_page(document, html_file, force)
+
+
+def _say_planned(document: Document) -> None:
+    """Beside the most cameras that were followed, the most that a plan allows on this GPU."""
+    from importlib.util import find_spec
+
+    from vidtok_edge.runtime.bench.showing.knee import knees_of
+
+    knees = knees_of(document)
+    if not knees or any(find_spec(name) is None for name in ("torch", "onnx")):
+        return
+    from vidtok_edge.export.planning.cameras import device_called, planned_cameras
+    from vidtok_edge.lowering.interface import KINDS
+    from vidtok_edge.lowering.step import StepOptions
+    from vidtok_edge.variants import variant_by_name
+
+    device = device_called(document.machine.gpu.partition(",")[0])
+    for knee in knees:
+        one = knee.one
+        if device is None or one.backend == "cpu":
+            say(f"{knee.name}: the table of `plan` has no such device.", dim=True)
+            continue
+        try:
+            planned = planned_cameras(
+                variant_by_name(one.variant),
+                StepOptions(one.height, one.width, chunk=one.chunk, form="conv2d"),
+                device=device,
+                fps=document.settings.fps,
+                kinds=KINDS if document.settings.decode else KINDS[:1],
+                precision=cast("Precision", one.precision),
+                numbers=(*knee.kept_up, *knee.missed),
+            )
+        except UsageError as error:  # a model of somebody's own
+            say(f"{knee.name}: not planned: {error}", dim=True)
+            continue
+        most = "none of these" if planned is None else f"at most {planned} cameras"
+        say(f"{knee.name}: `plan` allows {most} on {device.name}, a bound.", dim=True)
 
 
 def _draw(from_file: Path, html_file: Path | None, force: bool) -> None:
@@ -232,6 +302,7 @@ def _draw(from_file: Path, html_file: Path | None, force: bool) -> None:
 
     document = read_document(from_file)
     _print_tables(document)
+    _say_planned(document)
     _write_page(document, html_file, force)
 
 

@@ -179,3 +179,41 @@ def test_a_page_is_drawn_from_what_was_written(tiny: Path, tmp_path: Path) -> No
 def test_what_cannot_be_drawn(options: list[str], code: int, message: str) -> None:
     result = run("bench", *options)
     assert (result.exit_code, message in result.output) == (code, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cameras", "2"], "--cameras counts deadlines, which --paced sets"),
+        (["--cameras", "two", "--paced", "30"], "--cameras is two; use whole numbers"),
+        (["--cameras", "2,3", "--paced", "30"], "has 3 streams; there are some with 2."),
+    ],
+)
+def test_cameras_that_no_bundle_has(tiny: Path, options: list[str], message: str) -> None:
+    result = run("bench", tiny, "--dry-run", *QUICK, *options)
+    assert result.exit_code == 2 and message in result.output
+
+
+def test_cameras_choose_among_the_bundles(tiny: Path) -> None:
+    result = run("bench", tiny, "--dry-run", *QUICK, "--cameras", "2", "--paced", "30")
+    assert result.exit_code == 0 and "1. bundle cpu fp32" in result.output
+
+
+def test_what_a_plan_allows_stands_beside_what_was_followed(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    assert run("bench", tiny, *QUICK, "--paced", "200", "--json", file).exit_code in (0, 1)
+    document = json.loads(file.read_text())
+    [one], machine = document["candidates"], document["machine"]
+    one |= {"variant": "vidtok_fsq_causal_488_32768", "backend": "tensorrt"}
+    one |= {"height": 256, "width": 256}
+    document["candidates"] = [one, {**one, "name": "many", "streams": 10_000}]
+    document["histogram"], document["settings"]["pace"]["fps"] = None, 30.0
+    for gpu, said in (
+        ("NVIDIA H200, sm90, 143.8 GB", "`plan` allows at most 2 cameras on H200, a bound"),
+        ("NVIDIA Other, sm90, 1.0 GB", "the table of `plan` has no such device"),
+    ):
+        machine["gpu"] = gpu
+        file.write_text(json.dumps(document))
+        result = run("bench", "--from", file)
+        assert result.exit_code == 0 and said in result.output, result.output
+        assert "most cameras" in result.output

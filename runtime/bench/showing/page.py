@@ -74,6 +74,7 @@ def page_of(document: Document) -> str:
             [breakdown_chart(_breakdowns(series))],
             [
                 tables.pop("Speed and backlog"),
+                *(tables.pop(title) for title in list(tables) if title == "Cameras"),
                 tables.pop("Where the time of a call goes"),
                 *(tables.pop(title) for title in list(tables) if title.startswith("Against")),
                 tables.pop("Start-up"),

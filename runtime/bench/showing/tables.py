@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vidtok_edge.runtime.bench.document import Breakdown, Document, Figures, Settings
+from vidtok_edge.runtime.bench.showing.knee import Knee, knees_of
 
 __all__ = ["Table", "disturbance", "not_metered", "settings_rows", "tables_of"]
 
@@ -26,6 +27,8 @@ def tables_of(document: Document) -> list[Table]:
     settings = document.settings
     named = [(one.name, one.figures) for one in document.candidates]
     tables = [_candidates(document), _latency(named, document), _speed(named, settings)]
+    if knees := knees_of(document):
+        tables.append(_knees(knees, settings))
     if len(document.candidates) > 1:
         tables.append(_ratios(document))
     tables += [_breakdown(named), _start_up(named), _resources(named)]
@@ -185,6 +188,18 @@ def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
         "followed."
     )
     return Table("Speed and backlog", note, tuple(rows))
+
+
+def _knees(knees: list[Knee], settings: Settings) -> Table:
+    rows = [_header("model and backend | cameras that kept up | that did not | most cameras")]
+    for knee in knees:
+        numbers = [", ".join(map(str, each)) or "-" for each in (knee.kept_up, knee.missed)]
+        rows.append((knee.name, *numbers, "none" if knee.most is None else str(knee.most)))
+    note = (
+        f"Cameras of {settings.fps:g} frames/s in one batch, of the numbers that were measured. "
+        "Most cameras: below the first number that missed a deadline or lost a frame."
+    )
+    return Table("Cameras", note, tuple(rows))
 
 
 def _ratios(document: Document) -> Table:

@@ -1,0 +1,189 @@
+"""Rows of tables, from the files that steps wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ceilings import Ceilings, least_ms
+
+from gpu_run.places import Places
+from gpu_run.record import Record
+from vidtok_edge.errors import DocumentError, ProofError, UsageError
+from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult
+from vidtok_edge.runtime.bench.document_file import read_document
+from vidtok_edge.runtime.manifest.graphs import Precision
+from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, read_proof
+from vidtok_edge.variants import variant_by_name
+
+__all__ = ["collect", "roofline"]
+
+Row = dict[str, Any]
+CHECKED = ("what", "kind", "form", "precision", "call_ms", "compute_ms", "equal_tokens",
+           "max_difference", "cuda_graph", "failed", "left_out")  # fmt: skip
+
+
+def collect(record: Record, places: Places) -> None:
+    """Put everything that lies there by now into `record`; what cannot be read is left out."""
+    proofs = _proofs(places.bundle / PROOFS)
+    found = sorted((places.output / "steps").glob("*.json"))
+    ceilings = _ceilings(places.found("ceilings"))
+    record.tables = {
+        "Ceilings": [] if ceilings is None else [asdict(ceilings)],
+        "Proofs": [row for proof in proofs for row in _proof_rows(proof)],
+        "Speed": [row for path in found for row in _speed_rows(path, proofs, ceilings)],
+        "The original and the forms in PyTorch": [r for path in found for r in _check_rows(path)],
+        "Full width in TensorRT": [row for path in found for row in _layer_rows(path)],
+    }
+    record.hashes = {}
+    for proof in proofs:
+        for part in (proof.encoder, proof.decoder):
+            record.hashes[f"{part.graph.name}.onnx"] = part.graph.onnx_sha256
+            record.hashes[f"{part.graph.name}.onnx.data"] = part.graph.data_sha256
+            if part.graph.engine_sha256:
+                engine = f"{part.graph.name}, engine of {proof.backend} for {proof.device.short}"
+                record.hashes[engine] = part.graph.engine_sha256
+
+
+def _proofs(folder: Path) -> list[Proof]:
+    proofs = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            proofs.append(read_proof(path))
+        except ProofError:  # a step that was stopped while it wrote; the step says so
+            continue
+    return proofs
+
+
+def _proof_rows(proof: Proof) -> list[Row]:
+    return [
+        {
+            "backend": proof.backend,
+            "library": proof.library,
+            "precision": proof.precision,
+            "graph": part.kind,
+            "verdict": proof.verdict,
+            "tokens equal": part.value if part.metric == "tokens" else None,
+            "pictures, dB": part.value if part.metric == "dB" else None,
+            "limit": part.limit,
+            "p50 ms": part.p50_ms,
+            "p99 ms": part.p99_ms,
+        }
+        for part in (proof.encoder, proof.decoder)
+    ]
+
+
+def _speed_rows(path: Path, proofs: Sequence[Proof], ceilings: Ceilings | None) -> list[Row]:
+    try:
+        document = read_document(path)
+    except DocumentError:  # of another kind
+        return []
+    return [
+        {
+            "step": path.stem,
+            "backend": one.figures.backend,
+            "precision": one.precision,
+            "encoder ms": _call_ms(one.figures.encoder),
+            "decoder ms": _call_ms(one.figures.decoder),
+            "latency p50 ms": one.figures.latency.p50_ms,
+            "latency p99 ms": one.figures.latency.p99_ms,
+            "frames/s": one.figures.frames_per_s,
+            "keeps up": one.figures.keeps_up if document.settings.pace.fps else None,
+            **_quality(one, proofs),
+            **roofline(one, ceilings),
+            "GPU W": one.figures.gpu_w,
+        }
+        for one in document.candidates
+    ]
+
+
+def roofline(one: CandidateResult, ceilings: Ceilings | None) -> Row:
+    """Work of a call of the encoder, and its least time as a share of the one measured.
+
+    Empty where a ceiling, the variant's cost or PyTorch, which the count needs, is not there.
+    """
+    taken = _call_ms(one.figures.encoder)
+    if ceilings is None or taken is None or one.precision not in ("fp32", "fp16"):
+        return {}
+    try:
+        from vidtok_edge.export.planning.plan import plan_of
+        from vidtok_edge.lowering.step import StepOptions
+    except ImportError:
+        return {}
+    try:
+        options = StepOptions(
+            one.height, one.width, streams=one.streams, chunk=one.chunk, form="conv2d"
+        )
+        precision: Precision = "fp32" if one.precision == "fp32" else "fp16"
+        plan = plan_of(
+            variant_by_name(one.variant),
+            options,
+            fps=30.0,
+            kinds=("encoder",),
+            precisions=(precision,),
+        )
+    except UsageError:  # a model of somebody's own, or tiny graphs
+        return {}
+    [cost] = plan.costs[precision]
+    least = least_ms(
+        ceilings, multiply_adds=cost.multiply_adds, moved=cost.moved, precision=precision
+    )
+    return {
+        "encoder Gop": 2 * cost.multiply_adds / 1e9,
+        "encoder MB": cost.moved / 1e6,
+        "of the roofline": None if least is None else least / taken,
+    }
+
+
+def _ceilings(path: Path) -> Ceilings | None:
+    found = _json(path).get("ceilings")
+    return Ceilings(**found) if isinstance(found, dict) else None
+
+
+def _call_ms(breakdown: Breakdown | None) -> float | None:
+    return None if breakdown is None else breakdown.compute_ms
+
+
+def _quality(one: CandidateResult, proofs: Sequence[Proof]) -> Row:
+    """What the proof of the same backend and precision found: against the reference."""
+    for proof in proofs:
+        if proof.precision == one.precision and one.backend == proof.backend:
+            return {
+                "tokens equal": _value(proof.encoder, "tokens"),
+                "pictures, dB": _value(proof.decoder, "dB"),
+            }
+    return {"tokens equal": None, "pictures, dB": None}
+
+
+def _value(part: PartFigures, metric: str) -> float | None:
+    return part.value if part.metric == metric else None
+
+
+def _check_rows(path: Path) -> list[Row]:
+    document = _json(path)
+    results = document.get("results")
+    if not isinstance(results, list):
+        return []
+    return [
+        {"model": document.get("model"), **{key: row.get(key) for key in CHECKED}}
+        for row in results
+    ]
+
+
+def _layer_rows(path: Path) -> list[Row]:
+    document = _json(path)
+    if "median_ms" not in document:
+        return []
+    layers = document.get("layers", [])
+    return [{"step": path.stem, "CUDA graph ms": document["median_ms"], "layers": len(layers)}]
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # cut off
+        return {}
+    return document if isinstance(document, dict) else {}
