@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.comparing.grids import EXACT, PIXELS, Grid, cache_grids
+from vidtok_edge.runtime.manifest.graphs import DType
 
 
 @given(st.floats(1e-3, 10), st.integers(0, 255))
@@ -48,7 +49,8 @@ def test_the_grid_is_that_of_the_dequantize_linear_behind_the_cache(layered: Pat
 
 def test_bytes_that_nothing_dequantizes_are_pixels_and_int8_is_unknown(tiny: Path) -> None:
     graph = Bundle.load(tiny).manifest.graph("encoder")
-    for dtype, expected in (("uint8", PIXELS), ("int8", None)):
+    of_bytes: tuple[tuple[DType, Grid | None], ...] = (("uint8", PIXELS), ("int8", None))
+    for dtype, expected in of_bytes:
         inputs = tuple(
             replace(spec, dtype=dtype) if spec.name == "cache_000" else spec
             for spec in graph.inputs

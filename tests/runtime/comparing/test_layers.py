@@ -48,7 +48,7 @@ def test_both_sides_are_given_the_same(layered: Path) -> None:
     looked = looked_into(layered)
     first, second = looked.case.first, looked.case.second
     assert set(first) == set(second) == {"frames", "start", "cache_000"}
-    assert (first["cache_000"].dtype, second["cache_000"].dtype) == (np.float32, np.uint8)
+    assert first["cache_000"].dtype == np.float32 and second["cache_000"].dtype == np.uint8
     by_node = {figure.leaving.node: figure for figure in looked.table.figures}
     assert by_node["step/Transpose"].went_out == BEST_DB
 

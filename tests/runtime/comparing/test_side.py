@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_what_are_no_two_sides(tiny: Path, bundles: int, backends: list[str], sa
 
 
 @pytest.mark.parametrize("fact", [{"height": 24}, {"chunk": 2}, {"io": "float"}])
-def test_bundles_of_other_frames_are_refused(tiny: Path, fact: dict[str, int]) -> None:
+def test_bundles_of_other_frames_are_refused(tiny: Path, fact: dict[str, Any]) -> None:
     bundle = Bundle.load(tiny)
     other = replace(bundle, manifest=replace(bundle.manifest, **fact))
     with pytest.raises(UsageError, match=f"of another model or size than .*: {next(iter(fact))} "):

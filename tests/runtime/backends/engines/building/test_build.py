@@ -176,7 +176,7 @@ def test_the_request_is_checked_before_anything_is_built(bundle: Path) -> None:
             plan_engines(replace(request, **change))  # type: ignore[arg-type]
     for options in ({"workspace_mb": 0}, {"optimization": 6}):
         with pytest.raises(UsageError, match="give"):
-            BuilderOptions(**options)
+            BuilderOptions(**options)  # type: ignore[arg-type]
     assert not (bundle / "engines").exists()
 
 
