@@ -15,7 +15,7 @@ import torch_engine
 from click.testing import CliRunner
 from cuda_events import require_torch_cuda
 from fake_gpu import FakeApi
-from gpu_checks import Amount, Check, chunk_shape, engine_checks, run_checks
+from gpu_checks import Amount, Check, chunk_shape, engine_checks, original_checks, run_checks
 from narrow import narrow
 from torch_engine import FakeDevice, constants_once
 
@@ -122,3 +122,13 @@ def test_a_pytorch_without_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendUnavailable, match=message):
         require_torch_cuda()
+
+
+def test_the_original_is_compiled_in_every_mode_and_quickest_first() -> None:
+    checks = original_checks(narrow(MODEL, 16), 32)
+    told = [
+        (check.facts["what"], check.facts["precision"], check.facts["kind"]) for check in checks
+    ]
+    assert len(set(told)) == len(told) == 4 * 2 * 2
+    modes = list(dict.fromkeys(what.rpartition(" ")[2] for what, _, _ in told))
+    assert modes == ["eager", "reduce-overhead", "default", "max-autotune"]
