@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from typing import Literal, get_args
 from vidtok_edge.calib.ranges import make_folder
 from vidtok_edge.errors import CalibrationError, UsageError
 from vidtok_edge.runtime.manifest.documents import DocumentKind, fields, write_document
+from vidtok_edge.runtime.manifest.layer_tensors import check_patterns
 
 __all__ = ["DEFAULT_POLICY", "LEVELS", "POLICY", "Level", "Policy", "Rule"]
 
@@ -75,15 +75,8 @@ class Policy:
 
         The rules that every policy begins with are not asked: not every variant has each layer.
         """
-        for rule in self.rules:
-            if rule not in DEFAULT_POLICY.rules and not any(
-                fnmatchcase(layer, rule.pattern) for layer in layers
-            ):
-                near = difflib.get_close_matches(rule.pattern, layers, n=3, cutoff=0.4)
-                raise UsageError(
-                    f"No layer matches {rule.pattern!r}. Layers are called like "
-                    f"{', '.join(near or layers[:3])}; `*` stands for anything."
-                )
+        asked = (rule.pattern for rule in self.rules if rule not in DEFAULT_POLICY.rules)
+        check_patterns(asked, layers)
 
     def save(self, bundle: Path, layers: Mapping[str, Level]) -> Path:
         """Write the rules and what they come to into the folder `bundle`."""

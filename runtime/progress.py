@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-__all__ = ["Bar", "Progress", "Stage", "no_bar", "no_progress", "no_stage"]
+__all__ = ["Bar", "Progress", "Stage", "no_bar", "no_progress", "no_stage", "one_by_one"]
 
 Progress = Callable[[int, int | None], None]
 """Told how many things are done, and of how many; None where nobody knows."""
@@ -20,6 +21,12 @@ Stage = Callable[[str, Path | None], AbstractContextManager[None]]
 
 def no_progress(done: int, total: int | None) -> None:
     """The `Progress` of a caller who wants none."""
+
+
+def one_by_one(progress: Progress, total: int) -> Callable[[], None]:
+    """To be called after each of `total` things: tells `progress` how many are done."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total)
 
 
 @contextmanager

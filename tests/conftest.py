@@ -97,6 +97,22 @@ def tiny(tiny_original: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def layered_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle with layers, in fp32 and INT8; do not change it."""
+    from layered_bundle import write_layered_bundle  # imports onnx, as above
+
+    folder = tmp_path_factory.mktemp("layered") / "bundle"
+    write_layered_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def layered(layered_original: Path, tmp_path: Path) -> Path:
+    """The folder of a bundle with layers of the test's own."""
+    return Path(shutil.copytree(layered_original, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     """Bundles of narrow models, each written once."""
     pytest.importorskip("torch", reason="exports a model")

@@ -13,7 +13,7 @@ from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.comparing.half import CallCase, Half, captured_call, compared_half
 from vidtok_edge.runtime.comparing.side import Side
 from vidtok_edge.runtime.manifest.graphs import KINDS
-from vidtok_edge.runtime.progress import Progress, Stage, no_progress, no_stage
+from vidtok_edge.runtime.progress import Progress, Stage, no_progress, no_stage, one_by_one
 from vidtok_edge.runtime.proving.golden import GoldenStream
 from vidtok_edge.runtime.proving.prove import exact_frames
 
@@ -73,12 +73,7 @@ def compare(
     bundle = sides[0].bundle
     golden = GoldenStream.load(bundle.path, bundle.manifest)
     frames = exact_frames(golden)
-    done, total = [0], len(frames) + golden.facts.decoder_latents
-
-    def told() -> None:
-        done[0] += 1
-        progress(done[0], total)
-
+    told = one_by_one(progress, len(frames) + golden.facts.decoder_latents)
     halves = tuple(
         compared_half(kind, sides, golden, frames, threads=threads, told=told) for kind in KINDS
     )

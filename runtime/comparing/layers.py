@@ -19,11 +19,9 @@ from vidtok_edge.runtime.comparing.half import CallCase
 from vidtok_edge.runtime.comparing.layouts import moved
 from vidtok_edge.runtime.comparing.limits import LOSS, best_of_layers
 from vidtok_edge.runtime.comparing.runners import marked, ran, runner
-from vidtok_edge.runtime.manifest.graph_nodes import read_graph
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
-from vidtok_edge.runtime.manifest.layer_tensors import LayerTensor, layer_tensors
+from vidtok_edge.runtime.manifest.layer_tensors import LayerTensor, leaving
 
-__all__ = ["LayerFigure", "LayerTable", "compared_layers", "figures", "leaving"]
+__all__ = ["LayerFigure", "LayerTable", "compared_layers", "figures"]
 
 Array = NDArray[Any]
 
@@ -67,12 +65,6 @@ class LayerTable:
     def worst(self) -> tuple[LayerFigure, ...]:
         """Those that lost most first."""
         return tuple(sorted(self.figures, key=lambda figure: -figure.lost))
-
-
-def leaving(path: Path, graph: GraphSpec) -> tuple[LayerTensor, ...]:
-    """What leaves the layers of the graph in the file `path`."""
-    nodes, constants = read_graph(path)
-    return layer_tensors(nodes, constants, [spec.name for spec in graph.host_outputs])
 
 
 def compared_layers(

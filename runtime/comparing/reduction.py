@@ -16,13 +16,14 @@ from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.comparing import check as check_module
 from vidtok_edge.runtime.comparing.check import COUNT, ERROR, FAILS
 from vidtok_edge.runtime.comparing.half import CallCase
-from vidtok_edge.runtime.comparing.layers import LayerFigure, LayerTable, leaving
+from vidtok_edge.runtime.comparing.layers import LayerFigure, LayerTable
 from vidtok_edge.runtime.comparing.limits import best_of_layers
 from vidtok_edge.runtime.comparing.part import GraphPart, WholeGraph, names_in
 from vidtok_edge.runtime.comparing.reduction_case import CaseFacts, ReductionCase
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.manifest.documents import write_document
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.layer_tensors import leaving
 from vidtok_edge.runtime.manifest.plain import to_plain
 from vidtok_edge.runtime.npz import write_arrays
 from vidtok_edge.runtime.progress import Stage, no_stage
@@ -99,7 +100,8 @@ def reduced(
         tempfile.TemporaryDirectory(prefix="vidtok_edge_reduce_") as scratch,
     ):
         values = {**table.values, **case.second}
-        whole = WholeGraph(path, leaving(path, case.graphs[1]))
+        tensors = leaving(path, case.graphs[1])
+        whole = WholeGraph(path, tensors)
         wanted = _wanted(whole, case.graphs[1], worst, differs)
         facts = CaseFacts(
             schema=1,
@@ -109,7 +111,7 @@ def reduced(
             best=best_of_layers(*(graph.precision for graph in case.graphs)),
             lost=worst.lost - _NEAR,
             tensors=tuple(values),
-            leaving=leaving(path, case.graphs[1]),
+            leaving=tensors,
         )
         graph = whole.cut(wanted, values).SerializeToString()
         made = ReductionCase.make(Path(scratch), facts, graph, values)
@@ -118,13 +120,13 @@ def reduced(
         if len(_part(made, left).layers) > 1:
             with stage("one node at a time", None):
                 left = _reduce(made, left, "linear")
-        part = _part(made, left)
+        part, by_polygraphy = _part(made, left), names_in(left)[0]
         result = Reduction(
             schema=1,
             graph=path.name,
             nodes_before=len(whole.needed(wanted)),
             nodes=part.nodes,
-            polygraphy_nodes=tuple(name for name in part.nodes if name in names_in(left)[0]),
+            polygraphy_nodes=tuple(name for name in part.nodes if name in by_polygraphy),
             inputs=part.inputs,
             layers=tuple(sorted(made.figures(part), key=lambda figure: -figure.lost)),
             checks=len((made.folder / COUNT).read_text("utf-8").splitlines()),

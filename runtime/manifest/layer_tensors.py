@@ -11,11 +11,13 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from vidtok_edge.errors import UsageError
-from vidtok_edge.runtime.manifest.graph_nodes import GraphNode
+from vidtok_edge.runtime.manifest.graph_nodes import GraphNode, read_graph
+from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
-__all__ = ["LayerTensor", "check_patterns", "layer_tensors", "layers_of"]
+__all__ = ["LayerTensor", "check_patterns", "layer_tensors", "layers_of", "leaving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,12 @@ def layer_tensors(
             else:
                 sources[name] = tuple(needed)
     return tuple(found)
+
+
+def leaving(file: Path, graph: GraphSpec) -> tuple[LayerTensor, ...]:
+    """What leaves the layers of `graph`, which lies in `file`."""
+    nodes, constants = read_graph(file)
+    return layer_tensors(nodes, constants, [spec.name for spec in graph.host_outputs])
 
 
 def check_patterns(patterns: Iterable[str], layers: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from vidtok_edge.runtime.bench.meters.sampling import open_meters, peak_rss_mb
 from vidtok_edge.runtime.bench.meters.settings import driver_version
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import Kind, Precision
-from vidtok_edge.runtime.progress import Progress, no_progress
+from vidtok_edge.runtime.progress import Progress, no_progress, one_by_one
 from vidtok_edge.runtime.proofs import (
     SCHEMA,
     PartFigures,
@@ -109,12 +109,7 @@ def prove(
     began, machine = time.perf_counter(), describe_machine()
     golden = GoldenStream.load(bundle.path, bundle.manifest)
     frames = exact_frames(golden)
-    done, total = [0], len(frames) + golden.facts.decoder_latents
-
-    def told() -> None:
-        done[0] += 1
-        progress(done[0], total)
-
+    told = one_by_one(progress, len(frames) + golden.facts.decoder_latents)
     asked = _Asked(bundle, golden, backend, precision, threads)
     encoder = _half(asked, "encoder", frames, told)
     # What AUTO found for the encoder must run the decoder, too: a proof is of one backend.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from layered_bundle import shuffled_kernel, write_layered_bundle
+from layered_bundle import shuffled_kernel
 from wrong_graphs import spoil
 
 from vidtok_edge.cli import main
@@ -22,29 +21,15 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["compare", *map(str, arguments)])
 
 
-@pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with layers; do not change it."""
-    folder = tmp_path_factory.mktemp("layered") / "bundle"
-    write_layered_bundle(folder)
-    return folder
-
-
 @pytest.fixture
-def bundle(original: Path, tmp_path: Path) -> Path:
-    """One of the test's own."""
-    return Path(shutil.copytree(original, tmp_path / "bundle"))
-
-
-@pytest.fixture
-def faulty(bundle: Path) -> Path:
+def faulty(layered: Path) -> Path:
     """One with a fault in an INT8 kernel."""
-    spoil(bundle, "encoder", shuffled_kernel("b"), "int8")
-    return bundle
+    spoil(layered, "encoder", shuffled_kernel("b"), "int8")
+    return layered
 
 
-def test_two_that_do_not_differ(bundle: Path) -> None:
-    done = run(bundle, *INT8)
+def test_two_that_do_not_differ(layered: Path) -> None:
+    done = run(layered, *INT8)
     assert done.exit_code == 0, done.output
     assert "cpu:int8 of bundle, held to cpu:fp32 of bundle: nothing differs" in done.stdout
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if "dB" in line}
@@ -86,9 +71,9 @@ def test_the_graph_is_reduced_to_that_layer(faulty: Path, tmp_path: Path) -> Non
     assert {node.partition("/")[0] for node in nodes} == {"encoder.b"}
 
 
-def test_nothing_is_reduced_where_nothing_differs(bundle: Path, tmp_path: Path) -> None:
+def test_nothing_is_reduced_where_nothing_differs(layered: Path, tmp_path: Path) -> None:
     pytest.importorskip("polygraphy", reason="the extra debug is not installed")
-    done = run(bundle, *INT8, "--bisect", "--output", tmp_path / "reduced")
+    done = run(layered, *INT8, "--bisect", "--output", tmp_path / "reduced")
     assert done.exit_code == 0, done.output
     assert "no layer loses more than it may" in done.stdout
     assert "there is nothing to reduce" in done.stdout
@@ -106,8 +91,8 @@ def test_nothing_is_reduced_where_nothing_differs(bundle: Path, tmp_path: Path) 
         ("", 2, "Missing option '--backends'"),
     ],
 )
-def test_what_cannot_be_compared(bundle: Path, arguments: str, code: int, said: str) -> None:
-    done = run(bundle, *arguments.split())
+def test_what_cannot_be_compared(layered: Path, arguments: str, code: int, said: str) -> None:
+    done = run(layered, *arguments.split())
     assert done.exit_code == code, done.output
     assert said in done.stderr
 
@@ -120,9 +105,9 @@ ABSENT = ["torch", "onnx", "onnxscript", "av", "PIL", "safetensors", "polygraphy
     [([], 0, ""), (["--layers"], 4, 'Install it with: pip install "vidtok-edge[debug]"')],
 )
 def test_streams_need_numpy_alone_and_layers_the_extra(
-    bundle: Path, option: list[str], code: int, said: str
+    layered: Path, option: list[str], code: int, said: str
 ) -> None:
-    arguments = ["compare", str(bundle), *INT8, *option]
+    arguments = ["compare", str(layered), *INT8, *option]
     code_ = (
         f"import sys; sys.modules.update(dict.fromkeys({ABSENT}));"
         f"from vidtok_edge.cli import main; main({arguments})"

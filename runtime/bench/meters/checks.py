@@ -43,19 +43,22 @@ def check_machine(folder: Path = Path()) -> list[Check]:
 
     MissingDependency: see `reference_for`.
     """
-    settings = read_settings(folder)
-    return list(checks_of(settings, reference_for(settings.board, settings.gpu)))
+    return _checked(read_settings(folder))
 
 
-def off_reference(folder: Path = Path()) -> tuple[str, ...]:
+def off_reference(settings: Settings) -> tuple[str, ...]:
     """What is not set as expected, in words; nothing where it cannot be looked at.
 
     Without other work, which is no setting: documents have the load average.
     """
     with suppress(MissingDependency):
-        checks = check_machine(folder)
+        checks = _checked(settings)
         return tuple(str(it) for it in checks if not it and it.name != _OTHER_WORK)
     return ()
+
+
+def _checked(settings: Settings) -> list[Check]:
+    return list(checks_of(settings, reference_for(settings.board, settings.gpu)))
 
 
 def checks_of(settings: Settings, wanted: Reference) -> Iterator[Check]:
@@ -85,21 +88,11 @@ def checks_of(settings: Settings, wanted: Reference) -> Iterator[Check]:
             as_expected=settings.governors == {wanted.governor},
         )
     yield _headroom(settings, wanted)
-    yield Check(
-        name="free memory",
-        found=_mb(settings.memory_free_mb),
-        expected=f"{wanted.memory_free_mb:.0f} MB",
-        remedy="end what is not needed: a desktop, browsers, other models",
-        as_expected=(settings.memory_free_mb or 0) >= wanted.memory_free_mb,
-    )
+    remedy = "end what is not needed: a desktop, browsers, other models"
+    yield _free("free memory", settings.memory_free_mb, wanted.memory_free_mb, remedy)
     yield _swap(settings, wanted)
-    yield Check(
-        name="free disk",
-        found=_mb(settings.disk_free_mb),
-        expected=f"{wanted.disk_free_mb:.0f} MB",
-        remedy="remove recordings that were copied away",
-        as_expected=(settings.disk_free_mb or 0) >= wanted.disk_free_mb,
-    )
+    remedy = "remove recordings that were copied away"
+    yield _free("free disk", settings.disk_free_mb, wanted.disk_free_mb, remedy)
     yield Check(
         name=_OTHER_WORK,
         found="" if settings.load is None else f"{settings.load:.1f} of {settings.cores} cores",
@@ -127,6 +120,16 @@ def _headroom(settings: Settings, wanted: Reference) -> Check:
     )
 
 
+def _free(name: str, found_mb: float | None, least_mb: float, remedy: str) -> Check:
+    return Check(
+        name=name,
+        found="" if found_mb is None else f"{found_mb:.0f} MB",
+        expected=f"{least_mb:.0f} MB",
+        remedy=remedy,
+        as_expected=(found_mb or 0) >= least_mb,
+    )
+
+
 def _swap(settings: Settings, wanted: Reference) -> Check:
     total, used = settings.swap_mb, settings.swap_used_mb
     found = "" if total is None or used is None else f"{used:.0f} of {total:.0f} MB in use"
@@ -151,7 +154,3 @@ def _version(name: str, found: str, oldest: str, remedy: str) -> Check:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
-
-
-def _mb(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f} MB"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidtok_edge.runtime.backends.gpu import present_gpu
 
-__all__ = ["Settings", "Zone", "driver_version", "nvpmodel_mode", "read_settings"]
+__all__ = ["Settings", "Zone", "driver_version", "nvpmodel_mode", "read_settings", "text_of"]
 
 _SLOWING = ("active", "passive", "hot", "critical")
 
@@ -78,13 +78,13 @@ def read_settings(folder: Path = Path(), root: Path = Path("/")) -> Settings:
     swap, swap_free = memory.get("SwapTotal"), memory.get("SwapFree")
     gpu = present_gpu()
     return Settings(
-        board=_text(root / "proc/device-tree/model").strip("\0\n "),
+        board=text_of(root / "proc/device-tree/model").strip("\0\n "),
         gpu="" if gpu is None else gpu.name,
         power_mode=nvpmodel_mode(),
         governors=frozenset(
             text
             for file in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
-            if (text := _text(file).strip())
+            if (text := text_of(file).strip())
         ),
         clocks_fixed=_clocks_fixed(root),
         zones=_zones(root / "sys/class/thermal"),
@@ -92,10 +92,10 @@ def read_settings(folder: Path = Path(), root: Path = Path("/")) -> Settings:
         swap_mb=swap,
         swap_used_mb=None if swap is None or swap_free is None else swap - swap_free,
         disk_free_mb=_disk_free_mb(folder),
-        l4t=_l4t(_text(root / "etc/nv_tegra_release")),
+        l4t=_l4t(text_of(root / "etc/nv_tegra_release")),
         driver=driver_version(root),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        cores=os.cpu_count() or 1,
+        cores=_cores(),
     )
 
 
@@ -116,13 +116,18 @@ def nvpmodel_mode() -> str:
 
 def driver_version(root: Path = Path("/")) -> str:
     """Of an NVIDIA GPU, where its kernel module tells."""
-    found = re.search(r"\d+\.\d+(?:\.\d+)?", _text(root / "proc/driver/nvidia/version"))
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", text_of(root / "proc/driver/nvidia/version"))
     return found[0] if found else ""
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
 def _memory(file: Path) -> dict[str, float]:
     """Of meminfo, in MB of 1e6 bytes."""
-    rows = re.findall(r"^(\w+):\s+(\d+) kB", _text(file), re.MULTILINE)
+    rows = re.findall(r"^(\w+):\s+(\d+) kB", text_of(file), re.MULTILINE)
     return {name: int(kib) * 1024 / 1e6 for name, kib in rows}
 
 
@@ -138,7 +143,7 @@ def _clocks_fixed(root: Path) -> bool | None:
         for folder in root.glob("sys/class/devfreq/*")
         if re.search(r"gpu|\.g[av]\d", folder.name)
     ]
-    told = [(_text(low).strip(), _text(high).strip()) for low, high in pairs]
+    told = [(text_of(low).strip(), text_of(high).strip()) for low, high in pairs]
     known = [(low, high) for low, high in told if low and high]
     return all(low == high for low, high in known) if known else None
 
@@ -150,19 +155,19 @@ def _zones(folder: Path) -> tuple[Zone, ...]:
         trips = [
             degrees
             for file in zone.glob("trip_point_*_type")
-            if _text(file).strip() in _SLOWING
+            if text_of(file).strip() in _SLOWING
             and (degrees := _degrees(zone / file.name.replace("_type", "_temp"))) is not None
             and degrees > 0  # a trip point that is off says 0 or less
         ]
         if now is not None and trips:
-            name = _text(zone / "type").strip() or zone.name
+            name = text_of(zone / "type").strip() or zone.name
             zones.append(Zone(name=name, now=now, slows_at=min(trips)))
     return tuple(zones)
 
 
 def _degrees(file: Path) -> float | None:
     try:
-        return int(_text(file)) / 1000
+        return int(text_of(file)) / 1000
     except ValueError:
         return None
 
@@ -181,7 +186,8 @@ def _l4t(line: str) -> str:
     return f"{found[1]}.{found[2]}" if found else ""
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """Of a file that may not be there; empty where it cannot be read."""
     try:
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,14 +137,7 @@ def test_what_is_on_the_device_is_described_and_not_read(array: NDArray[Any]) ->
 
 def lent_as_found(found: Borrowed) -> DeviceArray:
     """Its memory, which is the host's in truth."""
-    array = found.array
-    return DeviceArray(
-        address=array.address,
-        shape=array.shape,
-        dtype=array.dtype,
-        strides=array.strides,
-        device=CPU,
-    )
+    return replace(found.array, device=CPU)
 
 
 def test_who_names_a_stream_waits_for_it_and_nobody_else_does() -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 from vidtok_edge.errors import EngineRefused
 from vidtok_edge.runtime.backends.engines.api import INetworkDefinition, ITensor
 from vidtok_edge.runtime.backends.engines.dtypes import DTYPES
-from vidtok_edge.runtime.manifest.graph_nodes import read_graph
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
-from vidtok_edge.runtime.manifest.layer_tensors import LayerTensor, check_patterns, layer_tensors
+from vidtok_edge.runtime.manifest.layer_tensors import check_patterns, leaving
 
 __all__ = ["break_fusions", "check_unfused"]
 
@@ -24,7 +23,8 @@ __all__ = ["break_fusions", "check_unfused"]
 def check_unfused(folder: Path, graphs: Iterable[GraphSpec], patterns: Sequence[str]) -> None:
     """Raise UsageError unless each pattern matches a layer of one of the `graphs` in `folder`."""
     if patterns:
-        check_patterns(patterns, [t.layer for graph in graphs for t in _leaving(folder, graph)])
+        layers = [it.layer for graph in graphs for it in leaving(folder / graph.file, graph)]
+        check_patterns(patterns, layers)
 
 
 def break_fusions(
@@ -49,10 +49,9 @@ def break_fusions(
         return ()
     outputs = {spec.name for spec in graph.outputs}
     wanted = [
-        leaving.tensor
-        for leaving in _leaving(folder, graph)
-        if leaving.tensor not in outputs
-        and any(fnmatchcase(leaving.layer, pattern) for pattern in patterns)
+        it.tensor
+        for it in leaving(folder / graph.file, graph)
+        if it.tensor not in outputs and any(fnmatchcase(it.layer, pattern) for pattern in patterns)
     ]
     there = _tensors(network)
     if missing := [name for name in wanted if name not in there]:
@@ -64,11 +63,6 @@ def break_fusions(
     for name in wanted:
         network.mark_output(there[name])
     return tuple(marked)
-
-
-def _leaving(folder: Path, graph: GraphSpec) -> tuple[LayerTensor, ...]:
-    nodes, constants = read_graph(folder / graph.file)
-    return layer_tensors(nodes, constants, [spec.name for spec in graph.host_outputs])
 
 
 def _tensors(network: INetworkDefinition) -> dict[str, ITensor]:

@@ -169,13 +169,13 @@ def test_every_board_has_a_source_and_is_found_by_its_name() -> None:
 def test_documents_name_settings_and_not_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = replace(GOOD, load=99.0, power_mode="15W")
     monkeypatch.setattr(checks_module, "read_settings", lambda folder: busy)
-    assert off_reference() == ("power mode: 15W, expected MAXN",)
+    assert off_reference(busy) == ("power mode: 15W, expected MAXN",)
     assert [check.name for check in check_machine() if not check] == ["power mode", "other work"]
 
     def absent(*models: str) -> Any:
         raise MissingDependency("tomli", "meters", "Checking this machine")
 
     monkeypatch.setattr(checks_module, "reference_for", absent)
-    assert off_reference() == (), "a benchmark does not fail for it"
+    assert off_reference(busy) == (), "a benchmark does not fail for it"
     with pytest.raises(MissingDependency, match="vidtok-edge\\[meters\\]"):
         check_machine()
