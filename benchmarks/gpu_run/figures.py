@@ -12,7 +12,7 @@ from ceilings import Ceilings, least_ms
 
 from gpu_run.places import Places
 from gpu_run.record import Record
-from vidtok_edge.errors import DocumentError, ProofError, UsageError
+from vidtok_edge.errors import DocumentError, MissingDependency, ProofError, UsageError
 from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult
 from vidtok_edge.runtime.bench.document_file import read_document
 from vidtok_edge.runtime.manifest.graphs import Precision
@@ -35,6 +35,7 @@ def collect(record: Record, places: Places) -> None:
         "Ceilings": [] if ceilings is None else [asdict(ceilings)],
         "Proofs": [row for proof in proofs for row in _proof_rows(proof)],
         "Speed": [row for path in found for row in _speed_rows(path, proofs, ceilings)],
+        "Frames on the device": [row for path in found for row in _frame_rows(path)],
         "The original and the forms in PyTorch": [r for path in found for r in _check_rows(path)],
         "Full width in TensorRT": [row for path in found for row in _layer_rows(path)],
     }
@@ -111,7 +112,7 @@ def roofline(one: CandidateResult, ceilings: Ceilings | None) -> Row:
     try:
         from vidtok_edge.export.planning.plan import plan_of
         from vidtok_edge.lowering.step import StepOptions
-    except ImportError:
+    except (ImportError, MissingDependency):
         return {}
     try:
         options = StepOptions(
@@ -160,6 +161,14 @@ def _quality(one: CandidateResult, proofs: Sequence[Proof]) -> Row:
 
 def _value(part: PartFigures, metric: str) -> float | None:
     return part.value if part.metric == metric else None
+
+
+def _frame_rows(path: Path) -> list[Row]:
+    found = _json(path).get("device_frames")
+    if not isinstance(found, dict):
+        return []
+    same = {"backend": found["backend"], "precision": found["precision"], "equal": found["equal"]}
+    return [same | speed for speed in found["speeds"]]
 
 
 def _check_rows(path: Path) -> list[Row]:

@@ -74,6 +74,16 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
             "bundle",
         ),
         step(
+            "device-frames",
+            "frames of PyTorch and tokens that are not copied",
+            script(
+                *("device_frames.py", str(places.bundle), str(places.found("device-frames"))),
+                *("--backend", "cpu", "--precision", "fp32", "--calls", "5"),
+            ),
+            5,
+            "bundle",
+        ),
+        step(
             "checks",
             "gpu_checks on the fake GPU",
             script("gpu_checks.py", str(places.found("checks")), *fake),

@@ -55,6 +55,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
         *_first(places, given),
         _ceilings(places),
         *_engines(places, "tensorrt", TENSORRT, "fp16", expected_s=120),
+        _device_frames(places),
         _prove_cuda(places),
         _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=45),
         _checks(places, "checks", "gpu_checks on the embedded model", ("--seconds", "60"), 75),
@@ -142,6 +143,22 @@ def _bench(
         limit_s=3 * expected_s,
         needs=(GPU, need),
         after=(after,),
+        environment=places.environment,
+    )
+
+
+def _device_frames(places: Places) -> Step:
+    return Step(
+        name="device-frames",
+        what="frames and tokens that stay on the GPU: equal to the host's, and what a push costs",
+        command=script(
+            *("device_frames.py", str(places.bundle), str(places.found("device-frames"))),
+            *("--backend", "tensorrt", "--precision", "fp16"),
+        ),
+        expected_s=15,
+        limit_s=60,
+        needs=(GPU, TENSORRT, TORCH_CUDA),
+        after=("engines-tensorrt-fp16",),
         environment=places.environment,
     )
 
