@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.options import (
+    comma_list,
     force_option,
     output_option,
 )
@@ -56,6 +57,36 @@ if TYPE_CHECKING:
     help="webdataset: how many, to which samples are dealt out in turn: a reader (a worker of a "
     "rank) needs one of its own.  [default: 8, or as many as there are samples]",
 )
+@click.option(
+    "--channels",
+    callback=comma_list,
+    metavar="A,B",
+    help="Data channels that go along.  [default: all that hold numbers]",
+)
+@click.option(
+    "--align",
+    type=click.Choice(["last", "interpolate"]),
+    default="last",
+    show_default=True,
+    help="The value of a data channel at a latent: its last sample, or on the line to the next.",
+)
+@click.option(
+    "--max-age",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Where the last sample is older, the value is missing.",
+)
+@click.option(
+    "--missing",
+    type=click.Choice(["split", "keep"]),
+    default="split",
+    show_default=True,
+    help="Where a value is missing: leave the latent out and end the episode, or keep NaN.",
+)
+@click.option("--action", default="action", show_default=True, help="lerobot: which channel it is.")
+@click.option("--state", default="state", show_default=True, help="lerobot: which channel it is.")
 @force_option
 def export_recording(
     recording: Path,
@@ -68,6 +99,12 @@ def export_recording(
     task: str,
     sample_latents: int,
     shards: int | None,
+    channels: tuple[str, ...],
+    align: Literal["last", "interpolate"],
+    max_age: float,
+    missing: Literal["split", "keep"],
+    action: str,
+    state: str,
     force: bool,
 ) -> None:
     """A recording, or a part of it, as training data.
@@ -77,6 +114,7 @@ def export_recording(
     if shards is not None and format_ != "webdataset":
         raise click.UsageError("--shards is for --format webdataset.")
     need_record()
+    from vidtok_edge.runtime.recording.data_rows import DataRequest
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
 
     with frame_bar("exporting, latents") as progress:
@@ -91,6 +129,11 @@ def export_recording(
             task=task,
             sample_latents=sample_latents,
             shards=shards,
+            data=DataRequest(
+                channels=channels or None, align=align, max_age_s=max_age, missing=missing
+            ),
+            action=action,
+            state=state,
             force=force,
             progress=progress,
         )
@@ -101,9 +144,30 @@ def export_recording(
     warn_of_missing(done.broken, done.damaged_bytes, done.unreadable, at_each)
     if happened := _happened(done):
         warn(f"while it was recorded, {happened}; {at_each}")
+    _warn_of_data(done)
     if done.unended:
         why = "it is still being recorded to" if done.growing else "the recording was cut off"
         warn(f"{done.unended} sources have no end: {why}")
+
+
+def _warn_of_data(done: Exported) -> None:
+    if done.data is None:
+        return
+    facts = done.data.facts()
+    for name, one in facts["channels"].items():
+        odd = [
+            f"{one[key]} {said}"
+            for key, said in (
+                ("latents_without", "latents lack a value"),
+                ("not_finite", "samples hold a NaN or an infinity"),
+                ("late", "samples were written late"),
+            )
+            if one[key]
+        ]
+        if odd:
+            warn(f"{name}: {', '.join(odd)}")
+    if facts["latents_left_out"]:
+        warn(f"{facts['latents_left_out']} latents were left out; --missing keep keeps them")
 
 
 def _happened(done: Exported) -> str:

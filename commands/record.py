@@ -28,7 +28,7 @@ from vidtok_edge.errors import OutputNotWritable
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.mcap_file import Compression
     from vidtok_edge.runtime.session.record import RecordRequest
-    from vidtok_edge.runtime.session.summary import RecordSummary
+    from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
 
 
 @click.command()
@@ -108,6 +108,14 @@ if TYPE_CHECKING:
     metavar="BYTES",
     help="From row to row of the frames in pipes.  [default: no padding]",
 )
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="INPUT",
+    help='Lines of JSON beside the cameras, as {"channel": "action", "values": [0.1, 0.2]} or '
+    '{"channel": "task", "event": "open"}: a pipe, a file, - or unix:PATH for a socket that is '
+    "made there.",
+)
 @fit_option
 @view_option
 @click.option(
@@ -137,6 +145,7 @@ def record(
     raw: tuple[int, int] | None,
     raw_format: str | None,
     raw_stride: int | None,
+    data: tuple[str, ...],
     fit: Literal["crop", "letterbox"],
     view: str | None,
     view_decoded: bool,
@@ -186,6 +195,7 @@ def record(
                 flush_interval_s=flush_interval,
                 compression=compression,
             ),
+            data=data,
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,
         )
@@ -231,6 +241,11 @@ def _status(done: RecordSummary) -> str:
     )
 
 
+def _channel_row(one: ChannelCounts) -> tuple[str, ...]:
+    counts = (one.samples, one.not_finite, one.refused, one.no_room)
+    return (one.name, *map(str, counts))
+
+
 def _print_summary(done: RecordSummary, output: Path) -> None:
     if not done.bytes_written:
         say("stopped before the first frame: nothing was recorded")
@@ -260,6 +275,9 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         why = s.ended if s.error is None else "error"
         rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
     print_columns(rows)
+    if done.channels:
+        titles = ("channel", "samples", "not finite", "refused", "no room")
+        print_columns([titles, *map(_channel_row, done.channels)])
     say(
         f"latency of a latent: p50 {done.latency_p50_ms:.1f} ms, p95 {done.latency_p95_ms:.1f} ms, "
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "

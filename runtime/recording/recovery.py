@@ -14,6 +14,7 @@ from mcap.records import Message
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
+from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, McapFile
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
@@ -21,7 +22,7 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["Gap", "Recovered", "RecoveredSource", "recover"]
+__all__ = ["Gap", "Recovered", "RecoveredChannel", "RecoveredSource", "recover"]
 
 _CHUNK_NS = 1_000_000_000  # so that the new file can be searched by the second
 _MOST_GAPS = 1000  # listed; all are counted
@@ -52,6 +53,16 @@ class RecoveredSource:
     """Its end was found; else what came last may be missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveredChannel:
+    """What is left of a data channel."""
+
+    name: str
+    samples: int
+    lost: int
+    """As far as known: what came after the last one that is left is not counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
     """What `recover` found. True when nothing was lost."""
@@ -67,6 +78,8 @@ class Recovered:
     """The file had to be read through: its index was missing or damaged."""
     growing: bool = False
     """It is still being recorded to: what comes after is not lost."""
+    channels: tuple[RecoveredChannel, ...] = ()
+    """Data channels, which were copied too."""
     foreign: Mapping[str, int] = field(default_factory=dict)
     """Messages of channels that are not ours, by topic; they were copied as they are."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -74,6 +87,7 @@ class Recovered:
 
     def __bool__(self) -> bool:
         lost = any(s.lost_latents or s.lost_markers or not s.ended for s in self.sources)
+        lost |= any(channel.lost for channel in self.channels)
         return not lost and not self.unreadable
 
     def lines(self) -> list[str]:
@@ -107,6 +121,10 @@ class Recovered:
                 f"  at {gap.after_s:.1f} s: {gap.seconds:.1f} s, {gap.latents} latents"
                 for gap in source.gaps
             ]
+        lines += [
+            f"channel {one.name}: {one.samples} samples, {one.lost} known to be lost"
+            for one in self.channels
+        ]
         return lines
 
 
@@ -177,6 +195,8 @@ class _Tally:
         self.last: dict[int, Record] = {}
         self.latents = {number: _Channel() for number in self.sources}
         self.markers = {number: _Channel() for number in self.sources}
+        self.samples: dict[str, _Channel] = {}
+        self.counts: Counter[str] = Counter()
 
     def add(self, message: Message, entry: Record) -> None:
         now = message.log_time
@@ -191,6 +211,17 @@ class _Tally:
             source.ended |= entry.kind == "end"
         else:
             source.latents += 1
+
+    def add_sample(self, channel: DataChannel, message: Message) -> None:
+        self.samples.setdefault(channel.name, _Channel()).add(message.sequence, message.log_time)
+        self.counts[channel.name] += 1
+
+    def channels(self) -> tuple[RecoveredChannel, ...]:
+        """What is left of the data channels."""
+        return tuple(
+            RecoveredChannel(name, self.counts[name], sum(gap.latents for gap in one.gaps(0)))
+            for name, one in self.samples.items()
+        )
 
     def count_missing(self) -> None:
         """Fill in what each source lacks, when everything was added."""
@@ -238,7 +269,10 @@ def recover(
         total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
         for message, entry in recording.everything():
             if isinstance(entry, Foreign):
-                foreign[entry.channel.topic] += 1
+                if (channel := recording.data_of(entry)) is not None:
+                    tally.add_sample(channel, message)
+                else:
+                    foreign[entry.channel.topic] += 1
                 mcap.add_foreign(entry, message)
             else:
                 tally.add(message, entry)
@@ -260,6 +294,7 @@ def recover(
             flush_interval_s=max(source.flush_interval_s for source in sources),
             repaired=not as_found.indexed,
             growing=recording.growing,
+            channels=tally.channels(),
             foreign=foreign,
             left_out=recording.left_out,
         )

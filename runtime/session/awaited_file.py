@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, Sample
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
 
-__all__ = ["AwaitedFile"]
+__all__ = ["GAPS", "AwaitedFile"]
+
+GAPS = "data_gaps"
+"""The channel of events that say how many samples found no room, and of which channels."""
 
 _MOST_HELD = 1000  # markers; eight hours of a camera that opens and gives nothing
+_MOST_SAMPLES = 10_000  # of data channels
 
 
 class AwaitedFile:
     """A `Sink` that opens its recording when the first stream begins; a context manager.
 
-    Markers of before are held until then, the last thousand. Where no source gives a frame there
+    What comes before is held until then: the last thousand markers, and the last ten thousand
+    samples of data channels. Where no source gives a frame there
     is no file, and one that was there is as it was.
 
     Args:
@@ -30,6 +37,9 @@ class AwaitedFile:
     def __init__(self, open_writer: Callable[[], RecordingWriter]) -> None:
         self._open_writer = open_writer
         self._held: deque[Marker] = deque(maxlen=_MOST_HELD)
+        self._samples: deque[Sample] = deque(maxlen=_MOST_SAMPLES)
+        self._fields: dict[str, Sequence[str]] = {}
+        self._let_go = 0  # samples that were held too long
         self._writer: RecordingWriter | None = None
 
     @property
@@ -47,12 +57,32 @@ class AwaitedFile:
             for marker in self._held:
                 self._writer.take(marker)
             self._held.clear()
+            self._write_samples(self._writer)
         self._writer.take(record)
+
+    def log(self, sample: Sample, fields: Sequence[str] = ()) -> None:
+        """As `RecordingWriter.log`; held until there is a file."""
+        if self._writer is not None:
+            self._writer.log(sample, fields)
+            return
+        self._let_go += len(self._samples) == self._samples.maxlen
+        self._samples.append(sample)
+        if fields:
+            self._fields[sample.channel] = fields
 
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         """As `RecordingWriter.tick`."""
         if self._writer is not None:
             self._writer.tick(now_ns, busy_ns)
+
+    def _write_samples(self, writer: RecordingWriter) -> None:
+        if self._let_go:
+            first = self._samples[0]
+            text = json.dumps({"before_the_first_frame": self._let_go})
+            writer.log(replace(first, channel=GAPS, values=None, text=text))
+        for sample in self._samples:
+            writer.log(sample, self._fields.get(sample.channel, ()))
+        self._samples.clear()
 
     def __enter__(self) -> AwaitedFile:
         return self

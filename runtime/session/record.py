@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 from vidtok_edge.runtime.viewing.target import ViewTarget
 from vidtok_edge.runtime.viewing.watched import ViewSink, WatchedSource, Watching
 
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.session.data_log import DataLog
+
 __all__ = ["RecordRequest", "record", "stop_on_signals"]
 
 
@@ -42,6 +45,7 @@ class RecordRequest:
         backend, precision, threads: of the encoder, as in `Bundle.encoder`.
         policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
+        data: where lines of JSON with samples of data channels come from; see `DataLines`.
         view, view_decoded: where to show what is recorded; whether also reconstructions.
     """
 
@@ -59,6 +63,7 @@ class RecordRequest:
     fps: float | None = None
     force: bool = False
     options: RecordOptions = field(default_factory=RecordOptions)
+    data: tuple[str, ...] = ()
     view: ViewTarget | None = None
     view_decoded: bool = False
 
@@ -83,6 +88,10 @@ class RecordRequest:
                 f"The bundle takes {manifest.io} frames; cameras give uint8. "
                 "Export one with --io uint8."
             )
+        if "-" in self.data and "-" in self.sources:
+            raise UsageError("Frames and data both come from standard input. Name a pipe for one.")
+        if len(set(self.data)) < len(self.data):
+            raise UsageError(f"An input of data is named twice: {', '.join(self.data)}.")
         if len(set(self.sources)) < count:
             raise UsageError(
                 f"A source is named twice: {', '.join(map(without_password, self.sources))}."
@@ -133,6 +142,7 @@ def record(
     request: RecordRequest,
     *,
     stop: threading.Event | None = None,
+    data: DataLog | None = None,
     progress: ShowSummary | None = None,
     notice: Notice = lambda line: None,
 ) -> RecordSummary:
@@ -143,6 +153,8 @@ def record(
     as it was.
 
     Args:
+        data: what the robot does and is, logged from other threads while this runs; what the lines
+            of `request.data` say joins it.
         progress, notice: as `Recorder` takes them; also told of the proof that this runs under.
 
     Raises:
@@ -154,6 +166,7 @@ def record(
     """
     from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
+    from vidtok_edge.runtime.session.data_log import DataLog
 
     request.check()
     stop = stop or threading.Event()
@@ -185,7 +198,8 @@ def record(
                 compression=request.options.compression,
                 force=request.force,
             )
-            with AwaitedFile(writer) as file:
+            log = data or DataLog()
+            with _data_lines(request, log, notice), AwaitedFile(writer) as file:
                 sinks: list[Sink] = [file]  # first: what cannot be written is not shown
                 if watching is not None:
                     sinks.append(ViewSink(watching))
@@ -195,6 +209,7 @@ def record(
                     sinks,
                     request.sources,
                     request.options,
+                    data=(log, file),
                     progress=progress,
                     notice=notice,
                 )
@@ -206,6 +221,17 @@ def record(
         if not stop.is_set():
             _require_frames(done)
         return done
+
+
+@contextmanager
+def _data_lines(request: RecordRequest, log: DataLog, notice: Notice) -> Iterator[None]:
+    """Reads them while the session runs."""
+    from vidtok_edge.runtime.session.data_lines import DataLines
+
+    with ExitStack() as stack:
+        for spec in request.data:
+            stack.enter_context(DataLines(spec, log, notice))
+        yield
 
 
 def _require_frames(done: RecordSummary) -> None:

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from vidtok_edge.runtime.session.awaited_file import AwaitedFile
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
@@ -18,6 +20,9 @@ from vidtok_edge.runtime.streaming.batching import Batching
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.streaming.records import Record, Sink, SourceRecords, StartReason
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.session.data_log import DataLog
 
 __all__ = ["Notice", "Recorder", "ShowSummary"]
 
@@ -77,6 +82,7 @@ class Recorder:
         encoder: with at least as many slots.
         sinks: given each record in this order, and closed by their owner.
         names: of the sources, for the summary.
+        data: what the robot did and was, and the file that takes it.
         progress: told a few times per second how it goes.
         notice: told in a line when a source is lost, is back, or fails.
     """
@@ -89,10 +95,12 @@ class Recorder:
         names: Sequence[str],
         options: RecordOptions | None = None,
         *,
+        data: tuple[DataLog, AwaitedFile] | None = None,
         progress: ShowSummary | None = None,
         notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:
+        self._data = data
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
@@ -119,6 +127,7 @@ class Recorder:
             self._captures.close()
             while (event := self._captures.next(0)) is not None:
                 self._handle(event)
+            self._log_data()
             for source, track in enumerate(self._tracks):
                 if not track.ended:
                     self._end(source, reason, *self._clock.now())
@@ -137,6 +146,7 @@ class Recorder:
             latency_p95_ms=latency.quantile_ns(0.95) / 1e6,
             latency_max_ms=latency.max_ns / 1e6,
             bytes_written=sum(sink.safe_bytes for sink in self._sinks),
+            channels=() if self._data is None else self._data[0].counts,
         )
 
     def _pump(self) -> str:
@@ -157,9 +167,17 @@ class Recorder:
             if event is not None:
                 self._handle(event)
             self._encode(self._batching.run_due)
+            self._log_data()
             self._tick(self._step_ns)
             self._show()
         return "ended"
+
+    def _log_data(self) -> None:
+        """Give the file what came of data channels since the last turn."""
+        if self._data is not None:
+            log, file = self._data
+            for logged in log.taken():
+                file.log(logged.sample, logged.fields)
 
     def _handle(self, event: Event) -> None:
         source, track = event.source, self._tracks[event.source]

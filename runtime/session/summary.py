@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["RecordSummary", "SourceSummary"]
+__all__ = ["ChannelCounts", "RecordSummary", "SourceSummary"]
+
+
+@dataclass(slots=True)
+class ChannelCounts:
+    """What became of the samples of a data channel so far."""
+
+    name: str
+    samples: int = 0
+    """Taken."""
+    not_finite: int = 0
+    """Of these, how many hold a NaN or an infinity."""
+    refused: int = 0
+    """Not of the channel's shape, out of time, or no sample at all."""
+    no_room: int = 0
+    """Left out because the session did not come to write them; the recording says where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,8 @@ class RecordSummary:
     latency_max_ms: float = 0.0
     bytes_written: int = 0
     """0: it was stopped before the first frame, and there is no file."""
+    channels: tuple[ChannelCounts, ...] = ()
+    """Of data."""
     not_shown: int = 0
     """Things that a view left out, because it was too slow or gone."""
 

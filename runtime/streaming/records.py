@@ -18,6 +18,7 @@ __all__ = [
     "Marker",
     "MarkerKind",
     "Record",
+    "Sample",
     "Sink",
     "SourceRecords",
     "StartReason",
@@ -105,6 +106,24 @@ class Marker:
 
 
 Record = LatentRecord | Marker
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Sample:
+    """What the robot did or was at a moment: a sample of a data channel, beside the cameras."""
+
+    channel: str
+    """The name of the data channel."""
+    time_ns: int
+    """Monotonic clock, as the times of frames."""
+    wall_time_ns: int
+    """Since 1970; the clock may jump."""
+    values: NDArray[Any] | None = None
+    """float64 [d]; NaN where the robot gave no number. None: an event."""
+    text: str = ""
+    """Of an event."""
+    log_time_ns: int = 0
+    """As of a `LatentRecord`, on the same clock: this is what rows are made by."""
 
 
 class Sink(Protocol):

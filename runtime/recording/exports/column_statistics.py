@@ -22,6 +22,7 @@ class ColumnStatistics:
     """
 
     count: int = 0
+    _width: int = 1
     _low: Any = None
     _high: Any = None
     _mean: Any = 0.0
@@ -32,7 +33,10 @@ class ColumnStatistics:
     """Of so many rows one is kept."""
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Add rows [n] of one value, or [n, m] of m; n is at least 1."""
+        """Add rows [n] of one value, or [n, m] of m."""
+        self._width = 1 if rows.ndim == 1 else rows.shape[1]
+        if not len(rows):
+            return
         rows = rows.reshape(len(rows), -1)
         self._keep(rows)
         values = rows.astype(np.float64)
@@ -47,7 +51,11 @@ class ColumnStatistics:
         self.count = total
 
     def facts(self) -> dict[str, NDArray[Any]]:
-        """Each float64 [m]; `count` int64 [1]. Something was added before."""
+        """Each float64 [m], NaN where no row was added; `count` int64 [1]."""
+        if not self.count:
+            nothing = np.full(self._width, np.nan)
+            names = ("min", "max", "mean", "std", *_QUANTILES)
+            return {**dict.fromkeys(names, nothing), "count": np.array([0], np.int64)}
         quantiles = np.quantile(np.stack(self._kept), list(_QUANTILES.values()), axis=0)
         return {
             "min": self._low,

@@ -6,12 +6,13 @@ Of a non-causal tokenizer they are whole windows: no decoder can do anything wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Literal
 
+from vidtok_edge.runtime.recording.data_rows import Beside
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
@@ -52,6 +53,8 @@ class Row:
     """That were recorded and are lost, as far as known."""
     follows: bool
     """It is the next one in the recording; in its stream, or the first of the next stream."""
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """What data channels have for it, by name."""
 
     @property
     def continues(self) -> bool:

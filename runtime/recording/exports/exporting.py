@@ -16,6 +16,7 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.files import write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
+from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import (
     Episode,
     Gaps,
@@ -27,6 +28,7 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     time_of,
 )
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
+from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, events_of, save_arrays
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
 from vidtok_edge.runtime.recording.playback import rate_doubt
@@ -61,6 +63,8 @@ class Exported:
     """It was still being recorded to."""
     doubts: tuple[str, ...] = ()
     """Of each source, as `rate_doubt`."""
+    data: Data | None = field(default=None, compare=False)
+    """What went along, and where some was missing."""
 
 
 @dataclass(slots=True)
@@ -95,6 +99,9 @@ def export_recording(
     task: str = "recorded",
     sample_latents: int = 64,
     shards: int | None = None,
+    data: DataRequest | None = None,
+    action: str = "action",
+    state: str = "state",
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
@@ -111,9 +118,12 @@ def export_recording(
         sample_latents: WebDataset only: latents in one sample; the last of an episode has fewer.
         shards: WebDataset only: how many, at most 256, to which samples are dealt out in turn;
             None: 8, or as many as there are samples.
+        data: which data channels go along, and how; None: all, each with its last sample.
+        action, state: LeRobot only: the channels that are its `action` and `observation.state`.
 
     Raises:
-        RecordingError: not a recording, no such source, or no latent in the part.
+        RecordingError: not a recording, no such source or data channel, no latent in the part, or
+            none that has a value of every data channel.
         UsageError: times that mean nothing, or fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
         MissingDependency: LeRobot without pyarrow.
@@ -131,11 +141,13 @@ def export_recording(
         part = Part.of(recording, source=source, start_s=start_s, end_s=end_s)
         count = _Count(progress)
         happened: list[Happened] = []
-        found = count(episodes(recording, gaps, happened, part))
+        beside = Data.of(recording, data or DataRequest())
+        found = count(beside(episodes(recording, gaps, happened, part)))
         if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
-            write_lerobot(recording, part, found, folder, task, gaps, happened)
+            named = {action: "action", state: "observation.state"}
+            write_lerobot(recording, part, found, folder, task, gaps, happened, beside, named)
         else:
             document: dict[str, Any] = {"gaps": gaps}
             if format == "npz":
@@ -148,10 +160,12 @@ def export_recording(
                 str(told.source.number): {**told.source.to_map(), **told.facts()}
                 for told in happened
             }
+            document["data"] = beside.facts()
+            document["events"] = events_of(recording, part)
             text = json.dumps(document, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
         if not count.latents:
-            raise _nothing_in(recording, part)
+            raise _nothing_in(recording, part, beside)
         return Exported(
             episodes=count.episodes,
             latents=count.latents,
@@ -163,6 +177,7 @@ def export_recording(
             frames_dropped=sum(told.frames_dropped for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=recording.growing,
+            data=beside,
             doubts=tuple(
                 doubt
                 for told in happened
@@ -171,7 +186,14 @@ def export_recording(
         )
 
 
-def _nothing_in(recording: Recording, part: Part) -> RecordingError:
+def _nothing_in(recording: Recording, part: Part, data: Data) -> RecordingError:
+    if data.left_out:
+        lacking = ", ".join(f"{name} {n}" for name, n in sorted(data.rows_without.items()))
+        return RecordingError(
+            f"None of the {data.left_out} latents has a value of every data channel: {lacking} "
+            "lack it. Keep them with --missing keep, allow older samples with --max-age, or name "
+            "other channels with --channels."
+        )
     names = ", ".join(f"{source.number} ({source.name})" for source in part.sources)
     if not part.start_ns and part.end_ns is None:
         return RecordingError(
@@ -196,6 +218,10 @@ def _write_npz(found: Iterator[Episode], folder: Path) -> dict[str, list[dict[st
                 continue
             tokens.save(folder / name)
             contents.append({"file": name, **facts_of(episode, rows)})
+            if arrays := arrays_of(rows):
+                beside = name.removesuffix(".npz") + ".data.npz"
+                save_arrays(folder / beside, arrays)
+                contents[-1]["data_file"] = beside
     return {"episodes": contents}
 
 

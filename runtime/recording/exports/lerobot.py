@@ -15,7 +15,7 @@ Written from LeRobot's own reader and writer (`lerobot/datasets`, `io_utils.py` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from math import prod
@@ -37,6 +37,8 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     media_time_of,
 )
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
+from vidtok_edge.runtime.recording.exports.with_data import Data, events_of
+from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
@@ -85,8 +87,14 @@ def write_lerobot(
     task: str,
     gaps: Gaps,
     happened: list[Happened],
+    beside: Data,
+    named: Mapping[str, str],
 ) -> None:
     """Write the dataset of the episodes of a part into `folder`.
+
+    Args:
+        beside: what data channels have for latents.
+        named: the features that some of its channels become; the others are observations.
 
     Raises RecordingError where sources have different tokenizers or frame rates: a dataset has one
     shape and one rate.
@@ -103,15 +111,17 @@ def write_lerobot(
         raise RecordingError(f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY)
     rate = round(median(rates) / tokenizer.time_factor, 6)
     with (
-        _Files(folder / "data") as data,
+        _Files(folder / "data") as files,
         _Files(folder / "meta" / "episodes") as described,
     ):
-        dataset = _Dataset(_Columns(tokenizer), data, described, rate, task)
+        columns = _Columns(tokenizer, _features_of(beside, named))
+        dataset = _Dataset(columns, files, described, rate, task)
         for episode in episodes:
             dataset.write(episode)
         dataset.finish()
     facts = {str(told.source.number): told.facts() for told in happened}
-    recorded = {"gaps": gaps, "tokenizer": tokenizer.to_map(), "sources": facts}
+    recorded: dict[str, Any] = {"gaps": gaps, "tokenizer": tokenizer.to_map(), "sources": facts}
+    recorded |= {"data": beside.facts(), "events": events_of(recording, part)}
     if dataset.episodes:
         _write_meta(folder, dataset, recorded)
 
@@ -125,6 +135,8 @@ class _Columns:
     """What a row holds, and its types."""
 
     tokenizer: Tokenizer
+    data: Mapping[str, DataChannel] = field(default_factory=dict)
+    """By the feature that it becomes."""
 
     @property
     def values(self) -> str:
@@ -150,14 +162,25 @@ class _Columns:
             name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in _NUMBERS.items()
         }
         numbers["begins"]["info"] = {"words": list(BEGINS)}
-        return {self.values: values, **numbers}
+        own: dict[str, dict[str, Any]] = {}
+        for feature, channel in self.data.items():
+            names = list(channel.fields) or [f"{channel.name}_{i}" for i in range(channel.size)]
+            own[feature] = {"dtype": "float32", "shape": [channel.size], "names": names}
+            own[_age(feature)] = {"dtype": "int64", "shape": [1], "names": None}
+        return {self.values: values, **own, **numbers}
 
     def arrays(self, rows: list[Row]) -> dict[str, NDArray[Any]]:
         """Those that a recording gives."""
         latents = [row.latent for row in rows]
         dropped = [row.frames_dropped_before for row in rows]
         missing = [row.latents_missing_before for row in rows]
-        return {
+        own: dict[str, NDArray[Any]] = {}
+        for feature, channel in self.data.items():
+            beside = [row.beside[channel.name] for row in rows]
+            found = np.stack([one.value for one in beside]).astype(np.float32)
+            own[feature] = found[:, 0] if channel.size == 1 else found
+            own[_age(feature)] = np.array([one.age_ns for one in beside])
+        return own | {
             self.values: values_of(rows, self.dtype).reshape(len(rows), -1),
             "observation.source": np.array([latent.source for latent in latents]),
             "observation.capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
@@ -170,6 +193,31 @@ class _Columns:
             "stream": np.array([latent.stream for latent in latents]),
             "latent_index": np.array([latent.index for latent in latents]),
         }
+
+
+def _features_of(data: Data, named: Mapping[str, str]) -> dict[str, DataChannel]:
+    """The feature that each data channel becomes.
+
+    Raises RecordingError: two become the same, or one that is there already.
+    """
+    features: dict[str, DataChannel] = {}
+    for name, samples in data.channels.items():
+        feature = named.get(name, f"observation.{name.replace('/', '.')}")
+        if feature in features or feature in _TAKEN:
+            raise RecordingError(
+                f"The data channel {name} would be the feature {feature}, which is there already. "
+                "Name the channels to export with --channels."
+            )
+        features[feature] = samples.channel
+    return features
+
+
+_TAKEN = {*_NUMBERS, "observation.tokens", "observation.latent"}
+
+
+def _age(feature: str) -> str:
+    """The column that says how old a value is. LeRobot takes what begins with `action` for one."""
+    return f"age_ns.{feature}"
 
 
 @dataclass(slots=True)
@@ -233,7 +281,7 @@ class _Dataset:
             arrays = self._arrays(batch, episode.number, self.rows - begin)
             for statistics in (own, self.statistics):
                 for name, array in arrays.items():
-                    statistics.setdefault(name, ColumnStatistics()).add(array)
+                    _sum_up(statistics.setdefault(name, ColumnStatistics()), array)
             self.data.write(pa.table({name: _arrow(array) for name, array in arrays.items()}))
             self.rows += len(batch)
         self.episodes += 1
@@ -275,6 +323,11 @@ class _Dataset:
             "task_index": np.zeros(len(batch), np.int64),
         }
         return {name: own[name] for name in self.columns.features}
+
+
+def _sum_up(statistics: ColumnStatistics, array: NDArray[Any]) -> None:
+    """Without the rows that hold a NaN: one would make all statistics NaN."""
+    statistics.add(array[np.isfinite(array.reshape(len(array), -1)).all(axis=1)])
 
 
 def _write_meta(folder: Path, dataset: _Dataset, recorded: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.recording.exports.episodes import Episode, Row, facts_of, media_time_of
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
+from vidtok_edge.runtime.recording.exports.with_data import arrays_of, save_arrays
 
 __all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "write_shards"]
 
@@ -75,7 +76,12 @@ def _sample(episode: Episode, rows: list[Row]) -> dict[str, bytes]:
         "tokenizer": tokenizer.to_map(),
     }
     kind = "tokens" if tokenizer.latent == "fsq" else "latent"
-    return {f"{kind}.npy": array.getvalue(), "json": json.dumps(facts).encode()}
+    files = {f"{kind}.npy": array.getvalue(), "json": json.dumps(facts).encode()}
+    if beside := arrays_of(rows):
+        archive = io.BytesIO()
+        save_arrays(archive, beside)
+        files["data.npz"] = archive.getvalue()
+    return files
 
 
 class _Shards:

@@ -86,6 +86,11 @@ class ChannelTable:
         """Whether any channel is not ours."""
         return bool(self._foreign)
 
+    @property
+    def foreign(self) -> tuple[Foreign, ...]:
+        """The channels that are no camera's."""
+        return tuple(self._foreign.values())
+
     def add_facts(self, facts: SourceFacts) -> None:
         """A metadata record of a source."""
         if len(self._facts) < _MAX_CHANNELS and facts not in self._facts:

@@ -170,6 +170,7 @@ class McapFile:
         self._sources = sources
         self._sequence: dict[int, int] = {}
         self._foreign: dict[int, int] = {}
+        self._data: dict[str, int] = {}
         # The index of the metadata is what others copy it by; a set a minute is little.
         self._writer = Writer(
             stream,
@@ -232,6 +233,22 @@ class McapFile:
             message.data,
             message.publish_time,
             sequence=message.sequence,
+        )
+
+    def open_data(
+        self, name: str, topic: str, schema: tuple[str, bytes], facts: Mapping[str, str]
+    ) -> None:
+        """Begin a data channel; its messages follow with `add_data`."""
+        id_ = self._writer.register_channel(topic, "cdr", self._schema(*schema), dict(facts))
+        self._data[name] = id_
+
+    def add_data(self, name: str, data: bytes, *, log_time_ns: int, wall_time_ns: int) -> None:
+        """Add a message of a data channel."""
+        channel = self._data[name]
+        number = self._sequence.get(channel, 0)
+        self._sequence[channel] = (number + 1) % (1 << 32)
+        self._writer.add_message(
+            channel, max(0, log_time_ns), data, max(0, wall_time_ns), sequence=number
         )
 
     def flush(self) -> None:

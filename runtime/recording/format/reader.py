@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 
 from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
+from vidtok_edge.runtime.recording.format.data_channels import (
+    DataChannel,
+    data_channel_of,
+    sample_from_bytes,
+)
 from vidtok_edge.runtime.recording.format.growing_file import is_growing
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
@@ -21,7 +27,7 @@ from vidtok_edge.runtime.recording.format.scan import (
     LeftOut,
     Scan,
 )
-from vidtok_edge.runtime.streaming.records import Marker, Record
+from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
 
 try:
     from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
@@ -150,6 +156,84 @@ class Recording:
         for chunk in self.chunks:
             if chunk.end_ns >= start and chunk.start_ns < end:
                 yield from self._messages_in(chunk, source, start, end)
+
+    @cached_property
+    def data_channels(self) -> Mapping[str, DataChannel]:
+        """The data channels by name.
+
+        Raises RecordingError: one is damaged or of a later format, or two of a name differ.
+        """
+        found: dict[str, DataChannel] = {}
+        for one in self._channels.foreign:
+            try:
+                channel = data_channel_of(one)
+            except RecordingError as error:
+                raise RecordingError(f"{self.path}: {error}.") from None
+            if channel is None:
+                continue
+            before = found.setdefault(channel.name, channel)
+            if (before.kind, before.size) != (channel.kind, channel.size):
+                raise RecordingError(
+                    f"{self.path} has two data channels {channel.name}: {before.size} "
+                    f"{before.kind}, and {channel.size} {channel.kind}. Join them under two names."
+                )
+        return found
+
+    def data_channel(self, name: str) -> DataChannel:
+        """The data channel of a name. RecordingError: there is none."""
+        if name not in self.data_channels:
+            have = ", ".join(sorted(self.data_channels)) or "none"
+            raise RecordingError(f"{self.path} has no data channel {name!r}; it has {have}.")
+        return self.data_channels[name]
+
+    def data_of(self, foreign: Foreign) -> DataChannel | None:
+        """The data channel that a channel of `everything` is; None: somebody else's."""
+        return self._data.get(foreign.number)
+
+    def samples(
+        self,
+        channel: str | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Iterator[Sample]:
+        """What data channels hold, in the order of writing.
+
+        Args:
+            channel: of this one alone.
+            start_ns, end_ns: from `start_ns` to before `end_ns`, as `log_time_ns` counts.
+
+        Raises RecordingError: as `data_channels`, or there is no such channel.
+        """
+        names = self.data_channels if channel is None else [self.data_channel(channel).name]
+        start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
+        wanted = {number: one for number, one in self._data.items() if one.name in names}
+        for chunk in self.chunks if wanted else ():
+            if chunk.end_ns >= start and chunk.start_ns < end:
+                yield from self._samples_in(chunk, wanted, start, end)
+
+    def _samples_in(
+        self, chunk: ChunkPlace, wanted: Mapping[int, DataChannel], start: int, end: int
+    ) -> Iterator[Sample]:
+        for number, message in enumerate(self._all_messages_in(chunk)):
+            owner = self._channels.owner(message.channel_id, chunk.offset)
+            channel = wanted.get(owner.number) if isinstance(owner, Foreign) else None
+            if channel is None or not start <= message.log_time < end:
+                continue
+            try:
+                yield sample_from_bytes(message.data, channel, message.log_time)
+            except RecordingError:
+                self._unreadable.add((chunk.offset, number))
+
+    @cached_property
+    def _data(self) -> Mapping[int, DataChannel]:
+        """By the number of the channel that is no camera's; without those that are damaged."""
+        found = {}
+        for one in self._channels.foreign:
+            with suppress(RecordingError):
+                if (channel := data_channel_of(one)) is not None:
+                    found[one.number] = channel
+        return found
 
     def stream_start(self, source: int, at_ns: int) -> Marker | None:
         """The last marker up to `at_ns` that begins a stream of `source`."""

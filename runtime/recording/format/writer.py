@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from vidtok_edge.errors import OutputNotWritable, UsageError
+from vidtok_edge.runtime.recording.format.data_channels import (
+    SCHEMAS,
+    DataChannel,
+    bytes_from_sample,
+)
 from vidtok_edge.runtime.recording.format.growing_file import GrowingFile
 from vidtok_edge.runtime.recording.format.mcap_file import (
     MAX_SOURCES,
@@ -20,7 +25,7 @@ from vidtok_edge.runtime.recording.format.mcap_file import (
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.sources.frame import without_password
-from vidtok_edge.runtime.streaming.records import LatentRecord, Record
+from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
 
 __all__ = ["RecordingWriter"]
 
@@ -81,7 +86,8 @@ class RecordingWriter:
         self._epoch: tuple[int, int] | None = None
         self._failed: OutputNotWritable | None = None
         self._closed = False
-        recording = uuid.uuid4().hex
+        self._recording = recording = uuid.uuid4().hex
+        self._data: dict[str, DataChannel] = {}
         facts = [
             SourceFacts(
                 number,
@@ -131,6 +137,33 @@ class RecordingWriter:
             data = bytes_from_marker(record)
             self._add(record.source, "markers", data, record.time_ns, record.wall_time_ns)
 
+    def log(self, sample: Sample, fields: Sequence[str] = ()) -> None:
+        """Add a sample of a data channel, which its first sample begins.
+
+        Args:
+            fields: what the values are called, of a first sample; later it is not looked at.
+
+        Raises:
+            StreamError: no name of a channel, or a sample that is not as the first one was.
+        """
+        channel = self._data.get(sample.channel)
+        if channel is None:
+            channel = DataChannel.of(sample, fields=fields, recording=self._recording)
+            self._require_open()
+            self._mcap.open_data(
+                channel.name, channel.topic, SCHEMAS[channel.kind], channel.to_map()
+            )
+            self._data[channel.name] = channel
+        channel.check(sample)
+        data = bytes_from_sample(sample)
+        self._require_open()
+        self._mcap.add_data(
+            channel.name,
+            data,
+            log_time_ns=self._log_time(sample.time_ns, sample.wall_time_ns),
+            wall_time_ns=sample.wall_time_ns,
+        )
+
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         """Flush when it is due; cheap otherwise. Call it at least every quarter interval.
 
@@ -176,16 +209,19 @@ class RecordingWriter:
         wall_time_ns: int,
     ) -> None:
         self._require_open()
-        if self._epoch is None:
-            self._epoch = (time_ns, wall_time_ns)
-        started_ns, started_wall_ns = self._epoch
         self._mcap.add(
             source,
             kind,
             data,
-            log_time_ns=started_wall_ns + time_ns - started_ns,
+            log_time_ns=self._log_time(time_ns, wall_time_ns),
             wall_time_ns=wall_time_ns,
         )
+
+    def _log_time(self, time_ns: int, wall_time_ns: int) -> int:
+        if self._epoch is None:
+            self._epoch = (time_ns, wall_time_ns)
+        started_ns, started_wall_ns = self._epoch
+        return started_wall_ns + time_ns - started_ns
 
     def _require_open(self) -> None:
         if self._failed is not None:

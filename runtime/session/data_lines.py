@@ -1,0 +1,285 @@
+"""Samples of data channels as lines of JSON, from a pipe, a file or a Unix socket.
+
+    {"channel": "action", "values": [0.1, -0.2], "fields": ["shoulder", "elbow"]}
+    {"channel": "task", "event": "pick up the cup", "wall_time_ns": 1700000000000000000}
+
+`time_ns` (monotonic clock) or `wall_time_ns` say when; where neither is there, the line's arrival
+does. `null` among the values is NaN.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vidtok_edge.errors import SourceError, StreamError
+from vidtok_edge.runtime.session.data_log import DataLog
+
+__all__ = ["DataLines"]
+
+_LONGEST_LINE = 1 << 20
+_PIECE = 1 << 16
+_LOOK_UP_S = 0.2
+_MOST_SENDERS = 64
+_UNIX = "unix:"
+_ALLOWED = {"channel", "values", "event", "fields", "time_ns", "wall_time_ns"}
+
+
+class DataLines:
+    """Reads lines in threads of its own until it is closed; a context manager.
+
+    A line that is no sample is refused and counted, and the first of each kind is told.
+
+    Args:
+        spec: `-` for standard input, `unix:PATH` for a socket that is made there and takes many
+            senders, else the path of a pipe or a file.
+        log: takes the samples.
+        notice: told in a line what was refused and who came and went.
+
+    Raises:
+        SourceError: there is no such pipe or file, or the socket cannot be made.
+    """
+
+    def __init__(self, spec: str, log: DataLog, notice: Callable[[str], None]) -> None:
+        self._spec, self._log, self._notice = spec, log, notice
+        self._stop = threading.Event()
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        if spec.startswith(_UNIX):
+            self._path = Path(spec.removeprefix(_UNIX))
+            self._socket = _listening(self._path)
+            work: Callable[[], None] = self._accept
+        else:
+            _require_readable(spec)
+            work = self._read_path
+        self._threads = [threading.Thread(target=work, name=f"data {spec}", daemon=True)]
+        self._threads[0].start()
+
+    def __enter__(self) -> DataLines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading, and remove the socket."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(5)
+        if self._socket is not None:
+            self._socket.close()
+            with suppress(OSError):
+                self._path.unlink()
+            self._socket = None
+
+    def _accept(self) -> None:
+        assert self._socket is not None
+        while not self._stop.is_set():
+            if not select.select([self._socket], [], [], _LOOK_UP_S)[0]:
+                continue
+            sender, _ = self._socket.accept()
+            self._threads = [t for t in self._threads if t.is_alive()]
+            if len(self._threads) > _MOST_SENDERS:
+                sender.close()
+                self._tell(f"more than {_MOST_SENDERS} senders at once: one was sent away")
+                continue
+            thread = threading.Thread(target=self._read_sender, args=(sender,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _read_sender(self, sender: socket.socket) -> None:
+        with sender:
+            self._read(sender.fileno(), again=False)
+        if not self._stop.is_set():
+            self._notice(f"{self._spec}: a sender closed the connection")
+
+    def _read_path(self) -> None:
+        if self._spec == "-":
+            self._read(sys.stdin.fileno(), again=False)
+            return
+        file = os.open(self._spec, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            self._read(file, again=stat.S_ISFIFO(os.fstat(file).st_mode))
+        finally:
+            os.close(file)
+
+    def _read(self, file: int, *, again: bool) -> None:
+        """Lines until the end; `again`: of a pipe, whose next writer may still come."""
+        lines = _Lines()
+        while not self._stop.is_set():
+            if not select.select([file], [], [], _LOOK_UP_S)[0]:
+                continue
+            try:
+                piece = os.read(file, _PIECE)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._tell(f"reading failed: {error.strerror}")
+                return
+            for line in lines.of(piece):
+                self._take(line)
+            if not piece:
+                if not again:
+                    return
+                self._stop.wait(_LOOK_UP_S)
+        for line in lines.of(b""):
+            self._take(line)
+
+    def _take(self, line: bytes | None) -> None:
+        """A line; None: one that was longer than allowed."""
+        if line is None:
+            self._refuse("?", f"a line of more than {_LONGEST_LINE} bytes")
+            return
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            self._refuse("?", f"a line is no JSON: {line[:80]!r}")
+            return
+        name = found.get("channel") if isinstance(found, dict) else None
+        if not isinstance(name, str) or set(found) - _ALLOWED:
+            self._refuse("?", f"a line is no sample: {line[:80]!r}")
+            return
+        times = {key: found.get(key) for key in ("time_ns", "wall_time_ns")}
+        if any(
+            not isinstance(t, int) or isinstance(t, bool) for t in times.values() if t is not None
+        ):
+            self._refuse(name, f"{name}: a time is no whole number: {line[:80]!r}")
+            return
+        try:
+            if "event" in found and "values" not in found:
+                self._log.event(
+                    name, found["event"], times["time_ns"], wall_time_ns=times["wall_time_ns"]
+                )
+                return
+            values, fields = _numbers(found.get("values")), found.get("fields", [])
+            if values is None or not _texts(fields):
+                self._refuse(name, f"{name}: values are numbers, fields are texts: {line[:80]!r}")
+                return
+            self._log.log(
+                name, values, times["time_ns"], wall_time_ns=times["wall_time_ns"], fields=fields
+            )
+        except StreamError as error:  # counted by the log
+            self._tell(str(error))
+
+    def _refuse(self, channel: str, said: str) -> None:
+        self._log.refuse(channel)
+        self._tell(f"{said}; such lines are left out, and counted")
+
+    def _tell(self, said: str) -> None:
+        """Once for each kind: what is said, without its numbers."""
+        kind = "".join(c for c in said[:60] if not c.isdigit())
+        with self._lock:
+            if kind in self._told or len(self._told) > 100:
+                return
+            self._told.add(kind)
+        self._notice(f"{self._spec}: {said}")
+
+
+class _Lines:
+    """Bytes to lines; one that is too long is None, once, and skipped to its end."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._skipping = False
+
+    def of(self, piece: bytes) -> Iterator[bytes | None]:
+        """The lines that `piece` ends; an empty piece ends what is held."""
+        self._held += piece
+        while (end := self._held.find(b"\n")) >= 0:
+            line = bytes(self._held[:end]).strip()
+            del self._held[: end + 1]
+            if self._skipping:
+                self._skipping = False
+            elif line:
+                yield line
+        if len(self._held) > _LONGEST_LINE:
+            self._held.clear()
+            if not self._skipping:
+                self._skipping = True
+                yield None
+        if not piece and self._held:
+            line = bytes(self._held).strip()
+            self._held.clear()
+            if line and not self._skipping:
+                yield line
+
+
+def _numbers(values: Any) -> list[float] | None:
+    """A number or a flat list of them; null is NaN. None: something else."""
+    found = values if isinstance(values, list) else [values]
+    good = all(
+        v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in found
+    )
+    if not good or values is None:
+        return None
+    return [float("nan") if v is None else v for v in found]
+
+
+def _texts(fields: Any) -> bool:
+    return isinstance(fields, list) and all(isinstance(field, str) for field in fields)
+
+
+def _require_readable(spec: str) -> None:
+    if spec == "-":
+        return
+    try:
+        mode = os.stat(spec).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
+            raise SourceError(
+                f"{spec} is no pipe and no file. Name one (mkfifo), - or unix:PATH for a socket."
+            )
+        if not os.access(spec, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise SourceError(
+            f"Data cannot be read from {spec}: {error.strerror}. Name a pipe (mkfifo), a file, - "
+            "or unix:PATH for a socket."
+        ) from None
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket at `path`; one that nobody listens at any more is replaced."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            if not path.is_socket() or _answers(path):
+                why = "somebody listens there" if path.is_socket() else "it is no socket"
+                raise SourceError(f"{path} is there already, and {why}. Name another path.")
+            path.unlink()
+        found.bind(str(path))
+        os.chmod(path, 0o600)
+        found.listen()
+    except OSError as error:
+        found.close()
+        why = error.strerror or str(error)
+        raise SourceError(f"No socket can be made at {path}: {why}. Name another path.") from None
+    except SourceError:
+        found.close()
+        raise
+    return found
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        try:
+            asked.connect(str(path))
+        except OSError:
+            return False
+    return True
