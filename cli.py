@@ -19,6 +19,7 @@ from vidtok_edge.commands.doctor import doctor
 from vidtok_edge.commands.encode import encode
 from vidtok_edge.commands.export import export
 from vidtok_edge.commands.export_recording import export_recording
+from vidtok_edge.commands.join import join
 from vidtok_edge.commands.net import Group
 from vidtok_edge.commands.plan import plan
 from vidtok_edge.commands.prove import prove
@@ -58,6 +59,7 @@ main.add_command(decode)
 main.add_command(reconstruct)
 main.add_command(record)
 main.add_command(recover)
+main.add_command(join)
 main.add_command(replay)
 main.add_command(export_recording)
 main.add_command(bench)

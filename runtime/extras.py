@@ -27,6 +27,7 @@ _MODULES = {  # where the name is not the distribution's
     "pillow": "PIL",
     "pyyaml": "yaml",
     "rerun-sdk": "rerun",
+    "mcap-ros2-support": "mcap_ros2",
     "nvidia-ml-py": "pynvml",
     "cuda-bindings": "cuda",
     "onnxruntime-gpu": "onnxruntime",

@@ -22,7 +22,7 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["Gap", "Recovered", "RecoveredChannel", "RecoveredSource", "recover"]
+__all__ = ["Gap", "Recovered", "RecoveredChannel", "RecoveredSource", "copy_entry", "recover"]
 
 _CHUNK_NS = 1_000_000_000  # so that the new file can be searched by the second
 _MOST_GAPS = 1000  # listed; all are counted
@@ -276,7 +276,7 @@ def recover(
                 mcap.add_foreign(entry, message)
             else:
                 tally.add(message, entry)
-                _copy(mcap, message, entry, recording.source(entry.source).tokenizer)
+                copy_entry(mcap, message, entry, recording.source(entry.source).tokenizer)
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -300,7 +300,8 @@ def recover(
         )
 
 
-def _copy(mcap: McapFile, message: Message, entry: Record, tokenizer: Tokenizer) -> None:
+def copy_entry(mcap: McapFile, message: Message, entry: Record, tokenizer: Tokenizer) -> None:
+    """Add a message of a camera to another file, with its number and times."""
     if isinstance(entry, LatentRecord):  # written anew: it may be in a layout of before
         kind: ChannelKind = "latents"
         data = bytes_from_latent(entry, tokenizer)

@@ -1,0 +1,307 @@
+"""Numbers and events in MCAP files of others: ROS 2 bags, and messages in JSON.
+
+A file is read as distrustfully as a recording (`Scan`); messages are decoded by `mcap-ros2-support`
+or as JSON, and any other encoding is refused by name.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from vidtok_edge.errors import MissingDependency, RecordingError, UsageError
+from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Definition, Scan
+
+try:
+    from mcap.records import Channel, Message, Schema
+    from mcap_ros2.decoder import DecoderFactory
+except ImportError:
+    raise MissingDependency("mcap_ros2", "record", "Joining a bag") from None
+
+__all__ = ["Bag", "BagSample", "Take"]
+
+_MOST_TOPICS = 1 << 12
+_DEEPEST = 16
+_MOST_VALUES = 4096
+_MOST_SHOWN = 12  # fields of a topic
+Decode = Callable[[bytes], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What is taken out of messages: a field of the topics that a pattern fits."""
+
+    topic: str
+    """`*` and `?` as in file names."""
+    field: str
+    """Its path in a message, as `twist.linear`; empty: all numbers of the message."""
+    name: str
+    """Of the data channel; empty: of the topic and the field."""
+
+    @classmethod
+    def parse(cls, text: str) -> Take:
+        """`/joint_states:position=state`, of which `:FIELD` and `=NAME` may be left out."""
+        place, _, name = text.partition("=")
+        topic, _, path = place.partition(":")
+        if not topic:
+            raise UsageError(
+                f"{text!r} names no topic. Write TOPIC[:FIELD][=NAME], as "
+                "/joint_states:position=state."
+            )
+        return cls(topic, path, name)
+
+    def fits(self, topic: str) -> bool:
+        """Whether it takes something of a topic."""
+        return fnmatch.fnmatchcase(topic, self.topic)
+
+    def channel(self, topic: str) -> str:
+        """The name of the data channel that a topic becomes."""
+        path = "/".join(filter(None, (topic.strip("/"), self.field.replace(".", "/"))))
+        return self.name or path
+
+
+@dataclass(frozen=True, slots=True)
+class BagSample:
+    """What was taken out of a message."""
+
+    take: Take
+    topic: str
+    time_ns: int
+    """The log time of the message."""
+    values: list[float] | None
+    """None: it is an event."""
+    fields: tuple[str, ...]
+    text: str = ""
+
+    @property
+    def channel(self) -> str:
+        """The data channel that it is for."""
+        return self.take.channel(self.topic)
+
+
+@dataclass(slots=True)
+class _Topic:
+    channel: Channel
+    schema: Schema | None
+    decode: Decode | None = None
+    refused: str = ""
+    """Why its messages cannot be decoded."""
+
+
+@dataclass(slots=True)
+class Bag:
+    """An MCAP file of others, open for reading; a context manager."""
+
+    scan: Scan
+    topics: dict[int, _Topic] = field(default_factory=dict)
+    """By the number of the channel."""
+    chunks: list[ChunkPlace] = field(default_factory=list)
+    damaged_bytes: int = 0
+    unreadable: int = 0
+    """Messages that could not be decoded, or lack the field."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bag:
+        """Read through a file for its topics and chunks.
+
+        Raises RecordingError: it cannot be read, is no MCAP file, or holds no message.
+        """
+        bag = cls(Scan(path))
+        try:
+            bag._walk()
+        except BaseException:
+            bag.close()
+            raise
+        return bag
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.scan.close()
+
+    def names(self) -> list[str]:
+        """Its topics."""
+        return sorted({topic.channel.topic for topic in self.topics.values()})
+
+    def outline(self) -> list[tuple[str, str, str]]:
+        """Each topic, its type, and the fields of its first message that hold numbers or a text."""
+        first: dict[int, Message] = {}
+        for chunk in self.chunks:
+            for message in self._messages_in(chunk):
+                first.setdefault(message.channel_id, message)
+            if len(first) == len(self.topics):
+                break
+        rows = []
+        for number, topic in self.topics.items():
+            kind = topic.channel.message_encoding if topic.schema is None else topic.schema.name
+            rows.append((topic.channel.topic, kind, _fields(topic, first.get(number))))
+        return sorted(rows)
+
+    def samples(self, takes: Sequence[Take]) -> Iterator[BagSample]:
+        """What is taken out of each message, in the order of the file.
+
+        Raises RecordingError: no topic fits a `take`, or one that does is of another encoding.
+        """
+        wanted = self._wanted(takes)
+        for chunk in self.chunks:
+            for message in self._messages_in(chunk):
+                for take in wanted.get(message.channel_id, ()):
+                    sample = self._taken(self.topics[message.channel_id], take, message)
+                    if sample is None:
+                        self.unreadable += 1
+                    else:
+                        yield sample
+
+    def _wanted(self, takes: Sequence[Take]) -> dict[int, list[Take]]:
+        wanted: dict[int, list[Take]] = {}
+        for take in takes:
+            fitting = [n for n, topic in self.topics.items() if take.fits(topic.channel.topic)]
+            if not fitting:
+                have = ", ".join(self.names()[:20])
+                raise RecordingError(
+                    f"{self.scan.path} has no topic that fits {take.topic!r}; it has {have}."
+                )
+            for number in fitting:
+                if refused := self.topics[number].refused:
+                    raise RecordingError(f"{self.scan.path}: {refused}")
+                wanted.setdefault(number, []).append(take)
+        return wanted
+
+    def _walk(self) -> None:
+        if not self.scan.has_magic():
+            raise RecordingError(f"{self.scan.path} is no MCAP file. Name a bag in MCAP.")
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        for item in self.scan.walk():
+            if isinstance(item, Definition):
+                record = item.record
+                if isinstance(record, Schema):
+                    schemas.setdefault(record.id, record)
+                elif len(channels) < _MOST_TOPICS:
+                    channels.setdefault(record.id, record)
+            elif isinstance(item, ChunkPlace):
+                self.chunks.append(item)
+            elif isinstance(item, Damage):
+                self.damaged_bytes += item.length
+        factory = DecoderFactory()
+        for number, channel in channels.items():
+            topic = _Topic(channel, schemas.get(channel.schema_id))
+            topic.decode, topic.refused = _decoder(factory, topic)
+            self.topics[number] = topic
+        if not self.chunks or not channels:
+            raise RecordingError(f"{self.scan.path} holds no message that can be read.")
+
+    def _messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
+        try:
+            for record in self.scan.records(chunk):
+                if isinstance(record, Message):
+                    yield record
+        except RecordingError:
+            self.damaged_bytes += chunk.length
+
+    def _taken(self, topic: _Topic, take: Take, message: Message) -> BagSample | None:
+        assert topic.decode is not None
+        own = partial(BagSample, take, topic.channel.topic, message.log_time)
+        try:
+            decoded = topic.decode(message.data)
+            found = _at(decoded, take.field)
+            if isinstance(found, str):
+                return own(None, (), found)
+            paths: list[str] = []
+            values = list(_numbers(found, "", paths))
+            names = _names_of(decoded, take.field, len(values)) or tuple(paths)
+        except Exception:  # a decoder fails in its own ways on a message that is not what it says
+            return None
+        if not 0 < len(values) <= _MOST_VALUES:
+            return None
+        return own(values, names if any(names) else ())
+
+
+def _decoder(factory: Any, topic: _Topic) -> tuple[Decode | None, str]:
+    """What decodes the messages of a topic, or why nothing does."""
+    encoding, name = topic.channel.message_encoding, topic.channel.topic
+    if encoding == "json":
+        return json.loads, ""
+    try:
+        decode = factory.decoder_for(encoding, topic.schema)
+    except Exception as error:  # it parses a text of others
+        return None, f"the schema of {name} cannot be parsed: {error}."
+    if decode is None:
+        schema = "no schema" if topic.schema is None else f"a schema in {topic.schema.encoding!r}"
+        return None, (
+            f"the messages of {name} are in {encoding!r} with {schema}; read are cdr with ros2msg "
+            "(ROS 2) and json."
+        )
+    return decode, ""
+
+
+def _fields(topic: _Topic, message: Message | None) -> str:
+    """The fields of a message: `position [7], header.stamp.sec`."""
+    if topic.decode is None or message is None:
+        return topic.refused or "no message"
+    try:
+        names: list[str] = []
+        _ = list(_numbers(topic.decode(message.data), "", names))
+    except Exception as error:  # as in `_taken`
+        return f"its first message cannot be decoded: {error}"
+    counted = Counter(re.sub(r"(\.\d+)+$", "", name) for name in names)
+    shown = [name if count == 1 else f"{name} [{count}]" for name, count in counted.items()]
+    return ", ".join(shown[:_MOST_SHOWN]) or "texts alone"
+
+
+def _at(message: Any, path: str) -> Any:
+    """What lies at a path of fields, or of places in a list."""
+    for part in filter(None, path.split(".")):
+        if isinstance(message, dict):
+            message = message[part]
+        elif isinstance(message, (list, tuple)) or (part.isdigit() and not _is_message(message)):
+            message = message[int(part)]
+        else:
+            message = getattr(message, part)
+    return message
+
+
+def _numbers(value: Any, path: str, names: list[str], depth: int = 0) -> Iterator[float]:
+    """The numbers in a value, one after another, without texts; `names` is given what each is."""
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
+    if isinstance(value, (bool, int, float)):
+        names.append(path)
+        yield float(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{path}.{key}".strip("."), names, depth + 1)
+    elif isinstance(value, str) or value is None:
+        return
+    elif _is_message(value):
+        for key in value.__slots__:
+            yield from _numbers(getattr(value, key), f"{path}.{key}".strip("."), names, depth + 1)
+    else:
+        for place, inner in enumerate(value):
+            yield from _numbers(inner, f"{path}.{place}".strip("."), names, depth + 1)
+
+
+def _is_message(value: Any) -> bool:
+    return hasattr(value, "__slots__") and not isinstance(value, (list, tuple, bytes, memoryview))
+
+
+def _names_of(message: Any, path: str, count: int) -> tuple[str, ...]:
+    """What a message itself calls the places of a list, as sensor_msgs/JointState does: `name`."""
+    if "." in path or not path:
+        return ()
+    names = message.get("name") if isinstance(message, dict) else getattr(message, "name", None)
+    if not isinstance(names, (list, tuple)) or len(names) != count:
+        return ()
+    return tuple(names) if all(isinstance(name, str) for name in names) else ()

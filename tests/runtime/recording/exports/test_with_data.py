@@ -1,0 +1,164 @@
+"""Exports with data channels: every row is held to a channel that says its own time."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
+from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, write
+
+from vidtok_edge.errors import RecordingError
+from vidtok_edge.runtime.recording import RecordingWriter
+from vidtok_edge.runtime.recording.data_rows import DataRequest
+from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
+from vidtok_edge.runtime.streaming.records import Sample, SourceRecords
+
+EVERY_NS = SECOND // 128  # so that seconds are exact in float32
+LATENTS = 12
+
+
+def sample(at_ns: int, channel: str = "action", values: Any = None) -> Sample:
+    own = [at_ns / SECOND, -at_ns / SECOND] if values is None else values
+    return Sample(
+        channel=channel,
+        time_ns=at_ns,
+        wall_time_ns=WALL + at_ns,
+        values=np.array(own, np.float64),
+    )
+
+
+def recorded(
+    path: Path,
+    *,
+    begin_ns: int = -5 * EVERY_NS,
+    until_ns: int = LATENTS * PER_LATENT,
+    sources: int = 1,
+) -> Path:
+    """Latents at multiples of 0.1 s, and samples of `action` that say their seconds."""
+    names = [f"cam{n}" for n in range(sources)]
+    with RecordingWriter(path, FSQ, names, flush_interval_s=1000) as writer:
+        cameras = [SourceRecords(source) for source in range(sources)]
+        for camera in cameras:
+            writer.take(camera.start("start", 0, WALL, fps=40))
+        at_ns = begin_ns
+        for i in range(LATENTS):
+            for camera in cameras:
+                write(writer, camera, latents(camera.source, i))
+            while at_ns < min((i + 1) * PER_LATENT, until_ns):
+                writer.log(sample(at_ns), ("s", "minus_s"))
+                writer.log(sample(at_ns, "arm/state", [i]))
+                at_ns += EVERY_NS
+        event = Sample(channel="task", time_ns=SECOND // 2, wall_time_ns=WALL, text="open")
+        writer.log(event)
+        for camera in cameras:
+            writer.take(camera.end("over", LATENTS * PER_LATENT, WALL + LATENTS * PER_LATENT))
+    return path
+
+
+def last_before(latent: int) -> float:
+    """Seconds of the last sample up to a latent."""
+    return (latent * PER_LATENT // EVERY_NS) * EVERY_NS / SECOND
+
+
+def test_lerobot_rows_have_the_last_sample(tmp_path: Path) -> None:
+    export_recording(recorded(tmp_path / "a.mcap"), tmp_path / "out", "lerobot", state="arm/state")
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    assert info["features"]["action"] == {
+        "dtype": "float32",
+        "shape": [2],
+        "names": ["s", "minus_s"],
+    }
+    assert info["features"]["observation.state"]["shape"] == [1]
+    rows = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet").to_pylist()
+    assert [row["action"] for row in rows] == [
+        [last_before(i), -last_before(i)] for i in range(LATENTS)
+    ]
+    ages = [i * PER_LATENT - round(last_before(i) * SECOND) for i in range(LATENTS)]
+    assert [row["age_ns.action"] for row in rows] == ages
+    recording = json.loads((tmp_path / "out/meta/recording.json").read_text())
+    assert recording["data"]["channels"]["action"]["latents_without"] == 0
+    assert [e["text"] for e in recording["events"]] == ["open"]
+
+
+def test_npz_has_all_samples_and_values_between(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.mcap")
+    request = DataRequest(channels=["action"], align="interpolate")
+    export_recording(path, tmp_path / "out", "npz", data=request)
+    [entry] = json.loads((tmp_path / "out" / CONTENTS).read_text())["episodes"]
+    with np.load(tmp_path / "out" / entry["data_file"]) as data:
+        assert not any(name.startswith("arm") for name in data)
+        seconds = np.arange(LATENTS) * PER_LATENT / SECOND
+        between = seconds[:-1]  # behind the last latent there is no sample to draw a line to
+        np.testing.assert_allclose(data["action.value"][: len(between), 0], between, atol=1e-12)
+        first, times = data["action.first"], data["action.sample_times_ns"] - WALL
+        assert first[0] == 0 and first[-1] == len(times)
+        for i in range(1, LATENTS):
+            own = times[first[i] : first[i + 1]]
+            assert ((own > (i - 1) * PER_LATENT) & (own <= i * PER_LATENT)).all()
+            assert len(own) in (12, 13)
+        np.testing.assert_array_equal(data["action.samples"][:, 0], times / SECOND)
+
+
+def test_shards_have_the_same_beside_their_latents(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.mcap", sources=2)
+    export_recording(path, tmp_path / "out", "webdataset", sample_latents=5, shards=1)
+    found = {}
+    with tarfile.open(tmp_path / "out/shard-000000.tar") as tar:
+        for member in tar:
+            if member.name.endswith(".data.npz"):
+                file = tar.extractfile(member)
+                assert file is not None
+                with np.load(io.BytesIO(file.read())) as data:
+                    found[member.name.split(".")[0]] = data["action.value"][:, 0].tolist()
+    assert len(found) == 6, "two cameras of 12 latents, 5 in a sample"
+    for key, values in found.items():
+        begin = int(key.split("-")[1])
+        assert values == [last_before(begin + i) for i in range(len(values))]
+
+
+def test_latents_without_a_value_end_an_episode_and_are_counted(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.mcap", until_ns=6 * PER_LATENT)
+    request = DataRequest(max_age_s=0.15)
+    done = export_recording(path, tmp_path / "out", "lerobot", data=request)
+    assert done.data is not None
+    facts = done.data.facts()
+    # The last sample is just before latent 6; latent 8 is over 0.15 s behind it.
+    assert (done.latents, facts["latents_left_out"]) == (8, LATENTS - 8)
+    assert facts["channels"]["action"]["latents_without"] == LATENTS - 8
+
+
+def test_they_can_be_kept_and_spoil_no_statistics(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.mcap", until_ns=6 * PER_LATENT)
+    request = DataRequest(max_age_s=0.15, missing="keep")
+    done = export_recording(path, tmp_path / "out", "lerobot", data=request)
+    assert done.latents == LATENTS
+    rows = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet").to_pylist()
+    assert [np.isnan(row["action"][0]) for row in rows] == [False] * 8 + [True] * 4
+    stats = json.loads((tmp_path / "out/meta/stats.json").read_text())
+    assert stats["action"]["count"] == [8]
+    assert stats["action"]["max"][0] == pytest.approx(last_before(6), abs=EVERY_NS / SECOND)
+
+
+def test_nothing_left_says_why(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "a.mcap", begin_ns=EVERY_NS // 2, until_ns=2 * PER_LATENT)
+    request = DataRequest(max_age_s=0.0001, channels=["arm/state"])
+    with pytest.raises(RecordingError, match="None of the 12 latents has a value of every"):
+        export_recording(path, tmp_path / "out", "npz", data=request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_that_are_there_already_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"]) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        writer.log(sample(0, "tokens"))
+        write(writer, camera, latents(0, 0))
+    with pytest.raises(RecordingError, match=r"would be the feature observation\.tokens"):
+        export_recording(path, tmp_path / "out", "lerobot")

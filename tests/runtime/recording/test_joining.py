@@ -1,0 +1,250 @@
+"""A bag into a recording: ROS 2 messages and JSON, whose values say when they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mcap.writer import Writer
+from mcap_ros2.writer import Writer as RosWriter
+from recordings import PER_LATENT, SECOND, WALL, record
+
+from vidtok_edge.errors import RecordingError, StreamError, UsageError
+from vidtok_edge.runtime.recording import Recording
+from vidtok_edge.runtime.recording.bags import Bag, Take
+from vidtok_edge.runtime.recording.joining import Joined, Offset, join
+
+JOINT_STATE = """std_msgs/Header header
+string[] name
+float64[] position
+float64[] velocity
+float64[] effort
+================================================================================
+MSG: std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+================================================================================
+MSG: builtin_interfaces/Time
+int32 sec
+uint32 nanosec
+"""
+TWIST = """geometry_msgs/Vector3 linear
+geometry_msgs/Vector3 angular
+================================================================================
+MSG: geometry_msgs/Vector3
+float64 x
+float64 y
+float64 z
+"""
+LATENTS = 20
+
+
+def joints(path: Path, times_ns: Sequence[int], *, positions: int = 2, at_ns: int = WALL) -> Path:
+    """A bag of `/joint_states` whose first position is its time in seconds, and `/cmd`."""
+    with path.open("wb") as file:
+        writer = RosWriter(file)
+        states = writer.register_msgdef("sensor_msgs/msg/JointState", JOINT_STATE)
+        twist = writer.register_msgdef("geometry_msgs/msg/Twist", TWIST)
+        text = writer.register_msgdef("std_msgs/msg/String", "string data\n")
+        for i, time_ns in enumerate(times_ns):
+            position = [time_ns / SECOND, *[0.0] * (positions - 1)]
+            message = {
+                "header": {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": ""},
+                "name": [f"joint{n}" for n in range(positions)],
+                "position": position,
+                "velocity": [],
+                "effort": [],
+            }
+            times = {"log_time": at_ns + time_ns, "publish_time": at_ns + time_ns, "sequence": i}
+            writer.write_message("/joint_states", states, message, **times)
+            vector = {"x": time_ns / SECOND, "y": 1.0, "z": 2.0}
+            writer.write_message("/cmd", twist, {"linear": vector, "angular": vector}, **times)
+        writer.write_message(
+            "/speech", text, {"data": "go on"}, log_time=at_ns + SECOND, publish_time=at_ns
+        )
+        writer.finish()  # type: ignore[no-untyped-call]
+    return path
+
+
+def joined(
+    tmp_path: Path, bag: Path, *takes: str, offset: Offset = 0.0, drive: Path | None = None
+) -> tuple[Joined, Path]:
+    drive = drive or record(tmp_path / "drive.mcap", LATENTS, sources=1, force=True)
+    done = join(
+        drive, bag, tmp_path / "new.mcap", [Take.parse(t) for t in takes], offset=offset, force=True
+    )
+    return done, tmp_path / "new.mcap"
+
+
+EVERY = range(0, 2 * SECOND, SECOND // 100)
+
+
+def test_joint_states_become_a_channel_on_the_recordings_clock(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    done, path = joined(tmp_path, bag, "/joint_states:position=state", "/speech:data=speech")
+    assert done.offset_s == 0 and done.common_s == pytest.approx(1.99, abs=0.02)
+    with Recording.open(path) as recording, Recording.open(tmp_path / "drive.mcap") as drive:
+        state = recording.data_channel("state")
+        assert state.fields == ("joint0", "joint1")
+        assert state.origin == "robot.mcap:/joint_states"
+        samples = list(recording.samples("state"))
+        assert len(samples) == len(EVERY)
+        for sample in samples:
+            assert sample.values is not None
+            assert sample.values[0] == (sample.log_time_ns - WALL) / SECOND
+            assert sample.time_ns == sample.log_time_ns - WALL, "the cameras' monotonic clock"
+        assert [s.text for s in recording.samples("speech")] == ["go on"]
+        latents = [(e.log_time_ns, e.source) for e in recording.entries()]
+        assert latents == [(e.log_time_ns, e.source) for e in drive.entries()]
+
+
+def test_all_numbers_of_a_message_and_a_path_into_it(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    done, path = joined(tmp_path, bag, "/cmd=whole", "/cmd:linear.x", "/cmd:angular=turn")
+    assert [(one.facts.name, one.facts.size) for one in done.channels] == [
+        ("whole", 6),
+        ("cmd/linear/x", 1),
+        ("turn", 3),
+    ]
+    with Recording.open(path) as recording:
+        assert recording.data_channel("whole").fields[:2] == ("linear.x", "linear.y")
+        assert recording.data_channel("turn").fields == ("x", "y", "z")
+
+
+def test_json_messages_are_read(tmp_path: Path) -> None:
+    bag = tmp_path / "robot.mcap"
+    with bag.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("Arm", "jsonschema", b"{}")
+        for topic in ("/arm", "/leg"):
+            channel = writer.register_channel(topic, "json", schema)
+            for i in range(10):
+                data = json.dumps({"q": [i, i / 2], "on": True, "who": "me"}).encode()
+                writer.add_message(channel, WALL + i, data, WALL + i)
+        writer.finish()  # type: ignore[no-untyped-call]
+    done, path = joined(tmp_path, bag, "/*:q")
+    assert [one.facts.name for one in done.channels] == ["arm/q", "leg/q"]
+    with Recording.open(path) as recording:
+        values = [s.values for s in recording.samples("leg/q")]
+        assert [v.tolist() for v in values if v is not None] == [[i, i / 2] for i in range(10)]
+
+
+def test_clocks_that_differ_are_said_and_can_be_put_together(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY, at_ns=5 * SECOND)  # since it was switched on
+    with pytest.raises(RecordingError, match=r"1700000000\.000 s to .*, and 5\.000 s to 6\.990 s"):
+        joined(tmp_path, bag, "/joint_states:position=state")
+    assert not (tmp_path / "new.mcap").exists()
+    done, path = joined(tmp_path, bag, "/joint_states:position=state", offset="start")
+    assert done.offset_s == WALL / SECOND - 5
+    with Recording.open(path) as recording:
+        assert next(recording.samples("state")).log_time_ns == recording.start_ns
+    done, path = joined(tmp_path, bag, "/joint_states:position=state", offset=done.offset_s + 0.5)
+    with Recording.open(path) as recording:
+        first = next(recording.samples("state"))
+        assert first.log_time_ns - recording.start_ns == pytest.approx(SECOND / 2, abs=1000)
+
+
+def test_a_shape_that_changes_is_refused_with_its_place(tmp_path: Path) -> None:
+    first = joints(tmp_path / "a.mcap", [0])
+    content = joints(tmp_path / "b.mcap", [SECOND], positions=3).read_bytes()
+    assert first.stat().st_size and content
+    bag = tmp_path / "both.mcap"
+    with bag.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        channel = writer.register_channel("/q", "json", 0)
+        for i, q in enumerate([[1, 2], [1, 2], [1, 2, 3]]):
+            data = json.dumps({"q": q}).encode()
+            writer.add_message(channel, WALL + i * SECOND // 4, data, WALL)
+        writer.finish()  # type: ignore[no-untyped-call]
+    said = r"0\.500 s after the first: The channel q/q has 2 numbers .*got 3 numbers"
+    with pytest.raises(RecordingError, match=said):
+        joined(tmp_path, bag, "/q:q")
+
+
+@pytest.mark.parametrize(
+    ("takes", "error", "said"),
+    [
+        (["/joint:position"], RecordingError, "no topic that fits '/joint'; it has /cmd, /joint_"),
+        (["/joint_states:speed"], RecordingError, "no message of /joint_states with a number"),
+        (["/cmd=a", "/joint_states:position=a"], StreamError, "both be the data channel a"),
+        (["/cmd:linear=camera0/latents"], StreamError, "taken by a camera"),
+        ([":x"], UsageError, "names no topic"),
+        ([], UsageError, "Nothing is taken out"),
+    ],
+)
+def test_what_cannot_be_taken(
+    tmp_path: Path, takes: list[str], error: type[Exception], said: str
+) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    with pytest.raises(error, match=said):
+        joined(tmp_path, bag, *takes)
+    assert not (tmp_path / "new.mcap").exists()
+
+
+def test_a_name_that_the_recording_has_is_refused(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    _, path = joined(tmp_path, bag, "/cmd:linear=speed")
+    drive = path.rename(tmp_path / "twice.mcap")
+    with pytest.raises(StreamError, match="has a data channel speed already"):
+        joined(tmp_path, bag, "/cmd:linear=speed", drive=drive)
+    _, path = joined(tmp_path, bag, "/cmd:angular=turn", drive=drive)
+    with Recording.open(path) as recording:
+        assert set(recording.data_channels) == {"speed", "turn"}
+        assert len(list(recording.samples("speed"))) == len(EVERY)
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    bag = tmp_path / "robot.mcap"
+    with bag.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("Arm", "protobuf", b"\x00")
+        channel = writer.register_channel("/arm", "protobuf", schema)
+        writer.add_message(channel, WALL, b"\x00", WALL)
+        writer.finish()  # type: ignore[no-untyped-call]
+    with pytest.raises(RecordingError, match="messages of /arm are in 'protobuf'"):
+        joined(tmp_path, bag, "/arm")
+    with Bag.open(bag) as found:
+        assert "protobuf" in found.outline()[0][2]
+
+
+def test_an_outline_names_the_fields(tmp_path: Path) -> None:
+    with Bag.open(joints(tmp_path / "robot.mcap", EVERY)) as bag:
+        rows = {topic: fields for topic, _, fields in bag.outline()}
+    assert "position [2]" in rows["/joint_states"] and "linear.x" in rows["/cmd"]
+    assert rows["/speech"] == "texts alone"
+
+
+def test_damaged_bags_give_what_is_sound(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = joints(tmp_path / "robot.mcap", EVERY).read_bytes()
+    drive = record(tmp_path / "drive.mcap", LATENTS, sources=1)
+    for _ in range(30):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] ^= int(rng.integers(1, 256))
+        bag = tmp_path / "damaged.mcap"
+        bag.write_bytes(data)
+        try:
+            _, path = joined(tmp_path, bag, "/joint_states:position=state", drive=drive)
+        except (RecordingError, StreamError):
+            continue
+        with Recording.open(path) as recording:
+            for sample in recording.samples("state"):
+                assert sample.values is not None
+                assert sample.values[0] == (sample.log_time_ns - WALL) / SECOND
+
+
+def test_neither_input_is_written_over(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    drive: Any = record(tmp_path / "drive.mcap", LATENTS, sources=1)
+    for output in (bag, drive):
+        with pytest.raises(UsageError, match="is read here, and stays as it is"):
+            join(drive, bag, output, [Take.parse("/cmd")], force=True)
+    assert PER_LATENT and join(drive, bag, None, [Take.parse("/cmd")]).channels

@@ -1,0 +1,142 @@
+"""Lines of JSON from pipes, files and sockets: samples are taken, the rest is told and counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidtok_edge.errors import SourceError
+from vidtok_edge.runtime.session.data_lines import DataLines
+from vidtok_edge.runtime.session.data_log import DataLog, Logged
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
+
+
+def line(**facts: object) -> bytes:
+    return json.dumps(facts).encode() + b"\n"
+
+
+def read(path: Path, content: bytes) -> tuple[list[Logged], DataLog, list[str]]:
+    """What a file gives."""
+    path.write_bytes(content)
+    log, said = DataLog(), list[str]()
+    with DataLines(str(path), log, said.append) as lines:
+        lines._threads[0].join(10)
+    return log.taken(), log, said
+
+
+def test_lines_become_samples(tmp_path: Path) -> None:
+    content = line(channel="action", values=[1, None], fields=["x", "y"])
+    content += b"\n  \n" + line(channel="grip", values=2) + line(channel="task", event="open")
+    content += line(channel="task", event={"a": [1]}).rstrip()  # the last one without an end
+    found, log, said = read(tmp_path / "lines", content)
+    assert [x.sample.channel for x in found] == ["action", "grip", "task", "task"]
+    action = found[0].sample.values
+    assert action is not None and action[0] == 1 and np.isnan(action[1])
+    assert found[0].fields == ("x", "y")
+    assert [x.sample.text for x in found[2:]] == ["open", '{"a": [1]}']
+    assert not said and sum(c.refused for c in log.counts) == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (b"{'a': 1}\n", "a line is no JSON"),
+        (b"[" * 100_000 + b"\n", "a line is no JSON"),
+        (b"[1, 2]\n", "a line is no sample"),
+        (line(channel=3, values=[1]), "a line is no sample"),
+        (line(channel="action", values=[1], speed=3), "a line is no sample"),
+        (line(channel="action", values=["1"]), "values are numbers"),
+        (line(channel="action", values=[True]), "values are numbers"),
+        (line(channel="action", values=[1], fields="x"), "values are numbers, fields are texts"),
+        (line(channel="action"), "values are numbers"),
+        (line(channel="action", values=[1], time_ns="now"), "a time is no whole number"),
+        (line(channel="action", values=[1], time_ns=1.5), "a time is no whole number"),
+        (line(channel="no name", values=[1]), "is no name of a channel"),
+        (line(channel="action", values=[1, 2]), "has 1 number in each sample"),
+        (b'{"channel": "' + b"x" * (1 << 21) + b'"}\n', "a line of more than 1048576 bytes"),
+    ],
+)
+def test_other_lines_are_left_out_counted_and_told_once(
+    tmp_path: Path, bad: bytes, said: str
+) -> None:
+    good = line(channel="action", values=[1])
+    found, log, told = read(tmp_path / "lines", good + bad + bad + good)
+    assert len(found) == 2
+    assert sum(counts.refused for counts in log.counts) == 2
+    assert len(told) == 1 and said in told[0]
+
+
+def test_a_pipe_is_read_on_when_its_writer_comes_again(tmp_path: Path) -> None:
+    path, log = tmp_path / "pipe", DataLog()
+    os.mkfifo(path)
+    found: list[Logged] = []
+
+    def holds(count: int) -> bool:
+        return len(found_now(log, found)) == count
+
+    with DataLines(str(path), log, lambda text: None):
+        for number in range(2):
+            with path.open("wb") as pipe:
+                pipe.write(line(channel="action", values=[number]))
+            until(partial(holds, number + 1))
+
+
+def found_now(log: DataLog, found: list[Logged]) -> list[Logged]:
+    found += log.taken()
+    return found
+
+
+def test_a_socket_takes_many_senders_and_tells_when_one_goes(tmp_path: Path) -> None:
+    path, log, said = tmp_path / "robot.sock", DataLog(), list[str]()
+    found: list[Logged] = []
+    with DataLines(f"unix:{path}", log, said.append):
+        senders = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for number, sender in enumerate(senders):
+            sender.connect(str(path))
+            sender.sendall(line(channel=f"c{number}", values=[number]))
+        until(lambda: len(found_now(log, found)) == 3)
+        senders[0].sendall(b'{"channel": "c0", "val')  # and goes in the middle of a line
+        senders[0].close()
+        until(lambda: any("closed the connection" in text for text in said))
+        senders[1].sendall(line(channel="c1", values=[5]))
+        until(lambda: len(found_now(log, found)) == 4)
+        for sender in senders[1:]:
+            sender.close()
+    assert any("a line is no JSON" in text for text in said)
+    assert not path.exists()
+
+
+def test_a_socket_that_is_left_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "robot.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    with (
+        DataLines(f"unix:{path}", DataLog(), lambda text: None),
+        pytest.raises(SourceError, match="somebody listens there"),
+    ):
+        DataLines(f"unix:{path}", DataLog(), lambda text: None)
+    path.write_text("mine")
+    with pytest.raises(SourceError, match="it is no socket"):
+        DataLines(f"unix:{path}", DataLog(), lambda text: None)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("spec", ["missing", "."])
+def test_what_is_no_input_is_said(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(SourceError, match=r"Data cannot be read|is no pipe and no file"):
+        DataLines(str(tmp_path / spec), DataLog(), lambda text: None)
