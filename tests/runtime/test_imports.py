@@ -44,7 +44,11 @@ NEEDS |= dict.fromkeys(
 NEEDS |= dict.fromkeys(
     [f"recording.format.{name}" for name in ("channels", "mcap_file", "reader", "scan")], "mcap"
 )
-NEEDS |= {"recording.recovery": "mcap", "recording.exports.lerobot": "pyarrow"}
+NEEDS |= {
+    "recording.recovery": "mcap",
+    "recording.bags": "mcap",
+    "recording.exports.lerobot": "pyarrow",
+}
 NEEDS["viewing.rerun_log"] = "rerun"
 NEEDS["comparing.part"] = "onnx"
 NEEDS |= dict.fromkeys(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from vidtok_edge.errors import MissingDependency, RecordingError
+from vidtok_edge.runtime.recording.format.data_channels import SCHEMAS
 from vidtok_edge.runtime.recording.format.mcap_file import (
     MAX_SOURCES,
     ChannelKind,
@@ -80,6 +81,7 @@ class ChannelTable:
         self._epochs = [_Epoch(0)]
         self._schema_bytes = 0
         self._foreign: dict[tuple[int, int], Foreign] = {}  # by the identity of its records
+        self._data: dict[int, Mapping[str, str]] = {}
 
     @property
     def has_foreign(self) -> bool:
@@ -96,6 +98,12 @@ class ChannelTable:
         if len(self._facts) < _MAX_CHANNELS and facts not in self._facts:
             self._facts[facts] = None
             self._named.setdefault(facts.number, []).append(facts)
+
+    def add_data(self, facts: Mapping[str, str]) -> None:
+        """A metadata record of a data channel."""
+        number = facts.get("channel", "")
+        if number.isdecimal() and len(number) < 6 and len(self._data) < _MAX_CHANNELS:
+            self._data[int(number)] = facts
 
     def add(self, record: Channel | Schema, offset: int) -> None:
         """A channel or schema that holds for messages from `offset` on."""
@@ -204,11 +212,26 @@ class ChannelTable:
             if id_ not in ours and not named_like_ours:
                 foreign = Foreign(len(self._foreign), channel, schema)
                 epoch.owners[id_] = self._foreign.setdefault((id(channel), id(schema)), foreign)
+        for id_, facts in self._data.items():  # channels whose records are lost
+            if id_ not in epoch.channels and id_ not in epoch.owners:
+                channel, schema = _data_records(id_, facts)
+                foreign = Foreign(len(self._foreign), channel, schema)
+                epoch.owners[id_] = self._foreign.setdefault((-id_, 0), foreign)
 
 
 def _may_be_ours(schema: Schema | None) -> bool:
     """ROS has markers of its own, and a topic may be called like ours."""
     return schema is None or schema.name.startswith("vidtok_edge/")
+
+
+def _data_records(number: int, facts: Mapping[str, str]) -> tuple[Channel, Schema | None]:
+    """What a file would say of a data channel, from a metadata record about it."""
+    name, text = next(
+        (schema for kind, schema in SCHEMAS.items() if kind == facts.get("kind")), ("", b"")
+    )
+    topic = f"/{facts.get('data_channel', '')}"
+    channel = Channel(number, topic, "cdr", dict(facts), 0)
+    return channel, Schema(0, text, "ros2msg", name) if name else None
 
 
 def _numbers(keys: Iterable[_Key]) -> dict[_Key, int]:

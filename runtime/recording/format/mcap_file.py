@@ -27,6 +27,7 @@ except ImportError:
 
 __all__ = [
     "CHUNK_BYTES",
+    "DATA_METADATA",
     "MAX_SOURCES",
     "METADATA",
     "PROFILE",
@@ -44,6 +45,8 @@ __all__ = [
 
 PROFILE = "ros2"  # what our messages are; readers of ROS bags refuse names that they do not know
 METADATA = "vidtok_edge.source"
+DATA_METADATA = "vidtok_edge.data"
+"""Of records that say what a data channel is, in a file whose definition of it is lost."""
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
 MAX_SOURCES = 256
@@ -171,6 +174,8 @@ class McapFile:
         self._sequence: dict[int, int] = {}
         self._foreign: dict[int, int] = {}
         self._data: dict[str, int] = {}
+        self._data_facts: list[dict[str, str]] = []
+        self._told = 0  # of these, how many a metadata record says
         # The index of the metadata is what others copy it by; a set a minute is little.
         self._writer = Writer(
             stream,
@@ -198,6 +203,14 @@ class McapFile:
         for source in self._sources:
             facts = source.to_map()
             self._writer.add_metadata(METADATA, {**facts, "crc32": checksum(facts)})
+        self._told = 0
+        self._tell_data()
+
+    def _tell_data(self) -> None:
+        """Write what the data channels are that no record since the last facts says."""
+        for facts in self._data_facts[self._told :]:
+            self._writer.add_metadata(DATA_METADATA, {**facts, "crc32": checksum(facts)})
+        self._told = len(self._data_facts)
 
     def add(
         self,
@@ -241,6 +254,7 @@ class McapFile:
         """Begin a data channel; its messages follow with `add_data`."""
         id_ = self._writer.register_channel(topic, "cdr", self._schema(*schema), dict(facts))
         self._data[name] = id_
+        self._data_facts.append({**facts, "channel": str(id_)})
 
     def add_data(self, name: str, data: bytes, *, log_time_ns: int, wall_time_ns: int) -> None:
         """Add a message of a data channel."""
@@ -254,6 +268,7 @@ class McapFile:
     def flush(self) -> None:
         """Finish the chunk and flush the stream."""
         self._writer.flush()  # type: ignore[no-untyped-call]
+        self._tell_data()
 
     def finish(self) -> None:
         """Write the facts once more, then the index, and flush the stream."""

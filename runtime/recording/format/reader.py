@@ -18,7 +18,12 @@ from vidtok_edge.runtime.recording.format.data_channels import (
     sample_from_bytes,
 )
 from vidtok_edge.runtime.recording.format.growing_file import is_growing
-from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
+from vidtok_edge.runtime.recording.format.mcap_file import (
+    DATA_METADATA,
+    ChannelKind,
+    Foreign,
+    SourceFacts,
+)
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
 from vidtok_edge.runtime.recording.format.scan import (
     ChunkPlace,
@@ -371,7 +376,10 @@ class Recording:
         self.sources = self._channels.resolve(damaged=bool(self.damage))
 
     def _take_facts(self, record: Metadata) -> None:
-        self._channels.add_facts(SourceFacts.from_map(record.metadata))
+        if record.name == DATA_METADATA:
+            self._channels.add_data(record.metadata)
+        else:
+            self._channels.add_facts(SourceFacts.from_map(record.metadata))
 
 
 def _nothing_in(scan: Scan) -> str:

@@ -33,7 +33,7 @@ from mcap.writer import MCAP0_MAGIC
 
 from vidtok_edge.bounded import PIECE, Budget, TooMuchWork
 from vidtok_edge.errors import RecordingError
-from vidtok_edge.runtime.recording.format.mcap_file import METADATA, checksum
+from vidtok_edge.runtime.recording.format.mcap_file import DATA_METADATA, METADATA, checksum
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -63,6 +63,7 @@ _READABLE = {
     Opcode.CHUNK_INDEX: ChunkIndex,
     Opcode.STATISTICS: Statistics,
 }
+_OURS = (METADATA, DATA_METADATA)
 _LOOSE = {Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE}  # also allowed outside of chunks
 _LOOSE_BYTES = 1 << 20  # of those that are read together
 # In bytes looked at. A sound file costs one to three for each of its bytes, and one that another
@@ -270,7 +271,7 @@ class Scan:
             with suppress(RecordingError):
                 if (
                     length > _MAX_METADATA
-                    or _metadata(self._read(content, length)).name != METADATA
+                    or _metadata(self._read(content, length)).name not in _OURS
                 ):
                     yield LeftOut("metadata records of others")
 
@@ -292,7 +293,7 @@ class Scan:
         except RecordingError:
             return None
         proven = record.metadata.get("crc32") == checksum(record.metadata)
-        return record if record.name == METADATA and proven else None
+        return record if record.name in _OURS and proven else None
 
     def _chunk_content(self, offset: int, length: int) -> bytes | None:
         """What a chunk holds; None where it is not as long or not what the chunk says."""

@@ -154,6 +154,31 @@ def test_a_file_that_was_cut_off_gives_what_was_flushed(tmp_path: Path) -> None:
         assert [s.time_ns for s in recording.samples("action")] == list(range(9))
 
 
+def test_a_damaged_chunk_costs_itself_alone(tmp_path: Path) -> None:
+    """Also the one that says what the channel is."""
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        for i in range(4):
+            write(writer, camera, latents(0, i))
+            writer.log(numbers([i], i))
+            writer.flush()
+        writer.take(camera.end("over", SECOND, WALL + SECOND))
+    with Recording.open(path) as recording:
+        chunk = recording.chunks[0]
+    data = bytearray(path.read_bytes())
+    data[chunk.offset + chunk.length - 3] ^= 1
+    path.write_bytes(data)
+    with Recording.open(path, use_index=False) as recording:
+        assert recording.damage
+        found = [s.values[0] for s in recording.samples("action") if s.values is not None]
+        assert found == [1, 2, 3]
+    done = recover(path, tmp_path / "new.mcap")
+    assert [(c.name, c.samples, c.lost) for c in done.channels] == [("action", 3, 1)]
+    assert not done
+
+
 def test_a_later_format_is_said_and_cameras_are_read(tmp_path: Path) -> None:
     path = recorded(tmp_path / "a.mcap", numbers([1.0]))
     data = path.read_bytes()
