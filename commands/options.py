@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,25 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         except ValueError:
             self.fail(f"{value!r} is not a size; write height x width in pixels, as 256x256")
         return height, width
+
+
+class ByteCount(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """A number of bytes: 500MB, 20GB, 1GiB, or without a unit."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9.]+) *([kmgt]?)(i?)b?", str(value).strip().lower())
+        try:
+            number = float(match[1]) if match else float("nan")
+        except ValueError:
+            number = float("nan")
+        if match is None or not 0 < number < 1e15:
+            self.fail(f"{value!r} is no number of bytes; write it as 500MB, 20GB or 1GiB")
+        step = 1024 if match[3] else 1000
+        return int(number * float(step) ** " kmgt".index(match[2] or " "))
 
 
 def size_list(

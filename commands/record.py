@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.options import (
+    ByteCount,
     Size,
     backend_option,
     bundle_option,
@@ -109,6 +110,30 @@ if TYPE_CHECKING:
     help="From row to row of the frames in pipes.  [default: no padding]",
 )
 @click.option(
+    "--split-size",
+    type=ByteCount(),
+    metavar="SIZE",
+    help="Cut the recording into parts of at most that size, as 500MB; each opens alone.",
+)
+@click.option(
+    "--split-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Cut it into parts of that length.",
+)
+@click.option(
+    "--keep-bytes",
+    type=ByteCount(),
+    metavar="SIZE",
+    help="The oldest finished parts go when all have more, as 20GB.",
+)
+@click.option(
+    "--keep-free",
+    type=ByteCount(),
+    metavar="SIZE",
+    help="They also go when the disk has less free.",
+)
+@click.option(
     "--data",
     multiple=True,
     metavar="INPUT",
@@ -145,6 +170,10 @@ def record(
     raw: tuple[int, int] | None,
     raw_format: str | None,
     raw_stride: int | None,
+    split_size: int | None,
+    split_minutes: float | None,
+    keep_bytes: int | None,
+    keep_free: int | None,
     data: tuple[str, ...],
     fit: Literal["crop", "letterbox"],
     view: str | None,
@@ -159,6 +188,7 @@ def record(
     """
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
+    from vidtok_edge.runtime.session.parts import PartsPlan, index_of
     from vidtok_edge.runtime.session.record import RecordRequest, stop_on_signals
     from vidtok_edge.runtime.session.record import record as record_sources
     from vidtok_edge.runtime.sources.frame import RawFormat
@@ -196,6 +226,12 @@ def record(
                 compression=compression,
             ),
             data=data,
+            parts=PartsPlan(
+                split_bytes=split_size,
+                split_s=None if split_minutes is None else split_minutes * 60,
+                keep_bytes=keep_bytes,
+                keep_free_bytes=keep_free,
+            ),
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,
         )
@@ -205,7 +241,7 @@ def record(
             request, stop=stop, progress=lambda done: status.show(_status(done)), notice=status.note
         )
     with suppress(OutputNotWritable):  # a terminal that closes is a way to end a recording
-        _print_summary(done, output)
+        _print_summary(done, index_of(output) if request.parts.splits else output)
     for source in done.sources:
         if source.error is not None:
             raise source.error

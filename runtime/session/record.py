@@ -19,6 +19,7 @@ from vidtok_edge.errors import OutputExists, SourceError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.session.awaited_file import AwaitedFile
 from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan
 from vidtok_edge.runtime.session.recorder import Notice, Recorder, ShowSummary
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.sources.capture import Captures, Policy
@@ -45,6 +46,7 @@ class RecordRequest:
         backend, precision, threads: of the encoder, as in `Bundle.encoder`.
         policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
+        parts: when a part of the recording ends and another begins, and which are kept.
         data: where lines of JSON with samples of data channels come from; see `DataLines`.
         view, view_decoded: where to show what is recorded; whether also reconstructions.
     """
@@ -64,6 +66,7 @@ class RecordRequest:
     force: bool = False
     options: RecordOptions = field(default_factory=RecordOptions)
     data: tuple[str, ...] = ()
+    parts: PartsPlan = field(default_factory=PartsPlan)
     view: ViewTarget | None = None
     view_decoded: bool = False
 
@@ -106,7 +109,7 @@ class RecordRequest:
         for spec in self.sources:
             if os.path.exists(spec) and _same_file(spec, self.output):
                 raise UsageError(f"{spec} is a source: record to another file than {self.output}.")
-        if os.path.lexists(self.output) and not self.force:
+        if os.path.lexists(self.output) and not (self.force or self.parts.splits):
             raise OutputExists(self.output)
         if self.view is not None:
             self.view.check(self.force)
@@ -191,15 +194,21 @@ def record(
                 return _nothing(request)
             writer = partial(
                 RecordingWriter,
-                request.output,
-                tokenizer,
-                request.sources,
+                tokenizer=tokenizer,
+                sources=request.sources,
                 flush_interval_s=request.options.flush_interval_s,
                 compression=request.options.compression,
                 force=request.force,
             )
-            log = data or DataLog()
-            with _data_lines(request, log, notice), AwaitedFile(writer) as file:
+            log, parts = data or DataLog(), None
+            if request.parts.splits:
+                parts = PartedFile(
+                    request.output, writer, request.parts, notice, force=request.force
+                )
+            with (
+                _data_lines(request, log, notice),
+                parts or AwaitedFile(partial(writer, request.output)) as file,
+            ):
                 sinks: list[Sink] = [file]  # first: what cannot be written is not shown
                 if watching is not None:
                     sinks.append(ViewSink(watching))
@@ -210,6 +219,7 @@ def record(
                     request.sources,
                     request.options,
                     data=(log, file),
+                    parts=parts,
                     progress=progress,
                     notice=notice,
                 )

@@ -23,6 +23,7 @@ from vidtok_edge.runtime.streaming.records import Record, Sink, SourceRecords, S
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.session.data_log import DataLog
+    from vidtok_edge.runtime.session.parts import PartedFile
 
 __all__ = ["Notice", "Recorder", "ShowSummary"]
 
@@ -42,6 +43,9 @@ class _Track:
     fps: float | None = None
     reason: StartReason = "start"
     """Of the stream that its next frame begins."""
+    earlier: int = 0
+    """Latents of parts that are finished."""
+    earlier_streams: int = 0
     running: bool = False
     """A stream has begun and is not finished."""
     stream_start_ns: int = 0
@@ -61,8 +65,8 @@ class _Track:
             frames_captured=self.encoded + self.dropped,
             frames_encoded=self.encoded,
             frames_dropped=self.dropped,
-            latents=self.records.latents,
-            streams=self.records.streams,
+            latents=self.earlier + self.records.latents,
+            streams=self.earlier_streams + self.records.streams,
             reconnects=self.reconnects,
             seconds=(self.last_ns - self.first_ns) / 1e9,
             away=self.away,
@@ -83,6 +87,7 @@ class Recorder:
         sinks: given each record in this order, and closed by their owner.
         names: of the sources, for the summary.
         data: what the robot did and was, and the file that takes it.
+        parts: the sink whose recording is cut into parts, if one is.
         progress: told a few times per second how it goes.
         notice: told in a line when a source is lost, is back, or fails.
     """
@@ -96,11 +101,12 @@ class Recorder:
         options: RecordOptions | None = None,
         *,
         data: tuple[DataLog, AwaitedFile] | None = None,
+        parts: PartedFile | None = None,
         progress: ShowSummary | None = None,
         notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:
-        self._data = data
+        self._data, self._parts = data, parts
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
@@ -169,8 +175,28 @@ class Recorder:
             self._encode(self._batching.run_due)
             self._log_data()
             self._tick(self._step_ns)
+            if self._parts is not None and self._parts.due(self._clock.monotonic_ns()):
+                self._end_part(self._parts)
             self._show()
         return "ended"
+
+    def _end_part(self, file: PartedFile) -> None:
+        """Finish all streams in this part; the next frame of each source begins one in the next.
+
+        Nothing in a part then needs another part, and no part says that something is missing
+        which lies before it.
+        """
+        for source, track in enumerate(self._tracks):
+            if track.ended:
+                continue
+            reason = track.reason if not track.running else "key"
+            self._finish(source, next_reason=reason)
+            self._give([track.records.end("goes on in the next part", *self._clock.now())])
+            track.earlier += track.records.latents
+            track.earlier_streams += track.records.streams
+            track.records = SourceRecords(source)
+        self._log_data()
+        file.end_part()
 
     def _log_data(self) -> None:
         """Give the file what came of data channels since the last turn."""

@@ -1,0 +1,307 @@
+"""A session's recording in parts: each opens alone, the oldest finished ones make room.
+
+Parts are called by their first moment, `drive-20261127T101500.000Z.mcap`, and listed in
+`drive.index.json`, which is written anew, beside and then renamed, whenever something changes. A
+session that finds a list goes on with it, as after a crash: parts that were being written then are
+as whole as `recover` makes any recording.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidtok_edge.bounded import read_at_most
+from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.session.awaited_file import AwaitedFile
+from vidtok_edge.runtime.sources.clock import CLOCK, Clock
+from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.format.writer import RecordingWriter
+
+__all__ = ["LEAST_SPLIT", "PartedFile", "PartsPlan", "index_of"]
+
+LEAST_SPLIT = 1_000_000
+"""Bytes: a part that is much smaller is all index."""
+_INDEX_SCHEMA = 1
+_LARGEST_INDEX = 64 << 20
+_PER_FLUSH = 2048  # bytes of index for each, with sixteen channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsPlan:
+    """When a part ends, and what is kept.
+
+    Raises:
+        UsageError: values that mean nothing, or that contradict one another.
+    """
+
+    split_bytes: int | None = None
+    """No part is larger."""
+    split_s: float | None = None
+    """No part lasts longer, by more than a step."""
+    keep_bytes: int | None = None
+    """The oldest finished parts go when all of them have more, with the one being written."""
+    keep_free_bytes: int | None = None
+    """They also go when the disk has less."""
+
+    def __post_init__(self) -> None:
+        if self.split_bytes is not None and self.split_bytes < LEAST_SPLIT:
+            raise UsageError(
+                f"A part has {self.split_bytes} bytes; allowed: {LEAST_SPLIT} or more."
+            )
+        if self.split_s is not None and not 1 <= self.split_s < 1e9:
+            raise UsageError(f"A part lasts {self.split_s:g} s; allowed: 1 or more.")
+        keeps = self.keep_bytes is not None or self.keep_free_bytes is not None
+        if keeps and not self.splits:
+            raise UsageError(
+                "Only finished parts are removed to make room. Say how large a part is with "
+                "--split-size, or how long with --split-minutes."
+            )
+        if self.keep_bytes is not None and self.keep_bytes < 2 * (self.split_bytes or 1):
+            raise UsageError(
+                f"All parts together have {self.keep_bytes} bytes, and two of them would have "
+                f"{2 * (self.split_bytes or 1)}. Keep more, or make parts smaller."
+            )
+
+    @property
+    def splits(self) -> bool:
+        """Whether there are parts."""
+        return self.split_bytes is not None or self.split_s is not None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """A line of the index. Times are wall clock time in nanoseconds."""
+
+    file: str
+    begin_ns: int
+    end_ns: int
+    latents: int = 0
+    samples: int = 0
+    bytes: int = 0
+    finished: bool = False
+    removed: bool = False
+    """To make room."""
+
+
+_FIELDS: dict[str, type] = {
+    "file": str,
+    "begin_ns": int,
+    "end_ns": int,
+    "latents": int,
+    "samples": int,
+    "bytes": int,
+    "finished": bool,
+    "removed": bool,
+}
+
+
+def _parts_of_before(output: Path) -> list[_Part]:
+    """What the list beside `output` says, and how large the part is that was cut off."""
+    index = index_of(output)
+    if not os.path.lexists(index):
+        return []
+    from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
+
+    try:
+        found = json.loads(read_at_most(index, _LARGEST_INDEX))
+        if found["schema"] != _INDEX_SCHEMA:
+            raise ValueError(f"schema {found['schema']!r}, expected {_INDEX_SCHEMA}")
+        parts = [
+            _Part(**{key: _checked(key, part[key]) for key in _FIELDS}) for part in found["parts"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordingError(
+            f"{index} cannot be read as a list of parts: {error!r:.200}. Move it away, or begin a "
+            "new one with --force."
+        ) from None
+    for part in parts:
+        path = output.with_name(part.file)
+        require_unlocked(path)
+        part.finished = True
+        part.removed |= not path.is_file()
+        if not part.removed:
+            part.bytes = path.stat().st_size
+    return parts
+
+
+def _checked(key: str, value: Any) -> Any:
+    """A field of a part. ValueError: of another type, or a name that leads elsewhere."""
+    if type(value) is not _FIELDS[key] or (isinstance(value, int) and value < 0):
+        raise ValueError(f"{key} is {value!r:.80}")
+    named = not isinstance(value, str) or (Path(value).name == value and value[0] != ".")
+    if not named:
+        raise ValueError(f"a part is called {value!r:.80}")
+    return value
+
+
+def index_of(output: Path) -> Path:
+    """Where the parts of a recording are listed."""
+    return output.with_name(f"{output.stem}.index.json")
+
+
+class PartedFile(AwaitedFile):
+    """An `AwaitedFile` whose recording is cut into parts, each of which is one.
+
+    Args:
+        output: as the user named the recording; parts and the index lie beside it.
+        open_writer: makes the recording at a path.
+        notice: told when parts are removed.
+        force: begin a new list; parts of before stay where they are, and count for nothing.
+
+    Raises:
+        RecordingError: the list of before cannot be read.
+        RecordingBusy: another session goes on with it.
+        OutputNotWritable: the list cannot be written.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        open_writer: Callable[[Path], RecordingWriter],
+        plan: PartsPlan,
+        notice: Callable[[str], None],
+        *,
+        force: bool = False,
+        clock: Clock = CLOCK,
+    ) -> None:
+        super().__init__(self._open_part)
+        self._output, self._open_at = output, open_writer
+        self._plan, self._notice, self._clock = plan, notice, clock
+        self._parts = [] if force else _parts_of_before(output)
+        self._begun_ns = 0
+        self._checked_ns = 0
+        self._largest = 0
+        self._before = 0
+        self._flushes = 0
+        self._known: dict[str, Sequence[str]] = {}
+
+    @property
+    def safe_bytes(self) -> int:
+        """Of the part that is being written, and those that are kept."""
+        done = sum(part.bytes for part in self._parts if part.finished and not part.removed)
+        return done + super().safe_bytes
+
+    def take(self, record: Record) -> None:
+        super().take(record)
+        if isinstance(record, LatentRecord) and self._writer is not None:
+            part = self._parts[-1]
+            part.latents += 1
+            part.end_ns = max(part.end_ns, record.wall_time_ns)
+
+    def log(self, sample: Sample, fields: Sequence[str] = ()) -> None:
+        known = self._known.setdefault(sample.channel, fields)
+        super().log(sample, known)  # each part says it again
+        if self._writer is not None:
+            self._parts[-1].samples += 1
+
+    def due(self, now_ns: int) -> bool:
+        """Whether the part ends now: the streams are finished then, and `end_part` follows."""
+        if self._writer is None:
+            return False
+        plan, size = self._plan, self._writer.safe_bytes
+        if size != self._before:
+            self._largest = max(self._largest, size - self._before)
+            self._before, self._flushes = size, self._flushes + 1
+        # What waits, as much as the largest flush so far, and the index, which grows with each.
+        to_come = 2 * self._largest + _PER_FLUSH * (self._flushes + 16)
+        if plan.split_bytes is not None and size + to_come > plan.split_bytes:
+            return True
+        return plan.split_s is not None and now_ns - self._begun_ns >= plan.split_s * 1e9
+
+    def end_part(self) -> None:
+        """Finish the part; the next stream that begins opens another."""
+        if self._writer is None:
+            return
+        path = self._output.with_name(self._parts[-1].file)
+        self._writer.close()
+        self._writer = None
+        part = self._parts[-1]
+        part.bytes, part.finished = path.stat().st_size, True
+        self._make_room()
+        self._write_index()
+
+    def tick(self, now_ns: int, busy_ns: int = 0) -> None:
+        super().tick(now_ns, busy_ns)
+        if now_ns - self._checked_ns >= 1e9:
+            self._checked_ns = now_ns
+            if self._make_room():
+                self._write_index()
+
+    def __exit__(self, *exc: Any) -> None:
+        super().__exit__(*exc)
+        if self._writer is not None:
+            part = self._parts[-1]
+            with suppress(OSError):
+                part.bytes = self._output.with_name(part.file).stat().st_size
+            part.finished = exc[0] is None
+            self._writer = None
+            self._make_room()
+            self._write_index()
+
+    def _write_samples(self, writer: RecordingWriter) -> None:
+        self._parts[-1].samples += len(self._samples)
+        super()._write_samples(writer)
+
+    def _open_part(self) -> RecordingWriter:
+        now_ns, wall_ns = self._clock.now()
+        at = datetime.fromtimestamp(wall_ns / 1e9, timezone.utc)
+        name = f"{self._output.stem}-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z"
+        path = self._output.with_name(f"{name}{self._output.suffix}")
+        number = 1
+        while os.path.lexists(path):  # the wall clock went back
+            path = self._output.with_name(f"{name}-{number}{self._output.suffix}")
+            number += 1
+        writer = self._open_at(path)
+        self._parts.append(_Part(file=path.name, begin_ns=wall_ns, end_ns=wall_ns))
+        self._begun_ns, self._largest, self._before, self._flushes = now_ns, 0, 0, 0
+        self._write_index()
+        return writer
+
+    def _make_room(self) -> bool:
+        """Remove the oldest finished parts while the budget asks for it; whether any went."""
+        went = []
+        while self._over_budget() and (oldest := self._oldest()) is not None:
+            with suppress(FileNotFoundError):
+                self._output.with_name(oldest.file).unlink()
+            oldest.removed = True
+            went.append(oldest)
+        if went:
+            freed = sum(part.bytes for part in went) / 1e6
+            self._notice(
+                f"{len(went)} of the oldest parts went to make room, {freed:.1f} MB: "
+                f"{', '.join(part.file for part in went[:4])}{' ...' if len(went) > 4 else ''}"
+            )
+        return bool(went)
+
+    def _oldest(self) -> _Part | None:
+        """Of the finished parts but the last one, which a person may want to look at."""
+        left = [part for part in self._parts if part.finished and not part.removed]
+        return left[0] if len(left) > 1 or (left and self._writer is not None) else None
+
+    def _over_budget(self) -> bool:
+        plan = self._plan
+        if plan.keep_bytes is not None and self.safe_bytes > plan.keep_bytes:
+            return True
+        if plan.keep_free_bytes is None:
+            return False
+        return shutil.disk_usage(self._output.resolve().parent).free < plan.keep_free_bytes
+
+    def _write_index(self) -> None:
+        content = {
+            "schema": _INDEX_SCHEMA,
+            "plan": asdict(self._plan),
+            "parts": [asdict(part) for part in self._parts],
+        }
+        with write_beside(index_of(self._output), force=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
