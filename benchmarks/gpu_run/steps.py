@@ -13,6 +13,7 @@ from gpu_run.needs import (
     BINDINGS,
     EXPORT,
     GPU,
+    GRAPHS,
     ORT_CUDA,
     TENSORRT,
     TENSORRT_RTX,
@@ -245,7 +246,7 @@ def _full(places: Places) -> list[Step]:
         command=script("full_width.py", str(places.full.parent), "--form", "conv2d"),
         expected_s=40,
         limit_s=100,
-        needs=(EXPORT,),
+        needs=(GRAPHS,),
         environment=places.environment,
     )
     layers = []
