@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 from engine_trials.forms import TRIAL_FORMS
@@ -75,8 +75,7 @@ def main(
             return
         if folder is None:
             raise UsageError("Name a folder for graphs and engines, or ask for --list.")
-        if not write_only:
-            _require_tensorrt()
+        trt = None if write_only else _require_tensorrt()
         _prepare(folder, reuse)
         made = make(
             chosen,
@@ -94,10 +93,9 @@ def main(
         results = [_result(one) for one in made]
         machine = asdict(replace(describe_machine(), load_average=None))
         write_result(output, results, machine=machine, size=size)
-        if not write_only:
-            for number in [i for i, one in enumerate(results) if one.status == "built"]:
-                results[number] = _timed(results[number], made[number].trial, folder, size)
-                write_result(output, results, machine=machine, size=size)
+        for number in [i for i, one in enumerate(results) if one.status == "built"]:
+            results[number] = _timed(trt, results[number], made[number].trial, folder, size)
+            write_result(output, results, machine=machine, size=size)
     except VidTokEdgeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -114,14 +112,15 @@ def _listed(trials: Sequence[Trial]) -> str:
     return "\n".join(lines)
 
 
-def _require_tensorrt() -> None:
+def _require_tensorrt() -> Any:
+    """The library, where this machine can run it."""
     from cuda_events import require_torch_cuda
 
     from vidtok_edge.runtime.backends.backend import Target
     from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 
     require_torch_cuda()
-    load_tensorrt(Target.TENSORRT)
+    return load_tensorrt(Target.TENSORRT)
 
 
 def _prepare(folder: Path, reuse: bool) -> None:
@@ -150,14 +149,10 @@ def _result(made: Made) -> Result:
     )
 
 
-def _timed(built: Result, trial: Trial, folder: Path, size: int) -> Result:
+def _timed(trt: Any, built: Result, trial: Trial, folder: Path, size: int) -> Result:
     """`built` with the times of its engine, or why there are none."""
     from engine_trials.timing import time_engine
 
-    from vidtok_edge.runtime.backends.backend import Target
-    from vidtok_edge.runtime.backends.engines.library import load_tensorrt
-
-    trt = cast(Any, load_tensorrt(Target.TENSORRT))
     try:
         timed = time_engine(trt, _runtime(trt), engine_path(folder, trial), trial, size)
     except (VidTokEdgeError, RuntimeError) as error:  # CUDA's; the next engine may run

@@ -1,4 +1,4 @@
-"""Some calls of a stream, and what the embedded model gives for them in float32 on the CPU."""
+"""Some calls of a stream, and what a model gives for them in float32 on the CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from engine_trials.lowered import model_of
 from vidtok_edge.lowering.facts import BOTH_FP32
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.lowering.torch_step import TorchStreams
@@ -18,8 +17,9 @@ from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.runtime.proving.scenes import golden_frame
 from vidtok_edge.variants import Variant
+from vidtok_edge.vidtok_ref import VidTok
 
-__all__ = ["Agreement", "Values", "agreement", "calls_of", "reference"]
+__all__ = ["Agreement", "Values", "agreement", "calls_of", "outputs_of", "reference"]
 
 CALLS = 5
 
@@ -60,22 +60,23 @@ def calls_of(variant: Variant, kind: Kind, size: int, host_zeroes: bool) -> list
 
 
 @cache
-def reference(kind: Kind, size: int, host_zeroes: bool) -> tuple[list[Values], list[Values]]:
-    """Calls of the embedded model, and the outputs of its lowered step; the decoder's tokens are
-    those that the encoder gives."""
-    model = model_of("embedded")
+def reference(
+    model: VidTok, kind: Kind, size: int, host_zeroes: bool
+) -> tuple[list[Values], list[Values]]:
+    """Calls of `model`, and what its lowered step gives; a decoder's tokens are the encoder's."""
     calls = calls_of(model.variant, kind, size, host_zeroes)
     if kind == "decoder":
-        _, encoded = reference("encoder", size, False)
+        _, encoded = reference(model, "encoder", size, False)
         calls = [
             {**call, "tokens": one["tokens"]} for call, one in zip(calls, encoded, strict=True)
         ]
     options = StepOptions(size, size, form="conv2d")
     step = TorchStreams(model, options, BOTH_FP32).steps[kind]
-    return calls, [_outputs(step, call) for call in calls]
+    return calls, [outputs_of(step, call) for call in calls]
 
 
-def _outputs(step: Step, given: Values) -> Values:
+def outputs_of(step: Step, given: Values) -> Values:
+    """What `step` gives in its next call."""
     for name, tensor in step.inputs.items():
         tensor[...] = given[name]
     step.run()

@@ -14,7 +14,7 @@ from cuda_events import back_to_back_ms, event_times_ms
 from tensorrt_layers import Bound, Layer, bound_engine, by_kind, captured, timed_layers
 
 from engine_trials.forms import TRIAL_FORMS
-from engine_trials.lowered import variant_of
+from engine_trials.lowered import model_of, variant_of
 from engine_trials.reference import Agreement, Values, agreement, calls_of, reference
 from engine_trials.trial import Trial
 from vidtok_edge.errors import EngineRefused
@@ -56,7 +56,7 @@ def time_engine(trt: Any, runtime: Any, file: Path, trial: Trial, size: int) -> 
     bound, found = bound_engine(engine), None
     host_zeroes = TRIAL_FORMS[trial.form].host_zeroes
     if trial.compared:
-        calls, expected = reference(trial.kind, size, host_zeroes)
+        calls, expected = reference(model_of(trial.model), trial.kind, size, host_zeroes)
         found = agreement(trial.kind, streamed(bound, calls), expected)
     else:
         streamed(bound, calls_of(variant_of(trial.model), trial.kind, size, host_zeroes))
