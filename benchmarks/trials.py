@@ -14,7 +14,7 @@ the GPU: launches of its CUDA graph, and every layer, which OUTPUT's neighbour .
 Engines of the embedded model stream a few calls first, against float32 on the CPU.
 
 Needs the export extra but for its video library, TensorRT, and a PyTorch that sees the GPU. Exits 1
-where a trial failed.
+where a trial failed; one that was not reached in time did not.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ __all__ = ["Made", "make"]
 
 _POLL_S = 0.5
 
-Status = Literal["waiting", "written", "built", "failed"]
+Status = Literal["waiting", "written", "built", "failed", "not reached"]
 
 
 @dataclass(slots=True)
@@ -157,5 +157,5 @@ class _Making:
                 one.why = f"not written: the exporter had worked on it for {taken:.0f} s {over}"
             else:
                 one.why = f"not written: it was not begun {over}"
-            one.status = "failed"
+            one.status = "not reached"
             self.say(f"{one.trial.name}: {one.why}")

@@ -22,9 +22,9 @@ class Result:
 
     trial: str
     status: str
-    """`written`, `built`, `failed` or `timed`."""
+    """`timed`, `failed`, or `not reached` in time; `written` where nothing else was asked for."""
     why: str = ""
-    """It failed."""
+    """It failed, or how far it came."""
     operators: Mapping[str, int] | None = None
     """Nodes of the ONNX graph."""
     write_s: float | None = None
@@ -48,9 +48,10 @@ def write_result(
     found = [asdict(one) for one in results]
     layers = {one["trial"]: kept for one in found if (kept := one.pop("layers"))}
     document = {"trials": found, "size": size, "machine": machine}
-    for place, content in ((path, document), (layers_beside(path), layers)):
+    texts = {path: json.dumps(document, indent=1), layers_beside(path): json.dumps(layers)}
+    for place, text in texts.items():
         with write_beside(place, force=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def layers_beside(path: Path) -> Path:

@@ -30,7 +30,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     # Saturated, the sums that tiny graphs make grow beyond the codebook: nothing is decoded.
     bench = ("--seconds", "0.2", "--warmup", "0.1", "--rounds", "1")
 
-    further = {"checks": (EXPORT,), "full-bundle": (GRAPHS,)}
+    further = {"checks": (EXPORT,), "full-bundle": (GRAPHS,), "trials": (GRAPHS,)}
 
     def step(
         name: str, what: str, command: tuple[str, ...], expected_s: float, after: str = ""
@@ -50,6 +50,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     prove = ("prove", str(places.bundle), "--backend", "cpu")
     measure = ("bench", str(places.bundle), "--backend", "cpu", *bench)
     fake = ("--fake", "--size", "16", "--calls", "1", "--seconds", "3")
+    tried = ("--trials", "embedded-encoder-moments,embedded-decoder-one-conv-upsample")
     tests = ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
     steps = [
         step("doctor", "what this machine has and lacks", edge("doctor"), 5),
@@ -84,6 +85,15 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
             ),
             5,
             "bundle",
+        ),
+        step(
+            "trials",
+            "two forms of the embedded model, written",
+            script(
+                *("trials.py", str(places.scratch / "trials"), *tried, "--write-only"),
+                *("--size", "32", "--output", str(places.found("trials"))),
+            ),
+            30,
         ),
         step(
             "checks",
