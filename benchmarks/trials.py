@@ -29,6 +29,7 @@ from typing import Any
 
 import click
 from engine_trials.forms import TRIAL_FORMS
+from engine_trials.lowered import variant_of
 from engine_trials.making import Made, make
 from engine_trials.result import Result, rows_of, write_result
 from engine_trials.tools import EngineBuilder, GraphWriter, engine_path, graph_path
@@ -38,6 +39,7 @@ from gpu_run.page import table_of
 
 from vidtok_edge.errors import OutputExists, UsageError, VidTokEdgeError
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
+from vidtok_edge.runtime.files import require_writable
 
 THREADS = 2
 """Of a process that writes a graph: a second one gains little."""
@@ -76,26 +78,19 @@ def main(
         if folder is None:
             raise UsageError("Name a folder for graphs and engines, or ask for --list.")
         trt = None if write_only else _require_tensorrt()
-        _prepare(folder, reuse)
+        output = output or folder / "result.json"
+        _prepare(folder, output, reuse)
+        for trial in chosen:
+            variant_of(trial.model).check_size(size, size)
         made = make(
             chosen,
-            writers=Workers(
-                "writer", writers or _writers(), partial(GraphWriter, folder, size, THREADS), folder
-            ),
-            builders=None
-            if write_only
-            else Workers("builder", builders, partial(EngineBuilder, folder), folder),
+            writers=_writers(folder, size, writers),
+            builders=None if write_only else _builders(folder, builders),
             seconds=seconds,
             there=lambda trial: graph_path(folder, trial).exists(),
             say=click.echo,
         )
-        output = output or folder / "result.json"
-        results = [_result(one) for one in made]
-        machine = asdict(replace(describe_machine(), load_average=None))
-        write_result(output, results, machine=machine, size=size)
-        for number in [i for i, one in enumerate(results) if one.status == "built"]:
-            results[number] = _timed(trt, results[number], made[number].trial, folder, size)
-            write_result(output, results, machine=machine, size=size)
+        results = _timed(trt, made, folder, size, output)
     except VidTokEdgeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -123,17 +118,24 @@ def _require_tensorrt() -> Any:
     return load_tensorrt(Target.TENSORRT)
 
 
-def _prepare(folder: Path, reuse: bool) -> None:
+def _prepare(folder: Path, output: Path, reuse: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not reuse and any(folder.iterdir()):
         raise OutputExists(
             f"{folder} is not empty. Name another folder, or take its graphs, of whatever size and "
             "commit they are, with --reuse."
         )
+    require_writable(output, force=True)  # not only after minutes
 
 
-def _writers() -> int:
-    return max(1, min(MOST_WRITERS, len(os.sched_getaffinity(0)) // THREADS))
+def _writers(folder: Path, size: int, count: int | None) -> Workers:
+    if count is None:
+        count = max(1, min(MOST_WRITERS, len(os.sched_getaffinity(0)) // THREADS))
+    return Workers("writer", count, partial(GraphWriter, folder, size, THREADS), folder)
+
+
+def _builders(folder: Path, count: int) -> Workers:
+    return Workers("builder", count, partial(EngineBuilder, folder), folder)
 
 
 def _result(made: Made) -> Result:
@@ -149,7 +151,19 @@ def _result(made: Made) -> Result:
     )
 
 
-def _timed(trt: Any, built: Result, trial: Trial, folder: Path, size: int) -> Result:
+def _timed(trt: Any, made: Sequence[Made], folder: Path, size: int, output: Path) -> list[Result]:
+    """What became of each trial; `output` is whole after each engine that is timed."""
+    results = [_result(one) for one in made]
+    machine = asdict(replace(describe_machine(), load_average=None))
+    write_result(output, results, machine=machine, size=size)
+    for number, one in enumerate(made):
+        if one.status == "built":
+            results[number] = _with_times(trt, results[number], one.trial, folder, size)
+            write_result(output, results, machine=machine, size=size)
+    return results
+
+
+def _with_times(trt: Any, built: Result, trial: Trial, folder: Path, size: int) -> Result:
     """`built` with the times of its engine, or why there are none."""
     from engine_trials.timing import time_engine
 

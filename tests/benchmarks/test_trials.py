@@ -461,5 +461,9 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     done = invoke(tmp_path, "--write-only")
     assert done.exit_code == 2 and "is not empty. Name another folder" in done.output
+    done = invoke(tmp_path / "new", "--write-only", "--size", "30")
+    assert done.exit_code == 2 and "30" in done.output
+    done = invoke(tmp_path / "other", "--write-only", "--output", tmp_path / "no" / "result.json")
+    assert done.exit_code and "no" in done.output
     done = invoke("--write-only")
     assert done.exit_code == 2 and "Name a folder for graphs and engines" in done.output
