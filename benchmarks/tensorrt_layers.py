@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from cuda_events import event_times_ms, require_torch_cuda
 from vidtok_edge.errors import EngineRefused, VidTokEdgeError
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
+from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, NEW_CACHE_PREFIX
 
 LAUNCHES = 50
 PROFILED = 10
@@ -45,13 +47,22 @@ class Bound:
 
     engine: Any
     context: Any
-    tensors: list[torch.Tensor]
+    tensors: dict[str, torch.Tensor]
+    """By the names of inputs and outputs."""
     stream: torch.cuda.Stream
 
     def run(self) -> None:
         """One call, and wait for it."""
         self.context.execute_async_v3(self.stream.cuda_stream)
         self.stream.synchronize()
+
+    def pass_caches_on(self) -> None:
+        """Make the caches that a call left those of the next, and wait for it."""
+        for name, tensor in self.tensors.items():
+            if name.startswith(NEW_CACHE_PREFIX):
+                cache = CACHE_PREFIX + name.removeprefix(NEW_CACHE_PREFIX)
+                self.tensors[cache].copy_(tensor)
+        torch.cuda.synchronize()  # the stream that calls run on does not wait for another
 
 
 @click.command(help=__doc__)
@@ -74,19 +85,24 @@ def main(graph: Path, out: Path, level: int, aux: int | None) -> None:
     except VidTokEdgeError as error:
         raise click.ClickException(str(error)) from None
     bound = bound_engine(trt.Runtime(logger).deserialize_cuda_engine(blob))
-    times = graph_times_ms(bound)
+    times = event_times_ms(captured(bound).replay, LAUNCHES)
     layers = timed_layers(trt, bound)
     click.echo(report(times, bound, layers))
     out.write_text(json.dumps({"median_ms": statistics.median(times), "layers": layers}) + "\n")
 
 
-def built(trt: Any, logger: Any, graph: Path, level: int, aux: int | None) -> Any:
+def built(
+    trt: Any, logger: Any, graph: Path, level: int, aux: int | None, builder: Any = None
+) -> Any:
     """The serialized engine of `graph`, strongly typed, without TF32.
+
+    `builder` is taken where there is one: to start another takes 16 to 45 s.
 
     Raises:
         EngineRefused: TensorRT does not parse or does not build it.
     """
-    start, builder = time.perf_counter(), trt.Builder(logger)
+    start = time.perf_counter()
+    builder = builder or trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
@@ -110,24 +126,24 @@ def built(trt: Any, logger: Any, graph: Path, level: int, aux: int | None) -> An
 
 def bound_engine(engine: Any) -> Bound:
     """A context of `engine` with zeros for every input and output."""
-    context, tensors = engine.create_execution_context(), []
+    context, tensors = engine.create_execution_context(), dict[str, torch.Tensor]()
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         shape, kind = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name).name
-        tensors.append(torch.zeros(shape, dtype=_TYPES[kind], device="cuda"))
-        context.set_tensor_address(name, tensors[-1].data_ptr())
+        tensors[name] = torch.zeros(shape, dtype=_TYPES[kind], device="cuda")
+        context.set_tensor_address(name, tensors[name].data_ptr())
     torch.cuda.synchronize()  # the zeros are there before another stream reads them
     stream = cast(Any, torch.cuda.Stream)()  # untyped in PyTorch
     return Bound(engine, context, tensors, stream)
 
 
-def graph_times_ms(bound: Bound) -> list[float]:
-    """Milliseconds of each launch of the engine as a CUDA graph."""
+def captured(bound: Bound) -> torch.cuda.CUDAGraph:
+    """A call of the engine as a CUDA graph."""
     bound.run()  # what TensorRT puts off until the first call cannot be captured
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=bound.stream):
         bound.context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-    return event_times_ms(graph.replay, LAUNCHES)
+    return graph
 
 
 def timed_layers(trt: Any, bound: Bound) -> list[Layer]:
@@ -159,17 +175,23 @@ def profiler_of(trt: Any) -> Any:
 
 def report(times: list[float], bound: Bound, layers: list[Layer]) -> str:
     """The CUDA graph's time, and the layers by kind, the dearest kind first."""
-    by_kind: dict[str, list[float]] = defaultdict(list)
-    for layer in layers:
-        by_kind[layer["LayerType"]].append(layer["ms"])
-    megabytes = sum(tensor.nbytes for tensor in bound.tensors) / 1e6
+    megabytes = sum(tensor.nbytes for tensor in bound.tensors.values()) / 1e6
     lines = [
         f"CUDA graph: median {statistics.median(times):.3f} ms, least {min(times):.3f} ms; "
         f"inputs and outputs {megabytes:.1f} MB"
     ]
-    for kind, ms in sorted(by_kind.items(), key=lambda item: -sum(item[1])):
-        lines.append(f"{kind:24} {len(ms):5} layers {sum(ms):8.3f} ms")
+    for kind, (count, ms) in by_kind(layers).items():
+        lines.append(f"{kind:24} {count:5} layers {ms:8.3f} ms")
     return "\n".join(lines)
+
+
+def by_kind(layers: Sequence[Layer]) -> dict[str, tuple[int, float]]:
+    """How many layers of each kind there are, and their milliseconds; the dearest kind first."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for layer in layers:
+        found[layer["LayerType"]].append(layer["ms"])
+    summed = {kind: (len(ms), sum(ms)) for kind, ms in found.items()}
+    return dict(sorted(summed.items(), key=lambda item: -item[1][1]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import CalibrationError, ClipError, UsageError
 from vidtok_edge.hashes import sha256_of
-from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.vidtok_ref import embedded_file
 
 __all__ = ["SHIPPED", "SUFFIXES", "Clip", "ClipList", "SkippedClip", "UsedClip", "find_clips"]
@@ -165,12 +164,16 @@ def _read_through(
     path: Path, size: tuple[int, int], frames: int | None
 ) -> tuple[int, tuple[str, ...]]:
     """How many frames there are, of those that are asked for, and what there is to say of them."""
+    from vidtok_edge.runtime.clips.reading import ClipReader  # PyAV: to import us takes none
+
     with ClipReader(path, size=size, rate="every-frame") as reader:
         count = sum(1 for _ in islice(reader, frames))
         return count, (*reader.doubts, *filter(None, (reader.report.lost,)))
 
 
 def _read(path: Path, size: tuple[int, int], frames: int | None) -> Iterator[NDArray[np.uint8]]:
+    from vidtok_edge.runtime.clips.reading import ClipReader
+
     with ClipReader(path, size=size, rate="every-frame") as reader:
         for frame in islice(reader, frames):
             yield frame.pixels

@@ -65,7 +65,13 @@ class StepOptions:
 
 
 class _Step(nn.Module):
-    """What encoder and decoder steps share: options, arithmetic, control inputs, caches."""
+    """What encoder and decoder steps share: options, arithmetic, control inputs, caches.
+
+    Attributes:
+        causal_timeline: what makes the timeline of each call, where the variant is causal.
+    """
+
+    causal_timeline: type[CausalTimeline] = CausalTimeline
 
     def __init__(self, variant: Variant, options: StepOptions, numerics: Numerics) -> None:
         super().__init__()
@@ -98,7 +104,7 @@ class _Step(nn.Module):
         if start is None:
             return WindowTimeline(self.form, batch)
         first = self.variant.repeat_first
-        return CausalTimeline(self.form, caches, start, ready, first)
+        return self.causal_timeline(self.form, caches, start, ready, first)
 
 
 def _caches_out(time: Timeline) -> tuple[Tensor, ...]:

@@ -78,14 +78,22 @@ class CausalTimeline:
         cache = self._next_cache(
             lambda: torch.zeros_like(torch.cat([kernels.store(first)] * before, axis))
         )
-        # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
         fresh = first if self.repeat_first else kernels.zero(x)
         kept = kernels.load(cache)
-        past = torch.where(_spread(self.start, x), fresh, kept)
-        extended = torch.cat([past, x], dim=axis)
-        tail = extended.narrow(axis, x.shape[axis], before)
+        extended = torch.cat([self.past(x, fresh, kept), x], dim=axis)
+        tail = self.tail(x, extended, before)
         self.caches_out.append(kernels.store(self._if_ready(tail, kept)))
         return extended
+
+    def past(self, x: Tensor, fresh: Tensor, kept: Tensor) -> Tensor:
+        """The frames before `x`: `fresh` where a stream starts, else `kept` by the cache."""
+        # Selected, not multiplied: uninitialised memory may hold NaN, and 0 * NaN is NaN.
+        return torch.where(_spread(self.start, x), fresh, kept)
+
+    def tail(self, x: Tensor, extended: Tensor, before: int) -> Tensor:
+        """The last `before` frames of `extended`, which ends in `x`: the next call's past."""
+        axis = self.form.time_axis
+        return extended.narrow(axis, x.shape[axis], before)
 
     def flag(self, new: Tensor) -> Tensor:
         """Carry a bool [B, 1] to the next call; returns the one that was carried here."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ceilings import Ceilings, least_ms
+from engine_trials.result import rows_of
 
 from gpu_run.places import Places
-from gpu_run.record import Record
+from gpu_run.record import Record, without
 from vidtok_edge.errors import DocumentError, MissingDependency, ProofError, UsageError
 from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult
 from vidtok_edge.runtime.bench.document_file import read_document
@@ -37,6 +38,7 @@ def collect(record: Record, places: Places) -> None:
         "Speed": [row for path in found for row in _speed_rows(path, proofs, ceilings)],
         "Frames on the device": [row for path in found for row in _frame_rows(path)],
         "The original and the forms in PyTorch": [r for path in found for r in _check_rows(path)],
+        "Trials of forms": [r for path in found for r in _trial_rows(path, places)],
         "Full width in TensorRT": [row for path in found for row in _layer_rows(path)],
     }
     record.hashes = {}
@@ -180,6 +182,12 @@ def _check_rows(path: Path) -> list[Row]:
         {"model": document.get("model"), **{key: row.get(key) for key in CHECKED}}
         for row in results
     ]
+
+
+def _trial_rows(path: Path, places: Places) -> list[Row]:
+    """What TensorRT says of a graph names its file."""
+    rows = rows_of(_json(path))
+    return [row | {"why not": without(row["why not"], places.shown)} for row in rows]
 
 
 def _layer_rows(path: Path) -> list[Row]:

@@ -14,6 +14,7 @@ __all__ = [
     "BINDINGS",
     "EXPORT",
     "GPU",
+    "GRAPHS",
     "ORT_CUDA",
     "TENSORRT",
     "TENSORRT_RTX",
@@ -37,9 +38,12 @@ def _gpu() -> str:
     return str(gpu_obstacle() or "the NVIDIA driver does not name its GPU. Look at nvidia-smi")
 
 
-def _export() -> str:
-    remedy = 'pip install "vidtok-edge[export]", or name a bundle with --bundle'
-    modules = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "av")
+_WRITING = ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")
+"""Modules that a graph is written with; verifying a bundle reads clips besides."""
+
+
+def _export(modules: tuple[str, ...], also: str = "") -> str:
+    remedy = f'pip install "vidtok-edge[export]"{also}'
     return next(filter(None, (_package(module, remedy) for module in modules)), "")
 
 
@@ -79,7 +83,10 @@ def _engines(module: str, extra: str) -> str:
 
 
 GPU = Need("a GPU", _gpu)
-EXPORT = Need("the extra `export`", _export)
+EXPORT = Need(
+    "the extra `export`", lambda: _export((*_WRITING, "av"), ", or name a bundle with --bundle")
+)
+GRAPHS = Need("what writes graphs, of the extra `export`", lambda: _export(_WRITING))
 TORCH_CUDA = Need("PyTorch for CUDA", _torch_cuda)
 ORT_CUDA = Need("ONNX Runtime for CUDA", _ort_cuda)
 BINDINGS = Need("cuda-bindings", lambda: _package("cuda.bindings", "pip install cuda-bindings"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gpu_run.needs import EXPORT, checkout
+from gpu_run.needs import EXPORT, GRAPHS, checkout
 from gpu_run.places import ROOT, Places
 from gpu_run.step import Need, Step
 from gpu_run.steps import GPU_TESTS, copied_bundle, edge, gpu_steps, python, script
@@ -30,6 +30,8 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     # Saturated, the sums that tiny graphs make grow beyond the codebook: nothing is decoded.
     bench = ("--seconds", "0.2", "--warmup", "0.1", "--rounds", "1")
 
+    further = {"checks": (EXPORT,), "full-bundle": (GRAPHS,), "trials": (GRAPHS,)}
+
     def step(
         name: str, what: str, command: tuple[str, ...], expected_s: float, after: str = ""
     ) -> Step:
@@ -39,7 +41,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
             command=command,
             expected_s=expected_s,
             limit_s=max(60, 3 * expected_s),
-            needs=(*needs, EXPORT) if name in ("checks", "full-bundle") else needs,
+            needs=(*needs, *further.get(name, ())),
             after=(after,) if after else (),
             environment=here,
         )
@@ -48,6 +50,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     prove = ("prove", str(places.bundle), "--backend", "cpu")
     measure = ("bench", str(places.bundle), "--backend", "cpu", *bench)
     fake = ("--fake", "--size", "16", "--calls", "1", "--seconds", "3")
+    tried = ("--trials", "embedded-encoder-moments,embedded-decoder-one-conv-upsample")
     tests = ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
     steps = [
         step("doctor", "what this machine has and lacks", edge("doctor"), 5),
@@ -82,6 +85,15 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
             ),
             5,
             "bundle",
+        ),
+        step(
+            "trials",
+            "two forms of the embedded model, written",
+            script(
+                *("trials.py", str(places.scratch / "trials"), *tried, "--write-only"),
+                *("--size", "32", "--output", str(places.found("trials"))),
+            ),
+            30,
         ),
         step(
             "checks",

@@ -13,6 +13,7 @@ from gpu_run.needs import (
     BINDINGS,
     EXPORT,
     GPU,
+    GRAPHS,
     ORT_CUDA,
     TENSORRT,
     TENSORRT_RTX,
@@ -56,6 +57,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
         _ceilings(places),
         *_engines(places, "tensorrt", TENSORRT, "fp16", expected_s=120),
         _device_frames(places),
+        _trials(places),
         _prove_cuda(places),
         _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=45),
         _checks(places, "checks", "gpu_checks on the embedded model", ("--seconds", "60"), 75),
@@ -163,6 +165,26 @@ def _device_frames(places: Places) -> Step:
     )
 
 
+def _trials(places: Places) -> Step:
+    names = [
+        f"embedded-{kind}-{form}"
+        for form in ("conv3d", "moments", "conv2d", "moments-half")
+        for kind in ("encoder", "decoder")
+    ]
+    return Step(
+        name="trials",
+        what="forms that might make faster engines of the embedded model, fp16, in TensorRT",
+        command=script(
+            *("trials.py", str(places.scratch / "trials"), "--trials", ",".join(names)),
+            *("--seconds", "110", "--output", str(places.found("trials"))),
+        ),
+        expected_s=150,
+        limit_s=260,
+        needs=(GPU, TENSORRT, TORCH_CUDA, GRAPHS),
+        environment=places.environment,
+    )
+
+
 def _paced(places: Places, backend: str, need: Need, *, after: str) -> Step:
     name = f"paced-{backend}"
     return Step(
@@ -245,7 +267,7 @@ def _full(places: Places) -> list[Step]:
         command=script("full_width.py", str(places.full.parent), "--form", "conv2d"),
         expected_s=40,
         limit_s=100,
-        needs=(EXPORT,),
+        needs=(GRAPHS,),
         environment=places.environment,
     )
     layers = []

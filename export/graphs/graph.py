@@ -26,7 +26,7 @@ from vidtok_edge.lowering.norms import NORM_TRANSLATIONS
 from vidtok_edge.lowering.numerics import FP32, Numerics
 from vidtok_edge.runtime.manifest.graphs import NEW_CACHE_PREFIX, OPSET
 
-__all__ = ["without_old_objects", "write_graph"]
+__all__ = ["without_old_objects", "write_graph", "write_unchecked_graph"]
 
 
 def write_graph(
@@ -52,6 +52,18 @@ def write_graph(
         _write(step, interface, path, metadata, numerics)
 
 
+def write_unchecked_graph(step: nn.Module, interface: Interface, path: Path) -> ModelProto:
+    """As `write_graph`, held to no rule of a step graph and without metadata: for experiments.
+
+    Returns:
+        The graph; its weights lie in the file.
+    """
+    with without_old_objects():
+        model = _model_of(step, interface, {})
+        _save(model, path)
+    return model
+
+
 def _write(
     step: nn.Module,
     interface: Interface,
@@ -59,13 +71,23 @@ def _write(
     metadata: Mapping[str, str],
     numerics: Numerics,
 ) -> None:
+    model = _model_of(step, interface, metadata)
+    check_graph(model, interface, numerics)
+    _save(model, path)
+    check_sums(path, numerics)
+
+
+def _model_of(step: nn.Module, interface: Interface, metadata: Mapping[str, str]) -> ModelProto:
     model = _export(step, interface)
     _part_weight_zeros(model)
     _put_caches_last(model)
     _clean(model)
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
-    check_graph(model, interface, numerics)
+    return model
+
+
+def _save(model: ModelProto, path: Path) -> None:
     onnx.save_model(
         model,
         str(path),
@@ -74,7 +96,6 @@ def _write(
         size_threshold=1024,
     )
     onnx.checker.check_model(str(path), full_check=True)
-    check_sums(path, numerics)
 
 
 @contextmanager

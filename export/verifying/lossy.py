@@ -9,20 +9,18 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from itertools import islice
 from threading import Event
 
 import numpy as np
 
 from vidtok_edge.export.verifying.loss import FLIP_EDGES, Loss
+from vidtok_edge.export.verifying.shipped_clips import shipped_frames
 from vidtok_edge.export.verifying.step_pair import StepPair, poison
 from vidtok_edge.export.verifying.whole_clip import Array, as_input, margin_of
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.clips.quality import psnr, ssim
-from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
-from vidtok_edge.vidtok_ref import embedded_file
 
 __all__ = ["FloatStreams", "Stream", "as_bytes", "loss_between", "losses"]
 
@@ -93,8 +91,7 @@ def _sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:
         if not framing.causal:
             latents = manifest.chunk * (2 if name == "robot" else 1)
         frames = framing.first_frame(latents) + max(1, framing.time_factor // 2)
-        with ClipReader(embedded_file(file), size=(manifest.height, manifest.width)) as clip:
-            yield name, np.stack([frame.pixels for frame in islice(clip, frames)])
+        yield name, shipped_frames(file, (manifest.height, manifest.width), frames)
 
 
 def _stream(manifest: Manifest, pair: StepPair, pixels: Array, stop: Event) -> Stream:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.export.verifying.lossy import as_bytes
+from vidtok_edge.export.verifying.shipped_clips import shipped_frames
 from vidtok_edge.export.verifying.whole_clip import decode, encode, frames_first
 from vidtok_edge.runtime.clips.quality import psnr
-from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.variants import Variant, twins_of
-from vidtok_edge.vidtok_ref import VidTok, embedded_file
+from vidtok_edge.vidtok_ref import VidTok
 from vidtok_edge.vidtok_ref.weights import model_from_state
 
 __all__ = ["CLIPS", "SelfCheck", "self_check"]
@@ -113,5 +113,4 @@ def _quality_db(model: VidTok, pixels: NDArray[np.uint8]) -> float:
 def _frames(clip: str, variant: Variant) -> NDArray[np.uint8]:
     """[T, H, W, 3], a window of `variant` from the beginning of a shipped clip."""
     side = -(-SIZE // variant.space_factor) * variant.space_factor
-    with ClipReader(embedded_file(clip), size=(side, side)) as reader:
-        return np.stack([f.pixels for f, _ in zip(reader, range(variant.window), strict=False)])
+    return shipped_frames(clip, (side, side), variant.window)

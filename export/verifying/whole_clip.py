@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.export.verifying.rounding import compare_floats, in_float64
-from vidtok_edge.runtime.clips.reading import ClipReader
+from vidtok_edge.export.verifying.shipped_clips import shipped_frames
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
-from vidtok_edge.vidtok_ref import Latents, VidTok, embedded_file
+from vidtok_edge.vidtok_ref import Latents, VidTok
 from vidtok_edge.vidtok_ref.regularizer import fsq_bound
 
 __all__ = [
@@ -134,9 +134,7 @@ def sources(manifest: Manifest) -> Iterator[tuple[str, Array]]:
     frames = framing.first_frame(latents) + max(1, manifest.model.time_factor // 2)
     yield "noise", noise(manifest, frames, seed=0)
     size = (manifest.height, manifest.width)
-    with ClipReader(embedded_file("clip_robot.mp4"), size=size) as clip:
-        pixels = [frame.pixels for frame, _ in zip(clip, range(frames), strict=False)]
-    yield "clip", as_input(np.stack(pixels), manifest)
+    yield "clip", as_input(shipped_frames("clip_robot.mp4", size, frames), manifest)
 
 
 def noise(manifest: Manifest, frames: int, seed: int) -> Array:

@@ -40,7 +40,7 @@ def bound() -> Bound:
     inspector = SimpleNamespace(get_engine_information=lambda format: text)
     engine = SimpleNamespace(create_engine_inspector=lambda: inspector)
     stream: Any = SimpleNamespace(cuda_stream=1, synchronize=lambda: None)
-    return Bound(engine, Context(), [torch.zeros(250_000)], stream)
+    return Bound(engine, Context(), {"frames": torch.zeros(250_000)}, stream)
 
 
 def test_each_layer_has_its_median_and_each_kind_its_sum(bound: Bound) -> None:

@@ -74,6 +74,25 @@ def test_heavy_packages_stay_out(modules: str) -> None:
     assert done.stdout.split() == []
 
 
+GRAPHS = """
+import sys
+sys.modules |= dict.fromkeys(["av", "mcap", "lz4", "zstandard", "PIL"])  # None: cannot be imported
+from vidtok_edge.export.bundle_files import write_graphs
+from vidtok_edge.export.planning.plan import plan_of
+from vidtok_edge.lowering.step import StepOptions, lower
+from vidtok_edge.vidtok_ref import load_weights
+lower(load_weights("fsq", None)[0], StepOptions(32, 32), "encoder")
+"""
+
+
+def test_graphs_are_written_without_what_reads_clips() -> None:
+    """A machine that builds engines may have PyTorch and no PyAV."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    done = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 STREAM = """
 import sys
 import numpy as np

@@ -1,0 +1,152 @@
+"""The forms that are tried, each with what is hoped of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from engine_trials.convolutions import OneConvUpsample, TapProducts
+from engine_trials.norms import HalfMomentNorm, MomentNorm
+from engine_trials.timelines import ChunkTail, HostZeroed
+from vidtok_edge.lowering.forms import (
+    ChannelsLastForm,
+    Conv2dForm,
+    Conv3dForm,
+    Convolution,
+    Form,
+)
+from vidtok_edge.lowering.kernels import Padding
+from vidtok_edge.lowering.norms import ChannelNorm
+from vidtok_edge.lowering.timeline import CausalTimeline
+from vidtok_edge.runtime.manifest.graphs import KINDS, Kind
+
+__all__ = ["TRIAL_FORMS", "TrialForm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialForm:
+    """A form, and what else is done otherwise in its graphs.
+
+    Attributes:
+        hypothesis: one sentence.
+        kinds: of the graphs that it changes.
+        int8: whether its convolutions can be INT8.
+    """
+
+    form: Form
+    hypothesis: str
+    timeline: type[CausalTimeline] = CausalTimeline
+    kinds: tuple[Kind, ...] = KINDS
+    int8: bool = True
+
+    @property
+    def host_zeroes(self) -> bool:
+        """True where the host zeroes the caches of a fresh stream, and `start` does nothing."""
+        return self.timeline is HostZeroed
+
+
+class MomentsForm(Conv3dForm):
+    """Norms from two moments."""
+
+    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        return MomentNorm(weight, bias, channel_axis=1)
+
+
+class HalfMomentsForm(Conv3dForm):
+    """Norms from two moments, of which only those are float32."""
+
+    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        return HalfMomentNorm(weight, bias, channel_axis=1)
+
+
+class Conv2dMomentsForm(Conv2dForm):
+    """Norms from two moments."""
+
+    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        return MomentNorm(weight, bias, channel_axis=2)
+
+
+class EngineChannelsLastForm(ChannelsLastForm):
+    """`channels_last` without what was done for ONNX Runtime's kernels."""
+
+    def conv(
+        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+    ) -> Convolution:
+        return super().conv(weight, bias, padding, time_stride, space_stride).joined()
+
+    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
+        return ChannelNorm(weight, bias, channel_axis=3)
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+class MatMulForm(EngineChannelsLastForm):
+    """Kernels without an extent in space as products with a matrix."""
+
+    def conv(
+        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+    ) -> Convolution:
+        if weight.shape[3:] == (1, 1) and space_stride == 1:
+            return TapProducts(weight, bias, time_stride)
+        return super().conv(weight, bias, padding, time_stride, space_stride)
+
+
+class OneConvUpsampleForm(Conv3dForm):
+    """Upsampling in space as one convolution."""
+
+    def upsample_space(self, weight: Tensor, bias: Tensor) -> Convolution:
+        return OneConvUpsample(weight, bias)
+
+
+TRIAL_FORMS: dict[str, TrialForm] = {
+    "conv3d": TrialForm(
+        form=Conv3dForm(),
+        hypothesis="As it ships: every convolution is 3-D, and the least data is moved.",
+    ),
+    "conv2d": TrialForm(
+        form=Conv2dForm(),
+        hypothesis="As it ships: time in the batch axis, every convolution 2-D over joined taps.",
+    ),
+    "moments": TrialForm(
+        form=MomentsForm(),
+        timeline=ChunkTail,
+        hypothesis="conv3d with norms from the mean and the mean square, in float32, and caches "
+        "cut from the chunk: fewer kernels for a norm, no centred values kept, no transposes.",
+    ),
+    "moments-half": TrialForm(
+        form=HalfMomentsForm(),
+        timeline=ChunkTail,
+        hypothesis="moments with only the two moments in float32: half the bytes where a norm is "
+        "applied, at some loss.",
+    ),
+    "conv2d-moments": TrialForm(
+        form=Conv2dMomentsForm(),
+        timeline=ChunkTail,
+        hypothesis="moments laid out as conv2d: whether the norm or the 3-D convolutions count.",
+    ),
+    "conv3d-no-start": TrialForm(
+        form=Conv3dForm(),
+        timeline=HostZeroed,
+        hypothesis="conv3d without a select on `start`, for caches that the host zeroes: what the "
+        "selects cost at most (a v1.1 stream would start otherwise, so it is for timing).",
+    ),
+    "channels_last": TrialForm(
+        form=EngineChannelsLastForm(),
+        hypothesis="Channels last, as norms and tensor cores read them: transposes that TensorRT "
+        "adds around norms fall away.",
+    ),
+    "matmul": TrialForm(
+        form=MatMulForm(),
+        int8=False,
+        hypothesis="channels_last with temporal and 1x1 convolutions as products of joined taps "
+        "with a matrix: better kernels for few channels.",
+    ),
+    "one-conv-upsample": TrialForm(
+        form=OneConvUpsampleForm(),
+        kinds=("decoder",),
+        hypothesis="conv3d with nearest 2x and its 3x3 convolution as one convolution with four "
+        "times the outputs, and a shuffle: no enlarged frame is read.",
+    ),
+}
