@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from vidtok_edge.commands.printing import print_columns
-from vidtok_edge.commands.terminal import Styled, say
-from vidtok_edge.errors import BackendUnavailable, CheckFailed, UsageError
+from vidtok_edge.commands.printing import print_checks, print_columns
+from vidtok_edge.commands.terminal import Styled
+from vidtok_edge.errors import BackendUnavailable, UsageError
 
 
 @click.command()
@@ -52,27 +52,6 @@ def doctor(check: bool, folder: Path | None) -> None:
 
 
 def _check(folder: Path) -> None:
-    from vidtok_edge.runtime.bench.meters.checks import Check, check_machine
+    from vidtok_edge.runtime.bench.meters.checks import check_machine
 
-    def mark(check: Check) -> Styled:
-        if not check.found:
-            return Styled.of("??", fg="yellow")
-        return Styled.of("ok", fg="green") if check else Styled.of("--", fg="red")
-
-    checks = check_machine(folder)
-    print_columns(
-        [
-            (
-                mark(c),
-                c.name,
-                c.found or "not told",
-                f"expected {c.expected}",
-                "" if c else c.remedy,
-            )
-            for c in checks
-        ]
-    )
-    if off := [check for check in checks if not check]:
-        names = ", ".join(check.name for check in off)
-        raise CheckFailed(f"{len(off)} of {len(checks)} are not as they should be: {names}.")
-    say("Everything that is told here is as it should be.")
+    print_checks(check_machine(folder))

@@ -16,6 +16,7 @@ from vidtok_edge.errors import CheckFailed, ClipError, OutputNotWritable
 if TYPE_CHECKING:
     from vidtok_edge.export import ParityReport
     from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.bench.meters.checks import Check
     from vidtok_edge.runtime.manifest.manifest import Manifest
     from vidtok_edge.runtime.progress import Progress
 
@@ -31,7 +32,34 @@ def need_export() -> None:
 
 
 def need_record() -> None:
-    need("record", but=("lz4", "zstandard"))  # only chunks that other tools compressed use them
+    # Only chunks that other tools compressed use these, and only `join` the last one.
+    need("record", but=("lz4", "zstandard", "mcap-ros2-support"))
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Each with what was found and what mends it. Raises CheckFailed: one is not as expected."""
+
+    def mark(check: Check) -> Styled:
+        if not check.found:
+            return Styled.of("??", fg="yellow")
+        return Styled.of("ok", fg="green") if check else Styled.of("--", fg="red")
+
+    print_columns(
+        [
+            (
+                mark(c),
+                c.name,
+                c.found or "not told",
+                f"expected {c.expected}" if c.expected else "",
+                "" if c else c.remedy,
+            )
+            for c in checks
+        ]
+    )
+    if off := [check for check in checks if not check]:
+        names = ", ".join(check.name for check in off)
+        raise CheckFailed(f"{len(off)} of {len(checks)} are not as they should be: {names}.")
+    say("Everything that is told here is as it should be.")
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -21,7 +21,13 @@ from vidtok_edge.commands.options import (
     threads_option,
     view_option,
 )
-from vidtok_edge.commands.printing import load_bundle, need_record, print_columns, warn
+from vidtok_edge.commands.printing import (
+    load_bundle,
+    need_record,
+    print_checks,
+    print_columns,
+    warn,
+)
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
 from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import OutputNotWritable
@@ -150,6 +156,12 @@ if TYPE_CHECKING:
 )
 @force_option
 @click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Record nothing: hold the machine, its disk and clock, each camera and the encoder to "
+    "what this recording needs; exit 1 where one is not so.",
+)
 def record(
     sources: tuple[str, ...],
     bundle: Path,
@@ -180,6 +192,7 @@ def record(
     view_decoded: bool,
     force: bool,
     dry_run: bool,
+    check: bool,
 ) -> None:
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
@@ -237,6 +250,8 @@ def record(
         )
         if dry_run:
             return _show_plan(request)
+        if check:
+            return _check(request, status)
         done = record_sources(
             request, stop=stop, progress=lambda done: status.show(_status(done)), notice=status.note
         )
@@ -245,6 +260,13 @@ def record(
     for source in done.sources:
         if source.error is not None:
             raise source.error
+
+
+def _check(request: RecordRequest, status: StatusLine) -> None:
+    from vidtok_edge.runtime.session.preflight import preflight
+
+    checks = list(preflight(request, told=lambda what: status.show(f"looking at {what}")))
+    print_checks(checks)
 
 
 def _show_plan(request: RecordRequest) -> None:
