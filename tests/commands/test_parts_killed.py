@@ -120,6 +120,8 @@ def counted(folder: Path) -> list[int]:
     found: list[int] = []
     for path in sorted(folder.glob("drive-*.mcap")):
         assert path.stat().st_size <= SPLIT
+        if not path.stat().st_size:  # it was killed before the first flush
+            continue
         with Recording.open(path) as recording:
             latents = [e for e in recording.entries() if isinstance(e, LatentRecord)]
             if "count" in recording.data_channels:  # else it was killed as the part began
