@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,9 @@ from vidtok_edge.runtime.recording.format.data_channels import (
     DataChannel,
     bytes_from_sample,
 )
-from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 from vidtok_edge.runtime.recording.format.mcap_file import Foreign, McapFile
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.recovery import copy_entry
+from vidtok_edge.runtime.recording.recovery import copy_entry, require_other_file
 from vidtok_edge.runtime.streaming.records import LatentRecord, Sample
 
 __all__ = ["Joined", "JoinedChannel", "Offset", "join"]
@@ -94,7 +92,7 @@ def join(
     if not takes:
         raise UsageError("Nothing is taken out of the bag. Name a topic: TOPIC[:FIELD][=NAME].")
     if output is not None:
-        _require_other_file(output, path, bag_path)
+        require_other_file(output, path, bag_path)
     with Recording.open(path) as recording, Bag.open(bag_path) as bag:
         channels = _channels(bag, takes, Path(bag_path).name)
         for name in channels:
@@ -248,11 +246,3 @@ def _monotonic_zero(recording: Recording) -> int:
         at_ns = entry.capture_time_ns if isinstance(entry, LatentRecord) else entry.time_ns
         return entry.log_time_ns - at_ns
     raise RecordingError(f"{recording.path} holds no latent and no marker that can be read.")
-
-
-def _require_other_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
-    for path in inputs:
-        with suppress(FileNotFoundError):
-            if os.path.samefile(path, output):
-                raise UsageError(f"{output} is read here, and stays as it is. Name another output.")
-    require_unlocked(output)

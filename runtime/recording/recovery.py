@@ -22,7 +22,15 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["Gap", "Recovered", "RecoveredChannel", "RecoveredSource", "copy_entry", "recover"]
+__all__ = [
+    "Gap",
+    "Recovered",
+    "RecoveredChannel",
+    "RecoveredSource",
+    "copy_entry",
+    "recover",
+    "require_other_file",
+]
 
 _CHUNK_NS = 1_000_000_000  # so that the new file can be searched by the second
 _MOST_GAPS = 1000  # listed; all are counted
@@ -253,7 +261,7 @@ def recover(
         RecordingBusy: `output` is being recorded to.
         OutputExists, OutputNotWritable: about `output`.
     """
-    _require_other_file(path, output)
+    require_other_file(output, path)
     with (
         Recording.open(path, use_index=False) as recording,
         Recording.open(path) as as_found,
@@ -317,12 +325,12 @@ def copy_entry(mcap: McapFile, message: Message, entry: Record, tokenizer: Token
     )
 
 
-def _require_other_file(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
-    with suppress(FileNotFoundError):
-        if os.path.samefile(path, output):
-            raise UsageError(
-                f"{output} is the recording itself, which stays as it is. Name another output."
-            )
+def require_other_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Raise UsageError where `output` is one of `inputs`, RecordingBusy where it is recorded to."""
+    for path in inputs:
+        with suppress(FileNotFoundError):
+            if os.path.samefile(path, output):
+                raise UsageError(f"{output} is read here, and stays as it is. Name another output.")
     require_unlocked(output)
 
 

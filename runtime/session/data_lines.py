@@ -78,6 +78,10 @@ class DataLines:
     ) -> None:
         self.close()
 
+    def wait(self, seconds: float) -> None:
+        """Until a file was read to its end, and no longer than so many seconds."""
+        self._threads[0].join(seconds)
+
     def close(self) -> None:
         """Stop reading, and remove the socket."""
         self._stop.set()

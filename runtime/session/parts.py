@@ -28,12 +28,13 @@ from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
 
-__all__ = ["LEAST_SPLIT", "PartedFile", "PartsPlan", "index_of"]
+__all__ = ["LEAST_SPLIT", "PartedFile", "PartsPlan", "index_of", "parts_of_before"]
 
 LEAST_SPLIT = 1_000_000
 """Bytes: a part that is much smaller is all index."""
 _INDEX_SCHEMA = 1
 _LARGEST_INDEX = 64 << 20
+_LONGEST_NAME = 250  # bytes
 _PER_FLUSH = 2048  # bytes of index for each, with sixteen channels
 
 
@@ -106,7 +107,7 @@ _FIELDS: dict[str, type] = {
 }
 
 
-def _parts_of_before(output: Path) -> list[_Part]:
+def parts_of_before(output: Path) -> list[_Part]:
     """What the list beside `output` says, and how large the part is that was cut off."""
     index = index_of(output)
     if not os.path.lexists(index):
@@ -139,7 +140,12 @@ def _checked(key: str, value: Any) -> Any:
     """A field of a part. ValueError: of another type, or a name that leads elsewhere."""
     if type(value) is not _FIELDS[key] or (isinstance(value, int) and value < 0):
         raise ValueError(f"{key} is {value!r:.80}")
-    named = not isinstance(value, str) or (Path(value).name == value and value[0] != ".")
+    named = not isinstance(value, str) or (
+        Path(value).name == value
+        and not value.startswith(".")
+        and 0 < len(os.fsencode(value)) < _LONGEST_NAME
+        and "\0" not in value
+    )
     if not named:
         raise ValueError(f"a part is called {value!r:.80}")
     return value
@@ -178,7 +184,7 @@ class PartedFile(AwaitedFile):
         super().__init__(self._open_part)
         self._output, self._open_at = output, open_writer
         self._plan, self._notice, self._clock = plan, notice, clock
-        self._parts = [] if force else _parts_of_before(output)
+        self._parts = [] if force else parts_of_before(output)
         self._begun_ns = 0
         self._checked_ns = 0
         self._largest = 0

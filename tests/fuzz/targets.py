@@ -7,42 +7,22 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
-from fuzz.mutations import Mutation, of_bytes, of_mcap, of_text, of_zip
+from fuzz.mutations import of_bytes, of_text, of_zip
+from fuzz.recordings import recording_targets
+from fuzz.target import HERE, Target
 
 __all__ = ["TARGETS", "Target"]
 
-HERE = Path(__file__).resolve().parents[1]
 MOST_FRAMES = 40
 MOST_NPZ = 1 << 24
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A reader, and what is changed for it."""
-
-    name: str
-    make: Callable[[Path], Path]
-    """Writes into an empty folder what is needed, and gives the file that is changed."""
-    read: Callable[[Path], object]
-    mutation: Mutation = of_bytes
-    needs: tuple[str, ...] = ()
-    """Packages without which it is left out."""
-
-    @property
-    def here(self) -> bool:
-        """Whether its packages are installed."""
-        return all(find_spec(name) for name in self.needs)
 
 
 # -- token files
@@ -314,29 +294,6 @@ def _weights(path: Path) -> None:
     unwrapped(path, content_of(path), ("encoder.a.weight",), ema=False)
 
 
-# -- recordings
-
-
-def _recording(path: Path) -> None:
-    from vidtok_edge.runtime.recording.format.reader import Recording
-
-    for use_index in (True, False):
-        with Recording.open(path, use_index=use_index) as recording:
-            for _ in recording.everything():
-                pass
-            assert recording.start_ns <= recording.end_ns
-
-
-def _recover(path: Path) -> None:
-    from vidtok_edge.runtime.recording.recovery import recover
-
-    output = path.with_name("out.mcap")
-    try:
-        recover(path, output).lines()
-    finally:
-        output.unlink(missing_ok=True)
-
-
 # -- pictures and clips
 
 
@@ -509,17 +466,7 @@ def _targets() -> list[Target]:
         )
         for name, mutation in changes.items()
     ]
-    found += [
-        Target(
-            name=f"{name}.{how}",
-            make=partial(_copy, f"written_before/{name}.mcap"),
-            read=read,
-            mutation=of_mcap,
-            needs=_MCAP,
-        )
-        for name in ("recording", "kl")
-        for how, read in (("read", _recording), ("recover", _recover))
-    ]
+    found += recording_targets()
     found += [
         Target(
             name=f"picture.{suffix}",

@@ -211,7 +211,7 @@ def test_the_recording_itself_is_never_the_output(whole: Path, tmp_path: Path) -
     content, link = whole.read_bytes(), tmp_path / "link.mcap"
     link.symlink_to(whole)
     for output in (whole, link):
-        with pytest.raises(UsageError, match="is the recording itself"):
+        with pytest.raises(UsageError, match="is read here, and stays as it is"):
             recover(whole, output, force=True)
     assert whole.read_bytes() == content
 

@@ -34,7 +34,7 @@ def read(path: Path, content: bytes) -> tuple[list[Logged], DataLog, list[str]]:
     path.write_bytes(content)
     log, said = DataLog(), list[str]()
     with DataLines(str(path), log, said.append) as lines:
-        lines._threads[0].join(10)
+        lines.wait(10)
     return log.taken(), log, said
 
 
