@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 
 @click.command("export-recording")
-@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument(
+    "recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REC..."
+)
 @output_option
 @click.option(
     "--format", "format_", required=True, type=click.Choice(["npz", "webdataset", "lerobot"])
@@ -89,7 +92,7 @@ if TYPE_CHECKING:
 @click.option("--state", default="state", show_default=True, help="lerobot: which channel it is.")
 @force_option
 def export_recording(
-    recording: Path,
+    recordings: tuple[Path, ...],
     output: Path,
     format_: Literal["npz", "webdataset", "lerobot"],
     source: int | None,
@@ -107,19 +110,21 @@ def export_recording(
     state: str,
     force: bool,
 ) -> None:
-    """A recording, or a part of it, as training data.
+    """Recordings, or a part of each, as one set of training data.
 
-    A folder of token files, of shards, or a LeRobot dataset.
+    A folder of token files, of shards, or a LeRobot dataset. NAME.index.json stands for the parts
+    that it lists.
     """
     if shards is not None and format_ != "webdataset":
         raise click.UsageError("--shards is for --format webdataset.")
     need_record()
     from vidtok_edge.runtime.recording.data_rows import DataRequest
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
+    from vidtok_edge.runtime.session.parts import parts_in
 
     with frame_bar("exporting, latents") as progress:
         done = export(
-            recording,
+            [path for name in recordings for path in parts_in(name)],
             output,
             format_,
             source=source,
@@ -151,23 +156,22 @@ def export_recording(
 
 
 def _warn_of_data(done: Exported) -> None:
-    if done.data is None:
-        return
-    facts = done.data.facts()
-    for name, one in facts["channels"].items():
-        odd = [
-            f"{one[key]} {said}"
-            for key, said in (
-                ("latents_without", "latents lack a value"),
-                ("not_finite", "samples hold a NaN or an infinity"),
-                ("late", "samples were written late"),
-            )
-            if one[key]
-        ]
-        if odd:
+    counts: dict[str, Counter[str]] = {}
+    for data in done.data:
+        for name, one in data.facts()["channels"].items():
+            counts.setdefault(name, Counter()).update({key: one[key] for key in _ODD})
+    for name, found in counts.items():
+        if odd := [f"{found[key]} {said}" for key, said in _ODD.items() if found[key]]:
             warn(f"{name}: {', '.join(odd)}")
-    if facts["latents_left_out"]:
-        warn(f"{facts['latents_left_out']} latents were left out; --missing keep keeps them")
+    if left_out := sum(data.left_out for data in done.data):
+        warn(f"{left_out} latents were left out; --missing keep keeps them")
+
+
+_ODD = {
+    "latents_without": "latents lack a value",
+    "not_finite": "samples hold a NaN or an infinity",
+    "late": "samples were written late",
+}
 
 
 def _happened(done: Exported) -> str:

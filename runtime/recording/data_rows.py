@@ -25,6 +25,7 @@ __all__ = [
     "ChannelSamples",
     "DataRequest",
     "Missing",
+    "channels_of",
     "counted",
     "data_of",
 ]
@@ -160,17 +161,24 @@ def data_of(recording: Recording, request: DataRequest) -> dict[str, ChannelSamp
     Raises RecordingError: a channel is not there, has events, or has no sample at the time of any
     latent of the recording; both times are said.
     """
+    found = {}
+    for name, channel in channels_of(recording, request).items():
+        samples = found[name] = ChannelSamples.of(recording, channel)
+        _require_overlap(recording, samples)
+    return found
+
+
+def channels_of(recording: Recording, request: DataRequest) -> dict[str, DataChannel]:
+    """What is known of the channels that a request asks for. Raises RecordingError as `data_of`."""
     if request.channels is None:
         names = sorted(n for n, c in recording.data_channels.items() if c.kind == "numbers")
     else:
         names = list(dict.fromkeys(request.channels))
     found = {}
     for name in names:
-        channel = recording.data_channel(name)
+        channel = found[name] = recording.data_channel(name)
         if channel.kind != "numbers":
             raise RecordingError(f"The data channel {name} holds events, and no numbers.")
-        samples = found[name] = ChannelSamples.of(recording, channel)
-        _require_overlap(recording, samples)
     return found
 
 

@@ -28,11 +28,12 @@ from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
 
-__all__ = ["LEAST_SPLIT", "PartedFile", "PartsPlan", "index_of", "parts_of_before"]
+__all__ = ["LEAST_SPLIT", "PartedFile", "PartsPlan", "index_of", "parts_in", "parts_of_before"]
 
 LEAST_SPLIT = 1_000_000
 """Bytes: a part that is much smaller is all index."""
 _INDEX_SCHEMA = 1
+_INDEX_END = ".index.json"
 _LARGEST_INDEX = 64 << 20
 _LONGEST_NAME = 250  # bytes
 _PER_FLUSH = 2048  # bytes of index for each, with sixteen channels
@@ -95,6 +96,23 @@ class _Part:
     """To make room."""
 
 
+def parts_in(path: Path) -> list[Path]:
+    """The parts that a list names and were not removed, in order; any other path is itself.
+
+    Raises RecordingError: the list cannot be read, or a part that it names is not there.
+    """
+    if not path.name.endswith(_INDEX_END):
+        return [path]
+    found = [path.with_name(part.file) for part in _listed(path) if not part.removed]
+    for part in found:
+        if not part.is_file():
+            raise RecordingError(
+                f"{part.name} is listed in {path} and is not there. Copy it beside the list, or "
+                "name the parts themselves."
+            )
+    return [part for part in found if part.stat().st_size]  # else it was cut off as it began
+
+
 _FIELDS: dict[str, type] = {
     "file": str,
     "begin_ns": int,
@@ -114,6 +132,19 @@ def parts_of_before(output: Path) -> list[_Part]:
         return []
     from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
 
+    parts = _listed(index)
+    for part in parts:
+        path = output.with_name(part.file)
+        require_unlocked(path)
+        part.finished = True
+        part.removed |= not path.is_file()
+        if not part.removed:
+            part.bytes = path.stat().st_size
+    return parts
+
+
+def _listed(index: Path) -> list[_Part]:
+    """What a list says. Raises RecordingError: it is none."""
     try:
         found = json.loads(read_at_most(index, _LARGEST_INDEX))
         if found["schema"] != _INDEX_SCHEMA:
@@ -126,13 +157,6 @@ def parts_of_before(output: Path) -> list[_Part]:
             f"{index} cannot be read as a list of parts: {error!r:.200}. Move it away, or begin a "
             "new one with --force."
         ) from None
-    for part in parts:
-        path = output.with_name(part.file)
-        require_unlocked(path)
-        part.finished = True
-        part.removed |= not path.is_file()
-        if not part.removed:
-            part.bytes = path.stat().st_size
     return parts
 
 
@@ -153,7 +177,7 @@ def _checked(key: str, value: Any) -> Any:
 
 def index_of(output: Path) -> Path:
     """Where the parts of a recording are listed."""
-    return output.with_name(f"{output.stem}.index.json")
+    return output.with_name(f"{output.stem}{_INDEX_END}")
 
 
 class PartedFile(AwaitedFile):

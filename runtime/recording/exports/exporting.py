@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,18 +20,15 @@ from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import (
     Episode,
     Gaps,
-    Happened,
     Row,
-    episodes,
     facts_of,
     pieces,
     time_of,
 )
+from vidtok_edge.runtime.recording.exports.inputs import Inputs
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
-from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, events_of, save_arrays
+from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, save_arrays
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.part import Part
-from vidtok_edge.runtime.recording.playback import rate_doubt
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -63,8 +60,8 @@ class Exported:
     """It was still being recorded to."""
     doubts: tuple[str, ...] = ()
     """Of each source, as `rate_doubt`."""
-    data: Data | None = field(default=None, compare=False)
-    """What went along, and where some was missing."""
+    data: tuple[Data, ...] = field(default=(), compare=False)
+    """What went along, and where some was missing, of each recording."""
 
 
 @dataclass(slots=True)
@@ -88,7 +85,7 @@ class _Count:
 
 
 def export_recording(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     format: Format,
     *,
@@ -105,13 +102,14 @@ def export_recording(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
-    """Write a recording into the new folder `output`; docs/recording_format.md says what is in it.
+    """Write recordings into the new folder `output`; docs/recording_format.md says what is in it.
 
     An episode ends where time was left out, never at a `key`: see `episodes`. Latents are read and
     written one after another; only `npz` holds in memory what it writes to one file.
 
     Args:
-        source: its number; None: all.
+        path: a recording, or several whose episodes follow one another: parts of one, say.
+        source: its number, in each; None: all.
         start_s, end_s: of latents, as `replay` counts; None: no bound.
         gaps: "keep": an episode goes on where time was left out, and says so in its columns.
         task: LeRobot only: what the robot was doing.
@@ -133,21 +131,26 @@ def export_recording(
             f"Got {sample_latents} latents in a sample and {shards} shards; allowed: at least 1, "
             f"and 1 to {MOST_SHARDS}."
         )
+    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not paths:
+        raise UsageError("Got no recording. Name one or several.")
     marker = "meta/info.json" if format == "lerobot" else CONTENTS
-    with (
-        Recording.open(path) as recording,
-        write_folder_beside(output, force, marker=marker) as folder,
-    ):
-        part = Part.of(recording, source=source, start_s=start_s, end_s=end_s)
+    inputs = Inputs(
+        paths=paths,
+        source=source,
+        start_s=start_s,
+        end_s=end_s,
+        gaps=gaps,
+        data=data or DataRequest(),
+    )
+    with write_folder_beside(output, force, marker=marker) as folder:
         count = _Count(progress)
-        happened: list[Happened] = []
-        beside = Data.of(recording, data or DataRequest())
-        found = count(beside(episodes(recording, gaps, happened, part)))
+        found = count(iter(inputs))
         if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
             named = {action: "action", state: "observation.state"}
-            write_lerobot(recording, part, found, folder, task, gaps, happened, beside, named)
+            write_lerobot(inputs, found, folder, task, named)
         else:
             document: dict[str, Any] = {"gaps": gaps}
             if format == "npz":
@@ -156,53 +159,50 @@ def export_recording(
                 document |= write_shards(
                     found, folder, sample_latents=sample_latents, shards=shards
                 )
-            document["sources"] = {
-                str(told.source.number): {**told.source.to_map(), **told.facts()}
-                for told in happened
-            }
-            document["data"] = beside.facts()
-            document["events"] = events_of(recording, part)
+            document |= inputs.facts()
             text = json.dumps(document, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
         if not count.latents:
-            raise _nothing_in(recording, part, beside)
+            raise _nothing_in(inputs)
+        happened = [one for told in inputs.told for one in told.happened]
         return Exported(
             episodes=count.episodes,
             latents=count.latents,
             files=sum(1 for file in folder.rglob("*") if file.is_file()),
             broken=sum(told.places_missing for told in happened),
-            damaged_bytes=sum(damage.length for damage in recording.damage),
-            unreadable=recording.unreadable,
+            damaged_bytes=sum(told.damaged_bytes for told in inputs.told),
+            unreadable=sum(told.unreadable for told in inputs.told),
             markers=sum((told.markers for told in happened), Counter()),
             frames_dropped=sum(told.frames_dropped for told in happened),
             unended=sum(not told.ended for told in happened),
-            growing=recording.growing,
-            data=beside,
-            doubts=tuple(
-                doubt
-                for told in happened
-                if (doubt := rate_doubt(recording, told.source.number)) is not None
-            ),
+            growing=any(told.growing for told in inputs.told),
+            data=tuple(told.data for told in inputs.told),
+            doubts=tuple(dict.fromkeys(doubt for told in inputs.told for doubt in told.doubts)),
         )
 
 
-def _nothing_in(recording: Recording, part: Part, data: Data) -> RecordingError:
-    if data.left_out:
-        lacking = ", ".join(f"{name} {n}" for name, n in sorted(data.rows_without.items()))
+def _nothing_in(inputs: Inputs) -> RecordingError:
+    left_out = sum(told.data.left_out for told in inputs.told)
+    if left_out:
+        without = sum((told.data.rows_without for told in inputs.told), Counter())
+        lacking = ", ".join(f"{name} {n}" for name, n in sorted(without.items()))
         return RecordingError(
-            f"None of the {data.left_out} latents has a value of every data channel: {lacking} "
-            "lack it. Keep them with --missing keep, allow older samples with --max-age, or name "
-            "other channels with --channels."
+            f"None of the {left_out} latents has a value of every data channel: {lacking} lack it. "
+            "Keep them with --missing keep, allow older samples with --max-age, or name other "
+            "channels with --channels."
         )
-    names = ", ".join(f"{source.number} ({source.name})" for source in part.sources)
+    with Recording.open(inputs.paths[0]) as recording:
+        part = inputs.part_of(recording)
+        names = ", ".join(f"{source.number} ({source.name})" for source in part.sources)
+        length_s = (recording.end_ns - recording.start_ns) / 1e9
+    others = f" and {len(inputs.paths) - 1} others" if len(inputs.paths) > 1 else ""
     if not part.start_ns and part.end_ns is None:
         return RecordingError(
-            f"{recording.path} holds no latent of source {names}. Record for longer."
+            f"{inputs.paths[0]}{others} holds no latent of source {names}. Record for longer."
         )
-    length_s = (recording.end_ns - recording.start_ns) / 1e9
     return RecordingError(
-        f"{recording.path} holds no latent of source {names} in that time; it is {length_s:.1f} s "
-        "long. Choose other times."
+        f"{inputs.paths[0]}{others} holds no latent of source {names} in that time; it is "
+        f"{length_s:.1f} s long. Choose other times."
     )
 
 

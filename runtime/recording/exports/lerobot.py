@@ -31,20 +31,13 @@ from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatis
 from vidtok_edge.runtime.recording.exports.episodes import (
     BEGINS,
     Episode,
-    Gaps,
-    Happened,
     Row,
     media_time_of,
 )
+from vidtok_edge.runtime.recording.exports.inputs import Inputs
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
-from vidtok_edge.runtime.recording.exports.with_data import Data, events_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
-from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
-from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
-from vidtok_edge.runtime.recording.part import Part
-from vidtok_edge.runtime.recording.playback import frame_rate
-from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -80,31 +73,27 @@ _PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 
 def write_lerobot(
-    recording: Recording,
-    part: Part,
+    inputs: Inputs,
     episodes: Iterator[Episode],
     folder: Path,
     task: str,
-    gaps: Gaps,
-    happened: list[Happened],
-    beside: Data,
     named: Mapping[str, str],
 ) -> None:
-    """Write the dataset of the episodes of a part into `folder`.
+    """Write the dataset of the episodes of recordings into `folder`.
 
     Args:
-        beside: what data channels have for latents.
-        named: the features that some of its channels become; the others are observations.
+        inputs: the recordings.
+        episodes: theirs.
+        named: the features that some data channels become; the others are observations.
 
-    Raises RecordingError where sources have different tokenizers or frame rates: a dataset has one
-    shape and one rate.
+    Raises RecordingError where sources have different tokenizers or frame rates, or recordings
+    different data channels: a dataset has one shape and one rate.
     """
-    sources = [source for source in part.sources if _has_latents(recording, source)]
+    sources = inputs.sources()
     if not sources:
         return
-    tokenizer = sources[0].tokenizer
-    rates = [frame_rate(recording, source.number) for source in sources]
-    if any(source.tokenizer != tokenizer for source in sources):
+    tokenizer, rates = sources[0][0].tokenizer, [rate for _, rate in sources]
+    if any(source.tokenizer != tokenizer for source, _ in sources):
         raise RecordingError("The sources have different tokenizers" + _ONE_ONLY)
     if max(rates) > 1.03 * min(rates):  # less is jitter
         found = ", ".join(f"{rate:.2f}" for rate in rates)
@@ -114,20 +103,14 @@ def write_lerobot(
         _Files(folder / "data") as files,
         _Files(folder / "meta" / "episodes") as described,
     ):
-        columns = _Columns(tokenizer, _features_of(beside, named))
+        columns = _Columns(tokenizer, _features_of(inputs.channels(), named))
         dataset = _Dataset(columns, files, described, rate, task)
         for episode in episodes:
             dataset.write(episode)
         dataset.finish()
-    facts = {str(told.source.number): told.facts() for told in happened}
-    recorded: dict[str, Any] = {"gaps": gaps, "tokenizer": tokenizer.to_map(), "sources": facts}
-    recorded |= {"data": beside.facts(), "events": events_of(recording, part)}
+    recorded = {"gaps": inputs.gaps, "tokenizer": tokenizer.to_map(), **inputs.facts()}
     if dataset.episodes:
         _write_meta(folder, dataset, recorded)
-
-
-def _has_latents(recording: Recording, source: SourceFacts) -> bool:
-    return any(isinstance(entry, LatentRecord) for entry in recording.entries(source.number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,20 +178,22 @@ class _Columns:
         }
 
 
-def _features_of(data: Data, named: Mapping[str, str]) -> dict[str, DataChannel]:
+def _features_of(
+    channels: Mapping[str, DataChannel], named: Mapping[str, str]
+) -> dict[str, DataChannel]:
     """The feature that each data channel becomes.
 
     Raises RecordingError: two become the same, or one that is there already.
     """
     features: dict[str, DataChannel] = {}
-    for name, samples in data.channels.items():
+    for name, channel in channels.items():
         feature = named.get(name, f"observation.{name.replace('/', '.')}")
         if feature in features or feature in _TAKEN:
             raise RecordingError(
                 f"The data channel {name} would be the feature {feature}, which is there already. "
                 "Name the channels to export with --channels."
             )
-        features[feature] = samples.channel
+        features[feature] = channel
     return features
 
 

@@ -20,7 +20,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan, index_of
+from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan, index_of, parts_in
 from vidtok_edge.runtime.session.record import RecordRequest, record
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
 
@@ -229,3 +229,16 @@ def test_a_session_in_parts_loses_no_frame(tiny: Path, tmp_path: Path) -> None:
         assert recover(tmp_path / part["file"], tmp_path / "again.mcap", force=True)
     assert frames == [source.frames_encoded for source in done.sources]
     assert sum(source.latents for source in done.sources) == sum(p["latents"] for p in parts)
+
+
+def test_a_list_stands_for_its_parts(tmp_path: Path) -> None:
+    output = recorded(tmp_path / "drive.mcap", PartsPlan(split_s=1), 25, bulk=1)
+    listed = json.loads(index_of(output).read_text())
+    names = [part["file"] for part in listed["parts"]]
+    listed["parts"][0]["removed"] = True
+    index_of(output).write_text(json.dumps(listed))
+    assert [path.name for path in parts_in(index_of(output))] == names[1:]
+    assert parts_in(output) == [output]
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(RecordingError, match=f"{names[1]} is listed in .* and is not there"):
+        parts_in(index_of(output))

@@ -126,8 +126,8 @@ def test_latents_without_a_value_end_an_episode_and_are_counted(tmp_path: Path) 
     path = recorded(tmp_path / "a.mcap", until_ns=6 * PER_LATENT)
     request = DataRequest(max_age_s=0.15)
     done = export_recording(path, tmp_path / "out", "lerobot", data=request)
-    assert done.data is not None
-    facts = done.data.facts()
+    [data] = done.data
+    facts = data.facts()
     # The last sample is just before latent 6; latent 8 is over 0.15 s behind it.
     assert (done.latents, facts["latents_left_out"]) == (8, LATENTS - 8)
     assert facts["channels"]["action"]["latents_without"] == LATENTS - 8
@@ -162,3 +162,35 @@ def test_features_that_are_there_already_are_refused(tmp_path: Path) -> None:
         write(writer, camera, latents(0, 0))
     with pytest.raises(RecordingError, match=r"would be the feature observation\.tokens"):
         export_recording(path, tmp_path / "out", "lerobot")
+
+
+def test_several_recordings_are_one_set(tmp_path: Path) -> None:
+    paths = [recorded(tmp_path / f"{name}.mcap") for name in "ab"]
+    done = export_recording(paths, tmp_path / "out", "lerobot", data=DataRequest(missing="keep"))
+    assert (done.episodes, done.latents) == (2, 2 * LATENTS)
+    rows = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet").to_pylist()
+    assert [row["episode_index"] for row in rows] == [0] * LATENTS + [1] * LATENTS
+    assert [row["index"] for row in rows] == list(range(2 * LATENTS))
+    assert [row["action"] for row in rows[:LATENTS]] == [row["action"] for row in rows[LATENTS:]]
+    facts = json.loads((tmp_path / "out/meta/recording.json").read_text())
+    assert [(r["file"], r["first_episode"]) for r in facts["recordings"]] == [
+        ("a.mcap", 0),
+        ("b.mcap", 1),
+    ]
+
+
+def test_recordings_of_other_channels_are_no_set(tmp_path: Path) -> None:
+    first = recorded(tmp_path / "a.mcap")
+    other = tmp_path / "b.mcap"
+    with RecordingWriter(other, FSQ, ["cam"]) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        writer.log(sample(0, "action", [1.0]))
+        for i in range(3):
+            write(writer, camera, latents(0, i))
+    said = (
+        r"b\.mcap has the data channels action \[1\], and .*a\.mcap action \[2\], arm/state \[1\]"
+    )
+    with pytest.raises(RecordingError, match=said):
+        export_recording([first, other], tmp_path / "out", "lerobot")
+    assert not (tmp_path / "out").exists()
