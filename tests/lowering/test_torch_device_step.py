@@ -146,7 +146,7 @@ def test_float32_is_exact() -> None:
         torch.backends.cudnn.benchmark = before[1]
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu("torch")  # no backend of ours: nobody need have it
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", [None, "default", *CUDA_GRAPH_MODES])
 def test_on_a_gpu(kind: Kind, mode: str | None) -> None:
