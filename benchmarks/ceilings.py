@@ -74,7 +74,9 @@ def cpu_ceilings(megabytes: int = 256, side: int = 2048) -> Ceilings:
 def gpu_ceilings(megabytes: int = 1024, side: int = 8192) -> Ceilings:
     """Of the GPU, by PyTorch. Raises BackendUnavailable: it sees none."""
     import torch
-    from cuda_events import event_times_ms, require_torch_cuda
+    from cuda_events import event_times_ms
+
+    from vidtok_edge.lowering.torch_cuda import require_torch_cuda
 
     require_torch_cuda()
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""Times on a GPU, between CUDA events, and a clear word where PyTorch has no GPU."""
+"""Times on a GPU, between CUDA events."""
 
 from __future__ import annotations
 
@@ -6,24 +6,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-
-from vidtok_edge.errors import BackendUnavailable
-
-
-def require_torch_cuda() -> None:
-    """Raises:
-    BackendUnavailable: this PyTorch is one for the CPU, or sees no GPU.
-    """
-    if torch.version.cuda is None:
-        raise BackendUnavailable(
-            f"PyTorch {torch.__version__} is one for the CPU. Install one for the CUDA of this "
-            "machine (pytorch.org)."
-        )
-    if not torch.cuda.is_available():
-        raise BackendUnavailable(
-            f"PyTorch {torch.__version__} sees no GPU. Look at the driver (nvidia-smi) and at "
-            "CUDA_VISIBLE_DEVICES."
-        )
 
 
 def event_times_ms(run: Callable[[], object], calls: int, warmup: int = 10) -> list[float]:

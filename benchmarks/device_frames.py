@@ -23,11 +23,11 @@ from typing import Any, Literal
 import click
 import numpy as np
 import torch
-from cuda_events import require_torch_cuda
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from vidtok_edge.errors import VidTokEdgeError
+from vidtok_edge.lowering.torch_cuda import require_torch_cuda
 from vidtok_edge.runtime import Bundle
 
 CHECKED = 6

@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from cuda_events import event_times_ms, require_torch_cuda
+from cuda_events import event_times_ms
 from torch_engine import Device, FakeDevice, RealDevice, constants_once, torch_engine
 
 from vidtok_edge.errors import VidTokEdgeError
@@ -35,6 +35,7 @@ from vidtok_edge.lowering.forms import FormName
 from vidtok_edge.lowering.interface import KINDS, Kind, interface_of
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.lowering.step import StepOptions, lower
+from vidtok_edge.lowering.torch_cuda import exact_float32, require_torch_cuda
 from vidtok_edge.lowering.torch_step import TorchStep
 from vidtok_edge.runtime.backends.engines.step import EngineStep
 from vidtok_edge.vidtok_ref import VidTok, load_weights
@@ -126,8 +127,7 @@ def real_device() -> RealDevice:
     """
     device = RealDevice()
     require_torch_cuda()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
+    exact_float32()
     return device
 
 

@@ -109,8 +109,7 @@ def _listed(trials: Sequence[Trial]) -> str:
 
 def _require_tensorrt() -> Any:
     """The library, where this machine can run it."""
-    from cuda_events import require_torch_cuda
-
+    from vidtok_edge.lowering.torch_cuda import require_torch_cuda
     from vidtok_edge.runtime.backends.backend import Target
     from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 from click.core import ParameterSource
 
-from vidtok_edge.commands.options import comma_list, force_option, threads_option
+from vidtok_edge.commands.bench_work import with_work
+from vidtok_edge.commands.options import (
+    comma_list,
+    compile_mode_list,
+    force_option,
+    threads_option,
+)
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
 from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
@@ -73,11 +79,23 @@ if TYPE_CHECKING:
     help="fp32, fp16, int8.  [default: all that a bundle has]",
 )
 @threads_option
+@click.option("--torch", "eager", is_flag=True, help="Also the steps in PyTorch, eager.")
+@click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile.")
 @click.option(
-    "--torch", "eager", is_flag=True, help="Also the float32 steps in PyTorch, eager, on the CPU."
+    "--torch-device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Of --torch and --torch-compile: the CPU, in fp32, or the GPU, in fp32 and fp16.",
 )
 @click.option(
-    "--torch-compile", "compiled", is_flag=True, help="Also by torch.compile, on the CPU."
+    "--compile-mode",
+    "modes",
+    callback=compile_mode_list,
+    default="default",
+    show_default=True,
+    metavar="A,B",
+    help="Of --torch-compile on the GPU: default, reduce-overhead, max-autotune.",
 )
 @click.option(
     "--checkpoint",
@@ -146,6 +164,8 @@ def bench(
     threads: int | None,
     eager: bool,
     compiled: bool,
+    torch_device: Literal["cpu", "cuda"],
+    modes: tuple[str, ...],
     checkpoint: str | None,
     decode: bool,
     deadline: float | None,
@@ -180,7 +200,20 @@ def bench(
     if cameras:
         bundles = _with_cameras(streams, cameras, paced)
     candidates = candidates_of(bundles, backend or ("auto",), precision, threads, _say_left_out)
-    candidates += _torch_candidates(bundles, eager, compiled, threads, checkpoint)
+    wanted = _torch_backends(eager, compiled, torch_device, modes, checkpoint)
+    if wanted:
+        need_export()
+        from vidtok_edge.export.bench_streams import torch_candidates
+
+        candidates += torch_candidates(
+            bundles,
+            wanted,
+            threads,
+            checkpoint,
+            modes=modes,
+            precisions=precision,
+            left_out=_say_not_in_torch,
+        )
     settings = Settings(
         Pace(paced, policy, queue),
         seconds=seconds,
@@ -251,6 +284,7 @@ def _write(done: Benchmark, json_file: Path | None, html_file: Path | None, forc
     from vidtok_edge.runtime.bench.measuring.documents import document_of
 
     document = document_of(done, pictures=json_file is not None or html_file is not None)
+    document = with_work(document)
     _print_tables(document)
     _say_planned(document)
     if json_file is not None:
@@ -276,7 +310,7 @@ def _say_planned(document: Document) -> None:
     device = device_called(document.machine.gpu.partition(",")[0])
     for knee in knees:
         one = knee.one
-        if device is None or one.backend == "cpu":
+        if device is None or one.backend.endswith("cpu"):  # PyTorch on it, too
             say(f"{knee.name}: the table of `plan` has no such device.", dim=True)
             continue
         try:
@@ -351,24 +385,36 @@ def _say_left_out(candidate: Candidate) -> None:
     )
 
 
-def _torch_candidates(
-    bundles: tuple[Path, ...],
+def _say_not_in_torch(candidate: Candidate) -> None:
+    say(f"{candidate} is left out: PyTorch has no such step.", fg="yellow", err=True)
+
+
+def _torch_backends(
     eager: bool,
     compiled: bool,
-    threads: int | None,
+    device: Literal["cpu", "cuda"],
+    modes: tuple[str, ...],
     checkpoint: str | None,
-) -> list[Candidate]:
+) -> list[TorchBackend]:
+    """What is wanted of PyTorch; refuses options that would be ignored."""
+    if not eager and not compiled:
+        for option, given in (("--checkpoint", checkpoint), ("--torch-device", device != "cpu")):
+            if given:
+                raise UsageError(
+                    f"{option} is for --torch and --torch-compile; add one of them, or leave it "
+                    "out."
+                )
+    if modes != ("default",) and not (compiled and device == "cuda"):
+        raise UsageError(
+            f"--compile-mode {','.join(modes)} is for torch.compile on the GPU: add "
+            "--torch-compile --torch-device cuda, or leave it out."
+        )
     wanted: list[TorchBackend] = []
-    wanted += ["torch-cpu"] if eager else []
-    wanted += ["torch-compile-cpu"] if compiled else []
-    if not wanted:
-        if checkpoint is not None:
-            raise UsageError("--checkpoint is for --torch and --torch-compile; leave it out.")
-        return []
-    need_export()
-    from vidtok_edge.export.bench_streams import torch_candidates
-
-    return torch_candidates(bundles, wanted, threads, checkpoint)
+    if eager:
+        wanted.append("torch-cuda" if device == "cuda" else "torch-cpu")
+    if compiled:
+        wanted.append("torch-compile-cuda" if device == "cuda" else "torch-compile-cpu")
+    return wanted
 
 
 def _print_plan(candidates: list[Candidate], settings: Settings) -> None:

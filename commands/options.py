@@ -78,6 +78,17 @@ def form_list(context: click.Context, option: click.Parameter, value: str) -> tu
     return names
 
 
+def compile_mode_list(
+    context: click.Context, option: click.Parameter, value: str
+) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(comma_list(context, option, value)))
+    if not names or set(names) - {"default", "reduce-overhead", "max-autotune"}:
+        raise click.BadParameter(
+            f"{value!r}; allowed: default, reduce-overhead, max-autotune, separated by commas"
+        )
+    return names
+
+
 def rate_of(text: str | None) -> float | Literal["every-frame"] | None:
     if text is None or text == "every-frame":
         return text  # type: ignore[return-value]

@@ -104,12 +104,12 @@ def traced_without_data(
     return step, lambda: step.trace(tensors[0], tensors[1:], probe=True)
 
 
-def zeros(specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:
-    """Example tensors for tracing."""
-    return tuple(_zeros(spec, "cpu") for spec in specs)
+def zeros(specs: tuple[TensorSpec, ...], device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """Tensors of these shapes: examples for tracing, or what a step begins with."""
+    return tuple(_zeros(spec, device) for spec in specs)
 
 
-def _zeros(spec: TensorSpec, device: str) -> Tensor:
+def _zeros(spec: TensorSpec, device: torch.device | str) -> Tensor:
     return torch.zeros(spec.shape, dtype=_TYPES[spec.dtype], device=device)
 
 

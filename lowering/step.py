@@ -94,6 +94,10 @@ class _Step(nn.Module):
         """True where an extra call releases the last frames of a stream."""
         return False
 
+    def hold_constants(self) -> None:
+        """Keep constants with the weights: made in a call, each is a copy from the host's pageable
+        memory, which waits, and which no CUDA graph can hold. Graphs are written without."""
+
     def _timeline(
         self,
         start: Tensor | None,
@@ -118,6 +122,13 @@ class StepEncoder(_Step):
         super().__init__(model.variant, options, numerics)
         self.encoder = LoweredEncoder(self.form, model.encoder)
         numerics.apply(self, pixels=options.io == "uint8")
+        self.quantizer: Tensor | None
+        self.register_buffer("quantizer", None, persistent=False)
+
+    def hold_constants(self) -> None:
+        if self.variant.latent == "fsq":
+            rows = _quantizer(self.variant.levels)
+            self.quantizer = torch.tensor(rows, dtype=torch.float32)
 
     def forward(self, frames: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         outputs, time = self.trace(frames, list(rest))
@@ -135,7 +146,7 @@ class StepEncoder(_Step):
         x = self.encoder(self.form.from_btchw(x), time)
         encoded = self.form.to_btchw(x, batch).to(torch.float32)  # [B, t, C, h, w]
         if self.variant.latent == "fsq":
-            return (_tokens(encoded, self.variant.levels), encoded), time
+            return (_tokens(encoded, self.variant.levels, self.quantizer), encoded), time
         mean, logvar = encoded.chunk(2, dim=2)
         return (mean, logvar.clamp(-30.0, 20.0)), time
 
@@ -189,27 +200,37 @@ def lower(
     return (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
 
 
-def _per_level(values: list[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32, device=like.device).reshape(1, 1, -1, 1, 1)
-
-
-def _tokens(z: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout.
-
-    docs/model.md, section 4.1.
-
-    The sum is float32 too, exact below 2^24: a codebook has 2^18 entries at most.
-    """
+def _quantizer(levels: tuple[int, ...]) -> list[list[float]]:
+    """Of each level: shift, half, offset, middle and basis (docs/model.md, section 4.1)."""
     half = [(n - 1) * (1 + 1e-3) / 2 for n in levels]
     offset = [0.5 if n % 2 == 0 else 0.0 for n in levels]
     shift = [atanh(o / h) for o, h in zip(offset, half, strict=True)]
     basis = [1.0]
     for n in levels[:-1]:
         basis.append(basis[-1] * n)
-    bound = torch.tanh(z + _per_level(shift, z)) * _per_level(half, z)
-    q = torch.round(bound - _per_level(offset, z))
-    digits = q + _per_level([float(n // 2) for n in levels], z)
-    return (digits * _per_level(basis, z)).sum(dim=2).to(torch.int32)
+    return [shift, half, offset, [float(n // 2) for n in levels], basis]
+
+
+def _tokens(z: Tensor, levels: tuple[int, ...], held: Tensor | None = None) -> Tensor:
+    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout.
+
+    docs/model.md, section 4.1. `held`: what `_quantizer` gives, on the device of `z`.
+
+    The sum is float32 too, exact below 2^24: a codebook has 2^18 entries at most.
+    """
+    rows = _quantizer(levels)
+
+    def row(number: int) -> Tensor:
+        if held is None:
+            values = torch.tensor(rows[number], dtype=torch.float32, device=z.device)
+        else:
+            values = held[number]
+        return values.reshape(1, 1, -1, 1, 1)
+
+    bound = torch.tanh(z + row(0)) * row(1)
+    q = torch.round(bound - row(2))
+    digits = q + row(3)
+    return (digits * row(4)).sum(dim=2).to(torch.int32)
 
 
 def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class TorchStep:
         self.outputs: Mapping[str, NDArray[Any]] = {
             spec.name: np.zeros(spec.shape, spec.dtype) for spec in graph.host_outputs
         }
+
+    def compile(self, mode: str | None) -> None:
+        """By torch.compile, in the first calls from now on; `mode` is its own, None its default."""
+        self.module.compile(mode=mode)
 
     def run(self) -> None:
         start = time.perf_counter_ns()
@@ -84,17 +88,22 @@ class TorchStreams:
         model: the reference, float32.
         options: how to lower.
         numerics: of each graph.
+        make: of a module and its graph; where it runs.
     """
 
     def __init__(
-        self, model: VidTok, options: StepOptions, numerics: Mapping[Kind, Numerics]
+        self,
+        model: VidTok,
+        options: StepOptions,
+        numerics: Mapping[Kind, Numerics],
+        make: Callable[[StepEncoder | StepDecoder, GraphSpec], TorchStep] = TorchStep,
     ) -> None:
         graphs = []
         steps = []
         for kind in KINDS:
             interface = interface_of(model.variant, options, kind, numerics[kind])
             graphs.append(graph_spec(kind, options, numerics[kind], interface))
-            steps.append(TorchStep(lower(model, options, kind, numerics[kind]), graphs[-1]))
+            steps.append(make(lower(model, options, kind, numerics[kind]), graphs[-1]))
         self.manifest: Manifest = manifest_of(model.variant, options, graphs=tuple(graphs))
         self.steps: Mapping[Kind, TorchStep] = dict(zip(KINDS, steps, strict=True))
 

@@ -51,7 +51,7 @@ def _export(modules: tuple[str, ...], also: str = "") -> str:
 def _torch_cuda() -> str:
     if missing := _package("torch", "install PyTorch for the CUDA of this machine (pytorch.org)"):
         return missing
-    from cuda_events import require_torch_cuda
+    from vidtok_edge.lowering.torch_cuda import require_torch_cuda
 
     try:
         require_torch_cuda()

@@ -58,6 +58,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
         *_engines(places, "tensorrt", TENSORRT, "fp16", expected_s=120),
         _device_frames(places),
         _trials(places),
+        _bench_torch(places),
         _prove_cuda(places),
         _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=45),
         _checks(places, "checks", "gpu_checks on the embedded model", ("--seconds", "60"), 75),
@@ -145,6 +146,26 @@ def _bench(
         limit_s=3 * expected_s,
         needs=(GPU, need),
         after=(after,),
+        environment=places.environment,
+    )
+
+
+def _bench_torch(places: Places) -> Step:
+    """Beside what `auto` takes, which is TensorRT where there are engines by now."""
+    return Step(
+        name="bench-torch-cuda",
+        what="speed of PyTorch on the GPU, eager and compiled, fp16, beside what auto takes",
+        command=edge(
+            *("bench", str(places.bundle), "--backend", "auto", "--precision", "fp16"),
+            *("--torch", "--torch-compile", "--torch-device", "cuda"),
+            *("--compile-mode", "default,reduce-overhead", "--decode"),
+            *("--rounds", "1", "--seconds", "4", "--warmup", "1"),
+            *("--json", str(places.found("bench-torch-cuda"))),
+        ),
+        expected_s=60,
+        limit_s=150,
+        needs=(GPU, TORCH_CUDA, EXPORT),
+        after=("bundle",),
         environment=places.environment,
     )
 

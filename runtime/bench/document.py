@@ -23,6 +23,7 @@ __all__ = [
     "SCHEMA",
     "Breakdown",
     "CallTimes",
+    "CallWork",
     "CandidateResult",
     "ClipQuality",
     "Curve",
@@ -36,6 +37,7 @@ __all__ = [
     "Picture",
     "Pictures",
     "Policy",
+    "ProvenQuality",
     "RanGraph",
     "Ratio",
     "Sample",
@@ -444,6 +446,33 @@ class ClipQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenQuality:
+    """What the proof that it ran under found, against the reference in float32."""
+
+    tokens_equal: float | None
+    """As a share; None where latents are no tokens."""
+    pictures_db: float | None
+    """Of the pictures over their error; None where nothing was decoded."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= (self.tokens_equal or 0) <= 1, "a share of equal tokens is 0 to 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallWork:
+    """What one call of a step takes at least, as `plan` counts it: docs/plan.md."""
+
+    kind: Literal["encoder", "decoder"]
+    operations: float
+    """Of convolutions and attention; a multiply-add is two."""
+    moved_bytes: float
+    """Weights, caches in and out, inputs and outputs; no activations."""
+
+    def __post_init__(self) -> None:
+        _require(min(self.operations, self.moved_bytes) >= 0, "work is negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateResult:
     """One candidate: what it is, and what was measured of it."""
 
@@ -474,6 +503,12 @@ class CandidateResult:
     proof: str = field(default="", metadata=ADDED_LATER)
     """The proof that it ran under, or why there is none (docs/prove.md); empty where PyTorch ran
     the steps, which prove nothing."""
+    compile_mode: str = field(default="", metadata=ADDED_LATER)
+    """Of torch.compile; empty where nothing was compiled, or nobody chose."""
+    proven: ProvenQuality | None = field(default=None, metadata=ADDED_LATER)
+    """Of the proof that it ran under; None where there is none."""
+    work: tuple[CallWork, ...] = field(default=(), metadata=ADDED_LATER)
+    """The encoder's, and the decoder's where it ran; empty where nobody counted it."""
 
     def __post_init__(self) -> None:
         _require(bool(self.turns), "there is no turn")

@@ -21,7 +21,10 @@ from gpu_run.running import Ended, run_command, run_steps
 from gpu_run.step import Need, Step
 from gpu_run.steps import gpu_steps
 
+from vidtok_edge.cli import main
+from vidtok_edge.runtime.bench.document_file import read_document
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
+from vidtok_edge.runtime.bundle import MANIFEST
 
 QUICK = "bundle,prove-cpu,bench-cpu,broken,paced-cpu,prove-cuda"
 
@@ -82,6 +85,8 @@ def test_a_rehearsal_goes_on_after_a_failure(
     speed = document["tables"]["Speed"]
     assert [row["step"] for row in speed] == ["bench-cpu", "paced-cpu"]
     assert all(row["tokens equal"] == 1 and row["frames/s"] > 0 for row in speed)
+    bench = read_document(output / "steps" / "bench-cpu.json")
+    assert [one.proven is not None for one in bench.candidates] == [True], "as bench shows it"
     assert all(len(digest) == 64 for digest in document["hashes"].values())
     page = (output / "README.md").read_text()
     assert page == page_of(document), "from the JSON alone"
@@ -197,6 +202,25 @@ def test_steps_come_after_what_they_need(tmp_path: Path, given: Path | None) -> 
     for number, one in enumerate(steps):
         assert {*one.after} <= {*names[:number]}, one.name
     assert given is not None or "export" in next(s for s in steps if s.name == "bundle").command
+
+
+def test_pytorch_is_measured_after_the_engines_of_tensorrt(tiny: Path, tmp_path: Path) -> None:
+    steps = gpu_steps(Places(tmp_path / "out", tmp_path / "scratch"), None)
+    names = [one.name for one in steps]
+    found = steps[names.index("bench-torch-cuda")]
+    assert names.index("bench-tensorrt-fp16") < names.index(found.name)
+    assert {need.name for need in found.needs} == {
+        *("a GPU", "PyTorch for CUDA", "the extra `export`")
+    }
+    manifest = json.loads((tiny / MANIFEST).read_text())
+    manifest["graphs"] += [{**graph, "precision": "fp16"} for graph in manifest["graphs"]]
+    (tiny / MANIFEST).write_text(json.dumps(manifest))
+    options = found.command[found.command.index("bench") + 2 :]
+    listed = CliRunner().invoke(main, ["bench", str(tiny), *options, "--dry-run"])
+    assert listed.exit_code == 0, listed.output
+    for name in ("auto", "torch-cuda", "torch-compile-cuda default"):
+        assert f". bundle {name} fp16" in listed.output
+    assert "4. bundle torch-compile-cuda reduce-overhead fp16" in listed.output
 
 
 # --- what is written --------------------------------------------------------------------------

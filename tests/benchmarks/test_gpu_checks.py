@@ -13,13 +13,11 @@ import pytest
 import torch
 import torch_engine
 from click.testing import CliRunner
-from cuda_events import require_torch_cuda
 from fake_gpu import FakeApi
 from gpu_checks import Amount, Check, chunk_shape, engine_checks, original_checks, run_checks
 from narrow import narrow
 from torch_engine import FakeDevice, constants_once
 
-from vidtok_edge.errors import BackendUnavailable
 from vidtok_edge.runtime.manifest.graphs import TensorSpec
 
 MODEL = "vidtok_fsq_causal_488_32768_v1_1"
@@ -110,18 +108,6 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done = CliRunner().invoke(gpu_checks.main, [str(tmp_path / "result.json")])
     assert done.exit_code == 1
     assert "No NVIDIA GPU was found here. Use --fake" in done.output
-
-
-@pytest.mark.parametrize(
-    ("version", "message"), [(None, "is one for the CPU"), ("13.0", "sees no GPU.*nvidia-smi")]
-)
-def test_a_pytorch_without_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, version: str | None, message: str
-) -> None:
-    monkeypatch.setattr(torch.version, "cuda", version)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendUnavailable, match=message):
-        require_torch_cuda()
 
 
 def test_the_original_is_compiled_in_every_mode_and_quickest_first() -> None:

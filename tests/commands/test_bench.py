@@ -12,12 +12,17 @@ from click.testing import CliRunner, Result
 from tiny_golden import write_tiny_golden
 
 from vidtok_edge.cli import main
-from vidtok_edge.errors import CheckFailed
-from vidtok_edge.runtime.bench.document import Settings
+from vidtok_edge.commands.bench_work import with_work
+from vidtok_edge.errors import BackendUnavailable, CheckFailed
+from vidtok_edge.export.planning.plan import plan_of
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.runtime.bench.document import CallWork, Settings
+from vidtok_edge.runtime.bench.document_file import read_document
 from vidtok_edge.runtime.bench.measuring import matrix
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.bundle import MANIFEST
+from vidtok_edge.variants import variant_by_name
 
 QUICK = ["--seconds", "0.3", "--warmup", "0", "--backend", "cpu"]
 
@@ -61,6 +66,8 @@ def test_the_proof_that_it_runs_under_is_named_or_missed(tiny: Path, tmp_path: P
     [one] = json.loads((tmp_path / "b.json").read_text())["candidates"]
     assert one["proof"].startswith("proof cpu.fp32.") and "passed" in one["proof"]
     assert one["proof"] in result.stdout and "no proof" not in result.output
+    assert one["proven"] == {"tokens_equal": 1.0, "pictures_db": None}
+    assert "100.000%" in result.stdout, "beside its speed"
 
 
 def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
@@ -71,6 +78,27 @@ def test_a_dry_run_lists_the_candidates(tiny: Path, tmp_path: Path) -> None:
     assert "saturated" in result.output and "in 8 round(s)" in result.output
     assert "1. bundle cpu fp32  (the others are held to it)" in result.output
     assert "4. other auto fp32" in result.output
+
+
+def test_pytorch_on_a_gpu_is_listed_in_every_mode(tiny: Path) -> None:
+    modes = ["--compile-mode", "default,max-autotune,default"]
+    both = ["--torch", "--torch-compile", "--torch-device", "cuda"]
+    result = run("bench", tiny, "--backend", "cpu", "--dry-run", *both, *modes)
+    assert result.exit_code == 0, result.output
+    listed = result.output[result.output.index("2. ") :]
+    assert listed.splitlines() == [
+        "2. bundle torch-cuda fp32",
+        "3. bundle torch-compile-cuda default fp32",
+        "4. bundle torch-compile-cuda max-autotune fp32",
+    ]
+
+
+def test_pytorch_on_a_gpu_that_is_not_there(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    result = run("bench", tiny, *QUICK, "--torch", "--torch-device", "cuda")
+    assert result.exit_code == BackendUnavailable.exit_code, result.output
+    assert "error: bundle torch-cuda fp32: PyTorch 2." in result.output
+    assert "is one for the CPU" in result.output or "sees no GPU" in result.output
 
 
 def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
@@ -89,6 +117,20 @@ def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
         (["--seconds", "inf"], 2, "seconds is inf"),
         (["--paced", "30", "--fps", "inf"], 2, "fps is inf"),
         (["--checkpoint", "a.ckpt"], 2, "--checkpoint is for --torch"),
+        (["--torch-device", "cuda"], 2, "--torch-device is for --torch and --torch-compile; add"),
+        (["--torch-device", "npu", "--torch"], 2, "'npu' is not one of 'cpu', 'cuda'"),
+        (["--torch-compile", "--compile-mode", "fast"], 2, "allowed: default, reduce-overhead, ma"),
+        (["--torch-compile", "--compile-mode", ","], 2, "allowed: default, reduce-overhead, ma"),
+        (
+            ["--torch-compile", "--compile-mode", "reduce-overhead"],
+            2,
+            "is for torch.compile on the GPU: add --torch-compile --torch-device cuda",
+        ),
+        (
+            ["--torch", "--torch-device", "cuda", "--compile-mode", "max-autotune,default"],
+            2,
+            "--compile-mode max-autotune,default is for torch.compile on the GPU",
+        ),
         (["--clip", "gone.mp4"], 3, "gone.mp4"),
         (["--json", "no/such/folder/a.json"], 4, "does not exist"),
     ],
@@ -217,3 +259,28 @@ def test_what_a_plan_allows_stands_beside_what_was_followed(tiny: Path, tmp_path
         result = run("bench", "--from", file)
         assert result.exit_code == 0 and said in result.output, result.output
         assert "most cameras" in result.output
+
+
+def test_work_of_a_call_is_counted_where_it_can_be(tiny: Path, tmp_path: Path) -> None:
+    """In the command, where PyTorch is; the runtime's rooms do without."""
+    file = tmp_path / "a.json"
+    result = run("bench", tiny, *QUICK, "--json", file)
+    assert result.exit_code == 0, result.output
+    plain = json.loads(file.read_text())
+    assert plain["candidates"][0]["work"] == [], "nobody knows the model `tiny`"
+    assert "Gop" not in result.output
+    name = "vidtok_fsq_causal_488_32768"
+    plain["candidates"][0] |= {"variant": name, "height": 64, "width": 64}
+    file.write_text(json.dumps(plain))
+    [one] = with_work(read_document(file)).candidates
+    options = StepOptions(64, 64, streams=one.streams, form="conv2d")
+    plan = plan_of(
+        variant_by_name(name), options, fps=30.0, kinds=("encoder",), precisions=("fp32",)
+    )
+    [cost] = plan.costs["fp32"]
+    assert one.work == (
+        CallWork(kind="encoder", operations=2 * cost.multiply_adds, moved_bytes=cost.moved),
+    )
+    plain["candidates"][0]["precision"] = "int8"
+    file.write_text(json.dumps(plain))
+    assert with_work(read_document(file)).candidates[0].work == ()

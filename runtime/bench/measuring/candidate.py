@@ -46,10 +46,13 @@ class Candidate:
     opener: str = OPEN_BUNDLE
     checkpoint: str | None = None
     """The file that the bundle's weights came from, where the opener needs it."""
+    compile_mode: str = ""
+    """Of torch.compile; empty where nothing is compiled, or nobody chose."""
 
     def __str__(self) -> str:
+        mode = f" {self.compile_mode}" if self.compile_mode else ""
         threads = f" {self.threads} thread(s)" if self.threads else ""
-        return f"{self.bundle_name} {self.backend} {self.precision}{threads}"
+        return f"{self.bundle_name} {self.backend}{mode} {self.precision}{threads}"
 
     @property
     def bundle_name(self) -> str:

@@ -92,6 +92,8 @@ def _result(entry: Entry, settings: Settings) -> CandidateResult:
         quality=tuple(qualities_of(Path(candidate.bundle))),
         turns=tuple(_turn(turn) for turn in entry.turns),
         proof=entry.turns[0].proof,
+        compile_mode=candidate.compile_mode,
+        proven=entry.turns[0].proven,
     )
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidtok_edge.runtime.bench.document import RanGraph, Sample, Settings, StartUp
+from vidtok_edge.runtime.bench.document import (
+    ProvenQuality,
+    RanGraph,
+    Sample,
+    Settings,
+    StartUp,
+)
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.frames import COUNT, clip_frames, for_graph, moving_frames
 from vidtok_edge.runtime.bench.measuring.runs import Measured, run_measured
 from vidtok_edge.runtime.bench.meters.sampling import Sampler
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
-from vidtok_edge.runtime.proofs import NOT_LOOKED_FOR
-from vidtok_edge.runtime.streaming.decoder import StreamDecoder
-from vidtok_edge.runtime.streaming.encoder import StreamEncoder
+from vidtok_edge.runtime.proofs import NOT_LOOKED_FOR, PartFigures, Proven
 
 __all__ = ["Turn", "run_turn"]
 
@@ -44,6 +48,8 @@ class Turn:
     """What would have been sampled, and what that takes."""
     proof: str = ""
     """The proof that it ran under, or why there is none; empty for PyTorch."""
+    proven: ProvenQuality | None = None
+    """What that proof found."""
 
 
 def run_turn(
@@ -96,6 +102,7 @@ def run_turn(
             open_ms=(opened - loaded) / 1e6,
             first_token_ms=measured.first_token_ns / 1e6,
         )
+        proofs = [one.proof for one in (encoder, decoder) if one is not None]
         info, graphs = encoder.backend, [_ran(encoder.graph)]
         graphs += [_ran(decoder.graph)] if decoder is not None else []
     end = measured.begin_ns + measured.elapsed_ns
@@ -111,15 +118,29 @@ def run_turn(
         samples=sampler.between(measured.begin_ns, end),
         meters=sampler.sources,
         meters_missing=sampler.missing,
-        proof=_proof(encoder, decoder),
+        proof=_proof(proofs),
+        proven=_proven(proofs),
     )
 
 
-def _proof(encoder: StreamEncoder, decoder: StreamDecoder | None) -> str:
+def _proof(proofs: Sequence[Proven]) -> str:
     """What is said of the half that is not proven, or of the encoder."""
-    proofs = [encoder.proof] if decoder is None else [encoder.proof, decoder.proof]
     told = next((proof for proof in proofs if not proof), proofs[0])
     return "" if told is NOT_LOOKED_FOR else str(told)
+
+
+def _proven(proofs: Sequence[Proven]) -> ProvenQuality | None:
+    """What counts of the encoder's proof, and of the decoder's where it ran."""
+    parts = list[PartFigures]()
+    for number, found in enumerate(proofs):
+        if found and found.proof is not None:
+            parts.append(found.proof.decoder if number else found.proof.encoder)
+    values = {(part.kind, part.metric): part.value for part in parts}
+    if not values:
+        return None
+    return ProvenQuality(
+        tokens_equal=values.get(("encoder", "tokens")), pictures_db=values.get(("decoder", "dB"))
+    )
 
 
 def _ran(spec: GraphSpec) -> RanGraph:

@@ -59,10 +59,12 @@ def _alike(one: CandidateResult) -> tuple[object, ...]:
     """Everything that must be equal: all but the number of streams."""
     graph = one.graphs[0]
     model = (one.variant, one.weights.sha256, one.height, one.width, one.chunk, one.io)
-    return (*model, one.backend, one.precision, one.threads, graph.name, graph.form)
+    run_by = (one.backend, one.compile_mode, one.precision, one.threads)
+    return (*model, *run_by, graph.name, graph.form)
 
 
 def _name(one: CandidateResult) -> str:
     threads = f", {one.threads} thread(s)" if one.threads else ""
-    form = one.graphs[0].form
-    return f"{one.variant} {one.height}x{one.width} {one.backend} {one.precision} {form}{threads}"
+    backend = f"{one.backend} {one.compile_mode}".strip()
+    size, form = f"{one.height}x{one.width}", one.graphs[0].form
+    return f"{one.variant} {size} {backend} {one.precision} {form}{threads}"

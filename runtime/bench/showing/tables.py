@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.document import Breakdown, Document, Figures, Settings
+from vidtok_edge.runtime.bench.document import (
+    Breakdown,
+    CallWork,
+    CandidateResult,
+    Document,
+    Figures,
+    Settings,
+)
 from vidtok_edge.runtime.bench.showing.knee import Knee, knees_of
 
 __all__ = ["Table", "disturbance", "not_metered", "settings_rows", "tables_of"]
@@ -26,12 +33,12 @@ def tables_of(document: Document) -> list[Table]:
     """All tables, the most asked for first."""
     settings = document.settings
     named = [(one.name, one.figures) for one in document.candidates]
-    tables = [_candidates(document), _latency(named, document), _speed(named, settings)]
+    tables = [_candidates(document), _latency(named, document), _speed(document)]
     if knees := knees_of(document):
         tables.append(_knees(knees, settings))
     if len(document.candidates) > 1:
         tables.append(_ratios(document))
-    tables += [_breakdown(named), _start_up(named), _resources(named)]
+    tables += [_breakdown(document.candidates), _start_up(named), _resources(named)]
     return tables
 
 
@@ -158,20 +165,25 @@ def _latency(named: list[tuple[str, Figures]], document: Document) -> Table:
     return Table("Latency of a latent", note, tuple(rows))
 
 
-def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
+def _speed(document: Document) -> Table:
+    settings = document.settings
     rows = [
         _header(
-            "candidate | frames/s | real-time factor | busy | CPU cores | dropped"
-            " | most waiting | waiting at end | given up | keeps up"
+            "candidate | frames/s | tokens equal | pictures dB | real-time factor | busy"
+            " | CPU cores | dropped | most waiting | waiting at end | given up | keeps up"
         )
     ]
-    for name, f in named:
+    for one in document.candidates:
+        f, proven = one.figures, one.proven
+        equal = None if proven is None else proven.tokens_equal
         factor = "-" if f.real_time_factor is None else f"{f.real_time_factor:.2f}"
         verdict = "-" if settings.pace.fps is None else ("yes" if f.keeps_up else "no")
         rows.append(
             (
-                name,
+                one.name,
                 f"{f.frames_per_s:.1f}",
+                "-" if equal is None else f"{equal:.3%}",
+                _plain(None if proven is None else proven.pictures_db, 2),
                 factor,
                 f"{f.busy_share:.0%}",
                 f"{f.cpu_cores:.2f}",
@@ -183,9 +195,9 @@ def _speed(named: list[tuple[str, Figures]], settings: Settings) -> Table:
             )
         )
     note = (
-        f"Frames of all streams. Real-time factor: seconds of each stream's video at "
-        f"{settings.fps:g} frames/s per busy second; below 1 they cannot be "
-        "followed."
+        "Frames of all streams. Tokens equal, pictures dB: to those of float32, by the proof that "
+        "it ran under; -: not measured. Real-time factor: seconds of each stream's video at "
+        f"{settings.fps:g} frames/s per busy second; below 1 they cannot be followed."
     )
     return Table("Speed and backlog", note, tuple(rows))
 
@@ -223,33 +235,40 @@ def _ratios(document: Document) -> Table:
     return Table(f"Against {first}", note, tuple(rows))
 
 
-def _breakdown(named: list[tuple[str, Figures]]) -> Table:
+def _breakdown(candidates: tuple[CandidateResult, ...]) -> Table:
+    counted = any(one.work for one in candidates)
     rows = [
         _header(
             "candidate | step | calls | host to device | device | device to host"
-            " | runtime overhead | overhead / step"
+            " | runtime overhead | overhead / step" + (" | Gop | MB" if counted else "")
         )
     ]
-    for name, figures in named:
-        for step, part in (("encoder", figures.encoder), ("decoder", figures.decoder)):
+    for one in candidates:
+        works = {str(work.kind): work for work in one.work}
+        for step, part in (("encoder", one.figures.encoder), ("decoder", one.figures.decoder)):
             if isinstance(part, Breakdown):
-                rows.append(
-                    (
-                        name,
-                        step,
-                        str(part.calls),
-                        _ms(part.upload_ms),
-                        _ms(part.compute_ms),
-                        _ms(part.download_ms),
-                        _ms(part.overhead_ms),
-                        f"{part.overhead_share:.1%}",
-                    )
-                )
+                times = (part.upload_ms, part.compute_ms, part.download_ms, part.overhead_ms)
+                cells = [one.name, step, str(part.calls), *map(_ms, times)]
+                cells.append(f"{part.overhead_share:.1%}")
+                rows.append((*cells, *_work(works.get(step), counted)))
     note = (
         "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
         "from the computing (downloads of ONNX Runtime's CUDA provider)."
     )
+    if counted:
+        note += (
+            " Gop, MB: 10^9 operations (a multiply-add is two) and 10^6 bytes that a call takes at "
+            "least, as `plan` counts them: not measured."
+        )
     return Table("Where the time of a call goes", note, tuple(rows))
+
+
+def _work(work: CallWork | None, counted: bool) -> tuple[str, ...]:
+    if not counted:
+        return ()
+    if work is None:
+        return "-", "-"
+    return f"{work.operations / 1e9:.2f}", f"{work.moved_bytes / 1e6:.2f}"
 
 
 def _start_up(named: list[tuple[str, Figures]]) -> Table:

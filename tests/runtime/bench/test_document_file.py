@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vidtok_edge.errors import DocumentError
-from vidtok_edge.runtime.bench.document import Document, Pace, Settings
+from vidtok_edge.runtime.bench.document import CallWork, Document, Pace, ProvenQuality, Settings
 from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.documents import document_of
@@ -146,6 +147,59 @@ def test_every_field_must_be_there_and_no_other(plain: dict[str, Any], tmp_path:
             read({key: value for key, value in plain.items() if key != name}, tmp_path)
     with pytest.raises(DocumentError, match="'more' is not a known field"):
         read({**plain, "more": 1}, tmp_path)
+
+
+def test_what_was_added_later_may_be_absent(
+    done: Document, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    for one in plain["candidates"]:
+        for name in ("proof", "compile_mode", "proven", "work"):
+            del one[name]
+    [old, _] = read(plain, tmp_path).candidates
+    assert old == replace(done.candidates[0], proof="")
+    assert (old.compile_mode, old.proven, old.work) == ("", None, ())
+    for table in tables_of(read(plain, tmp_path)):
+        assert "Gop" not in table.rows[0]
+
+
+def test_modes_quality_and_work_come_back(done: Document, tmp_path: Path) -> None:
+    work = CallWork(kind="encoder", operations=3.5e9, moved_bytes=2e6)
+    one = replace(
+        done.candidates[0],
+        compile_mode="reduce-overhead",
+        proven=ProvenQuality(tokens_equal=0.9995, pictures_db=None),
+        work=(work,),
+    )
+    document = replace(done, candidates=(one, done.candidates[1]))
+    write_document(document, tmp_path / "bench.json")
+    assert read_document(tmp_path / "bench.json") == document
+    tables = {table.title: table for table in tables_of(document)}
+    speed, calls = tables["Speed and backlog"], tables["Where the time of a call goes"]
+    shown = [dict(zip(speed.rows[0], row, strict=True)) for row in speed.rows[1:]]
+    quality = [(row["tokens equal"], row["pictures dB"]) for row in shown]
+    assert quality == [("99.950%", "-"), ("-", "-")]
+    shown = [dict(zip(calls.rows[0], row, strict=True)) for row in calls.rows[1:]]
+    assert [(row["Gop"], row["MB"]) for row in shown] == [
+        ("3.50", "2.00"),
+        *[("-", "-")] * 3,
+    ]
+    assert "99.950%" in page_of(document)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("proven", {"tokens_equal": 1.5, "pictures_db": None}, "a share of equal tokens"),
+        ("work", [{"kind": "both", "operations": 1, "moved_bytes": 1}], "'encoder' or 'decoder'"),
+        ("work", [{"kind": "encoder", "operations": -1, "moved_bytes": 1}], "work is negative"),
+    ],
+)
+def test_what_is_no_quality_or_work(
+    plain: dict[str, Any], tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    plain["candidates"][0][field] = value
+    with pytest.raises(DocumentError, match=message):
+        read(plain, tmp_path)
 
 
 @pytest.mark.parametrize(

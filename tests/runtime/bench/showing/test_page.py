@@ -217,6 +217,15 @@ def test_a_bundle_whose_quality_nobody_measured_says_so(done: Document) -> None:
     assert "Nothing is known of the quality of bundle" in text and "reports/parity.json" in text
 
 
+def test_the_quality_of_a_graph_is_not_said_of_pytorch(done: Document) -> None:
+    """The verification was of the file, which it does not run."""
+    title = "Quality against speed"
+    assert title in page_of(done)
+    graph = replace(done.candidates[0].graphs[0], sha256="")
+    torch = replace(done.candidates[0], graphs=(graph,))
+    assert title not in page_of(replace(done, candidates=(torch,), histogram=None))
+
+
 def test_candidates_of_one_quality_are_told_apart() -> None:
     """By a legend: names beside dots of the same height lay on each other."""
     chart = scatter_chart([(f"candidate {n}", kind_of(n), 10.0 + n, 24.0) for n in range(12)])
