@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +40,18 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
 
 
-@click.command()
+_WORDS = f"{__name__}.words"
+
+
+class _Command(click.Command):
+    """Keeps the words of its command line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Command)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @bundle_option
 @output_option
@@ -157,6 +170,11 @@ if TYPE_CHECKING:
 @force_option
 @click.option("--dry-run", is_flag=True, help="Open the sources, say what would be recorded.")
 @click.option(
+    "--systemd",
+    is_flag=True,
+    help="Record nothing: print a unit of systemd that records so from boot on.",
+)
+@click.option(
     "--check",
     is_flag=True,
     help="Record nothing: hold the machine, its disk and clock, each camera and the encoder to "
@@ -192,6 +210,7 @@ def record(
     view_decoded: bool,
     force: bool,
     dry_run: bool,
+    systemd: bool,
     check: bool,
 ) -> None:
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
@@ -248,6 +267,8 @@ def record(
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,
         )
+        if systemd:
+            return _show_unit(request)
         if dry_run:
             return _show_plan(request)
         if check:
@@ -260,6 +281,21 @@ def record(
     for source in done.sources:
         if source.error is not None:
             raise source.error
+
+
+def _show_unit(request: RecordRequest) -> None:
+    from vidtok_edge.runtime.session.systemd import unit_of
+
+    if not request.parts.splits:
+        raise click.UsageError(
+            "A service is started anew, also after a crash, and then goes on with a recording in "
+            "parts. Add --split-minutes or --split-size."
+        )
+    if "-" in (*request.sources, *request.data):
+        raise click.UsageError("A service has no standard input. Name a pipe (mkfifo).")
+    words = click.get_current_context().meta[_WORDS]
+    arguments = [word for word in words if word != "--systemd"]
+    click.echo(unit_of(arguments, user=getpass.getuser(), folder=os.getcwd()), nl=False)
 
 
 def _check(request: RecordRequest, status: StatusLine) -> None:

@@ -12,6 +12,7 @@ from vidtok_edge.runtime.session.awaited_file import AwaitedFile
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.session.systemd import Notifier
 from vidtok_edge.runtime.sources.capture import Captures
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
@@ -116,6 +117,7 @@ class Recorder:
             for source, name in enumerate(names)
         ]
         self._latency = LatencyHistogram()
+        self._notifier = Notifier()
         self._stop = threading.Event()
         self._step_ns = 0
         """What the last call of the graph took; the next one may be due at once."""
@@ -130,6 +132,7 @@ class Recorder:
         self._stop = stop or self._stop
         try:
             reason = self._pump()
+            self._notifier.stopping()
             self._captures.close()
             while (event := self._captures.next(0)) is not None:
                 self._handle(event)
@@ -161,6 +164,7 @@ class Recorder:
         patience_s = min(_LOOK_UP_S, self._options.flush_interval_s / 8)
         while not all(track.ended for track in self._tracks):
             now_ns = self._clock.monotonic_ns()
+            self._notifier.alive(now_ns)
             if self._stop.is_set():
                 return "stopped"
             if duration_s is not None and now_ns - self._begun_ns >= duration_s * 1e9:
