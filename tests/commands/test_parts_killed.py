@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def resident_bytes(process: subprocess.Popen[bytes]) -> int:
     return int(text.split("Pss_Anon:")[1].split()[0]) * 1024
 
 
+def bytes_in(folder: Path) -> int:
+    """Of all parts; one may go while they are looked at."""
+    found = 0
+    for path in folder.glob("drive-*.mcap"):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size
+    return found
+
+
 def session(
     folder: Path, tiny: Path, seconds: float, first: int, number: int
 ) -> tuple[Feeder, float, list[int]]:
@@ -87,7 +97,7 @@ def session(
         time.sleep(0.05)
         assert process.poll() is None, "it ended by itself"
         memory.append(resident_bytes(process))
-        most = max(most, sum(path.stat().st_size for path in folder.glob("drive-*.mcap")))
+        most = max(most, bytes_in(folder))
     process.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     process.wait()
