@@ -151,6 +151,8 @@ class DataLog:
         fields: tuple[str, ...],
     ) -> None:
         try:
+            if name == GAPS:
+                raise StreamError(f"The channel {GAPS} says what is missing. Choose another name.")
             if time_ns is not None and wall_time_ns is not None:
                 raise StreamError(f"{name}: got a time and a wall time. Give one of them.")
             at_ns, wall_ns = self._time(name, time_ns, wall_time_ns)

@@ -180,6 +180,11 @@ def index_of(output: Path) -> Path:
     return output.with_name(f"{output.stem}{_INDEX_END}")
 
 
+def _bytes_of(parts: Sequence[_Part]) -> int:
+    """Of those that are finished and there."""
+    return sum(part.bytes for part in parts if part.finished and not part.removed)
+
+
 class PartedFile(AwaitedFile):
     """An `AwaitedFile` whose recording is cut into parts, each of which is one.
 
@@ -209,6 +214,9 @@ class PartedFile(AwaitedFile):
         self._output, self._open_at = output, open_writer
         self._plan, self._notice, self._clock = plan, notice, clock
         self._parts = [] if force else parts_of_before(output)
+        self._of_before = len(self._parts)
+        self._stays = ""
+        """The part that could not be removed."""
         self._begun_ns = 0
         self._checked_ns = 0
         self._largest = 0
@@ -218,9 +226,8 @@ class PartedFile(AwaitedFile):
 
     @property
     def safe_bytes(self) -> int:
-        """Of the part that is being written, and those that are kept."""
-        done = sum(part.bytes for part in self._parts if part.finished and not part.removed)
-        return done + super().safe_bytes
+        """Of the part that is being written, and those of this session that are kept."""
+        return _bytes_of(self._parts[self._of_before :]) + super().safe_bytes
 
     def take(self, record: Record) -> None:
         super().take(record)
@@ -295,15 +302,27 @@ class PartedFile(AwaitedFile):
         writer = self._open_at(path)
         self._parts.append(_Part(file=path.name, begin_ns=wall_ns, end_ns=wall_ns))
         self._begun_ns, self._largest, self._before, self._flushes = now_ns, 0, 0, 0
-        self._write_index()
+        try:
+            self._write_index()
+        except BaseException:
+            writer.close()
+            raise
         return writer
 
     def _make_room(self) -> bool:
         """Remove the oldest finished parts while the budget asks for it; whether any went."""
         went = []
         while self._over_budget() and (oldest := self._oldest()) is not None:
-            with suppress(FileNotFoundError):
-                self._output.with_name(oldest.file).unlink()
+            try:
+                self._output.with_name(oldest.file).unlink(missing_ok=True)
+            except OSError as error:
+                if oldest.file != self._stays:
+                    self._stays = oldest.file
+                    self._notice(
+                        f"the oldest part, {oldest.file}, cannot be removed: {error.strerror}; "
+                        "nothing makes room until it can"
+                    )
+                break
             oldest.removed = True
             went.append(oldest)
         if went:
@@ -321,8 +340,10 @@ class PartedFile(AwaitedFile):
 
     def _over_budget(self) -> bool:
         plan = self._plan
-        if plan.keep_bytes is not None and self.safe_bytes > plan.keep_bytes:
-            return True
+        if plan.keep_bytes is not None:
+            growing = super().safe_bytes
+            if _bytes_of(self._parts) + growing > plan.keep_bytes:
+                return True
         if plan.keep_free_bytes is None:
             return False
         return shutil.disk_usage(self._output.resolve().parent).free < plan.keep_free_bytes

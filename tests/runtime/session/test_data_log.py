@@ -73,6 +73,13 @@ def test_what_is_refused_raises_and_is_counted(
     assert len(log.taken()) == 2
 
 
+def test_the_channel_that_says_what_is_missing_is_taken() -> None:
+    log = DataLog()
+    with pytest.raises(StreamError, match="The channel data_gaps says what is missing"):
+        log.log(GAPS, [1.0])
+    assert not log.taken()
+
+
 def test_a_clock_that_stands_still_is_told() -> None:
     clock = FakeClock()
     log = log_at(clock)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -140,6 +142,21 @@ def test_a_disk_that_fills_makes_the_oldest_go_and_never_the_one_being_written(
     assert not parts[-1]["removed"]
     with Recording.open(tmp_path / parts[-1]["file"]) as recording:
         assert list(recording.entries())
+
+
+def test_a_part_that_cannot_be_removed_is_told_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    said: list[str] = []
+    plan = PartsPlan(split_s=1, keep_bytes=20_000)
+    monkeypatch.setattr(Path, "unlink", refused)
+    output = recorded(tmp_path / "drive.mcap", plan, 60, bulk=1, said=said.append)
+    assert len(said) == 1 and "cannot be removed: Permission denied" in said[0]
+    assert not any(part["removed"] for part in parts_of(output))
+    assert sum(part["latents"] for part in parts_of(output)) == 60
 
 
 def test_a_session_goes_on_with_the_list_of_before(tmp_path: Path) -> None:
