@@ -35,6 +35,7 @@ LEAST_SPLIT = 1_000_000
 _INDEX_SCHEMA = 1
 _INDEX_END = ".index.json"
 _LARGEST_INDEX = 64 << 20
+_MOST_REMOVED = 1000  # that stay in the list
 _LONGEST_NAME = 250  # bytes
 _PER_FLUSH = 2048  # bytes of index for each, with sixteen channels
 
@@ -325,6 +326,7 @@ class PartedFile(AwaitedFile):
                 break
             oldest.removed = True
             went.append(oldest)
+        self._forget()
         if went:
             freed = sum(part.bytes for part in went) / 1e6
             self._notice(
@@ -332,6 +334,13 @@ class PartedFile(AwaitedFile):
                 f"{', '.join(part.file for part in went[:4])}{' ...' if len(went) > 4 else ''}"
             )
         return bool(went)
+
+    def _forget(self) -> None:
+        """Take the oldest removed parts off a list that would grow for ever."""
+        removed = [number for number, part in enumerate(self._parts) if part.removed]
+        for number in reversed(removed[:-_MOST_REMOVED]):
+            del self._parts[number]
+            self._of_before -= number < self._of_before
 
     def _oldest(self) -> _Part | None:
         """Of the finished parts but the last one, which a person may want to look at."""

@@ -21,6 +21,7 @@ from vidtok_edge.errors import RecordingBusy, RecordingError, UsageError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
+from vidtok_edge.runtime.session import parts as parts_module
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan, index_of, parts_in
 from vidtok_edge.runtime.session.record import RecordRequest, record
@@ -123,6 +124,17 @@ def test_the_budget_is_never_passed_by_more_than_a_part(tmp_path: Path) -> None:
     assert kept == parts[-len(kept) :], "the oldest went"
     assert sum(part["bytes"] for part in kept) <= 3_000_000
     assert said and "went to make room" in said[0]
+
+
+def test_a_list_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "_MOST_REMOVED", 5)
+    plan = PartsPlan(split_s=1, keep_bytes=20_000)
+    output = recorded(tmp_path / "drive.mcap", plan, 200, bulk=1)
+    parts = parts_of(output)
+    assert len(parts) < 12 and sum(part["removed"] for part in parts) == 5
+    assert {p["file"] for p in parts if not p["removed"]} == {
+        path.name for path in tmp_path.glob("*.mcap")
+    }
 
 
 def test_a_disk_that_fills_makes_the_oldest_go_and_never_the_one_being_written(
