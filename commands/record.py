@@ -295,7 +295,7 @@ def _show_unit(request: RecordRequest) -> None:
         raise click.UsageError("A service has no standard input. Name a pipe (mkfifo).")
     words = click.get_current_context().meta[_WORDS]
     arguments = [word for word in words if word != "--systemd"]
-    click.echo(unit_of(arguments, user=getpass.getuser(), folder=os.getcwd()), nl=False)
+    say(unit_of(arguments, user=getpass.getuser(), folder=os.getcwd()).rstrip())
 
 
 def _check(request: RecordRequest, status: StatusLine) -> None:
