@@ -1,7 +1,7 @@
 """CUDA as the engine backend uses it: `cuda.bindings.runtime`, every call checked.
 
 No other module of ours calls CUDA but `runtime/backends/gpu.py`, which asks the driver what there
-is. Ran on one H200 (docs/measured), but for what `DeviceSide` alone calls.
+is. Ran on H200s (docs/measured), but for copies of rows that are apart.
 """
 
 from __future__ import annotations

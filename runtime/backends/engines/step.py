@@ -1,7 +1,7 @@
 """A step graph as an engine, on the GPU.
 
-It ran on one H200 with TensorRT 10.6 as of b64296a (docs/measured); frames that come from the
-device, and other GPUs, are unverified on hardware.
+It ran on H200s with TensorRT 10.6, with frames of the host and of the device (docs/measured); other
+GPUs are unverified on hardware.
 
 Frames go up as bytes and tokens come down as integers; caches never leave the device, and nothing
 is allocated per call.
