@@ -2,7 +2,7 @@
 
     python benchmarks/trials.py --list
     python benchmarks/trials.py FOLDER --seconds 240
-    python benchmarks/trials.py FOLDER --trials embedded-encoder-moments,embedded-encoder-conv3d@3
+    python benchmarks/trials.py FOLDER --trials embedded-encoder-matmul,embedded-encoder-conv3d@3
     python benchmarks/trials.py FOLDER --write-only --size 32    # does it run? needs no GPU
 
 A trial is called MODEL-KIND-FORM[-PRECISION][@LEVEL[@AUX]]: embedded or full; encoder or decoder; a

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from engine_trials.convolutions import OneConvUpsample, TapProducts
-from engine_trials.norms import HalfMomentNorm, MomentNorm
 from engine_trials.timelines import ChunkTail, HostZeroed
 from vidtok_edge.lowering.forms import (
     ChannelsLastForm,
@@ -44,27 +43,6 @@ class TrialForm:
     def host_zeroes(self) -> bool:
         """True where the host zeroes the caches of a fresh stream, and `start` does nothing."""
         return self.timeline is HostZeroed
-
-
-class MomentsForm(Conv3dForm):
-    """Norms from two moments."""
-
-    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return MomentNorm(weight, bias, channel_axis=1)
-
-
-class HalfMomentsForm(Conv3dForm):
-    """Norms from two moments, of which only those are float32."""
-
-    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return HalfMomentNorm(weight, bias, channel_axis=1)
-
-
-class Conv2dMomentsForm(Conv2dForm):
-    """Norms from two moments."""
-
-    def norm(self, weight: Tensor, bias: Tensor) -> nn.Module:
-        return MomentNorm(weight, bias, channel_axis=2)
 
 
 class EngineChannelsLastForm(ChannelsLastForm):
@@ -109,22 +87,11 @@ TRIAL_FORMS: dict[str, TrialForm] = {
         form=Conv2dForm(),
         hypothesis="As it ships: time in the batch axis, every convolution 2-D over joined taps.",
     ),
-    "moments": TrialForm(
-        form=MomentsForm(),
+    "chunk-tail": TrialForm(
+        form=Conv3dForm(),
         timeline=ChunkTail,
-        hypothesis="conv3d with norms from the mean and the mean square, in float32, and caches "
-        "cut from the chunk: fewer kernels for a norm, no centred values kept, no transposes.",
-    ),
-    "moments-half": TrialForm(
-        form=HalfMomentsForm(),
-        timeline=ChunkTail,
-        hypothesis="moments with only the two moments in float32: half the bytes where a norm is "
-        "applied, at some loss.",
-    ),
-    "conv2d-moments": TrialForm(
-        form=Conv2dMomentsForm(),
-        timeline=ChunkTail,
-        hypothesis="moments laid out as conv2d: whether the norm or the 3-D convolutions count.",
+        hypothesis="conv3d with caches cut from the chunk, not from the chunk behind its past: a "
+        "copy that waits for nothing.",
     ),
     "conv3d-no-start": TrialForm(
         form=Conv3dForm(),

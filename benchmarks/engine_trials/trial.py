@@ -118,13 +118,13 @@ def _require(text: str, what: str, got: str, allowed: Collection[str]) -> None:
         raise UsageError(
             f"{text}: there is no {what} {got!r}; it is one of {', '.join(allowed)}. A trial is "
             "called MODEL-KIND-FORM[-PRECISION][@LEVEL[@AUX]], for example "
-            "embedded-encoder-conv3d or full-decoder-moments-fp32@3."
+            "embedded-encoder-conv3d or full-decoder-chunk-tail-fp32@3."
         )
 
 
 def _default() -> list[Trial]:
     """The most informative first, since time may end anywhere."""
-    first = {"embedded": ["conv3d", "moments", "conv2d", "moments-half"]}
+    first = {"embedded": ["conv3d", "conv2d", "channels_last", "chunk-tail"]}
     first["full"] = first["embedded"][:3]
     found = [
         Trial(model, kind, form) for model in MODELS for form in first[model] for kind in KINDS
@@ -136,7 +136,7 @@ def _default() -> list[Trial]:
         for kind in form.kinds
         if name not in first[model]
     ]
-    decoder = Trial("embedded", "decoder", "moments")
+    decoder = Trial("embedded", "decoder", "chunk-tail")
     return [*found, replace(decoder, aux=0), replace(decoder, level=3), replace(decoder, level=4)]
 
 

@@ -50,7 +50,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     prove = ("prove", str(places.bundle), "--backend", "cpu")
     measure = ("bench", str(places.bundle), "--backend", "cpu", *bench)
     fake = ("--fake", "--size", "16", "--calls", "1", "--seconds", "3")
-    tried = ("--trials", "embedded-encoder-moments,embedded-decoder-one-conv-upsample")
+    tried = ("--trials", "embedded-encoder-chunk-tail,embedded-decoder-one-conv-upsample")
     tests = ("-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "--rootdir", str(ROOT))
     steps = [
         step("doctor", "what this machine has and lacks", edge("doctor"), 5),

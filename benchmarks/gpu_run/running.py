@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,11 +86,11 @@ def run_steps(
         run: runs a command.
         now: a clock in seconds.
     """
-    end, found = now() + budget_s, dict[str, Outcome]()
+    end, found, made = now() + budget_s, dict[str, Outcome](), set[str]()
     for step, outcome in zip(steps, outcomes, strict=True):
         left = end - now()
         found[step.name] = outcome
-        outcome.message = _obstacle(step, found, left)
+        outcome.message = _obstacle(step, found, made, left)
         if outcome.message:
             outcome.status = "skipped"
             changed(outcome, left)
@@ -103,6 +103,8 @@ def run_steps(
             ended = Ended(-1, f"{step.command[0]} does not start: {error.strerror}")
         outcome.seconds = round(now() - begin, 1)
         outcome.status = "passed" if ended.code == 0 else "failed"
+        if ended.code in step.leaves_at:
+            made.add(step.name)
         if ended.code is None:
             why = "its limit" if left >= step.limit_s else "when the time of the run was over"
             outcome.message = f"stopped after {outcome.seconds:.0f} s, {why}; {ended.tail}"
@@ -111,7 +113,7 @@ def run_steps(
         changed(outcome, end - now())
 
 
-def _obstacle(step: Step, found: Mapping[str, Outcome], left: float) -> str:
+def _obstacle(step: Step, found: Mapping[str, Outcome], made: Set[str], left: float) -> str:
     """Why the step is not begun; an empty text where it is."""
     for need in step.needs:
         if missing := need.missing():
@@ -119,7 +121,7 @@ def _obstacle(step: Step, found: Mapping[str, Outcome], left: float) -> str:
     for name in step.after:
         if name not in found:
             return f"needs the step {name}, which is not part of this run"
-        if found[name].status != "passed":
+        if name not in made:
             return f"needs the step {name}, which {_became(found[name])}"
     if left < max(step.expected_s, LEAST_S):
         return f"takes about {step.expected_s:.0f} s, and {max(left, 0):.0f} s are left"

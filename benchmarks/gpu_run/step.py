@@ -31,7 +31,9 @@ class Step:
     """When it is stopped."""
     needs: tuple[Need, ...] = ()
     after: tuple[str, ...] = ()
-    """Steps without whose success it cannot run."""
+    """Steps that make what it needs."""
+    leaves_at: frozenset[int] = frozenset({0})
+    """Exit codes with which it has made what others need: engines that fail their proof run."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

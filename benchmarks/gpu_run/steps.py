@@ -124,6 +124,7 @@ def _engines(
         limit_s=2 * expected_s,
         needs=(GPU, need),
         after=("bundle",),
+        leaves_at=frozenset({0, 1}),
         environment=places.environment,
     )
     bench = _bench(places, target, need, precision, after=name, expected_s=25)
@@ -189,7 +190,7 @@ def _device_frames(places: Places) -> Step:
 def _trials(places: Places) -> Step:
     names = [
         f"embedded-{kind}-{form}"
-        for form in ("conv3d", "moments", "conv2d", "moments-half")
+        for form in ("conv3d", "conv2d", "channels_last", "chunk-tail")
         for kind in ("encoder", "decoder")
     ]
     return Step(

@@ -172,6 +172,15 @@ def test_a_step_waits_for_what_it_needs(tmp_path: Path) -> None:
     ]
 
 
+def test_engines_that_fail_their_proof_are_timed_all_the_same(tmp_path: Path) -> None:
+    build = step("build", leaves_at=frozenset({0, 1}))
+    found = ran([build, step("bench", after=("build",))], tmp_path, code=1)
+    assert [one.status for one in found] == ["failed", "failed"], "both were run"
+    assert ran([build, step("bench", after=("build",))], tmp_path, code=2)[1].status == "skipped"
+    steps = gpu_steps(Places(tmp_path / "out", tmp_path / "scratch"), None)
+    assert {1 in one.leaves_at for one in steps if one.name.startswith("engines-")} == {True}
+
+
 def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time; print('begun', flush=True);"
