@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -11,6 +11,10 @@ from vidtok_edge.commands.options import comma_list
 from vidtok_edge.commands.printing import stage, warn
 from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import CheckFailed, VidTokEdgeError
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.backends.engines.building.build import PlannedEngine
 
 
 @click.command()
@@ -41,8 +45,8 @@ from vidtok_edge.errors import CheckFailed, VidTokEdgeError
 @click.option(
     "--form",
     type=click.Choice(["auto"]),
-    help="Build every form of the bundle here, measure, keep the fastest; INT8 only where it is "
-    "faster than FP16.",
+    help="Build every form of the bundle here, measure, keep the fastest that gives what "
+    "it should; INT8 only where it is faster than FP16.",
 )
 @click.option(
     "--break-fusion",
@@ -100,9 +104,11 @@ def build(
     if dry_run:
         return
     if form:
-        for choice in build_fastest(plans, lambda name, path: stage(f"{name:<40}", path)):
-            beaten = ", ".join(map(str, choice.slower)) or "nothing to compare with"
-            say(f"{choice.kept.engine.path.name:<40} {choice.kept}; slower: {beaten}")
+        for choice in build_fastest(
+            plans, lambda name, path: stage(f"{name:<40}", path), fault_of=fault_of
+        ):
+            others = ", ".join(map(str, choice.others)) or "nothing to compare with"
+            say(f"{choice.kept.engine.path.name:<40} {choice.kept}; not kept: {others}")
         prove_built(bundle, target)
         return
     [plan] = plans
@@ -115,6 +121,19 @@ def build(
                 say(f"{file.path.name:<40} nothing is fused over {names}")
     say(str(built[0].path.parent))
     prove_built(bundle, target)
+
+
+def fault_of(bundle: Bundle, engine: PlannedEngine) -> str:
+    """What the engine gives wrong; an empty text, and a warning, where that cannot be said."""
+    from vidtok_edge.runtime.backends.backend import Backend
+    from vidtok_edge.runtime.proving.prove import first_fault
+
+    graph, backend = engine.graph, Backend.named(engine.host.target)
+    try:
+        return first_fault(bundle, graph.kind, backend, graph.precision)
+    except VidTokEdgeError as error:
+        warn(f"{engine.path.name} is chosen by its speed alone: {error}")
+        return ""
 
 
 def prove_built(path: Path, target: str) -> None:

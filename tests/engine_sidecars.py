@@ -9,9 +9,9 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
     SIDECAR_SCHEMA,
     EngineHost,
     EngineSidecar,
+    OtherEngine,
     PrecisionProof,
     PrecisionShare,
-    SlowerEngine,
     layers_sha256,
 )
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
@@ -45,5 +45,5 @@ def sidecar_of(graph: GraphSpec, content: bytes, host: EngineHost) -> EngineSide
         engine_bytes=len(content),
         proof=PROOF,
         step_ms=1.25,
-        slower=(SlowerEngine("int8", "conv3d", 1.5),),
+        slower=(OtherEngine(precision="int8", form="conv3d", step_ms=1.5),),
     )

@@ -37,7 +37,7 @@ from vidtok_edge.runtime.proving.comparing import Comparison, Metric, limit_of
 from vidtok_edge.runtime.proving.golden import GoldenStream
 from vidtok_edge.runtime.proving.running import decoded, encoded
 
-__all__ = ["Wanted", "engines_here", "exact_frames", "prove", "what_to_prove"]
+__all__ = ["Wanted", "engines_here", "exact_frames", "first_fault", "prove", "what_to_prove"]
 
 Wanted = tuple[Backend, str]
 """A backend and a precision."""
@@ -138,6 +138,17 @@ def prove(
         machine=dict(machine.rows()),
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def first_fault(bundle: Bundle, kind: Kind, backend: Backend, precision: str) -> str:
+    """What one graph gives wrong first of its part of the golden stream; empty where nothing.
+
+    Raises what `prove` raises.
+    """
+    golden = GoldenStream.load(bundle.path, bundle.manifest)
+    items = exact_frames(golden) if kind == "encoder" else list(golden.decoder_values())
+    half = _half(_Asked(bundle, golden, backend, precision, None), kind, items, lambda: None)
+    return next((one.text for one in half.comparison.differences()), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ __all__ = [
     "EngineFile",
     "EngineHost",
     "EngineSidecar",
+    "OtherEngine",
     "PrecisionProof",
     "PrecisionShare",
-    "SlowerEngine",
     "check_engine",
     "engine_file",
     "layers_sha256",
@@ -96,6 +96,8 @@ class PrecisionProof:
 
     source: Literal["engine inspector", "network"]
     shares: tuple[PrecisionShare, ...]
+    fp16_sums: int = field(default=0, metadata=ADDED_LATER)
+    """How many of the layers sum their products in FP16, by the names of their kernels."""
 
     def work_permille(self, *precisions: str) -> int:
         """Share of the multiply-adds that run in any of `precisions`, in thousandths."""
@@ -115,19 +117,20 @@ class PrecisionProof:
             for s in self.shares
             if s.layers
         ]
+        if self.fp16_sums:
+            parts.append(f"{self.fp16_sums} of {total} sum in fp16")
         return f"{'; '.join(parts) or 'no convolution or matrix product'} ({self.source})"
 
 
-@dataclass(frozen=True, slots=True)
-class SlowerEngine:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherEngine:
     """An engine of the same kind that was measured beside this one, and not kept."""
 
     precision: Precision
     form: str
     step_ms: float
-
-    def __str__(self) -> str:
-        return f"{self.precision} {self.form} {self.step_ms:.2f} ms"
+    fault: str = field(default="", metadata=ADDED_LATER)
+    """What it gave wrong, first of all; empty where nothing was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +163,9 @@ class EngineSidecar:
     proof: PrecisionProof
     step_ms: float | None = None
     """Median of a call, copies included, where it was measured on its GPU."""
-    slower: tuple[SlowerEngine, ...] = ()
+    slower: tuple[OtherEngine, ...] = ()
+    faulty: tuple[OtherEngine, ...] = field(default=(), metadata=ADDED_LATER)
+    """Those that did not give the golden stream, however fast."""
     unfused: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
     """Patterns of the layers whose tensors were marked as outputs, so that nothing is fused over
     them."""

@@ -1,7 +1,9 @@
-"""Which engine is kept where several could do: the one that is faster on this GPU.
+"""Which engine is kept where several could do: the fastest on this GPU of those that are right.
 
-Unverified on hardware. Forms compute the same, so the faster one is kept; INT8 costs quality, so it
-is kept only where it is faster than FP16.
+Unverified on hardware. Forms compute the same but for rounding, which TensorRT's kernels decide: on
+an H200 an FP16 engine of `conv3d` lost more tokens than one of `conv2d`. So each engine streams its
+part of the golden stream, and one that does not pass is kept only where no other of its precision
+does. INT8 costs quality, so it is kept only where it is faster than FP16.
 """
 
 from __future__ import annotations
@@ -24,20 +26,22 @@ from vidtok_edge.runtime.backends.engines.building.build import (
     plan_engines,
 )
 from vidtok_edge.runtime.backends.engines.building.files import drop_engine, write_sidecar
-from vidtok_edge.runtime.backends.engines.sidecar import SlowerEngine, read_sidecar
+from vidtok_edge.runtime.backends.engines.sidecar import OtherEngine, read_sidecar
 from vidtok_edge.runtime.backends.engines.step import open_engine
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.progress import Stage, no_stage
 
-__all__ = ["Choice", "Measured", "build_fastest", "choose", "plan_forms"]
+__all__ = ["Choice", "Faults", "Measured", "build_fastest", "choose", "plan_forms"]
 
 ROUNDS = 30
 _CALLS = 10
 """Of each engine in a round."""
 
 Opened = Callable[[Path, GraphSpec, Target], Step]
+Faults = Callable[[Bundle, PlannedEngine], str]
+"""What an engine of a bundle gives wrong, first of all; an empty text where nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,26 @@ class Measured:
     engine: PlannedEngine
     step_ms: float
     """Median over rounds of the mean call, copies included."""
+    fault: str = ""
+    """What it gives wrong, first of all; empty where it passed, or nobody looked."""
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The least one is kept: those that pass before those that do not, then the fastest."""
+        return bool(self.fault), self.step_ms
 
     def __str__(self) -> str:
         graph = self.engine.graph
-        return f"{graph.precision} {graph.form} {self.step_ms:.2f} ms"
+        failed = f", does not pass ({self.fault})" if self.fault else ""
+        return f"{graph.precision} {graph.form} {self.step_ms:.2f} ms{failed}"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An engine that is kept, and those of the same kind that it beat."""
+    """An engine that is kept, and those of the same kind that it was kept before."""
 
     kept: Measured
-    slower: tuple[Measured, ...]
+    others: tuple[Measured, ...]
 
 
 def plan_forms(request: BuildRequest) -> list[EnginePlan]:
@@ -89,18 +101,22 @@ def plan_forms(request: BuildRequest) -> list[EnginePlan]:
 
 
 def build_fastest(
-    plans: Sequence[EnginePlan], stage: Stage = no_stage, opened: Opened = open_engine
+    plans: Sequence[EnginePlan],
+    stage: Stage = no_stage,
+    opened: Opened = open_engine,
+    fault_of: Faults = lambda bundle, engine: "",
 ) -> list[Choice]:
-    """Build every engine of `plans`, measure them beside each other, keep the fastest.
+    """Build every engine of `plans`, measure them beside each other, keep the fastest that pass.
 
     Args:
         plans: of `plan_forms`.
         stage: called around each build and each measurement, for progress.
         opened: opens an engine of a bundle's folder.
+        fault_of: holds an engine that was built to the golden stream.
 
     Returns:
         The engines that were kept, one per kind and precision; their sidecars say how long a call
-        takes and which engines were slower. The slower ones are removed.
+        takes and which engines were passed over. Those are removed.
     """
     for plan in plans:
         build_engines(plan, stage)
@@ -109,26 +125,30 @@ def build_fastest(
     for kind in ("encoder", "decoder"):
         rivals = [(b, engine) for b, engine in engines if engine.graph.kind == kind]
         with stage(f"measuring {kind}s", None):
-            choices += choose(_measured(rivals, opened))
+            measured = _measured(rivals, opened)
+        with stage(f"comparing {kind}s with the reference", None):
+            faults = [fault_of(bundle, engine) for bundle, engine in rivals]
+        pairs = zip(measured, faults, strict=True)
+        choices += choose([replace(one, fault=fault) for one, fault in pairs])
     for choice in choices:
         _record(choice)
     return choices
 
 
 def choose(measured: Sequence[Measured]) -> list[Choice]:
-    """What is kept of engines of one kind: of each precision the fastest form, and INT8 only where
-    it is faster than FP16, which then counts it among what it beat."""
+    """What is kept of engines of one kind: of each precision the fastest form that passes, and INT8
+    only where that is before FP16, which then counts it among the others."""
     by_precision: dict[str, list[Measured]] = {}
-    for one in sorted(measured, key=lambda one: one.step_ms):
+    for one in sorted(measured, key=lambda one: one.rank):
         by_precision.setdefault(one.engine.graph.precision, []).append(one)
     choices = {
         precision: Choice(forms[0], tuple(forms[1:])) for precision, forms in by_precision.items()
     }
     int8, fp16 = choices.get("int8"), choices.get("fp16")
-    if int8 and fp16 and int8.kept.step_ms >= fp16.kept.step_ms:
+    if int8 and fp16 and int8.kept.rank >= fp16.kept.rank:
         del choices["int8"]
-        slower = (*fp16.slower, int8.kept, *int8.slower)
-        choices["fp16"] = replace(fp16, slower=slower)
+        others = (*fp16.others, int8.kept, *int8.others)
+        choices["fp16"] = replace(fp16, others=others)
     return list(choices.values())
 
 
@@ -151,14 +171,23 @@ def _measured(rivals: Sequence[tuple[Bundle, PlannedEngine]], opened: Opened) ->
 
 
 def _record(choice: Choice) -> None:
-    """Write what was measured into the sidecar that is kept; remove what was slower."""
-    kept = choice.kept
-    for one in choice.slower:
+    """Write what was measured into the sidecar that is kept; remove what was passed over."""
+    for one in choice.others:
         drop_engine(one.engine.path)
-    slower = tuple(
-        SlowerEngine(one.engine.graph.precision, one.engine.graph.form, round(one.step_ms, 4))
-        for one in choice.slower
+    others = [
+        OtherEngine(
+            precision=one.engine.graph.precision,
+            form=one.engine.graph.form,
+            step_ms=round(one.step_ms, 4),
+            fault=one.fault,
+        )
+        for one in choice.others
+    ]
+    sidecar = read_sidecar(choice.kept.engine.path)
+    sidecar = replace(
+        sidecar,
+        step_ms=round(choice.kept.step_ms, 4),
+        slower=tuple(one for one in others if not one.fault),
+        faulty=tuple(one for one in others if one.fault),
     )
-    sidecar = read_sidecar(kept.engine.path)
-    step_ms = round(kept.step_ms, 4)
-    write_sidecar(kept.engine.path, replace(sidecar, step_ms=step_ms, slower=slower))
+    write_sidecar(choice.kept.engine.path, sidecar)

@@ -68,11 +68,12 @@ def compute_layers(library: TensorRT, network: INetworkDefinition) -> list[Compu
 
 def proof_from_network(layers: list[ComputeLayer]) -> PrecisionProof:
     """What the network demands; TensorRT must obey a strongly typed one."""
-    return PrecisionProof("network", _shares((layer, layer.precision) for layer in layers))
+    shares = _shares((layer, layer.precision) for layer in layers)
+    return PrecisionProof(source="network", shares=shares)
 
 
 def proof_from_inspector(layers: list[ComputeLayer], information: str) -> PrecisionProof:
-    """What the engine inspector's JSON says of the engine's layers; unverified on hardware.
+    """What the engine inspector's JSON says of the engine's layers.
 
     TensorRT fuses layers and joins their names. A layer of the network that no layer of the engine
     names, or that is part of one that the inspector does not look into, is `unknown`.
@@ -83,8 +84,11 @@ def proof_from_inspector(layers: list[ComputeLayer], information: str) -> Precis
         entries = []
     engine = [entry for entry in entries if isinstance(entry, dict)]
     found = {name: _inspected_precision(entry) for entry in engine for name in _onnx_names(entry)}
+    half = {name for entry in engine if _sums_in_fp16(entry) for name in _onnx_names(entry)}
     return PrecisionProof(
-        "engine inspector", _shares((layer, found.get(layer.name, "unknown")) for layer in layers)
+        source="engine inspector",
+        shares=_shares((layer, found.get(layer.name, "unknown")) for layer in layers),
+        fp16_sums=sum(1 for layer in layers if layer.name in half),
     )
 
 
@@ -195,3 +199,12 @@ def _inspected_precision(entry: dict[str, Any]) -> Name:
         if re.search(pattern, text, re.IGNORECASE):
             return name  # type: ignore[return-value]
     return "unknown"
+
+
+def _sums_in_fp16(entry: dict[str, Any]) -> bool:
+    """Whether the name of the layer's kernel says that it sums in FP16.
+
+    The names are NVIDIA's: `f16f16_f16f16_f16`, inputs, then sum and output, then what follows; one
+    that sums in float32 has `f16f16_f16f32_f32`. A strongly typed network cannot ask for either.
+    """
+    return "_f16f16_f16f16_f16_" in str(entry.get("TacticName", ""))

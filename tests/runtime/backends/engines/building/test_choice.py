@@ -42,9 +42,9 @@ from vidtok_edge.runtime.manifest.manifest import Manifest
 HERE = EngineHost(target=Target.TENSORRT_RTX, version="1.7.1", gpu="sm86")
 
 
-def measured(precision: Any, form: Any, step_ms: float) -> Measured:
+def measured(precision: Any, form: Any, step_ms: float, fault: str = "") -> Measured:
     graph = replace(fake_manifest().graph("encoder"), precision=precision, form=form)
-    return Measured(PlannedEngine(graph, HERE, Path(f"{precision}.{form}"), ""), step_ms)
+    return Measured(PlannedEngine(graph, HERE, Path(f"{precision}.{form}"), ""), step_ms, fault)
 
 
 # --- the choice -------------------------------------------------------------------------------
@@ -62,14 +62,30 @@ def test_each_engine_is_kept_or_slower_than_one_that_is(
 ) -> None:
     engines = [measured(*key, step_ms) for key, step_ms in times.items()]
     choices = choose(engines)
-    named = [one for choice in choices for one in (choice.kept, *choice.slower)]
+    named = [one for choice in choices for one in (choice.kept, *choice.others)]
     assert Counter(map(str, named)) == Counter(map(str, engines)), "each once"
     for choice in choices:
-        assert all(choice.kept.step_ms <= one.step_ms for one in choice.slower)
+        assert all(choice.kept.step_ms <= one.step_ms for one in choice.others)
     fastest = {p: min(t for (q, _), t in times.items() if q == p) for p, _ in times}
     kept = {choice.kept.engine.graph.precision: choice.kept.step_ms for choice in choices}
     beaten = fastest.get("int8", 0) >= fastest.get("fp16", 1000)
     assert kept == {p: t for p, t in fastest.items() if not (p == "int8" and beaten)}
+
+
+@given(TIMES, st.data())
+def test_one_that_does_not_pass_is_kept_only_where_none_does(
+    times: dict[tuple[str, str], float], data: st.DataObject
+) -> None:
+    engines = [
+        measured(*key, step_ms, data.draw(st.sampled_from(["", "wrong"])))
+        for key, step_ms in times.items()
+    ]
+    for choice in choose(engines):
+        beside = [choice.kept, *choice.others]
+        if choice.kept.fault:
+            assert all(one.fault for one in beside)
+        passing = [one.step_ms for one in beside if not one.fault]
+        assert choice.kept.step_ms == min(passing or [one.step_ms for one in beside])
 
 
 # --- building and measuring -------------------------------------------------------------------
@@ -143,6 +159,7 @@ def test_the_fastest_are_kept_and_the_sidecar_says_what_they_beat(bundle: Path) 
     assert {path.with_suffix("").name for path in bundle.rglob("*sm86.json")} == {
         Path(engine).with_suffix("").name for engine in engines(bundle)
     }
+    assert all(not choice.kept.fault for choice in choices), "nobody looked"
     decoder = read_sidecar(bundle / name("decoder", "fp16"))
     assert decoder.step_ms == pytest.approx(2, rel=0.5)
     assert [(one.precision, one.form) for one in decoder.slower] == [
@@ -152,6 +169,24 @@ def test_the_fastest_are_kept_and_the_sidecar_says_what_they_beat(bundle: Path) 
     ]
     assert len(choices) == 3
     assert read_sidecar(bundle / name("encoder", "int8")).slower[0].form == "conv3d"
+
+
+def test_the_fastest_goes_where_it_gives_something_wrong(bundle: Path) -> None:
+    def fault_of(at: Bundle, engine: PlannedEngine) -> str:
+        assert engine.path.is_relative_to(at.path) and engine.path.is_file()
+        wrong = (engine.graph.kind, engine.graph.precision, engine.graph.form)
+        return "98.6% of the tokens" if wrong == ("encoder", "fp16", "conv3d") else ""
+
+    plans = plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",)))
+    choice, _ = build_fastest(plans, opened=opening(TIMES_MS), fault_of=fault_of)
+    assert str(choice.others[0]).endswith("ms, does not pass (98.6% of the tokens)")
+    assert engines(bundle) == {
+        "engines/encoder.fp16.tensorrt-rtx.sm86.engine",
+        "engines/decoder.fp16.tensorrt-rtx.sm86.engine",
+    }
+    sidecar = read_sidecar(choice.kept.engine.path)
+    assert not sidecar.slower
+    assert [(one.form, one.fault) for one in sidecar.faulty] == [("conv3d", "98.6% of the tokens")]
 
 
 def test_a_stream_runs_the_form_that_was_kept(
@@ -195,8 +230,8 @@ def test_one_form_and_one_precision_leave_nothing_to_choose(bundle: Path) -> Non
 def test_the_command_says_what_was_faster(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = engine_choice.build_fastest
 
-    def fake(plans: Any, stage: Any) -> Any:
-        return real(plans, stage, opening(TIMES_MS))
+    def fake(plans: Any, stage: Any, fault_of: Any) -> Any:
+        return real(plans, stage, opening(TIMES_MS), fault_of)
 
     monkeypatch.setattr(engine_choice, "build_fastest", fake)
     arguments = ["build", str(bundle), "--target", "tensorrt-rtx", "--form", "auto"]
@@ -206,5 +241,6 @@ def test_the_command_says_what_was_faster(bundle: Path, monkeypatch: pytest.Monk
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert result.output.count("measuring encoders") == 1
-    [line] = [line for line in result.output.splitlines() if "slower: fp16 conv2d" in line]
+    assert "is chosen by its speed alone" in result.output, "the bundle has no golden stream"
+    [line] = [line for line in result.output.splitlines() if "not kept: fp16 conv2d" in line]
     assert line.startswith("encoder.fp16.tensorrt-rtx.sm86.engine") and "fp16 conv3d" in line

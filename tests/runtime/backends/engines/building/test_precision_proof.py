@@ -59,6 +59,20 @@ def test_the_inspector_says_what_runs() -> None:
     }
 
 
+@pytest.mark.parametrize(("sums", "count"), [("f16f16", 1), ("f16f32", 0)])
+def test_the_kernel_says_in_what_it_sums(sums: str, count: int) -> None:
+    """Names as TensorRT 10.6 gave them on an H200."""
+    last = sums[-3:]
+    kernel = f"sm90_xmma_fprop_implicit_gemm_f16f16_{sums}_{last}_nhwckrsc_nhwc_tilesize64x64x64"
+    layers = [
+        {"Name": "conv2", "LayerType": "CaskConvolution", "TacticName": kernel},
+        {"Name": "__myl_MovMulSub_myl40_0", "TacticName": "__myl_MovMulSub_0xe63b6f2c"},
+    ]
+    proof = proof_from_inspector([INT8, HALF], json.dumps({"Layers": layers}))
+    assert proof.fp16_sums == count
+    assert ("; 1 of 2 sum in fp16 (" in str(proof)) == bool(count)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": ["conv1", 7]}', '{"Layers": [{}]}'])
 def test_an_inspector_that_says_nothing_proves_nothing(text: str) -> None:
     assert proof_from_inspector([INT8, HALF], text).work_permille("unknown") == 1000
