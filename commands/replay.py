@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +25,9 @@ from vidtok_edge.commands.printing import (
 )
 from vidtok_edge.commands.terminal import say
 
+if TYPE_CHECKING:
+    from vidtok_edge.runtime import Bundle
+
 
 @click.command()
 @click.argument("recording", type=click.Path(path_type=Path))
@@ -36,6 +40,13 @@ from vidtok_edge.commands.terminal import say
 )
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
+@click.option(
+    "--fast-start",
+    type=click.IntRange(1),
+    metavar="LATENTS",
+    help="Begin to decode so few latents before --start: frames come sooner, and the first are "
+    "near to those of decoding everything, not equal.",
+)
 @click.option("--end", type=float, help="Seconds from the beginning of the recording.")
 @click.option("--fps", type=float, help="Of the clip, 0.01 to 1000.  [default: as it was recorded]")
 @backend_option
@@ -48,6 +59,7 @@ def replay(
     output: str | None,
     source: int,
     start: float | None,
+    fast_start: int | None,
     end: float | None,
     fps: float | None,
     backend: str,
@@ -64,14 +76,16 @@ def replay(
     from vidtok_edge.runtime.session.replay import replay as replay_recording
     from vidtok_edge.runtime.viewing.target import ViewTarget
 
+    loaded = load_bundle(bundle)
     with frame_bar("decoding") as progress:
         done = replay_recording(
             recording,
-            load_bundle(bundle),
+            loaded,
             sys.stdout.buffer if output == "-" else output,
             source=source,
             start_s=start,
             end_s=end,
+            fast_start=fast_start,
             fps=fps,
             backend=backend,
             precision=precision,
@@ -84,6 +98,8 @@ def replay(
         f"{done.frames} frames at {done.fps:g} fps, {done.streams} streams{place}",
         err=output == "-",
     )
+    if fast_start is not None:
+        say(_nearness(loaded, fast_start), err=output == "-")
     if done.doubt is not None:
         warn(f"{done.doubt}; --fps N plays it at another rate")
     if done.others:
@@ -100,3 +116,20 @@ def replay(
     if done.cut_off:
         why = "it is still being recorded to" if done.growing else "the recording was cut off"
         warn(f"the end of the source is missing: {why}")
+
+
+def _nearness(bundle: Bundle, lead: int) -> str:
+    """What the first frames are worth where decoding began so many latents before."""
+    reach = bundle.manifest.reach("decoder")
+    if reach is None:
+        return "everything was decoded: the bundle does not say how far its decoder remembers"
+    if lead >= reach + 2:
+        return "the decoder remembers no more: every frame is that of decoding everything"
+    measured = [entry for entry in bundle.manifest.entries if entry.lead <= lead]
+    if not measured:
+        return "how near the first frames are was not measured when the bundle was verified"
+    best = measured[-1]
+    return (
+        f"decoded from {lead} latents before on: with {best.lead} the first frames had "
+        f"{best.psnr_db:g} dB against decoding everything, on the robot clip"
+    )

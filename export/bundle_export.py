@@ -237,7 +237,10 @@ def write_verdict(folder: Path, manifest: Manifest, report: ParityReport) -> Non
     versions = dict(machine_facts())
     packages = [f"{name} {versions[name]}" for name in ("torch", "onnx")]
     verified_with = (report.backend, *packages)
-    write_manifest(folder, replace(manifest, verified=bool(report), verified_with=verified_with))
+    verdict = replace(
+        manifest, verified=bool(report), verified_with=verified_with, entries=report.entries
+    )
+    write_manifest(folder, verdict)
 
 
 def machine_facts() -> list[tuple[str, str]]:

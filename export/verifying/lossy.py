@@ -44,6 +44,11 @@ class Stream:
     frames: Array
     """uint8 [T, H, W, 3]."""
 
+    @property
+    def values(self) -> Array:
+        """What a decoder takes: tokens, or means."""
+        return self.encoded if self.tokens is None else self.tokens
+
 
 class FloatStreams:
     """The float32 streams that every precision is compared with; computed once.

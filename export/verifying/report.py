@@ -11,6 +11,7 @@ from typing import Any
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.export.verifying.loss import Loss
 from vidtok_edge.runtime.manifest.documents import write_document
+from vidtok_edge.runtime.manifest.manifest import EntryQuality
 
 __all__ = ["ParityReport"]
 
@@ -24,6 +25,8 @@ class ParityReport:
     comparisons: tuple[Comparison, ...]
     losses: tuple[Loss, ...] = ()
     """What each precision costs; nothing where there is float32 alone."""
+    entries: tuple[EntryQuality, ...] = ()
+    """What decoding from the middle costs; nothing where it was not measured."""
 
     def __bool__(self) -> bool:
         return bool(self.comparisons) and all(self.comparisons)
@@ -54,6 +57,7 @@ class ParityReport:
             "backend": self.backend,
             **dict(facts),
             "losses": [_finite(asdict(loss)) for loss in self.losses],
+            "entries": [asdict(entry) for entry in self.entries],
             "comparisons": [{**_finite(asdict(c)), "passed": bool(c)} for c in self.comparisons],
         }
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ import numpy as np
 from vidtok_edge.errors import EngineMissing
 from vidtok_edge.export.verifying.chunk_plans import compare_plans
 from vidtok_edge.export.verifying.comparison import Comparison
+from vidtok_edge.export.verifying.entry import compare_entries, entry_qualities
 from vidtok_edge.export.verifying.loss import DEFAULT_LIMITS, Limits, Loss, compare_loss
 from vidtok_edge.export.verifying.lossy import FloatStreams, losses
 from vidtok_edge.export.verifying.report import ParityReport
@@ -28,7 +29,7 @@ from vidtok_edge.runtime import Bundle, Latents, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
-from vidtok_edge.runtime.manifest.manifest import Manifest
+from vidtok_edge.runtime.manifest.manifest import EntryQuality, Manifest
 from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.vidtok_ref import VidTok
 
@@ -59,6 +60,7 @@ def verify_bundle(
     manifest = bundle.manifest
     comparisons: list[Comparison] = []
     results: list[Loss] = []
+    entries: tuple[EntryQuality, ...] = ()
     lossy = [pair for pair in _pairs(manifest, backend) if pair[0] != "fp32"]
     with ExitStack() as stack:
         floats = _open_floats(bundle, backend, stack)
@@ -70,6 +72,9 @@ def verify_bundle(
         if lossy:
             streams = FloatStreams(manifest, exact)
             results += streams.losses
+            robot = streams.streams["robot"]
+            entries = entry_qualities(manifest, exact, robot.values, robot.frames)
+            comparisons += compare_entries(entries)
             judge = partial(_judge, bundle, backend, streams, limits)
             if floats and backend.target is None and backend is not Backend.AUTO:
                 judged = stack.enter_context(_beside(judge, lossy, streams))
@@ -81,7 +86,7 @@ def verify_bundle(
             comparisons += each.comparisons
             results += each.losses
             ran_on = each.ran_on
-    return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results))
+    return ParityReport(manifest.model.variant, ran_on, tuple(comparisons), tuple(results), entries)
 
 
 @dataclass(frozen=True, slots=True)

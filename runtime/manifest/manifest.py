@@ -28,7 +28,7 @@ from vidtok_edge.runtime.manifest.model import CustomFacts, ModelFacts, WeightsF
 from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 from vidtok_edge.runtime.manifest.reach import reach_in_latents
 
-__all__ = ["DOCUMENT", "SCHEMA", "Manifest"]
+__all__ = ["DOCUMENT", "SCHEMA", "EntryQuality", "Manifest"]
 
 SCHEMA = 2
 DOCUMENT = DocumentKind(  # a real one has about 20,000 bytes
@@ -38,6 +38,16 @@ DOCUMENT = DocumentKind(  # a real one has about 20,000 bytes
     not_json="manifest.json is not JSON: {error}",
     other_schema="manifest.json has schema {found}; this toolkit reads {schema}",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryQuality:
+    """How near the first frames are where decoding begins in the middle of a stream."""
+
+    lead: int
+    """Latents that are decoded before the first one whose frames are wanted."""
+    psnr_db: float
+    """Of its frames, against decoding everything, on a shipped clip; 99 where they are equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,8 @@ class Manifest:
     verified_with: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
     """The backend and the packages of the verification, each with its version: INT8 differs between
     versions of ONNX Runtime, and the rounding of float32, too."""
+    entries: tuple[EntryQuality, ...] = field(default=(), metadata=ADDED_LATER)
+    """By the verification, in float32; nothing where it was not measured."""
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -100,6 +100,10 @@ class Playback:
     """Of the source, as `frame_rate` says."""
     start_s: float | None = None
     end_s: float | None = None
+    fast_start: int | None = None
+    """Latents, 1 or more, that decoding begins before `start_s` in place of as many as the decoder
+    remembers: frames come sooner, and the first are near to those of decoding everything, not
+    equal. `Manifest.entries` says how near."""
     seen: Callable[[Record, int], None] = lambda entry, time_ns: None
     """Told every latent and marker of the range and its time, before what it stands for is decoded;
     times count as `Recording.start_ns` does."""
@@ -167,7 +171,10 @@ class Playback:
         if self.start_s is None or reach is None:
             return None
         # A call puts out frames of the latent before, and a call begins with a whole chunk.
-        return Lead(chunk=manifest.chunk, most=reach + 2 + manifest.chunk)
+        most = reach + 2 + manifest.chunk
+        if self.fast_start is not None:
+            most = min(most, self.fast_start + manifest.chunk)
+        return Lead(chunk=manifest.chunk, most=most)
 
     def _entries(self, first_ns: int) -> Iterator[Record]:
         """From the marker on that begins the stream of that time."""

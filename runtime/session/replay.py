@@ -65,6 +65,7 @@ def replay(
     source: int = 0,
     start_s: float | None = None,
     end_s: float | None = None,
+    fast_start: int | None = None,
     fps: float | None = None,
     backend: str = "auto",
     precision: str | None = None,
@@ -82,6 +83,7 @@ def replay(
             uint8 [H, W, 3] each; or None, where there is a `view`.
         source: its number.
         start_s, end_s: from the beginning of the recording.
+        fast_start: see `Playback`.
         fps: of the clip, 0.01 to 1000; None: as `frame_rate` says. It changes no frame's time.
         view: where to show frames, latents, latency and markers.
 
@@ -96,6 +98,7 @@ def replay(
             "Export it with --io uint8."
         )
     _require_sensible(start_s, end_s, fps)
+    _require_fast_start(fast_start, start_s)
     with Recording.open(path) as recording:
         recording.source(source).tokenizer.require_decodable_by(bundle)
         recorded_fps = frame_rate(recording, source)
@@ -113,6 +116,7 @@ def replay(
                 fps=recorded_fps,
                 start_s=start_s,
                 end_s=end_s,
+                fast_start=fast_start,
                 seen=partial(_show_entry, show),
             )
             # How long a clip is that was encoded at another speed is not in the recording's length.
@@ -145,6 +149,18 @@ def _require_sensible(start_s: float | None, end_s: float | None, fps: float | N
     low, high = RATES
     if fps is not None and not low <= fps <= high:
         raise UsageError(f"{fps} frames per second; allowed: {low} to {high:g}.")
+
+
+def _require_fast_start(latents: int | None, start_s: float | None) -> None:
+    if latents is None:
+        return
+    if start_s is None:
+        raise UsageError(
+            "A fast start is one in the middle, and no start is given. Add --start SECONDS, or "
+            "leave --fast-start out."
+        )
+    if latents < 1:
+        raise UsageError(f"A fast start decodes 1 latent or more before, got {latents}.")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stamps import span, stamp
 
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.manifest.manifest import EntryQuality
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.latents import Latents
@@ -105,6 +107,26 @@ def test_replay_refuses_what_is_no_number(
     assert done.exit_code == 2 and "allowed" in done.stderr and not done.stdout_bytes
     for fps in (0, -5):
         assert run("replay", path, "-b", tiny, "-o", "-", "--fps", fps).exit_code == 2
+
+
+def test_replay_says_how_near_a_fast_start_is(tiny: Path, tmp_path: Path) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    words = ["replay", path, "-b", tiny, "-o", tmp_path / "a.mp4", "--force"]
+    fast = run(*words, "--start", 0.4, "--fast-start", 1)
+    assert fast.exit_code == 0 and "everything was decoded: the bundle does not say" in fast.output
+    loaded = Bundle.load(tiny)
+    layers = tuple("decoder.a" for _ in range(len(loaded.manifest.graph("decoder").caches)))
+    graphs = tuple(replace(graph, cache_layers=layers) for graph in loaded.manifest.graphs)
+    known = replace(loaded.manifest, graphs=graphs)
+    assert (known.reach("decoder") or 0) < 20
+    entries = (EntryQuality(lead=1, psnr_db=39.5), EntryQuality(lead=4, psnr_db=52))
+    for measured, said in [((), "was not measured"), (entries, "with 1 the first frames had 39.5")]:
+        manifest = replace(known, entries=measured)
+        (tiny / "manifest.json").write_text(manifest.to_json())
+        assert said in run(*words, "--start", 0.4, "--fast-start", 1).output
+    assert "the decoder remembers no more" in run(*words, "--start", 0.4, "--fast-start", 99).output
+    assert run(*words, "--fast-start", 1).exit_code == 2, "there is no start"
+    assert run(*words, "--start", 0.4, "--fast-start", 0).exit_code == 2
 
 
 def test_replay_warns_of_missing_latents(tmp_path: Path, tiny: Path) -> None:

@@ -43,11 +43,18 @@ def drive(embedded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def played(drive: Path, bundle: Bundle, start_s: float | None) -> tuple[list[bytes], int, Playback]:
+def played(
+    drive: Path, bundle: Bundle, start_s: float | None, fast_start: int | None = None
+) -> tuple[list[bytes], int, Playback]:
     """The frames, how many calls they took, and how it went."""
     with Recording.open(drive) as recording, bundle.decoder("cpu", threads=2) as decoder:
         playback = Playback(
-            recording=recording, decoder=decoder, source=0, fps=FPS, start_s=start_s
+            recording=recording,
+            decoder=decoder,
+            source=0,
+            fps=FPS,
+            start_s=start_s,
+            fast_start=fast_start,
         )
         return [frame.pixels.tobytes() for frame in playback], decoder.calls, playback
 
@@ -78,6 +85,20 @@ def test_a_shorter_lead_is_seen(
     monkeypatch.setattr(Manifest, "reach", lambda self, kind: 8)
     frames, _, _ = played(drive, embedded, 180 / FPS)
     assert len(frames) == len(whole[180:]) and frames[0] != whole[180]
+
+
+def test_a_fast_start_decodes_little_and_is_near(
+    drive: Path, whole: list[bytes], embedded: Bundle
+) -> None:
+    rest, lost = LATENTS - 45, []
+    for lead in (1, 4, 1000):
+        frames, calls, playback = played(drive, embedded, 180 / FPS, fast_start=lead)
+        assert len(frames) == len(whole[180:]) and playback.broken == 0
+        pairs = zip(b"".join(frames), b"".join(whole[180:]), strict=True)
+        lost.append(sum((a - b) ** 2 for a, b in pairs))
+        if lead < 1000:
+            assert calls == rest + lead
+    assert lost[0] > lost[1] > lost[2] == 0
 
 
 def test_where_the_reach_is_not_known_everything_is_decoded(
