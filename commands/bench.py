@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 from click.core import ParameterSource
 
-from vidtok_edge.commands.bench_work import with_work
+from vidtok_edge.commands.bench_work import with_ceilings, with_work
 from vidtok_edge.commands.options import (
     comma_list,
     compile_mode_list,
@@ -284,7 +284,7 @@ def _write(done: Benchmark, json_file: Path | None, html_file: Path | None, forc
     from vidtok_edge.runtime.bench.measuring.documents import document_of
 
     document = document_of(done, pictures=json_file is not None or html_file is not None)
-    document = with_work(document)
+    document = with_ceilings(with_work(document))
     _print_tables(document)
     _say_planned(document)
     if json_file is not None:

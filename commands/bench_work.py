@@ -1,15 +1,17 @@
-"""What the calls of a benchmark take at least, counted where PyTorch is installed."""
+"""What the calls of a benchmark take at least: counted where PyTorch is installed, and held to what
+the device reaches."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from vidtok_edge.errors import MissingDependency, UsageError
+from vidtok_edge.errors import BackendUnavailable, MissingDependency, UsageError
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.bench.document import CallWork, CandidateResult, Document
+    from vidtok_edge.runtime.bench.document import CallWork, CandidateResult, Ceilings, Document
     from vidtok_edge.runtime.manifest.graphs import Precision
 
 
@@ -30,6 +32,24 @@ def with_work(document: Document) -> Document:
             counted[key] = _work_of(one)
         candidates.append(replace(one, work=counted[key]))
     return replace(document, candidates=tuple(candidates))
+
+
+def with_ceilings(document: Document) -> Document:
+    """`document` with what the devices of its candidates copy and multiply at most, measured now
+    where there is work to compare with it. A GPU's takes a PyTorch that sees it."""
+    parts = [one.figures.encoder for one in document.candidates if one.work]
+    on_cpu = {part.upload_ms is None for part in parts if part is not None}
+    found: list[Ceilings] = []
+    if True in on_cpu:
+        from vidtok_edge.runtime.bench.measuring.ceilings import cpu_ceilings
+
+        found.append(cpu_ceilings())
+    if False in on_cpu:
+        from vidtok_edge.export.bench_ceilings import gpu_ceilings
+
+        with suppress(BackendUnavailable):
+            found.append(gpu_ceilings())
+    return replace(document, ceilings=tuple(found))
 
 
 def _work_of(one: CandidateResult) -> tuple[CallWork, ...]:

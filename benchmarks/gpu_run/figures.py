@@ -8,17 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ceilings import Ceilings, least_ms
 from engine_trials.result import rows_of
 
 from gpu_run.places import Places
 from gpu_run.record import Record, without
-from vidtok_edge.errors import DocumentError, MissingDependency, ProofError, UsageError
-from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult
+from vidtok_edge.errors import DocumentError, ProofError
+from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult, Ceilings
 from vidtok_edge.runtime.bench.document_file import read_document
-from vidtok_edge.runtime.manifest.graphs import Precision
 from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, read_proof
-from vidtok_edge.variants import variant_by_name
 
 __all__ = ["collect", "roofline"]
 
@@ -104,39 +101,16 @@ def _speed_rows(path: Path, proofs: Sequence[Proof], ceilings: Ceilings | None) 
 
 
 def roofline(one: CandidateResult, ceilings: Ceilings | None) -> Row:
-    """Work of a call of the encoder, and its least time as a share of the one measured.
-
-    Empty where a ceiling, the variant's cost or PyTorch, which the count needs, is not there.
-    """
+    """Work of a call of the encoder, and its least time as a share of the one measured; empty where
+    nobody counted it."""
+    work = next((work for work in one.work if work.kind == "encoder"), None)
     taken = _call_ms(one.figures.encoder)
-    if ceilings is None or taken is None or one.precision not in ("fp32", "fp16"):
+    if work is None or taken is None:
         return {}
-    try:
-        from vidtok_edge.export.planning.plan import plan_of
-        from vidtok_edge.lowering.step import StepOptions
-    except (ImportError, MissingDependency):
-        return {}
-    try:
-        options = StepOptions(
-            one.height, one.width, streams=one.streams, chunk=one.chunk, form="conv2d"
-        )
-        precision: Precision = "fp32" if one.precision == "fp32" else "fp16"
-        plan = plan_of(
-            variant_by_name(one.variant),
-            options,
-            fps=30.0,
-            kinds=("encoder",),
-            precisions=(precision,),
-        )
-    except UsageError:  # a model of somebody's own, or tiny graphs
-        return {}
-    [cost] = plan.costs[precision]
-    least = least_ms(
-        ceilings, multiply_adds=cost.multiply_adds, moved=cost.moved, precision=precision
-    )
+    least = None if ceilings is None else work.least_ms(ceilings, one.precision)
     return {
-        "encoder Gop": 2 * cost.multiply_adds / 1e9,
-        "encoder MB": cost.moved / 1e6,
+        "encoder Gop": work.operations / 1e9,
+        "encoder MB": work.moved_bytes / 1e6,
         "of the roofline": None if least is None else least / taken,
     }
 

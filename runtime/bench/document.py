@@ -25,6 +25,7 @@ __all__ = [
     "CallTimes",
     "CallWork",
     "CandidateResult",
+    "Ceilings",
     "ClipQuality",
     "Curve",
     "Document",
@@ -459,6 +460,32 @@ class ProvenQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """Rates that a device reached, measured; a multiply-add is two operations."""
+
+    device: str
+    """`CPU`, or the GPU's name."""
+    copy_gbs: float
+    """10^9 bytes per second, read and written."""
+    fp32_tflops: float
+    """10^12 operations per second, without TF32."""
+    fp16_tflops: float | None
+    """None where it was not measured: no CPU's is worth it."""
+
+    def __post_init__(self) -> None:
+        rates = (self.copy_gbs, self.fp32_tflops, self.fp16_tflops)
+        _require(all(rate is None or rate > 0 for rate in rates), "a rate is not positive")
+
+    @property
+    def of_cpu(self) -> bool:
+        return self.device == "CPU"
+
+    def tflops(self, precision: str) -> float | None:
+        """Of `fp32` or `fp16`; None for what was not measured, as INT8."""
+        return {"fp32": self.fp32_tflops, "fp16": self.fp16_tflops}.get(precision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallWork:
     """What one call of a step takes at least, as `plan` counts it: docs/plan.md."""
 
@@ -470,6 +497,14 @@ class CallWork:
 
     def __post_init__(self) -> None:
         _require(min(self.operations, self.moved_bytes) >= 0, "work is negative")
+
+    def least_ms(self, ceilings: Ceilings, precision: str) -> float | None:
+        """Of a call that reaches both ceilings; None where one was not measured."""
+        tflops = ceilings.tflops(precision)
+        if tflops is None:
+            return None
+        computing_s = self.operations / (tflops * 1e12)
+        return 1e3 * max(computing_s, self.moved_bytes / (ceilings.copy_gbs * 1e9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -596,12 +631,19 @@ class Document:
     histogram: Histogram | None
     pictures: Pictures | None
     """None: nobody asked for them, or no candidate is the runtime's own."""
+    ceilings: tuple[Ceilings, ...] = field(default=(), metadata=ADDED_LATER)
+    """Of the devices that candidates ran on, measured in the same run."""
 
     def __post_init__(self) -> None:
         _require(datetime.fromisoformat(self.started).tzinfo is not None, "started has no zone")
         _require(bool(self.candidates), "there is no candidate")
         shares = len(self.candidates if self.histogram is None else self.histogram.shares)
         _require(shares == len(self.candidates), "the histogram is not of these candidates")
+
+    def ceilings_of(self, part: Breakdown) -> Ceilings | None:
+        """Of the device that a step ran on: a CPU copies nothing to or from it."""
+        on_cpu = part.upload_ms is None
+        return next((one for one in self.ceilings if one.of_cpu == on_cpu), None)
 
     @property
     def started_at(self) -> datetime:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tiny_golden import write_tiny_golden
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.bench_work import with_work
+from vidtok_edge.commands.bench_work import with_ceilings, with_work
 from vidtok_edge.errors import BackendUnavailable, CheckFailed
 from vidtok_edge.export.planning.plan import plan_of
 from vidtok_edge.lowering.step import StepOptions
@@ -281,6 +281,10 @@ def test_work_of_a_call_is_counted_where_it_can_be(tiny: Path, tmp_path: Path) -
     assert one.work == (
         CallWork(kind="encoder", operations=2 * cost.multiply_adds, moved_bytes=cost.moved),
     )
+    [ceilings] = with_ceilings(with_work(read_document(file))).ceilings
+    assert ceilings.of_cpu and min(ceilings.copy_gbs, ceilings.fp32_tflops) > 0
     plain["candidates"][0]["precision"] = "int8"
     file.write_text(json.dumps(plain))
-    assert with_work(read_document(file)).candidates[0].work == ()
+    document = with_work(read_document(file))
+    assert document.candidates[0].work == ()
+    assert with_ceilings(document).ceilings == (), "nothing is compared with them"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vidtok_edge.runtime.bench.document import (
     Breakdown,
     CallWork,
-    CandidateResult,
+    Ceilings,
     Document,
     Figures,
     Settings,
@@ -38,7 +38,7 @@ def tables_of(document: Document) -> list[Table]:
         tables.append(_knees(knees, settings))
     if len(document.candidates) > 1:
         tables.append(_ratios(document))
-    tables += [_breakdown(document.candidates), _start_up(named), _resources(named)]
+    tables += [_breakdown(document), _start_up(named), _resources(named)]
     return tables
 
 
@@ -235,12 +235,14 @@ def _ratios(document: Document) -> Table:
     return Table(f"Against {first}", note, tuple(rows))
 
 
-def _breakdown(candidates: tuple[CandidateResult, ...]) -> Table:
+def _breakdown(document: Document) -> Table:
+    candidates = document.candidates
     counted = any(one.work for one in candidates)
     rows = [
         _header(
             "candidate | step | calls | host to device | device | device to host"
-            " | runtime overhead | overhead / step" + (" | Gop | MB" if counted else "")
+            " | runtime overhead | overhead / step"
+            + (" | Gop | MB | of the roofline" if counted else "")
         )
     ]
     for one in candidates:
@@ -250,7 +252,10 @@ def _breakdown(candidates: tuple[CandidateResult, ...]) -> Table:
                 times = (part.upload_ms, part.compute_ms, part.download_ms, part.overhead_ms)
                 cells = [one.name, step, str(part.calls), *map(_ms, times)]
                 cells.append(f"{part.overhead_share:.1%}")
-                rows.append((*cells, *_work(works.get(step), counted)))
+                work, ceilings = works.get(step), document.ceilings_of(part)
+                least = work.least_ms(ceilings, one.precision) if work and ceilings else None
+                share = "-" if least is None else f"{least / part.compute_ms:.0%}"
+                rows.append((*cells, *((*_work(work), share) if counted else ())))
     note = (
         "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
         "from the computing (downloads of ONNX Runtime's CUDA provider)."
@@ -258,14 +263,24 @@ def _breakdown(candidates: tuple[CandidateResult, ...]) -> Table:
     if counted:
         note += (
             " Gop, MB: 10^9 operations (a multiply-add is two) and 10^6 bytes that a call takes at "
-            "least, as `plan` counts them: not measured."
+            "least, as `plan` counts them: not measured. Of the roofline: the least time for "
+            f"these, by what {_told(document.ceilings)}, as a share of the time on the device."
         )
     return Table("Where the time of a call goes", note, tuple(rows))
 
 
-def _work(work: CallWork | None, counted: bool) -> tuple[str, ...]:
-    if not counted:
-        return ()
+def _told(ceilings: tuple[Ceilings, ...]) -> str:
+    """What was measured of devices, for a sentence."""
+    found = [
+        f"{one.device} copied ({one.copy_gbs:.0f} GB/s) and multiplied (FP32 {one.fp32_tflops:.3g}"
+        + ("" if one.fp16_tflops is None else f", FP16 {one.fp16_tflops:.3g}")
+        + " Top/s)"
+        for one in ceilings
+    ]
+    return " and ".join(found) + " in this run" if found else "nobody measured"
+
+
+def _work(work: CallWork | None) -> tuple[str, str]:
     if work is None:
         return "-", "-"
     return f"{work.operations / 1e9:.2f}", f"{work.moved_bytes / 1e6:.2f}"

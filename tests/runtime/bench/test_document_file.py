@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 
 from vidtok_edge.errors import DocumentError
-from vidtok_edge.runtime.bench.document import CallWork, Document, Pace, ProvenQuality, Settings
+from vidtok_edge.runtime.bench.document import (
+    CallWork,
+    Ceilings,
+    Document,
+    Pace,
+    ProvenQuality,
+    Settings,
+)
 from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.documents import document_of
@@ -142,7 +149,7 @@ def test_whatever_one_leaf_is_it_is_refused_or_drawn(
 
 
 def test_every_field_must_be_there_and_no_other(plain: dict[str, Any], tmp_path: Path) -> None:
-    for name in list(plain):
+    for name in {*plain} - {"ceilings"}:
         with pytest.raises(DocumentError):
             read({key: value for key, value in plain.items() if key != name}, tmp_path)
     with pytest.raises(DocumentError, match="'more' is not a known field"):
@@ -155,6 +162,7 @@ def test_what_was_added_later_may_be_absent(
     for one in plain["candidates"]:
         for name in ("proof", "compile_mode", "proven", "work"):
             del one[name]
+    del plain["ceilings"]
     [old, _] = read(plain, tmp_path).candidates
     assert old == replace(done.candidates[0], proof="")
     assert (old.compile_mode, old.proven, old.work) == ("", None, ())
@@ -170,7 +178,8 @@ def test_modes_quality_and_work_come_back(done: Document, tmp_path: Path) -> Non
         proven=ProvenQuality(tokens_equal=0.9995, pictures_db=None),
         work=(work,),
     )
-    document = replace(done, candidates=(one, done.candidates[1]))
+    ceilings = Ceilings(device="CPU", copy_gbs=20.0, fp32_tflops=0.1, fp16_tflops=None)
+    document = replace(done, candidates=(one, done.candidates[1]), ceilings=(ceilings,))
     write_document(document, tmp_path / "bench.json")
     assert read_document(tmp_path / "bench.json") == document
     tables = {table.title: table for table in tables_of(document)}
@@ -183,7 +192,24 @@ def test_modes_quality_and_work_come_back(done: Document, tmp_path: Path) -> Non
         ("3.50", "2.00"),
         *[("-", "-")] * 3,
     ]
+    taken = one.figures.encoder
+    assert taken is not None and taken.upload_ms is None, "it ran on the CPU"
+    share = 35 / taken.compute_ms
+    assert [row["of the roofline"] for row in shown] == [f"{share:.0%}", "-", "-", "-"]
+    assert "CPU copied (20 GB/s) and multiplied (FP32 0.1 Top/s) in this run" in calls.note
     assert "99.950%" in page_of(document)
+    elsewhere = replace(document, ceilings=(replace(ceilings, device="a GPU"),))
+    [calls] = [t for t in tables_of(elsewhere) if t.title == "Where the time of a call goes"]
+    assert {row[-1] for row in calls.rows[1:]} == {"-"}, "of another device"
+
+
+def test_the_slower_of_both_ceilings_decides() -> None:
+    here = Ceilings(device="x", copy_gbs=1000.0, fp32_tflops=1.0, fp16_tflops=10.0)
+    work = CallWork(kind="encoder", operations=2e9, moved_bytes=1.0)
+    assert work.least_ms(here, "fp32") == pytest.approx(2.0)
+    assert work.least_ms(here, "fp16") == pytest.approx(0.2)
+    assert replace(work, moved_bytes=1e9).least_ms(here, "fp16") == pytest.approx(1.0)
+    assert work.least_ms(here, "int8") is None
 
 
 @pytest.mark.parametrize(
@@ -199,6 +225,13 @@ def test_what_is_no_quality_or_work(
 ) -> None:
     plain["candidates"][0][field] = value
     with pytest.raises(DocumentError, match=message):
+        read(plain, tmp_path)
+
+
+def test_a_rate_of_nothing_is_none(plain: dict[str, Any], tmp_path: Path) -> None:
+    one = {"device": "CPU", "copy_gbs": 0.0, "fp32_tflops": 1.0, "fp16_tflops": None}
+    plain["ceilings"] = [one]
+    with pytest.raises(DocumentError, match="a rate is not positive"):
         read(plain, tmp_path)
 
 
