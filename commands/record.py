@@ -6,6 +6,7 @@ import getpass
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.mcap_file import Compression
     from vidtok_edge.runtime.session.record import RecordRequest
     from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
+    from vidtok_edge.runtime.session.trigger import TriggerPlan
 
 
 _WORDS = f"{__name__}.words"
@@ -153,6 +155,42 @@ class _Command(click.Command):
     help="They also go when the disk has less free.",
 )
 @click.option(
+    "--trigger",
+    is_flag=True,
+    help="Write events alone: what lies around a moment, each in a file of its own. A moment is "
+    "said by SIGUSR1, by --control, or by --trigger-when.",
+)
+@click.option(
+    "--before",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="Of an event, before what triggers it: held in memory until then.  [default: 10]",
+)
+@click.option(
+    "--after",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="Of an event, after the last thing that triggers it.  [default: 10]",
+)
+@click.option(
+    "--trigger-when",
+    multiple=True,
+    metavar="COMPARISON",
+    help="A number of a data channel that triggers, as 'estop>0.5' or 'arm/force[2]<=-30'.",
+)
+@click.option(
+    "--ring-size",
+    type=ByteCount(),
+    metavar="SIZE",
+    help="At most so much memory holds what lies before.  [default: 64MB]",
+)
+@click.option(
+    "--control",
+    metavar="unix:PATH",
+    help="A socket that is made there, for you alone: lines trigger, pause, resume and status, "
+    "each answered in a line of JSON.",
+)
+@click.option(
     "--data",
     multiple=True,
     metavar="INPUT",
@@ -204,6 +242,12 @@ def record(
     split_minutes: float | None,
     keep_bytes: int | None,
     keep_free: int | None,
+    trigger: bool,
+    before: float | None,
+    after: float | None,
+    trigger_when: tuple[str, ...],
+    ring_size: int | None,
+    control: str | None,
     data: tuple[str, ...],
     fit: Literal["crop", "letterbox"],
     view: str | None,
@@ -216,20 +260,28 @@ def record(
     """Cameras, files or a pipe to a recording (.mcap), until Ctrl-C.
 
     A SOURCE is a video file, a folder of images, rtsp://..., /dev/video0, - for Y4M or raw frames
-    on standard input, or synthetic:30. Several are encoded in one batch.
+    on standard input, or synthetic:30. Several are encoded in one batch. SIGUSR2 pauses, and goes
+    on.
     """
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
     from vidtok_edge.runtime.session.parts import PartsPlan, index_of
-    from vidtok_edge.runtime.session.record import RecordRequest, stop_on_signals
+    from vidtok_edge.runtime.session.record import (
+        RecordRequest,
+        control_on_signals,
+        stop_on_signals,
+    )
     from vidtok_edge.runtime.session.record import record as record_sources
     from vidtok_edge.runtime.sources.frame import RawFormat
     from vidtok_edge.runtime.viewing.target import ViewTarget
 
     if view_decoded and view is None:
         raise click.UsageError("--view-decoded says what to show; say where with --view.")
+    moments = _moments(trigger, before, after, trigger_when, ring_size)
+    if trigger_when and not data:
+        raise click.UsageError("--trigger-when compares data, and no --data gives any.")
     status = StatusLine(to_stderr, sys.stderr.isatty())
-    with stop_on_signals() as stop, status:
+    with stop_on_signals() as stop, control_on_signals() as asked, status:
         loaded = load_bundle(bundle)
         raw_frames = None
         if raw is not None or raw_format is not None or raw_stride is not None:
@@ -263,7 +315,10 @@ def record(
                 split_s=None if split_minutes is None else split_minutes * 60,
                 keep_bytes=keep_bytes,
                 keep_free_bytes=keep_free,
+                events=trigger,
             ),
+            trigger=moments,
+            control=control,
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,
         )
@@ -274,13 +329,46 @@ def record(
         if check:
             return _check(request, status)
         done = record_sources(
-            request, stop=stop, progress=lambda done: status.show(_status(done)), notice=status.note
+            request,
+            stop=stop,
+            control=asked,
+            progress=lambda done: status.show(_status(done)),
+            notice=status.note,
         )
     with suppress(OutputNotWritable):  # a terminal that closes is a way to end a recording
+        if trigger and not done.events:
+            say("nothing triggered: no event was kept")
+            return
         _print_summary(done, index_of(output) if request.parts.splits else output)
     for source in done.sources:
         if source.error is not None:
             raise source.error
+
+
+def _moments(
+    trigger: bool,
+    before: float | None,
+    after: float | None,
+    when: tuple[str, ...],
+    ring_size: int | None,
+) -> TriggerPlan | None:
+    """Which moments are kept; None: everything is recorded."""
+    from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
+
+    if not trigger:
+        if when or any(one is not None for one in (before, after, ring_size)):
+            raise click.UsageError(
+                "--before, --after, --trigger-when and --ring-size are of events. Add --trigger, "
+                "with which nothing else is written."
+            )
+        return None
+    plan = TriggerPlan(when=tuple(map(TriggerWhen.parse, when)))
+    return replace(
+        plan,
+        before_s=plan.before_s if before is None else before,
+        after_s=plan.after_s if after is None else after,
+        ring_bytes=ring_size or plan.ring_bytes,
+    )
 
 
 def _show_unit(request: RecordRequest) -> None:
@@ -321,17 +409,27 @@ def _show_plan(request: RecordRequest) -> None:
     print_columns(rows)
     say(
         f"{manifest.model.variant}, {manifest.height}x{manifest.width}, {len(request.sources)} of "
-        f"{manifest.streams} slots -> {request.output}\nNothing was written."
+        f"{manifest.streams} slots -> {request.output}"
     )
+    if (plan := request.trigger) is not None:
+        every_s = request.session_options.key_interval_s or 0
+        say(
+            f"events alone: from a key {plan.before_s:g} to {plan.before_s + every_s:g} s before "
+            f"a trigger to {plan.after_s:g} s after; at most {plan.ring_bytes / 1e6:.1f} MB of "
+            "memory hold what lies before"
+        )
+    say("Nothing was written.")
 
 
 def _status(done: RecordSummary) -> str:
     latents = sum(s.latents for s in done.sources)
     drops = sum(s.frames_dropped for s in done.sources)
+    events = f"  {done.events} events" if done.events else ""
+    paused = "  paused" if done.paused else ""
     away = "".join(f"  {s.name} is away" for s in done.sources if s.away)
     return (
         f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
-        f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms{away}"
+        f"{done.latency_p50_ms:.0f} ms, p95 {done.latency_p95_ms:.0f} ms{events}{paused}{away}"
     )
 
 
@@ -344,24 +442,15 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
     if not done.bytes_written:
         say("stopped before the first frame: nothing was recorded")
         return
-    rows: list[tuple[str, ...]] = [
-        (
-            "source",
-            "captured",
-            "encoded",
-            "dropped",
-            "latents",
-            "streams",
-            "reconnects",
-            "seconds",
-            "ended",
-        )
-    ]
+    paused = any(s.frames_paused for s in done.sources)
+    titles = ["source", "captured", "encoded", "dropped", *["paused"] * paused]
+    rows = [(*titles, "latents", "streams", "reconnects", "seconds", "ended")]
     for s in done.sources:
         counts = (
             s.frames_captured,
             s.frames_encoded,
             s.frames_dropped,
+            *[s.frames_paused] * paused,
             s.latents,
             s.streams,
             s.reconnects,
@@ -370,8 +459,10 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
     print_columns(rows)
     if done.channels:
-        titles = ("channel", "samples", "not finite", "refused", "no room")
-        print_columns([titles, *map(_channel_row, done.channels)])
+        of_channels = ("channel", "samples", "not finite", "refused", "no room")
+        print_columns([of_channels, *map(_channel_row, done.channels)])
+    if done.events:
+        say(f"{done.events} events")
     say(
         f"latency of a latent: p50 {done.latency_p50_ms:.1f} ms, p95 {done.latency_p95_ms:.1f} ms, "
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "

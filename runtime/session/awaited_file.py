@@ -14,10 +14,15 @@ from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
 
-__all__ = ["GAPS", "AwaitedFile"]
+__all__ = ["EVERYTHING", "GAPS", "TRIGGERS", "AwaitedFile"]
+
+EVERYTHING = "Everything is recorded already. Only a session with --trigger keeps events."
 
 GAPS = "data_gaps"
 """The channel of events that say how many samples found no room, and of which channels."""
+
+TRIGGERS = "triggers"
+"""The channel of events that say what triggered an event, in its file."""
 
 _MOST_HELD = 1000  # markers; eight hours of a camera that opens and gives nothing
 _MOST_SAMPLES = 10_000  # of data channels

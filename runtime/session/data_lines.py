@@ -17,7 +17,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,8 @@ from typing import Any
 
 from vidtok_edge.errors import SourceError, StreamError
 from vidtok_edge.runtime.session.data_log import DataLog
+from vidtok_edge.runtime.session.lines import Lines
+from vidtok_edge.runtime.session.unix_socket import UNIX, listening
 
 __all__ = ["DataLines"]
 
@@ -32,7 +34,6 @@ _LONGEST_LINE = 1 << 20
 _PIECE = 1 << 16
 _LOOK_UP_S = 0.2
 _MOST_SENDERS = 64
-_UNIX = "unix:"
 _ALLOWED = {"channel", "values", "event", "fields", "time_ns", "wall_time_ns"}
 
 
@@ -57,9 +58,9 @@ class DataLines:
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        if spec.startswith(_UNIX):
-            self._path = Path(spec.removeprefix(_UNIX))
-            self._socket = _listening(self._path)
+        if spec.startswith(UNIX):
+            self._path = Path(spec.removeprefix(UNIX))
+            self._socket = listening(self._path)
             work: Callable[[], None] = self._accept
         else:
             _require_readable(spec)
@@ -126,7 +127,7 @@ class DataLines:
 
     def _read(self, file: int, *, again: bool) -> None:
         """Lines until the end; `again`: of a pipe, whose next writer may still come."""
-        lines = _Lines()
+        lines = Lines(_LONGEST_LINE)
         while not self._stop.is_set():
             if not select.select([file], [], [], _LOOK_UP_S)[0]:
                 continue
@@ -196,35 +197,6 @@ class DataLines:
         self._notice(f"{self._spec}: {said}")
 
 
-class _Lines:
-    """Bytes to lines; one that is too long is None, once, and skipped to its end."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._skipping = False
-
-    def of(self, piece: bytes) -> Iterator[bytes | None]:
-        """The lines that `piece` ends; an empty piece ends what is held."""
-        self._held += piece
-        while (end := self._held.find(b"\n")) >= 0:
-            line = bytes(self._held[:end]).strip()
-            del self._held[: end + 1]
-            if self._skipping:
-                self._skipping = False
-            elif line:
-                yield line
-        if len(self._held) > _LONGEST_LINE:
-            self._held.clear()
-            if not self._skipping:
-                self._skipping = True
-                yield None
-        if not piece and self._held:
-            line = bytes(self._held).strip()
-            self._held.clear()
-            if line and not self._skipping:
-                yield line
-
-
 def _numbers(values: Any) -> list[float] | None:
     """A number or a flat list of them; null is NaN. None: something else."""
     found = values if isinstance(values, list) else [values]
@@ -256,34 +228,3 @@ def _require_readable(spec: str) -> None:
             f"Data cannot be read from {spec}: {error.strerror}. Name a pipe (mkfifo), a file, - "
             "or unix:PATH for a socket."
         ) from None
-
-
-def _listening(path: Path) -> socket.socket:
-    """A socket at `path`; one that nobody listens at any more is replaced."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.exists():
-            if not path.is_socket() or _answers(path):
-                why = "somebody listens there" if path.is_socket() else "it is no socket"
-                raise SourceError(f"{path} is there already, and {why}. Name another path.")
-            path.unlink()
-        found.bind(str(path))
-        os.chmod(path, 0o600)
-        found.listen()
-    except OSError as error:
-        found.close()
-        why = error.strerror or str(error)
-        raise SourceError(f"No socket can be made at {path}: {why}. Name another path.") from None
-    except SourceError:
-        found.close()
-        raise
-    return found
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
-        try:
-            asked.connect(str(path))
-        except OSError:
-            return False
-    return True

@@ -13,7 +13,7 @@ import numpy as np
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel, bytes_from_sample
-from vidtok_edge.runtime.session.awaited_file import GAPS
+from vidtok_edge.runtime.session.awaited_file import GAPS, TRIGGERS
 from vidtok_edge.runtime.session.summary import ChannelCounts
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.streaming.records import Sample
@@ -24,6 +24,7 @@ _MOST_WAITING = 64 << 20  # bytes, about
 _FARTHEST_NS = 3_600_000_000_000
 _STANDS_STILL = 100  # samples of one time
 _MOST_NAMES = 1000  # that are counted
+_TAKEN = {GAPS: "says what is missing", TRIGGERS: "says why an event was kept"}
 
 
 @dataclass(slots=True)
@@ -151,8 +152,8 @@ class DataLog:
         fields: tuple[str, ...],
     ) -> None:
         try:
-            if name == GAPS:
-                raise StreamError(f"The channel {GAPS} says what is missing. Choose another name.")
+            if name in _TAKEN:
+                raise StreamError(f"The channel {name} {_TAKEN[name]}. Choose another name.")
             if time_ns is not None and wall_time_ns is not None:
                 raise StreamError(f"{name}: got a time and a wall time. Give one of them.")
             at_ns, wall_ns = self._time(name, time_ns, wall_time_ns)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
-from vidtok_edge.runtime.session.awaited_file import AwaitedFile
+from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
 
@@ -56,6 +56,8 @@ class PartsPlan:
     """The oldest finished parts go when all of them have more, with the one being written."""
     keep_free_bytes: int | None = None
     """They also go when the disk has less."""
+    events: bool = False
+    """A part is an event, and nothing is written between them; see `TriggeredFile`."""
 
     def __post_init__(self) -> None:
         if self.split_bytes is not None and self.split_bytes < LEAST_SPLIT:
@@ -68,7 +70,7 @@ class PartsPlan:
         if keeps and not self.splits:
             raise UsageError(
                 "Only finished parts are removed to make room. Say how large a part is with "
-                "--split-size, or how long with --split-minutes."
+                "--split-size, or how long with --split-minutes, or keep events with --trigger."
             )
         if self.keep_bytes is not None and self.keep_bytes < 2 * (self.split_bytes or 1):
             raise UsageError(
@@ -79,7 +81,7 @@ class PartsPlan:
     @property
     def splits(self) -> bool:
         """Whether there are parts."""
-        return self.split_bytes is not None or self.split_s is not None
+        return self.events or self.split_bytes is not None or self.split_s is not None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -226,6 +228,29 @@ class PartedFile(AwaitedFile):
         self._known: dict[str, Sequence[str]] = {}
 
     @property
+    def events(self) -> int:
+        """That were kept; of a `TriggeredFile`."""
+        return 0
+
+    def facts(self) -> dict[str, Any]:
+        """How it stands, for JSON."""
+        return {"parts": sum(not part.removed for part in self._parts)}
+
+    def trigger(self, why: str) -> bool:
+        """Keep an event. Raises UsageError: only a `TriggeredFile` does."""
+        raise UsageError(EVERYTHING)
+
+    @property
+    def writing(self) -> bool:
+        """Whether there is a part that is not finished."""
+        return self._writer is not None
+
+    @property
+    def end_detail(self) -> str:
+        """Why sources end in the part that `due` says to end."""
+        return "goes on in the next part"
+
+    @property
     def safe_bytes(self) -> int:
         """Of the part that is being written, and those of this session that are kept."""
         return _bytes_of(self._parts[self._of_before :]) + super().safe_bytes
@@ -291,8 +316,12 @@ class PartedFile(AwaitedFile):
         self._parts[-1].samples += len(self._samples)
         super()._write_samples(writer)
 
+    def _begins(self) -> tuple[int, int]:
+        """When a part that is opened now begins: monotonic and wall time."""
+        return self._clock.now()
+
     def _open_part(self) -> RecordingWriter:
-        now_ns, wall_ns = self._clock.now()
+        now_ns, wall_ns = self._begins()
         at = datetime.fromtimestamp(wall_ns / 1e9, timezone.utc)
         name = f"{self._output.stem}-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z"
         path = self._output.with_name(f"{name}{self._output.suffix}")

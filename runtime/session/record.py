@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,10 +18,12 @@ import numpy as np
 from vidtok_edge.errors import OutputExists, SourceError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.session.awaited_file import AwaitedFile
+from vidtok_edge.runtime.session.control import Control, Word
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan
 from vidtok_edge.runtime.session.recorder import Notice, Recorder, ShowSummary
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
+from vidtok_edge.runtime.session.trigger import TriggerPlan
 from vidtok_edge.runtime.sources.capture import Captures, Policy
 from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
 from vidtok_edge.runtime.sources.opening import open_source, source_kind
@@ -32,9 +34,11 @@ from vidtok_edge.runtime.viewing.target import ViewTarget
 from vidtok_edge.runtime.viewing.watched import ViewSink, WatchedSource, Watching
 
 if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+    from vidtok_edge.runtime.recording.format.writer import RecordingWriter
     from vidtok_edge.runtime.session.data_log import DataLog
 
-__all__ = ["RecordRequest", "record", "stop_on_signals"]
+__all__ = ["RecordRequest", "control_on_signals", "record", "stop_on_signals"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,9 @@ class RecordRequest:
         policy, capacity: of the queues; see `Captures`. Capacity None: two chunks, at least 8.
         fit, realtime, raw, fps: of the sources; see `open_source`.
         parts: when a part of the recording ends and another begins, and which are kept.
+        trigger: which moments are kept, out of a session that writes nothing else; `parts` then has
+            `events` set. None: everything is.
+        control: `unix:PATH`, a socket that is made for lines; see `ControlSocket`.
         data: where lines of JSON with samples of data channels come from; see `DataLines`.
         view, view_decoded: where to show what is recorded; whether also reconstructions.
     """
@@ -67,6 +74,8 @@ class RecordRequest:
     options: RecordOptions = field(default_factory=RecordOptions)
     data: tuple[str, ...] = ()
     parts: PartsPlan = field(default_factory=PartsPlan)
+    trigger: TriggerPlan | None = None
+    control: str | None = None
     view: ViewTarget | None = None
     view_decoded: bool = False
 
@@ -91,6 +100,7 @@ class RecordRequest:
                 f"The bundle takes {manifest.io} frames; cameras give uint8. "
                 "Export one with --io uint8."
             )
+        self._check_control()
         if "-" in self.data and "-" in self.sources:
             raise UsageError("Frames and data both come from standard input. Name a pipe for one.")
         if len(set(self.data)) < len(self.data):
@@ -113,6 +123,29 @@ class RecordRequest:
             raise OutputExists(self.output)
         if self.view is not None:
             self.view.check(self.force)
+
+    def _check_control(self) -> None:
+        from vidtok_edge.runtime.session.control_socket import require_control
+
+        if self.parts.events != (self.trigger is not None):
+            raise UsageError(
+                "A plan of parts has `events` set where there is a trigger, and else not."
+            )
+        if self.control is not None:
+            require_control(self.control)
+            if self.control in self.data:
+                raise UsageError(f"{self.control} is named for data and for control. Name two.")
+        if self.trigger is not None:
+            from vidtok_edge.runtime.session.triggered_file import require_room
+
+            require_room(self.parts, self.trigger, self.session_options.key_interval_s or 0)
+
+    @property
+    def session_options(self) -> RecordOptions:
+        """As asked for; with a trigger also how often a stream begins, which a ring needs."""
+        if self.trigger is None or self.options.key_interval_s is not None:
+            return self.options
+        return replace(self.options, key_interval_s=self.trigger.key_interval_s)
 
     @property
     def queue_capacity(self) -> int:
@@ -146,6 +179,7 @@ def record(
     *,
     stop: threading.Event | None = None,
     data: DataLog | None = None,
+    control: Control | None = None,
     progress: ShowSummary | None = None,
     notice: Notice = lambda line: None,
 ) -> RecordSummary:
@@ -158,6 +192,8 @@ def record(
     Args:
         data: what the robot does and is, logged from other threads while this runs; what the lines
             of `request.data` say joins it.
+        control: asks the session to pause, to go on, or to keep an event, from other threads; what
+            comes by the socket of `request.control` joins it.
         progress, notice: as `Recorder` takes them; also told of the proof that this runs under.
 
     Raises:
@@ -172,7 +208,7 @@ def record(
     from vidtok_edge.runtime.session.data_log import DataLog
 
     request.check()
-    stop = stop or threading.Event()
+    stop, control = stop or threading.Event(), control or Control()
     tokenizer = Tokenizer.of(request.bundle, request.precision)
     with (
         request.bundle.encoder(
@@ -200,13 +236,10 @@ def record(
                 compression=request.options.compression,
                 force=request.force,
             )
-            log, parts = data or DataLog(), None
-            if request.parts.splits:
-                parts = PartedFile(
-                    request.output, writer, request.parts, notice, force=request.force
-                )
+            log, parts = data or DataLog(), _parts(request, writer, tokenizer, notice)
             with (
                 _data_lines(request, log, notice),
+                _control(request, control, notice),
                 parts or AwaitedFile(partial(writer, request.output)) as file,
             ):
                 sinks: list[Sink] = [file]  # first: what cannot be written is not shown
@@ -217,9 +250,10 @@ def record(
                     encoder,
                     sinks,
                     request.sources,
-                    request.options,
+                    request.session_options,
                     data=(log, file),
                     parts=parts,
+                    control=control,
                     progress=progress,
                     notice=notice,
                 )
@@ -231,6 +265,41 @@ def record(
         if not stop.is_set():
             _require_frames(done)
         return done
+
+
+def _parts(
+    request: RecordRequest,
+    writer: Callable[[Path], RecordingWriter],
+    tokenizer: Tokenizer,
+    notice: Notice,
+) -> PartedFile | None:
+    """The file of the session where it is not one alone."""
+    output, plan, force = request.output, request.parts, request.force
+    if request.trigger is not None:
+        from vidtok_edge.runtime.session.triggered_file import TriggeredFile
+
+        return TriggeredFile(
+            output,
+            writer,
+            plan,
+            notice,
+            tokenizer=tokenizer,
+            trigger=request.trigger,
+            force=force,
+        )
+    return PartedFile(output, writer, plan, notice, force=force) if plan.splits else None
+
+
+@contextmanager
+def _control(request: RecordRequest, control: Control, notice: Notice) -> Iterator[None]:
+    """Takes lines while the session runs, and answers everything once it does not."""
+    from vidtok_edge.runtime.session.control_socket import ControlSocket
+
+    with ExitStack() as stack:
+        if request.control is not None:
+            stack.enter_context(ControlSocket(request.control, control, notice))
+        stack.callback(control.close)
+        yield
 
 
 @contextmanager
@@ -310,6 +379,23 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handle)
     try:
         yield stop
+    finally:
+        _restore(before)
+
+
+@contextmanager
+def control_on_signals() -> Iterator[Control]:
+    """What SIGUSR1 asks to keep an event, and SIGUSR2 to pause or to go on."""
+    control = Control()
+    words: dict[signal.Signals, Word] = {signal.SIGUSR1: "trigger", signal.SIGUSR2: "toggle"}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        one = signal.Signals(number)
+        control.ask(words[one], one.name, unheard=True)
+
+    before = {number: signal.signal(number, handle) for number in words}
+    try:
+        yield control
     finally:
         _restore(before)
 

@@ -6,11 +6,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vidtok_edge.runtime.session.awaited_file import AwaitedFile
+from vidtok_edge.errors import UsageError
+from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
+from vidtok_edge.runtime.session.control import Asked, Control
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.pausing import Pausing
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.session.systemd import Notifier
 from vidtok_edge.runtime.sources.capture import Captures
@@ -57,15 +60,23 @@ class _Track:
     reconnects: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    paused: int = 0
+    """Frames that were left out in pauses."""
+    paused_now: int = 0
+    """In the one that is not over."""
     ended: str = ""
+    end_told: bool = False
+    """The part that is being written says so."""
     error: BaseException | None = None
 
     def summary(self) -> SourceSummary:
+        paused = self.paused + self.paused_now
         return SourceSummary(
             name=self.name,
-            frames_captured=self.encoded + self.dropped,
+            frames_captured=self.encoded + self.dropped + paused,
             frames_encoded=self.encoded,
             frames_dropped=self.dropped,
+            frames_paused=paused,
             latents=self.earlier + self.records.latents,
             streams=self.earlier_streams + self.records.streams,
             reconnects=self.reconnects,
@@ -89,6 +100,7 @@ class Recorder:
         names: of the sources, for the summary.
         data: what the robot did and was, and the file that takes it.
         parts: the sink whose recording is cut into parts, if one is.
+        control: asks it to pause, to go on, or to keep an event, where `parts` keeps such.
         progress: told a few times per second how it goes.
         notice: told in a line when a source is lost, is back, or fails.
     """
@@ -103,11 +115,15 @@ class Recorder:
         *,
         data: tuple[DataLog, AwaitedFile] | None = None,
         parts: PartedFile | None = None,
+        control: Control | None = None,
         progress: ShowSummary | None = None,
         notice: Notice = lambda line: None,
         clock: Clock = CLOCK,
     ) -> None:
-        self._data, self._parts = data, parts
+        self._data, self._parts, self._control = data, parts, control or Control()
+        self._pausing: Pausing | None = None
+        self._fields: dict[str, Sequence[str]] = {}
+        """What values are called of channels that began in a pause."""
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
@@ -137,9 +153,12 @@ class Recorder:
             while (event := self._captures.next(0)) is not None:
                 self._handle(event)
             self._log_data()
+            self._obey()
             for source, track in enumerate(self._tracks):
                 if not track.ended:
                     self._end(source, reason, *self._clock.now())
+                else:
+                    self._tell_end(track)
         except BaseException as error:
             self._give_up(error)
             raise
@@ -156,6 +175,8 @@ class Recorder:
             latency_max_ms=latency.max_ns / 1e6,
             bytes_written=sum(sink.safe_bytes for sink in self._sinks),
             channels=() if self._data is None else self._data[0].counts,
+            events=0 if self._parts is None else self._parts.events,
+            paused=self._pausing is not None,
         )
 
     def _pump(self) -> str:
@@ -178,6 +199,7 @@ class Recorder:
                 self._handle(event)
             self._encode(self._batching.run_due)
             self._log_data()
+            self._obey()
             self._tick(self._step_ns)
             if self._parts is not None and self._parts.due(self._clock.monotonic_ns()):
                 self._end_part(self._parts)
@@ -192,28 +214,117 @@ class Recorder:
         """
         for source, track in enumerate(self._tracks):
             if track.ended:
-                continue
-            reason = track.reason if not track.running else "key"
-            self._finish(source, next_reason=reason)
-            self._give([track.records.end("goes on in the next part", *self._clock.now())])
+                self._tell_end(track)
+                track.end_told = False
+            else:
+                reason = track.reason if not track.running else "key"
+                self._finish(source, next_reason=reason)
+                self._give([track.records.end(file.end_detail, *self._clock.now())])
             track.earlier += track.records.latents
             track.earlier_streams += track.records.streams
             track.records = SourceRecords(source)
         self._log_data()
         file.end_part()
 
+    def _tell_end(self, track: _Track) -> None:
+        """Say in a part of after that a source has ended, so that nothing is missing in it."""
+        if not track.end_told and self._parts is not None and self._parts.writing:
+            self._give([track.records.end(track.ended, *self._clock.now())])
+            track.end_told = True
+
     def _log_data(self) -> None:
         """Give the file what came of data channels since the last turn."""
         if self._data is not None:
             log, file = self._data
             for logged in log.taken():
-                file.log(logged.sample, logged.fields)
+                name, fields = logged.sample.channel, logged.fields
+                if self._pausing is not None and not self._pausing.passes(logged):
+                    self._fields[name] = fields or self._fields.get(name, ())
+                    continue
+                file.log(logged.sample, fields or self._fields.pop(name, ()))
+
+    def _obey(self) -> None:
+        """Do what was asked since the last turn, and answer it."""
+        for asked in self._control.taken():
+            try:
+                self._do(asked)
+            except UsageError as error:
+                asked.answer({"ok": False, "error": str(error)})
+                if asked.unheard:
+                    self._notice(f"{asked.why or asked.word}: {error}")
+            except BaseException as error:
+                asked.answer({"ok": False, "error": _reason(error)})
+                raise
+            else:
+                asked.answer({"ok": True, **self._standing()})
+
+    def _do(self, asked: Asked) -> None:
+        """Raises UsageError: it cannot be done now."""
+        word = asked.word
+        if word == "toggle":
+            word = "pause" if self._pausing is None else "resume"
+        if word == "pause" and self._pausing is None:
+            self._pause()
+        elif word == "resume" and self._pausing is not None:
+            self._resume(self._pausing)
+        elif word == "trigger":
+            if self._pausing is not None:
+                raise UsageError("The recording is paused, so nothing can be kept. Resume it.")
+            if self._parts is None:
+                raise UsageError(EVERYTHING)
+            self._parts.trigger(asked.why)
+
+    def _standing(self) -> dict[str, Any]:
+        """How the session stands, for JSON."""
+        done = self.summary()
+        facts: dict[str, Any] = {
+            "state": "recording",
+            "seconds": round(done.seconds, 3),
+            "latents": sum(source.latents for source in done.sources),
+            "frames_dropped": sum(source.frames_dropped for source in done.sources),
+            "bytes": done.bytes_written,
+        }
+        if self._parts is not None:
+            facts |= self._parts.facts()
+        if self._pausing is not None:
+            facts["state"] = "paused"
+        return facts
+
+    def _pause(self) -> None:
+        """Finish all streams with what was captured by now; what comes then is left out."""
+        for _ in range(self._captures.backlog):
+            if (event := self._captures.next(0)) is not None:
+                self._handle(event)
+        self._log_data()
+        for source, track in enumerate(self._tracks):
+            if not track.ended:
+                self._finish(source, next_reason="restart")
+                self._give([track.records.paused(0, *self._clock.now())])
+        self._pausing = Pausing()
+        self._notice("paused")
+
+    def _resume(self, pausing: Pausing) -> None:
+        self._pausing = None
+        for track in self._tracks:
+            if not track.ended:
+                self._tell_pause(track)
+        left_out = pausing.told(*self._clock.now())
+        if self._data is not None and left_out is not None:
+            self._data[1].log(left_out)
+        self._notice("recording again")
+
+    def _tell_pause(self, track: _Track) -> None:
+        """Say how many frames of a source came in the pause that is over."""
+        self._give([track.records.paused(track.paused_now, *self._clock.now())])
+        track.paused, track.paused_now = track.paused + track.paused_now, 0
 
     def _handle(self, event: Event) -> None:
         source, track = event.source, self._tracks[event.source]
         at = event.time_ns, event.wall_time_ns
         if isinstance(event, Captured):
             self._captured(source, track, event)
+        elif isinstance(event, Dropped) and self._pausing is not None:
+            track.paused_now += event.frames
         elif isinstance(event, Dropped):
             if self._options.on_drop == "restart":
                 self._finish(source, next_reason="restart")
@@ -244,6 +355,9 @@ class Recorder:
             self._end(source, reason, *at)
 
     def _captured(self, source: int, track: _Track, event: Captured) -> None:
+        if self._pausing is not None:
+            track.paused_now += 1
+            return
         if self._key_is_due(track, event.time_ns):
             self._finish(source, next_reason="key")
         if not track.running:
@@ -277,8 +391,11 @@ class Recorder:
     def _end(self, source: int, reason: str, time_ns: int, wall_time_ns: int) -> None:
         self._finish(source, next_reason="start")
         track = self._tracks[source]
+        if self._pausing is not None:
+            self._tell_pause(track)
         track.ended = reason
         self._give([track.records.end(reason, time_ns, wall_time_ns)])
+        track.end_told = self._parts is None or self._parts.writing
 
     def _encode(self, call: Callable[[], list[Latents]], *, ending: int | None = None) -> None:
         start_ns = self._clock.monotonic_ns()

@@ -28,9 +28,11 @@ class SourceSummary:
 
     name: str
     frames_captured: int = 0
-    """Encoded and dropped ones."""
+    """Encoded, dropped, and left out in a pause."""
     frames_encoded: int = 0
     frames_dropped: int = 0
+    frames_paused: int = 0
+    """Left out because the recording was paused."""
     latents: int = 0
     streams: int = 0
     reconnects: int = 0
@@ -60,6 +62,10 @@ class RecordSummary:
     """0: it was stopped before the first frame, and there is no file."""
     channels: tuple[ChannelCounts, ...] = ()
     """Of data."""
+    events: int = 0
+    """That were kept, of a session that keeps nothing else."""
+    paused: bool = False
+    """It is paused, or was when it ended."""
     not_shown: int = 0
     """Things that a view left out, because it was too slow or gone."""
 

@@ -13,6 +13,7 @@ from vidtok_edge.runtime.streaming.latents import Latents, Stamp
 
 __all__ = [
     "MARKER_KINDS",
+    "PAUSED",
     "AfterDrop",
     "LatentRecord",
     "Marker",
@@ -28,6 +29,8 @@ StartReason = Literal["start", "reconnect", "restart", "key"]
 AfterDrop = Literal["continue", "restart"]
 MarkerKind = Literal["start", "reconnect", "restart", "key", "drop", "lost", "end"]
 MARKER_KINDS: tuple[str, ...] = get_args(MarkerKind)
+PAUSED = "paused"
+"""What a `drop` says in place of what then, where frames were left out on purpose."""
 _STARTS: tuple[str, ...] = get_args(StartReason)
 
 
@@ -86,7 +89,7 @@ class Marker:
     frames: int = 0
     """`drop`: how many frames."""
     detail: str = ""
-    """`drop`: what then, continue or restart; `lost`, `end`: why."""
+    """`drop`: what then, continue or restart, or that it was paused; `lost`, `end`: why."""
     time_ns: int
     """Monotonic clock."""
     wall_time_ns: int
@@ -103,6 +106,12 @@ class Marker:
     def starts_stream(self) -> bool:
         """Whether latent 0 of a new stream follows."""
         return self.kind in _STARTS
+
+    @property
+    def paused(self) -> bool:
+        """Whether it says that the recording was paused: without frames, that a pause begins, and
+        else how many frames came in one that is over."""
+        return self.kind == "drop" and self.detail == PAUSED
 
 
 Record = LatentRecord | Marker
@@ -208,6 +217,10 @@ class SourceRecords:
         recorded, because encoded chunks wait for those of other sources; that one where None.
         """
         return self._marker("drop", time_ns, wall_time_ns, frames=frames, detail=then, index=index)
+
+    def paused(self, frames: int, time_ns: int, wall_time_ns: int) -> Marker:
+        """A pause begins (no frames), or is over and left out `frames` frames."""
+        return self._marker("drop", time_ns, wall_time_ns, frames=frames, detail=PAUSED)
 
     def lost(self, reason: str, time_ns: int, wall_time_ns: int) -> Marker:
         """The source disappeared; it may come back."""
