@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.bounded import read_at_most
-from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.errors import OutputNotWritable, RecordingError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
@@ -232,6 +232,11 @@ class PartedFile(AwaitedFile):
         """That were kept; of a `TriggeredFile`."""
         return 0
 
+    @property
+    def event_is_over(self) -> bool:
+        """The part ends because an event does: what was captured by now belongs to it."""
+        return False
+
     def facts(self) -> dict[str, Any]:
         """How it stands, for JSON."""
         return {"parts": sum(not part.removed for part in self._parts)}
@@ -302,15 +307,29 @@ class PartedFile(AwaitedFile):
                 self._write_index()
 
     def __exit__(self, *exc: Any) -> None:
-        super().__exit__(*exc)
-        if self._writer is not None:
-            part = self._parts[-1]
-            with suppress(OSError):
-                part.bytes = self._output.with_name(part.file).stat().st_size
-            part.finished = exc[0] is None
-            self._writer = None
-            self._make_room()
-            self._write_index()
+        try:
+            super().__exit__(*exc)
+        except OutputNotWritable:  # else the list would not say what is there
+            with suppress(OutputNotWritable):
+                self._end_last(finished=False)
+            raise
+        if exc[0] is None:
+            self._end_last(finished=True)
+            return
+        with suppress(OutputNotWritable):  # the first error says more
+            self._end_last(finished=False)
+
+    def _end_last(self, *, finished: bool) -> None:
+        """Say in the list how the part ended that was being written, if one was."""
+        if self._writer is None:
+            return
+        part = self._parts[-1]
+        with suppress(OSError):
+            part.bytes = self._output.with_name(part.file).stat().st_size
+        part.finished = finished
+        self._writer = None
+        self._make_room()
+        self._write_index()
 
     def _write_samples(self, writer: RecordingWriter) -> None:
         self._parts[-1].samples += len(self._samples)

@@ -212,6 +212,8 @@ class Recorder:
         Nothing in a part then needs another part, and no part says that something is missing
         which lies before it.
         """
+        if file.event_is_over:
+            self._drain()
         for source, track in enumerate(self._tracks):
             if track.ended:
                 self._tell_end(track)
@@ -290,12 +292,16 @@ class Recorder:
             facts["state"] = "paused"
         return facts
 
-    def _pause(self) -> None:
-        """Finish all streams with what was captured by now; what comes then is left out."""
+    def _drain(self) -> None:
+        """Handle what was captured by now and waits, however far the encoder is behind."""
         for _ in range(self._captures.backlog):
             if (event := self._captures.next(0)) is not None:
                 self._handle(event)
         self._log_data()
+
+    def _pause(self) -> None:
+        """Finish all streams with what was captured by now; what comes then is left out."""
+        self._drain()
         for source, track in enumerate(self._tracks):
             if not track.ended:
                 self._finish(source, next_reason="restart")

@@ -91,8 +91,12 @@ class TriggeredFile(PartedFile):
         return max(0.0, (self._until_ns - self._clock.monotonic_ns()) / 1e9)
 
     @property
+    def event_is_over(self) -> bool:
+        return self.ends_in_s == 0
+
+    @property
     def end_detail(self) -> str:
-        return "the event is over" if self.ends_in_s == 0 else super().end_detail
+        return "the event is over" if self.event_is_over else super().end_detail
 
     def facts(self) -> dict[str, Any]:
         """How it stands, for JSON."""
@@ -155,7 +159,7 @@ class TriggeredFile(PartedFile):
     def end_part(self) -> None:
         super().end_part()
         self._bases.clear()
-        if self.ends_in_s == 0:
+        if self.event_is_over:
             self._end_event()
 
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:
