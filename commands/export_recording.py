@@ -180,6 +180,8 @@ def _happened(done: Exported) -> str:
     told = []
     if done.frames_dropped:
         told.append(f"{done.frames_dropped} frames were dropped in {counts['drop']} places")
+    if counts.get("paused") or done.frames_paused:
+        told.append(f"it was paused, and {done.frames_paused} frames were left out")
     if counts.get("lost"):
         told.append(f"a source was lost {counts['lost']} times")
     if counts.get("reconnect"):

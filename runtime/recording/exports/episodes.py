@@ -48,7 +48,7 @@ class Row:
     begins: str
     """One of `BEGINS`."""
     frames_dropped_before: int
-    """That were captured and not encoded."""
+    """That were captured and not encoded, also in a pause."""
     latents_missing_before: int
     """That were recorded and are lost, as far as known."""
     follows: bool
@@ -71,8 +71,10 @@ class Happened:
     goes_on: bool = False
     """Behind the end of the part."""
     markers: Counter[str] = field(default_factory=Counter)
-    """How many of each kind."""
+    """How many of each kind; `paused`, of those that say that a pause begins."""
     frames_dropped: int = 0
+    frames_paused: int = 0
+    """That came while the recording was paused."""
     latents_missing: int = 0
     places_missing: int = 0
     end: str | None = None
@@ -89,11 +91,16 @@ class Happened:
         return {
             "markers": dict(self.markers),
             "frames_dropped": self.frames_dropped,
+            "frames_paused": self.frames_paused,
             "latents_missing": self.latents_missing,
             "end": self.end,
         }
 
     def add(self, marker: Marker) -> None:
+        if marker.paused:
+            self.markers["paused"] += not marker.frames
+            self.frames_paused += marker.frames
+            return
         self.markers[marker.kind] += 1
         self.frames_dropped += marker.frames if marker.kind == "drop" else 0
 

@@ -54,6 +54,8 @@ class Exported:
     """How many markers of each kind were met."""
     frames_dropped: int = field(default=0, compare=False)
     """That were captured while recording and not encoded."""
+    frames_paused: int = field(default=0, compare=False)
+    """That came while it was paused."""
     unended: int = 0
     """Sources whose end the recording does not hold."""
     growing: bool = False
@@ -174,6 +176,7 @@ def export_recording(
             unreadable=sum(told.unreadable for told in inputs.told),
             markers=sum((told.markers for told in happened), Counter()),
             frames_dropped=sum(told.frames_dropped for told in happened),
+            frames_paused=sum(told.frames_paused for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=any(told.growing for told in inputs.told),
             data=tuple(told.data for told in inputs.told),

@@ -1,4 +1,4 @@
-"""The ring: begins with streams, is bounded in seconds and in bytes, and gives back what it took."""
+"""The ring: begins with streams, is bounded in seconds and bytes, gives back what it took."""
 
 from __future__ import annotations
 
@@ -100,7 +100,12 @@ def test_samples_are_held_as_long_as_the_latents_that_they_belong_to() -> None:
     held = ring.taken()
     logged = [one.sample.time_ns // PER_LATENT for one in held if isinstance(one, Logged)]
     assert times(held)[0] == logged[0] == 40, "the key of 4 s; that of 5 s does not exist"
-    assert [type(one).__name__ for one in held[:4]] == ["Logged", "Marker", "LatentRecord", "Logged"]
+    assert [type(one).__name__ for one in held[:4]] == [
+        "Logged",
+        "Marker",
+        "LatentRecord",
+        "Logged",
+    ]
 
 
 def test_a_camera_that_is_gone_holds_nothing_for_ever() -> None:

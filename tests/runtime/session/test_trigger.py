@@ -51,7 +51,7 @@ def test_an_event_compares_as_false() -> None:
     "text", ["", "a", "a>", ">1", "a=1", "a>b", "a[x]>1", "a[-1]>1", "a>1e999", "a>1.2.3", "a>1 b"]
 )
 def test_what_is_no_comparison_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no comparison. Write a channel"):
+    with pytest.raises(UsageError, match=r"is no comparison\. Write a channel"):
         TriggerWhen.parse(text)
 
 
