@@ -155,6 +155,12 @@ class _Command(click.Command):
     help="They also go when the disk has less free.",
 )
 @click.option(
+    "--audit",
+    type=click.FloatRange(0.1, 1e6),
+    metavar="SECONDS",
+    help="Put a small JPEG of each camera into the recording that often, for people.",
+)
+@click.option(
     "--trigger",
     is_flag=True,
     help="Write events alone: what lies around a moment, each in a file of its own. A moment is "
@@ -242,6 +248,7 @@ def record(
     split_minutes: float | None,
     keep_bytes: int | None,
     keep_free: int | None,
+    audit: float | None,
     trigger: bool,
     before: float | None,
     after: float | None,
@@ -307,6 +314,7 @@ def record(
                 key_interval_s=key_interval,
                 duration_s=duration,
                 flush_interval_s=flush_interval,
+                audit_s=audit,
                 compression=compression,
             ),
             data=data,
@@ -468,7 +476,13 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
         f"{done.seconds:.1f} s\n{output}"
     )
+    if (pictures := sum(s.pictures for s in done.sources)) or any(
+        s.pictures_skipped for s in done.sources
+    ):
+        say(f"{pictures} pictures to look at")
     for s in done.sources:
+        if s.pictures_skipped:
+            warn(f"{s.pictures_skipped} pictures of {s.name} were skipped: frames waited")
         if s.error is None and not s.frames_captured:
             warn(f"source {s.name} gave no frame")
     if done.not_shown:

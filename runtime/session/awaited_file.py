@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, Sample
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Picture, Record, Sample
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
@@ -74,6 +74,11 @@ class AwaitedFile:
         self._samples.append(sample)
         if fields:
             self._fields[sample.channel] = fields
+
+    def show(self, picture: Picture) -> None:
+        """As `RecordingWriter.show`; where there is no file yet, it is for nobody."""
+        if self._writer is not None:
+            self._writer.show(picture)
 
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:
         """As `RecordingWriter.tick`."""

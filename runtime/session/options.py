@@ -28,10 +28,14 @@ class RecordOptions:
     """End the session after that time."""
     flush_interval_s: float = 1.0
     """What a killed process may lose."""
+    audit_s: float | None = None
+    """Put a small picture of each source into the file that often; see `Audit`."""
     compression: Compression = "zstd"
     """Of the chunks of the file."""
 
     def __post_init__(self) -> None:
+        if self.audit_s is not None and not 0.1 <= self.audit_s < 1e9:
+            raise UsageError(f"audit_s is {self.audit_s:g}; allowed: 0.1 seconds or more.")
         for name in ("key_interval_s", "duration_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1e9:

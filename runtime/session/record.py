@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import threading
@@ -87,6 +88,7 @@ class RecordRequest:
                 the recording itself, or that an option does not fit.
             OutputExists: the recording is there and `force` is not set.
             SourceError: a source that is no name of one.
+            MissingDependency: an audit track without pillow.
             Also what `ViewTarget.check` raises.
         """
         manifest, count = self.bundle.manifest, len(self.sources)
@@ -100,6 +102,8 @@ class RecordRequest:
                 f"The bundle takes {manifest.io} frames; cameras give uint8. "
                 "Export one with --io uint8."
             )
+        if self.options.audit_s is not None:
+            _require_pillow()
         self._check_control()
         if "-" in self.data and "-" in self.sources:
             raise UsageError("Frames and data both come from standard input. Name a pipe for one.")
@@ -168,6 +172,11 @@ class RecordRequest:
 
 
 _WITH_FPS = {"video", "images", "raw"}
+
+
+def _require_pillow() -> None:
+    """Raise MissingDependency where no pictures can be made."""
+    importlib.import_module("vidtok_edge.runtime.session.audit")
 
 
 def _same_file(one: str, other: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import UsageError
@@ -19,13 +19,14 @@ from vidtok_edge.runtime.session.systemd import Notifier
 from vidtok_edge.runtime.sources.capture import Captures
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
-from vidtok_edge.runtime.sources.frame import without_password
+from vidtok_edge.runtime.sources.frame import Frame, without_password
 from vidtok_edge.runtime.streaming.batching import Batching
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.streaming.records import Record, Sink, SourceRecords, StartReason
 
 if TYPE_CHECKING:
+    from vidtok_edge.runtime.session.audit import Audit
     from vidtok_edge.runtime.session.data_log import DataLog
     from vidtok_edge.runtime.session.parts import PartedFile
 
@@ -55,6 +56,8 @@ class _Track:
     stream_start_ns: int = 0
     stream_frames: int = 0
     away: bool = False
+    live: bool = False
+    """Its frames can be late."""
     encoded: int = 0
     dropped: int = 0
     reconnects: int = 0
@@ -98,7 +101,7 @@ class Recorder:
         encoder: with at least as many slots.
         sinks: given each record in this order, and closed by their owner.
         names: of the sources, for the summary.
-        data: what the robot did and was, and the file that takes it.
+        data: what the robot did and was, and the file that takes it, and pictures of an audit.
         parts: the sink whose recording is cut into parts, if one is.
         control: asks it to pause, to go on, or to keep an event, where `parts` keeps such.
         progress: told a few times per second how it goes.
@@ -126,12 +129,15 @@ class Recorder:
         """What values are called of channels that began in a pause."""
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
+        self._audit = _audit(self._options)
         self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
         self._manifest, self._framing = encoder.manifest, encoder.framing
         self._tracks = [
             _Track(name=without_password(name), records=SourceRecords(source))
             for source, name in enumerate(names)
         ]
+        if self._audit is not None and data is None:
+            raise UsageError("Pictures go where samples go. Give the session a file for `data`.")
         self._latency = LatencyHistogram()
         self._notifier = Notifier()
         self._stop = threading.Event()
@@ -168,7 +174,7 @@ class Recorder:
         """What was done so far."""
         latency = self._latency
         return RecordSummary(
-            sources=tuple(track.summary() for track in self._tracks),
+            sources=tuple(self._source_summary(track) for track in self._tracks),
             seconds=(self._clock.monotonic_ns() - self._begun_ns) / 1e9,
             latency_p50_ms=latency.quantile_ns(0.5) / 1e6,
             latency_p95_ms=latency.quantile_ns(0.95) / 1e6,
@@ -178,6 +184,13 @@ class Recorder:
             events=0 if self._parts is None else self._parts.events,
             paused=self._pausing is not None,
         )
+
+    def _source_summary(self, track: _Track) -> SourceSummary:
+        found, audit, source = track.summary(), self._audit, track.records.source
+        if audit is None:
+            return found
+        pictures, skipped = audit.pictures[source], audit.skipped[source]
+        return replace(found, pictures=pictures, pictures_skipped=skipped)
 
     def _pump(self) -> str:
         """Handle events until there is a reason to end; the reason."""
@@ -339,7 +352,7 @@ class Recorder:
             drop = track.records.drop(event.frames, self._options.on_drop, *at, index=index)
             self._give([drop])
         elif isinstance(event, Opened):
-            track.fps, track.away = event.fps, False
+            track.fps, track.away, track.live = event.fps, False, event.live
             if track.reason == "reconnect":
                 track.reconnects += 1
                 self._notice(f"{track.name} is back")
@@ -377,6 +390,16 @@ class Recorder:
         track.encoded += 1
         frame = event.frame
         self._encode(lambda: self._batching.push(frame.pixels, slot=source, stamp=frame.stamp))
+        if self._audit is not None and self._data is not None:
+            self._look(self._audit, self._data[1], source, frame)
+
+    def _look(self, audit: Audit, file: AwaitedFile, source: int, frame: Frame) -> None:
+        """Make a picture of a frame, when one is due and none is late for it."""
+        late = self._captures.backlog > 0 and any(track.live for track in self._tracks)
+        if (picture := audit.look(source, frame, late=late)) is not None:
+            file.show(picture)
+        if (skipped := audit.told(*self._clock.now())) is not None:
+            file.log(skipped)
 
     def _key_is_due(self, track: _Track, now_ns: int) -> bool:
         """Whether the interval has passed and no chunk is begun, so that nothing is padded."""
@@ -441,6 +464,15 @@ class Recorder:
         if self._progress is not None and now_ns - self._shown_ns >= _SHOW_EVERY_NS:
             self._shown_ns = now_ns
             self._progress(self.summary())
+
+
+def _audit(options: RecordOptions) -> Audit | None:
+    """MissingDependency: pictures without pillow."""
+    if options.audit_s is None:
+        return None
+    from vidtok_edge.runtime.session.audit import Audit
+
+    return Audit(options.audit_s)
 
 
 def _reason(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, latent_from_bytes
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
-from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record, Sample
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Picture, Record, Sample
 
 __all__ = ["Held", "Logged", "Ring", "renumbered"]
 
@@ -24,7 +24,7 @@ class Logged:
     fields: Sequence[str] = ()
 
 
-Held = Record | Logged
+Held = Record | Logged | Picture
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,9 @@ class Ring:
         self._tokenizer = tokenizer
         self._keep_ns, self.most_bytes = round(seconds * 1e9), most_bytes
         self._runs: dict[int, deque[_Run]] = {}
-        self._samples: deque[tuple[int, int, int, Logged]] = deque()  # place, arrival, bytes
+        self._samples: deque[tuple[int, int, int, Logged | Picture]] = (
+            deque()
+        )  # place, arrival, bytes
         self._headless: set[int] = set()
         """Sources whose stream was let go while it ran: what comes of it is of no use."""
         self._place = 0
@@ -108,7 +110,14 @@ class Ring:
         """Hold a sample that came now."""
         values = 0 if sample.values is None else sample.values.nbytes
         size = values + 4 * len(sample.text) + _OBJECT
-        self._samples.append((self._place, now_ns, size, Logged(sample, fields)))
+        self._hold(Logged(sample, fields), size, now_ns)
+
+    def show(self, picture: Picture, now_ns: int) -> None:
+        """Hold a picture that was made now."""
+        self._hold(picture, len(picture.jpeg) + _OBJECT, now_ns)
+
+    def _hold(self, one: Logged | Picture, size: int, now_ns: int) -> None:
+        self._samples.append((self._place, now_ns, size, one))
         self._place += 1
         self.bytes += size
 

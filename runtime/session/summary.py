@@ -33,6 +33,10 @@ class SourceSummary:
     frames_dropped: int = 0
     frames_paused: int = 0
     """Left out because the recording was paused."""
+    pictures: int = 0
+    """Of an audit track."""
+    pictures_skipped: int = 0
+    """That were due while frames waited for the encoder, or that would have been too large."""
     latents: int = 0
     streams: int = 0
     reconnects: int = 0

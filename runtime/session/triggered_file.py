@@ -18,7 +18,7 @@ from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan
 from vidtok_edge.runtime.session.ring import Logged, Ring, renumbered
 from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
-from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
+from vidtok_edge.runtime.streaming.records import Marker, Picture, Record, Sample
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
@@ -152,6 +152,12 @@ class TriggeredFile(PartedFile):
             if when.channel == sample.channel:
                 self._compare(when, sample)
 
+    def show(self, picture: Picture) -> None:
+        if self._until_ns is None:
+            self.ring.show(picture, self._clock.monotonic_ns())
+        else:
+            super().show(picture)
+
     def due(self, now_ns: int) -> bool:
         over = self._until_ns is not None and now_ns >= self._until_ns
         return (over and self._writer is not None) or super().due(now_ns)
@@ -208,6 +214,8 @@ class TriggeredFile(PartedFile):
             for number, one in enumerate(held, 1):
                 if isinstance(one, Logged):
                     super().log(one.sample, one.fields)
+                elif isinstance(one, Picture):
+                    super().show(one)
                 else:
                     self._keep(one)
                 if number % _FLUSH_EVERY == 0 and self._writer is not None:

@@ -18,6 +18,7 @@ __all__ = [
     "LatentRecord",
     "Marker",
     "MarkerKind",
+    "Picture",
     "Record",
     "Sample",
     "Sink",
@@ -133,6 +134,17 @@ class Sample:
     """Of an event."""
     log_time_ns: int = 0
     """As of a `LatentRecord`, on the same clock: this is what rows are made by."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Picture:
+    """A frame of a source as a person looks at it, beside the latents."""
+
+    source: int
+    time_ns: int
+    """Monotonic clock, of the frame."""
+    wall_time_ns: int
+    jpeg: bytes
 
 
 class Sink(Protocol):

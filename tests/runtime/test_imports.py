@@ -50,6 +50,7 @@ NEEDS |= {
     "recording.exports.lerobot": "pyarrow",
 }
 NEEDS["viewing.rerun_log"] = "rerun"
+NEEDS["session.audit"] = "PIL"
 NEEDS["comparing.part"] = "onnx"
 NEEDS |= dict.fromkeys(
     [f"comparing.{name}" for name in ("check", "layers", "reduction", "reduction_case", "runners")],

@@ -16,6 +16,8 @@ from typing import IO, Any, Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import MissingDependency, RecordingError
+from vidtok_edge.runtime.recording.format.compressed_image import SCHEMA as PICTURE_SCHEMA
+from vidtok_edge.runtime.recording.format.compressed_image import picture_topic
 from vidtok_edge.runtime.recording.format.messages import LATENT_SCHEMA, MARKER_SCHEMA
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 
@@ -175,6 +177,7 @@ class McapFile:
         self._foreign: dict[int, int] = {}
         self._data: dict[str, int] = {}
         self._data_facts: list[dict[str, str]] = []
+        self._pictures: dict[int, int] = {}
         self._told = 0  # of these, how many a metadata record says
         # The index of the metadata is what others copy it by; a set a minute is little.
         self._writer = Writer(
@@ -259,6 +262,19 @@ class McapFile:
     def add_data(self, name: str, data: bytes, *, log_time_ns: int, wall_time_ns: int) -> None:
         """Add a message of a data channel."""
         channel = self._data[name]
+        number = self._sequence.get(channel, 0)
+        self._sequence[channel] = (number + 1) % (1 << 32)
+        self._writer.add_message(
+            channel, max(0, log_time_ns), data, max(0, wall_time_ns), sequence=number
+        )
+
+    def add_picture(self, source: int, data: bytes, *, log_time_ns: int, wall_time_ns: int) -> None:
+        """Add a picture of a source; its channel with the first one."""
+        if source not in self._pictures:
+            self._pictures[source] = self._writer.register_channel(
+                picture_topic(source), "cdr", self._schema(*PICTURE_SCHEMA), {}
+            )
+        channel = self._pictures[source]
         number = self._sequence.get(channel, 0)
         self._sequence[channel] = (number + 1) % (1 << 32)
         self._writer.add_message(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from vidtok_edge.errors import OutputNotWritable, UsageError
+from vidtok_edge.runtime.recording.format.compressed_image import bytes_from_picture
 from vidtok_edge.runtime.recording.format.data_channels import (
     SCHEMAS,
     DataChannel,
@@ -25,7 +26,7 @@ from vidtok_edge.runtime.recording.format.mcap_file import (
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.sources.frame import without_password
-from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
+from vidtok_edge.runtime.streaming.records import LatentRecord, Picture, Record, Sample
 
 __all__ = ["RecordingWriter"]
 
@@ -86,6 +87,7 @@ class RecordingWriter:
         self._epoch: tuple[int, int] | None = None
         self._failed: OutputNotWritable | None = None
         self._closed = False
+        self._sources = len(sources)
         self._recording = recording = uuid.uuid4().hex
         self._data: dict[str, DataChannel] = {}
         facts = [
@@ -162,6 +164,18 @@ class RecordingWriter:
             data,
             log_time_ns=self._log_time(sample.time_ns, sample.wall_time_ns),
             wall_time_ns=sample.wall_time_ns,
+        )
+
+    def show(self, picture: Picture) -> None:
+        """Add a picture of a source, for people."""
+        if not 0 <= picture.source < self._sources:
+            raise UsageError(f"There is no source {picture.source}; it has {self._sources}.")
+        self._require_open()
+        self._mcap.add_picture(
+            picture.source,
+            bytes_from_picture(picture),
+            log_time_ns=self._log_time(picture.time_ns, picture.wall_time_ns),
+            wall_time_ns=picture.wall_time_ns,
         )
 
     def tick(self, now_ns: int, busy_ns: int = 0) -> None:

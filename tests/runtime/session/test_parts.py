@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clips import make_clip
 from fake_sources import FakeClock
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents
 
@@ -271,3 +272,25 @@ def test_a_list_stands_for_its_parts(tmp_path: Path) -> None:
     (tmp_path / names[1]).unlink()
     with pytest.raises(RecordingError, match=f"{names[1]} is listed in .* and is not there"):
         parts_in(index_of(output))
+
+
+def test_a_source_that_ended_in_an_earlier_part_is_missing_nothing(
+    tiny: Path, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "a.mkv", np.zeros((9, 16, 16, 3), np.uint8))
+    request = RecordRequest(
+        bundle=Bundle.load(tiny),
+        sources=("synthetic:50", str(clip)),
+        output=tmp_path / "drive.mcap",
+        backend="cpu",
+        parts=PartsPlan(split_s=1),
+        options=RecordOptions(duration_s=3.2),
+    )
+    record(request)
+    parts = parts_of(tmp_path / "drive.mcap")
+    assert len(parts) >= 3
+    for part in parts:
+        assert recover(tmp_path / part["file"], tmp_path / "again.mcap", force=True)
+        with Recording.open(tmp_path / part["file"]) as recording:
+            markers = [entry for entry in recording.entries(1) if isinstance(entry, Marker)]
+        assert [m.detail for m in markers if m.kind == "end"] == ["ended"]
