@@ -37,6 +37,7 @@ from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.mcap_file import Compression
+    from vidtok_edge.runtime.session.ladder import LadderPlan
     from vidtok_edge.runtime.session.record import RecordRequest
     from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
     from vidtok_edge.runtime.session.trigger import TriggerPlan
@@ -76,6 +77,32 @@ class _Command(click.Command):
     default="continue",
     show_default=True,
     help="Whether a stream goes on behind a gap, or a new one begins.",
+)
+@click.option(
+    "--on-late",
+    type=click.Choice(["drop", "step-down"]),
+    default="drop",
+    show_default=True,
+    help="Where encoding is behind: frames go, as --queue says, or also a step of --ladder is "
+    "taken.",
+)
+@click.option(
+    "--ladder",
+    metavar="STEP,...",
+    help="What is given up, one after another: int8 or fp16, half-rate, third-rate or "
+    "quarter-rate.",
+)
+@click.option(
+    "--late-after",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="A step down is taken when encoding was behind for so long.  [default: 2]",
+)
+@click.option(
+    "--climb-after",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="A step up is taken when it was not for so long.  [default: 30]",
 )
 @click.option("--realtime", is_flag=True, help="Hold files and pipes back to their own rate.")
 @click.option(
@@ -234,6 +261,10 @@ def record(
     queue: Literal["block", "drop-oldest", "drop-newest"] | None,
     capacity: int | None,
     on_drop: Literal["continue", "restart"],
+    on_late: Literal["drop", "step-down"],
+    ladder: str | None,
+    late_after: float | None,
+    climb_after: float | None,
     realtime: bool,
     deadline: float | None,
     key_interval: float | None,
@@ -285,6 +316,7 @@ def record(
     if view_decoded and view is None:
         raise click.UsageError("--view-decoded says what to show; say where with --view.")
     moments = _moments(trigger, before, after, trigger_when, ring_size)
+    steps = _steps(on_late, ladder, late_after, climb_after)
     if trigger_when and not data:
         raise click.UsageError("--trigger-when compares data, and no --data gives any.")
     status = StatusLine(to_stderr, sys.stderr.isatty())
@@ -315,6 +347,7 @@ def record(
                 duration_s=duration,
                 flush_interval_s=flush_interval,
                 audit_s=audit,
+                ladder=steps,
                 compression=compression,
             ),
             data=data,
@@ -379,6 +412,30 @@ def _moments(
     )
 
 
+def _steps(
+    on_late: str, ladder: str | None, late_after: float | None, climb_after: float | None
+) -> LadderPlan | None:
+    """What is given up where encoding is behind; None: frames alone."""
+    from vidtok_edge.runtime.session.ladder import LadderPlan
+
+    if on_late == "drop":
+        if any(one is not None for one in (ladder, late_after, climb_after)):
+            raise click.UsageError(
+                "--ladder, --late-after and --climb-after are of --on-late step-down. Add that."
+            )
+        return None
+    if ladder is None:
+        raise click.UsageError(
+            "--on-late step-down takes the steps of --ladder. Name them, as int8,half-rate."
+        )
+    plan = LadderPlan(rungs=LadderPlan.rungs_of(ladder))
+    return replace(
+        plan,
+        late_after_s=plan.late_after_s if late_after is None else late_after,
+        climb_after_s=plan.climb_after_s if climb_after is None else climb_after,
+    )
+
+
 def _show_unit(request: RecordRequest) -> None:
     from vidtok_edge.runtime.session.systemd import unit_of
 
@@ -434,6 +491,8 @@ def _status(done: RecordSummary) -> str:
     drops = sum(s.frames_dropped for s in done.sources)
     events = f"  {done.events} events" if done.events else ""
     paused = "  paused" if done.paused else ""
+    if done.given_up:
+        paused += f"  late: {done.given_up}"
     away = "".join(f"  {s.name} is away" for s in done.sources if s.away)
     return (
         f"{done.seconds:6.0f} s  {latents} latents  {drops} dropped  latency "
@@ -476,6 +535,11 @@ def _print_summary(done: RecordSummary, output: Path) -> None:
         f"max {done.latency_max_ms:.1f} ms\n{done.bytes_written / 1e6:.2f} MB in "
         f"{done.seconds:.1f} s\n{output}"
     )
+    if done.steps:
+        say(
+            f"{done.steps} steps of the ladder were taken, and at reduced rates "
+            f"{sum(s.frames_thinned for s in done.sources)} frames were left out"
+        )
     if (pictures := sum(s.pictures for s in done.sources)) or any(
         s.pictures_skipped for s in done.sources
     ):

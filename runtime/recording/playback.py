@@ -246,6 +246,8 @@ class _FrameTimes:
     clock: SourceClock
     at_ns: int = 0
     """Of the last entry."""
+    _every: int = 1
+    """Of so many frames one was encoded, in this stream."""
     _before_ns: int | None = None
     _is_first: bool = False
     """`_before_ns` is the time of the frame that comes next, the first of a stream."""
@@ -256,10 +258,12 @@ class _FrameTimes:
         before_ns = self.at_ns if self._before_ns is None else self._before_ns
         last_ns = max(before_ns, self.at_ns)
         if not isinstance(entry, LatentRecord):
+            if entry.starts_stream:
+                self._every = entry.every
             if entry.starts_stream and not self.clock.own:
                 self._before_ns, self._is_first = last_ns, True
             return []
-        count, period_ns = entry.frames_real, self.period_ns
+        count, period_ns = entry.frames_real, self.period_ns * self._every
         if self._before_ns is not None:
             steps = max(1, count - self._is_first)
             period_ns = min(period_ns, (last_ns - before_ns) / steps)
@@ -321,7 +325,12 @@ def _rates(recording: Recording, source: int) -> tuple[float | None, float | Non
     """As announced, and as the times of the first latents say."""
     entries = list(islice(recording.entries(source), _RATE_LATENTS))
     announced = [e.fps for e in entries if not isinstance(e, LatentRecord) and e.fps > 0]
-    steps = [step for a, b in pairwise(entries) if (step := _seconds_per_frame(a, b)) is not None]
+    steps, every = [], 1
+    for before, after in pairwise(entries):
+        if not isinstance(before, LatentRecord) and before.starts_stream:
+            every = before.every
+        if (step := _seconds_per_frame(before, after)) is not None:
+            steps.append(step / every)
     return (announced[0] if announced else None), (1 / median(steps) if steps else None)
 
 

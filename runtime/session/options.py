@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vidtok_edge.errors import UsageError
+from vidtok_edge.runtime.session.ladder import LadderPlan
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.mcap_file import Compression
@@ -30,6 +31,9 @@ class RecordOptions:
     """What a killed process may lose."""
     audit_s: float | None = None
     """Put a small picture of each source into the file that often; see `Audit`."""
+    ladder: LadderPlan | None = None
+    """What is given up where encoding cannot keep up with live sources; None: only frames, as the
+    queue says."""
     compression: Compression = "zstd"
     """Of the chunks of the file."""
 

@@ -104,6 +104,7 @@ class RecordRequest:
             )
         if self.options.audit_s is not None:
             _require_pillow()
+        self._check_ladder()
         self._check_control()
         if "-" in self.data and "-" in self.sources:
             raise UsageError("Frames and data both come from standard input. Name a pipe for one.")
@@ -127,6 +128,24 @@ class RecordRequest:
             raise OutputExists(self.output)
         if self.view is not None:
             self.view.check(self.force)
+
+    def _check_ladder(self) -> None:
+        ladder, precisions = self.options.ladder, self.bundle.manifest.precisions
+        asked = self.precision or precisions[0]
+        for rung in () if ladder is None else ladder.rungs[1:]:
+            if rung.precision == asked:
+                raise UsageError(f"The ladder has {asked}, which is what is encoded with anyway.")
+            if rung.precision is not None and rung.precision not in precisions:
+                raise UsageError(
+                    f"The ladder has {rung.precision}, and the bundle has {', '.join(precisions)}. "
+                    f"Export one with --precision {asked},{rung.precision}."
+                )
+
+    @property
+    def spare_precisions(self) -> tuple[str, ...]:
+        """That the ladder asks for."""
+        rungs = () if self.options.ladder is None else self.options.ladder.rungs
+        return tuple(dict.fromkeys(rung.precision for rung in rungs if rung.precision))
 
     def _check_control(self) -> None:
         from vidtok_edge.runtime.session.control_socket import require_control
@@ -223,6 +242,7 @@ def record(
         request.bundle.encoder(
             request.backend, precision=request.precision, threads=request.threads
         ) as encoder,
+        _spare(request) as spare,
         _view(request) as view,
     ):
         watching = None if view is None else Watching(view.show)
@@ -262,6 +282,7 @@ def record(
                     request.session_options,
                     data=(log, file),
                     parts=parts,
+                    spare=spare,
                     control=control,
                     progress=progress,
                     notice=notice,
@@ -297,6 +318,20 @@ def _parts(
             force=force,
         )
     return PartedFile(output, writer, plan, notice, force=force) if plan.splits else None
+
+
+@contextmanager
+def _spare(request: RecordRequest) -> Iterator[dict[str, StreamEncoder]]:
+    """The encoders of the ladder, which have run once: a step down comes when time is short."""
+    with ExitStack() as stack:
+        found = {}
+        for precision in request.spare_precisions:
+            encoder = request.bundle.encoder(
+                request.backend, precision=precision, threads=request.threads
+            )
+            found[precision] = stack.enter_context(encoder)
+            _warm_up(encoder)
+        yield found
 
 
 @contextmanager

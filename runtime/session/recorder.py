@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.session.control import Asked, Control
+from vidtok_edge.runtime.session.ladder import Ladder, Rung
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.pausing import Pausing
@@ -37,6 +38,7 @@ Notice = Callable[[str], None]
 
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
+_USUAL_FPS = 30.0  # of cameras that announce none
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class _Track:
     """A stream has begun and is not finished."""
     stream_start_ns: int = 0
     stream_frames: int = 0
+    to_skip: int = 0
+    """Frames until the next one is encoded."""
     away: bool = False
     live: bool = False
     """Its frames can be late."""
@@ -63,6 +67,8 @@ class _Track:
     reconnects: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    thinned: int = 0
+    """Frames that were left out at a reduced rate."""
     paused: int = 0
     """Frames that were left out in pauses."""
     paused_now: int = 0
@@ -76,10 +82,11 @@ class _Track:
         paused = self.paused + self.paused_now
         return SourceSummary(
             name=self.name,
-            frames_captured=self.encoded + self.dropped + paused,
+            frames_captured=self.encoded + self.dropped + self.thinned + paused,
             frames_encoded=self.encoded,
             frames_dropped=self.dropped,
             frames_paused=paused,
+            frames_thinned=self.thinned,
             latents=self.earlier + self.records.latents,
             streams=self.earlier_streams + self.records.streams,
             reconnects=self.reconnects,
@@ -103,6 +110,7 @@ class Recorder:
         names: of the sources, for the summary.
         data: what the robot did and was, and the file that takes it, and pictures of an audit.
         parts: the sink whose recording is cut into parts, if one is.
+        spare: encoders of other precisions, for the steps of `options.ladder`.
         control: asks it to pause, to go on, or to keep an event, where `parts` keeps such.
         progress: told a few times per second how it goes.
         notice: told in a line when a source is lost, is back, or fails.
@@ -118,6 +126,7 @@ class Recorder:
         *,
         data: tuple[DataLog, AwaitedFile] | None = None,
         parts: PartedFile | None = None,
+        spare: Mapping[str, StreamEncoder] | None = None,
         control: Control | None = None,
         progress: ShowSummary | None = None,
         notice: Notice = lambda line: None,
@@ -130,7 +139,15 @@ class Recorder:
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._audit = _audit(self._options)
-        self._batching = Batching(encoder, self._options.deadline_s, clock.monotonic_ns)
+        encoders: dict[str | None, StreamEncoder] = {None: encoder, **(spare or {})}
+        self._batchings = {
+            precision: Batching(one, self._options.deadline_s, clock.monotonic_ns)
+            for precision, one in encoders.items()
+        }
+        self._batching = self._batchings[None]
+        ladder = self._options.ladder
+        self._ladder = None if ladder is None else Ladder(ladder)
+        self._steps = 0
         self._manifest, self._framing = encoder.manifest, encoder.framing
         self._tracks = [
             _Track(name=without_password(name), records=SourceRecords(source))
@@ -181,6 +198,8 @@ class Recorder:
             latency_max_ms=latency.max_ns / 1e6,
             bytes_written=sum(sink.safe_bytes for sink in self._sinks),
             channels=() if self._data is None else self._data[0].counts,
+            given_up="" if self._ladder is None else str(self._ladder.rung),
+            steps=self._steps,
             events=0 if self._parts is None else self._parts.events,
             paused=self._pausing is not None,
         )
@@ -298,6 +317,7 @@ class Recorder:
             "latents": sum(source.latents for source in done.sources),
             "frames_dropped": sum(source.frames_dropped for source in done.sources),
             "bytes": done.bytes_written,
+            "given_up": done.given_up,
         }
         if self._parts is not None:
             facts |= self._parts.facts()
@@ -339,6 +359,8 @@ class Recorder:
 
     def _handle(self, event: Event) -> None:
         source, track = event.source, self._tracks[event.source]
+        if self._ladder is not None and self._pausing is None:
+            self._judge(self._ladder, track, event)
         at = event.time_ns, event.wall_time_ns
         if isinstance(event, Captured):
             self._captured(source, track, event)
@@ -373,20 +395,58 @@ class Recorder:
                 self._notice(f"{track.name} failed: {reason}")
             self._end(source, reason, *at)
 
+    def _judge(self, ladder: Ladder, track: _Track, event: Event) -> None:
+        """Take a step of the ladder where frames of a live source come too late, or no more do.
+
+        One is late that waited for longer than two latents are apart: then the encoder has not even
+        begun with what came before. Between that and half of it nothing is decided.
+        """
+        if not track.live or not isinstance(event, Captured | Dropped):
+            return
+        rung = ladder.rung
+        apart_ns = 1e9 * rung.every * self._manifest.chunk_frames / (track.fps or _USUAL_FPS)
+        now_ns = self._clock.monotonic_ns()
+        waited_ns = now_ns - event.time_ns
+        behind = isinstance(event, Dropped) or waited_ns > apart_ns
+        if not behind and waited_ns > apart_ns / 2:
+            return
+        then = ladder.look(now_ns, behind=behind)
+        if then is not None:
+            self._step(rung, then)
+
+    def _step(self, rung: Rung, then: Rung) -> None:
+        """Finish all streams as they are encoded now; those that follow are encoded otherwise."""
+        for source in range(len(self._tracks)):
+            reason: StartReason = "key" if rung.every == then.every else "restart"
+            self._finish(source, next_reason=reason)
+        self._batching = self._batchings[then.precision]
+        self._steps += 1
+        down = self._ladder is not None and self._ladder.went_down
+        what = str(then) or "as asked for"
+        self._notice(f"encoding is late: {what}" if down else f"encoding keeps up: {what}")
+
     def _captured(self, source: int, track: _Track, event: Captured) -> None:
         if self._pausing is not None:
             track.paused_now += 1
+            return
+        if track.running and track.to_skip:
+            track.to_skip, track.thinned = track.to_skip - 1, track.thinned + 1
             return
         if self._key_is_due(track, event.time_ns):
             self._finish(source, next_reason="key")
         if not track.running:
             at = event.time_ns, event.wall_time_ns
-            self._give([track.records.start(track.reason, *at, fps=track.fps)])
+            rung = Rung() if self._ladder is None else self._ladder.rung
+            start = track.records.start(
+                track.reason, *at, fps=track.fps, every=rung.every, given_up=str(rung)
+            )
+            self._give([start])
             track.running, track.stream_start_ns, track.stream_frames = True, event.time_ns, 0
         if not track.encoded:
             track.first_ns = event.time_ns
         track.last_ns = event.time_ns
         track.stream_frames += 1
+        track.to_skip = 0 if self._ladder is None else self._ladder.rung.every - 1
         track.encoded += 1
         frame = event.frame
         self._encode(lambda: self._batching.push(frame.pixels, slot=source, stamp=frame.stamp))

@@ -28,11 +28,13 @@ class SourceSummary:
 
     name: str
     frames_captured: int = 0
-    """Encoded, dropped, and left out in a pause."""
+    """Encoded, dropped, and left out in a pause or at a reduced rate."""
     frames_encoded: int = 0
     frames_dropped: int = 0
     frames_paused: int = 0
     """Left out because the recording was paused."""
+    frames_thinned: int = 0
+    """Left out at a reduced rate, because encoding was late."""
     pictures: int = 0
     """Of an audit track."""
     pictures_skipped: int = 0
@@ -68,6 +70,10 @@ class RecordSummary:
     """Of data."""
     events: int = 0
     """That were kept, of a session that keeps nothing else."""
+    given_up: str = ""
+    """What is now, or was at the end, because encoding was late, as `int8, half-rate`."""
+    steps: int = 0
+    """That were taken down and up the ladder."""
     paused: bool = False
     """It is paused, or was when it ended."""
     not_shown: int = 0

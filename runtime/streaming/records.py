@@ -88,9 +88,10 @@ class Marker:
     index: int
     """Of the stream's next latent; of a `drop`: of the latent that has the next frame."""
     frames: int = 0
-    """`drop`: how many frames."""
+    """`drop`: how many frames. Where a stream begins: of so many frames one is encoded; 0: each."""
     detail: str = ""
-    """`drop`: what then, continue or restart, or that it was paused; `lost`, `end`: why."""
+    """`drop`: what then, continue or restart, or that it was paused; `lost`, `end`: why. Where a
+    stream begins: what was given up because encoding was late, as `int8, half-rate`."""
     time_ns: int
     """Monotonic clock."""
     wall_time_ns: int
@@ -107,6 +108,11 @@ class Marker:
     def starts_stream(self) -> bool:
         """Whether latent 0 of a new stream follows."""
         return self.kind in _STARTS
+
+    @property
+    def every(self) -> int:
+        """Of so many frames one is encoded in the stream that it begins."""
+        return max(1, self.frames) if self.starts_stream else 1
 
     @property
     def paused(self) -> bool:
@@ -176,11 +182,27 @@ class SourceRecords:
         self._index = 0  # of the stream's next latent
 
     def start(
-        self, reason: StartReason, time_ns: int, wall_time_ns: int, *, fps: float | None = None
+        self,
+        reason: StartReason,
+        time_ns: int,
+        wall_time_ns: int,
+        *,
+        fps: float | None = None,
+        every: int = 1,
+        given_up: str = "",
     ) -> Marker:
-        """A new stream begins: latent 0 follows. `fps`: as the source announced."""
+        """A new stream begins: latent 0 follows.
+
+        Args:
+            fps: as the source announced.
+            every: of so many frames one is encoded.
+            given_up: in words, what was, because encoding was late.
+        """
         self.streams, self._index = self.streams + 1, 0
-        return self._marker(reason, time_ns, wall_time_ns, fps=fps or 0.0)
+        frames = every if every > 1 else 0
+        return self._marker(
+            reason, time_ns, wall_time_ns, fps=fps or 0.0, frames=frames, detail=given_up
+        )
 
     def encoded(
         self, latents: Latents, *, encode_start_ns: int, encode_end_ns: int

@@ -1,0 +1,109 @@
+"""What a session gives up, step by step, where encoding cannot keep up, and takes back later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from vidtok_edge.errors import UsageError
+
+__all__ = ["Ladder", "LadderPlan", "Rung"]
+
+_PRECISIONS = ("fp32", "fp16", "int8")
+_RATES = {"half-rate": 2, "third-rate": 3, "quarter-rate": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How is encoded on one step of the ladder."""
+
+    precision: str | None = None
+    """None: as asked for."""
+    every: int = 1
+    """Of so many frames one is encoded."""
+
+    def __str__(self) -> str:
+        """In words, as markers say it; empty: as asked for."""
+        rate = next((name for name, every in _RATES.items() if every == self.every), "")
+        return ", ".join(word for word in (self.precision, rate) if word)
+
+    def below(self, word: str) -> Rung:
+        """This one with another thing given up. Raises UsageError: nothing is called so."""
+        if word in _PRECISIONS:
+            return Rung(word, self.every)
+        if word in _RATES:
+            return Rung(self.precision, _RATES[word])
+        raise UsageError(
+            f"A step of the ladder is called {word!r}; allowed: {', '.join(_PRECISIONS)}, "
+            f"{', '.join(_RATES)}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderPlan:
+    """The steps, and when they are taken. Raises UsageError for times that mean nothing."""
+
+    rungs: tuple[Rung, ...]
+    """From what was asked for down; each gives up what those before it do."""
+    late_after_s: float = 2.0
+    """Encoding was behind for so long when a step down is taken."""
+    climb_after_s: float = 30.0
+    """And was not for so long when one up is."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("down", self.late_after_s), ("up", self.climb_after_s)):
+            if not 0.1 <= value < 1e6:
+                raise UsageError(f"A step {name} is taken after {value:g} s; allowed: 0.1 or more.")
+
+    @staticmethod
+    def rungs_of(text: str) -> tuple[Rung, ...]:
+        """The rungs that a line names, as `int8,half-rate`. Raises UsageError: it names none."""
+        words = [word.strip() for word in text.split(",")]
+        rungs = tuple(accumulate(words, Rung.below, initial=Rung()))
+        if len(set(rungs)) < len(rungs):
+            raise UsageError(f"The ladder {text!r} has a step that changes nothing.")
+        return rungs
+
+
+class Ladder:
+    """Where a session stands on its ladder: nothing but what it is told and a plan decide."""
+
+    def __init__(self, plan: LadderPlan) -> None:
+        self._plan = plan
+        self._place = 0
+        self.went_down = False
+        """The last step was one down."""
+        self._behind_since_ns: int | None = None
+        self._well_since_ns: int | None = None
+
+    @property
+    def rung(self) -> Rung:
+        """The present one."""
+        return self._plan.rungs[self._place]
+
+    def look(self, now_ns: int, *, behind: bool) -> Rung | None:
+        """Where to go now; None: stay.
+
+        Args:
+            behind: a frame that comes now waited too long, or some were dropped.
+        """
+        if behind:
+            self._well_since_ns = None
+            if self._behind_since_ns is None:
+                self._behind_since_ns = now_ns
+            last = self._place == len(self._plan.rungs) - 1
+            if last or now_ns - self._behind_since_ns < self._plan.late_after_s * 1e9:
+                return None
+            return self._go(self._place + 1)
+        self._behind_since_ns = None
+        if self._well_since_ns is None:
+            self._well_since_ns = now_ns
+        if not self._place or now_ns - self._well_since_ns < self._plan.climb_after_s * 1e9:
+            return None
+        return self._go(self._place - 1)
+
+    def _go(self, place: int) -> Rung:
+        self.went_down = place > self._place
+        self._place = place
+        self._behind_since_ns = self._well_since_ns = None
+        return self.rung
