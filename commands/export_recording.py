@@ -182,6 +182,8 @@ def _happened(done: Exported) -> str:
         told.append(f"{done.frames_dropped} frames were dropped in {counts['drop']} places")
     if counts.get("paused") or done.frames_paused:
         told.append(f"it was paused, and {done.frames_paused} frames were left out")
+    for what, streams in done.given_up.items():
+        told.append(f"{streams} streams were encoded with {what}, because encoding was late")
     if counts.get("lost"):
         told.append(f"a source was lost {counts['lost']} times")
     if counts.get("reconnect"):

@@ -483,6 +483,12 @@ def _show_plan(request: RecordRequest) -> None:
             f"a trigger to {plan.after_s:g} s after; at most {plan.ring_bytes / 1e6:.1f} MB of "
             "memory hold what lies before"
         )
+    if (ladder := request.options.ladder) is not None:
+        steps = "; then ".join(str(rung) for rung in ladder.rungs[1:])
+        say(
+            f"where encoding is behind for {ladder.late_after_s:g} s: {steps}; back after "
+            f"{ladder.climb_after_s:g} s without"
+        )
     say("Nothing was written.")
 
 

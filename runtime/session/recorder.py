@@ -139,7 +139,8 @@ class Recorder:
         self._captures, self._sinks, self._clock = captures, sinks, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._audit = _audit(self._options)
-        encoders: dict[str | None, StreamEncoder] = {None: encoder, **(spare or {})}
+        encoders: dict[str | None, StreamEncoder] = {None: encoder}
+        encoders.update(dict(spare or {}))
         self._batchings = {
             precision: Batching(one, self._options.deadline_s, clock.monotonic_ns)
             for precision, one in encoders.items()

@@ -173,6 +173,11 @@ def test_a_pause_is_a_gap_in_all_that_is_made_of_it(tiny: Path, tmp_path: Path) 
         (["--trigger", "--trigger-when", "a>", "--data", "-"], "is no comparison"),
         (["--trigger", "--split-minutes", 0.1], "A part lasts 6 s, and an event begins with"),
         (["--trigger", "--split-size", "2MB"], "an event begins with up to 64000000"),
+        (["--on-late", "step-down"], "takes the steps of --ladder"),
+        (["--ladder", "half-rate"], "are of --on-late step-down. Add that"),
+        (["--on-late", "step-down", "--ladder", "int4"], "is called 'int4'; allowed"),
+        (["--on-late", "step-down", "--ladder", "int8"], "has int8, and the bundle has fp32"),
+        (["--on-late", "step-down", "--ladder", "fp32"], "is what is encoded with anyway"),
         (["--control", "/tmp/x"], "is no control socket. Write unix:PATH"),
         (["--control", "unix:/tmp/x", "--data", "unix:/tmp/x"], "for data and for control"),
     ],
@@ -189,4 +194,7 @@ def test_what_makes_no_sense_together(
 def test_what_would_be_kept_is_said_before(tiny: Path, tmp_path: Path) -> None:
     options = ["--trigger", "--before", 20, "--ring-size", "5MB", "--dry-run"]
     said = run("record", "synthetic:30", "-b", tiny, "-o", tmp_path / "drive.mcap", *options)
+    options += ["--on-late", "step-down", "--ladder", "half-rate,third-rate"]
+    said = run("record", "synthetic:30", "-b", tiny, "-o", tmp_path / "drive.mcap", *options)
+    assert "behind for 2 s: half-rate; then third-rate; back after 30 s without" in said
     assert "from a key 20 to 30 s before a trigger to 10 s after; at most 5.0 MB of" in said

@@ -53,6 +53,8 @@ class Row:
     """That were recorded and are lost, as far as known."""
     follows: bool
     """It is the next one in the recording; in its stream, or the first of the next stream."""
+    every: int = 1
+    """Of so many frames of the source one was encoded, in its stream."""
     beside: Mapping[str, Beside] = field(default_factory=dict)
     """What data channels have for it, by name."""
 
@@ -75,6 +77,8 @@ class Happened:
     frames_dropped: int = 0
     frames_paused: int = 0
     """That came while the recording was paused."""
+    given_up: Counter[str] = field(default_factory=Counter)
+    """Streams that were encoded otherwise, because encoding was late, by what was given up."""
     latents_missing: int = 0
     places_missing: int = 0
     end: str | None = None
@@ -92,6 +96,7 @@ class Happened:
             "markers": dict(self.markers),
             "frames_dropped": self.frames_dropped,
             "frames_paused": self.frames_paused,
+            "given_up": dict(self.given_up),
             "latents_missing": self.latents_missing,
             "end": self.end,
         }
@@ -102,6 +107,8 @@ class Happened:
             self.frames_paused += marker.frames
             return
         self.markers[marker.kind] += 1
+        if marker.starts_stream and marker.detail:
+            self.given_up[marker.detail] += 1
         self.frames_dropped += marker.frames if marker.kind == "drop" else 0
 
     def miss(self, latents: int) -> None:
@@ -137,6 +144,8 @@ class _Rows:
     """Number of the last latent's message."""
     _base: tuple[int, int] | None = None
     """The last stream that a marker began, and the ordinal of its latent 0."""
+    _every: int = 1
+    """Of so many frames one is encoded in it."""
     _begins: str = ""
     _claimed: int = 0
     _drops: list[tuple[int, int, int]] = field(default_factory=list)
@@ -165,7 +174,7 @@ class _Rows:
         if marker.kind == "drop":
             heappush(self._drops, (marker.stream, marker.index, marker.frames))
         elif marker.starts_stream:
-            self._base = marker.stream, marker.latents
+            self._base, self._every = (marker.stream, marker.latents), marker.every
             self._begins = marker.kind if self._begins in ("", "key") else self._begins
 
     def _row(self, latent: LatentRecord, sequence: int) -> Row:
@@ -181,6 +190,7 @@ class _Rows:
             frames_dropped_before=self._dropped_by(at),
             latents_missing_before=missing,
             follows=at == self._due or (new_stream and not latent.index),
+            every=self._every if begun else 1,
         )
         self._due, self._begins = (at[0], at[1] + 1), ""
         self._ordinal, self._sequence = self._ordinal + missing + 1, sequence
@@ -326,7 +336,7 @@ def facts_of(episode: Episode, rows: list[Row]) -> dict[str, Any]:
         "latents": len(latents),
         "first_frame": first.first_frame,
         "frames": sum(latent.frames_real for latent in latents),
-        "fps": episode.fps,
+        "fps": episode.fps / rows[0].every,
         "first_media_time_ns": media_time_of(first),
         "last_media_time_ns": media_time_of(last),
         "first_wall_time_ns": first.wall_time_ns,
@@ -335,4 +345,5 @@ def facts_of(episode: Episode, rows: list[Row]) -> dict[str, Any]:
         "frames_dropped_before": [row.frames_dropped_before for row in rows],
         "latents_missing_before": [row.latents_missing_before for row in rows],
         "begins": [row.begins for row in rows],
+        "every": [row.every for row in rows],
     }

@@ -56,6 +56,8 @@ class Exported:
     """That were captured while recording and not encoded."""
     frames_paused: int = field(default=0, compare=False)
     """That came while it was paused."""
+    given_up: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Streams that were encoded otherwise, because encoding was late, by what was given up."""
     unended: int = 0
     """Sources whose end the recording does not hold."""
     growing: bool = False
@@ -176,6 +178,7 @@ def export_recording(
             unreadable=sum(told.unreadable for told in inputs.told),
             markers=sum((told.markers for told in happened), Counter()),
             frames_dropped=sum(told.frames_dropped for told in happened),
+            given_up=sum((told.given_up for told in happened), Counter()),
             frames_paused=sum(told.frames_paused for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=any(told.growing for told in inputs.told),
@@ -245,7 +248,7 @@ def _token_file(episode: Episode, rows: list[Row]) -> TokenFile | None:
         precision=tokenizer.precision,
         height=tokenizer.height,
         width=tokenizer.width,
-        fps=episode.fps,
+        fps=episode.fps / rows[0].every,
         frames=frames,
         toolkit_version=tokenizer.toolkit_version,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,14 +21,16 @@ from stamps import stamp
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.clips.token_files import TokenFile
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_rate
 from vidtok_edge.runtime.session.replay import replay
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
-from vidtok_edge.runtime.streaming.records import SourceRecords
+from vidtok_edge.runtime.streaming.records import SourceRecords, StartReason
 
 FRAME = 25_000_000  # ns: 40 frames per second
 WALL = 1_700_000_000_000_000_000
@@ -53,10 +56,12 @@ def record_streams(
     fps: float | None = None,
     frame_ns: int = FRAME,
     times_ns: Sequence[int] = (),
+    every: Sequence[int] = (),
 ) -> list[list[int]]:
     """Frames 0, 1, 2, … in streams of `lengths`; `leave_out`: chunks of the file to break.
 
-    They are captured every `frame_ns`, or at `times_ns`.
+    They are captured every `frame_ns`, or at `times_ns`. `every`: in each stream, of so many frames
+    one was encoded.
 
     Returns the frames of each stream.
     """
@@ -75,7 +80,9 @@ def record_streams(
 
         for stream, length in enumerate(lengths):
             at = times_ns[number]
-            writer.take(camera.start("key" if stream else "start", at, WALL + at, fps=fps))
+            one_of = every[stream] if every else 1
+            reason: StartReason = "key" if stream else "start"
+            writer.take(camera.start(reason, at, WALL + at, fps=fps, every=one_of))
             streams.append(list(range(number, number + length)))
             for value in streams[-1]:
                 write(encoder.push(frame_of(value), stamp=stamp(times_ns[value], WALL)))
@@ -234,6 +241,21 @@ def test_the_rate_is_what_timestamps_and_source_say(
         assert frame_rate(recording, 0) == pytest.approx(fps, rel=1e-6)
 
 
+@pytest.mark.parametrize("start", [None, 1.0, 2.5])
+def test_frames_of_a_reduced_rate_have_their_own_times(tmp_path: Path, start: float | None) -> None:
+    path, manifest = tmp_path / "a.mcap", fake_manifest()
+    lengths, every = [41, 41, 13], [1, 3, 1]
+    times_ns = [0]
+    for length, one_of in zip(lengths, every, strict=True):
+        times_ns += [times_ns[-1] + one_of * FRAME * (n + 1) for n in range(length)]
+    record_streams(path, manifest, lengths, fps=40, times_ns=times_ns, every=every)
+    with Recording.open(path) as recording:
+        assert frame_rate(recording, 0) == pytest.approx(40)
+    frames, _ = played(path, manifest, start)
+    wanted = [at / 1e9 for at in times_ns[:-1] if at / 1e9 >= (start or 0)]
+    assert [frame.time_s for frame in frames] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_replay_to_standard_output_is_raw_rgb(tmp_path: Path) -> None:
     manifest = fake_manifest()
     streams = record_streams(tmp_path / "a.mcap", manifest, [10])
@@ -321,3 +343,30 @@ def test_what_cannot_be_replayed_is_refused(tmp_path: Path) -> None:
             replay(path, bundle, io.BytesIO(), fps=fps)
     with pytest.raises(UsageError, match="--io float"):
         replay(path, bundle_of(replace(manifest, io="float")), io.BytesIO())
+
+
+def test_exports_say_what_was_encoded_at_a_reduced_rate(tmp_path: Path) -> None:
+    path, tokenizer = tmp_path / "a.mcap", Tokenizer.of(bundle_of(fake_manifest()))
+    encoder = StreamEncoder(fake_manifest(), FakeStep(fake_manifest(), "encoder"))
+    camera, at = SourceRecords(0), 0
+    with RecordingWriter(path, tokenizer, ["cam"]) as writer:
+        for reason, every, words in (("start", 1, ""), ("restart", 2, "int8, half-rate")):
+            given_up = {"every": every, "given_up": words}
+            writer.take(camera.start(reason, at, WALL + at, fps=40, **given_up))  # type: ignore[arg-type]
+            results = []
+            for value in range(41):
+                results += encoder.push(frame_of(value), stamp=stamp(at, WALL + at))
+                at += every * FRAME
+            for latents in [*results, *encoder.finish()]:
+                for one in camera.encoded(latents, encode_start_ns=at, encode_end_ns=at):
+                    writer.take(one)
+        writer.take(camera.end("end", at, WALL + at))
+    done = export_recording(path, tmp_path / "set", "npz")
+    assert done.given_up == {"int8, half-rate": 1} and done.episodes == 2
+    told = json.loads((tmp_path / "set" / CONTENTS).read_text())
+    assert told["sources"]["0"]["given_up"] == {"int8, half-rate": 1}
+    assert [e["fps"] for e in told["episodes"]] == [pytest.approx(40), pytest.approx(20)]
+    assert [set(e["every"]) for e in told["episodes"]] == [{1}, {2}]
+    for episode in told["episodes"]:
+        meta = TokenFile.load(tmp_path / "set" / episode["file"]).meta
+        assert meta is not None and meta.fps == episode["fps"]

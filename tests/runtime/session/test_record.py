@@ -23,6 +23,7 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.recording import Recording, RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session import record as record_module
+from vidtok_edge.runtime.session.ladder import LadderPlan
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.record import RecordRequest, record, stop_on_signals
 from vidtok_edge.runtime.session.recorder import Recorder
@@ -365,3 +366,35 @@ def test_the_encoder_gets_as_many_threads_as_are_asked_for(
         record(request(bundle, clips, tmp_path / f"{threads}.mcap", threads=threads))
     assert opened == [None, 1]
     assert entries(tmp_path / "None.mcap", 0) == entries(tmp_path / "1.mcap", 0)
+
+
+def test_encoders_of_a_ladder_are_open_from_the_beginning(
+    bundle: Bundle, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And have run once; a bundle of one precision stands for one of two here."""
+    opened: list[tuple[str | None, int]] = []
+    encoder_of, recorder_of = Bundle.encoder, Recorder.__init__
+
+    def encoder(self: Bundle, *arguments: Any, precision: str | None = None, **more: Any) -> Any:
+        found = encoder_of(self, *arguments, **more)
+        made.append((precision, found))
+        return found
+
+    def recorder(self: Recorder, *arguments: Any, **more: Any) -> None:
+        opened.extend((precision, one.calls) for precision, one in made)
+        assert list(more["spare"].items()) == made[1:]
+        recorder_of(self, *arguments, **more)
+
+    made: list[tuple[str | None, Any]] = []
+    monkeypatch.setattr(Bundle, "encoder", encoder)
+    monkeypatch.setattr(Recorder, "__init__", recorder)
+    monkeypatch.setattr(type(bundle.manifest), "precisions", ("fp32", "int8"))
+    ladder = LadderPlan(rungs=LadderPlan.rungs_of("int8,half-rate"))
+    done = record(
+        request(
+            bundle, clips, tmp_path / "a.mcap", backend="cpu", options=RecordOptions(ladder=ladder)
+        )
+    )
+    assert [precision for precision, _ in opened] == [None, "int8"]
+    assert all(calls >= 1 for _, calls in opened)
+    assert (done.steps, done.given_up) == (0, ""), "files are never late"

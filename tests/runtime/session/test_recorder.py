@@ -669,6 +669,21 @@ def test_a_camera_that_comes_back_while_it_is_paused() -> None:
     ]
 
 
+def test_the_watchdog_is_fed_while_it_is_paused() -> None:
+    control, fed = Control(), list[bool]()
+    captures = FakeCaptures(opened(), *captured(*range(20)), ended(), at={3: control.pause})
+    recorder, _ = session(captures, control=control)
+    alive = recorder._notifier.alive
+
+    def told(now_ns: int) -> None:
+        fed.append(recorder.summary().paused)
+        alive(now_ns)
+
+    recorder._notifier.alive = told  # type: ignore[method-assign]
+    recorder.run()
+    assert fed.count(True) >= 17
+
+
 class FakeFile:
     """What a session gives samples of data channels to."""
 
