@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from vidtok_edge.errors import UsageError
 
-__all__ = ["Ladder", "LadderPlan", "Rung"]
+__all__ = ["Ladder", "LadderPlan", "Rung", "is_behind"]
 
 _PRECISIONS = ("fp32", "fp16", "int8")
 _RATES = {"half-rate": 2, "third-rate": 3, "quarter-rate": 4}
@@ -107,3 +107,14 @@ class Ladder:
         self._place = place
         self._behind_since_ns = self._well_since_ns = None
         return self.rung
+
+
+def is_behind(waited_ns: float, apart_ns: float, *, dropped: bool = False) -> bool | None:
+    """Whether encoding is behind, by how long a frame waited; None: nothing can be said.
+
+    It is when that is longer than two latents are apart, for then the encoder has not even begun
+    with what came before, and when frames were dropped. It is not when it is less than half of it.
+    """
+    if dropped or waited_ns > apart_ns:
+        return True
+    return False if waited_ns <= apart_ns / 2 else None

@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.session.control import Asked, Control
-from vidtok_edge.runtime.session.ladder import Ladder, Rung
+from vidtok_edge.runtime.session.ladder import Ladder, Rung, is_behind
 from vidtok_edge.runtime.session.latency import LatencyHistogram
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.pausing import Pausing
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.session.systemd import Notifier
+from vidtok_edge.runtime.session.track import Track
 from vidtok_edge.runtime.sources.capture import Captures
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
@@ -39,62 +40,6 @@ Notice = Callable[[str], None]
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
 _USUAL_FPS = 30.0  # of cameras that announce none
-
-
-@dataclass(slots=True, kw_only=True)
-class _Track:
-    """Where one source stands. Its size does not grow with time."""
-
-    name: str
-    records: SourceRecords
-    fps: float | None = None
-    reason: StartReason = "start"
-    """Of the stream that its next frame begins."""
-    earlier: int = 0
-    """Latents of parts that are finished."""
-    earlier_streams: int = 0
-    running: bool = False
-    """A stream has begun and is not finished."""
-    stream_start_ns: int = 0
-    stream_frames: int = 0
-    to_skip: int = 0
-    """Frames until the next one is encoded."""
-    away: bool = False
-    live: bool = False
-    """Its frames can be late."""
-    encoded: int = 0
-    dropped: int = 0
-    reconnects: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    thinned: int = 0
-    """Frames that were left out at a reduced rate."""
-    paused: int = 0
-    """Frames that were left out in pauses."""
-    paused_now: int = 0
-    """In the one that is not over."""
-    ended: str = ""
-    end_told: bool = False
-    """The part that is being written says so."""
-    error: BaseException | None = None
-
-    def summary(self) -> SourceSummary:
-        paused = self.paused + self.paused_now
-        return SourceSummary(
-            name=self.name,
-            frames_captured=self.encoded + self.dropped + self.thinned + paused,
-            frames_encoded=self.encoded,
-            frames_dropped=self.dropped,
-            frames_paused=paused,
-            frames_thinned=self.thinned,
-            latents=self.earlier + self.records.latents,
-            streams=self.earlier_streams + self.records.streams,
-            reconnects=self.reconnects,
-            seconds=(self.last_ns - self.first_ns) / 1e9,
-            away=self.away,
-            ended=self.ended,
-            error=self.error,
-        )
 
 
 class Recorder:
@@ -151,7 +96,7 @@ class Recorder:
         self._steps = 0
         self._manifest, self._framing = encoder.manifest, encoder.framing
         self._tracks = [
-            _Track(name=without_password(name), records=SourceRecords(source))
+            Track(name=without_password(name), records=SourceRecords(source))
             for source, name in enumerate(names)
         ]
         if self._audit is not None and data is None:
@@ -205,7 +150,7 @@ class Recorder:
             paused=self._pausing is not None,
         )
 
-    def _source_summary(self, track: _Track) -> SourceSummary:
+    def _source_summary(self, track: Track) -> SourceSummary:
         found, audit, source = track.summary(), self._audit, track.records.source
         if audit is None:
             return found
@@ -261,7 +206,7 @@ class Recorder:
         self._log_data()
         file.end_part()
 
-    def _tell_end(self, track: _Track) -> None:
+    def _tell_end(self, track: Track) -> None:
         """Say in a part of after that a source has ended, so that nothing is missing in it."""
         if not track.end_told and self._parts is not None and self._parts.writing:
             self._give([track.records.end(track.ended, *self._clock.now())])
@@ -353,7 +298,7 @@ class Recorder:
             self._data[1].log(left_out)
         self._notice("recording again")
 
-    def _tell_pause(self, track: _Track) -> None:
+    def _tell_pause(self, track: Track) -> None:
         """Say how many frames of a source came in the pause that is over."""
         self._give([track.records.paused(track.paused_now, *self._clock.now())])
         track.paused, track.paused_now = track.paused + track.paused_now, 0
@@ -396,22 +341,16 @@ class Recorder:
                 self._notice(f"{track.name} failed: {reason}")
             self._end(source, reason, *at)
 
-    def _judge(self, ladder: Ladder, track: _Track, event: Event) -> None:
-        """Take a step of the ladder where frames of a live source come too late, or no more do.
-
-        One is late that waited for longer than two latents are apart: then the encoder has not even
-        begun with what came before. Between that and half of it nothing is decided.
-        """
+    def _judge(self, ladder: Ladder, track: Track, event: Event) -> None:
+        """Take a step of the ladder where frames of a live source come too late, or no more do."""
         if not track.live or not isinstance(event, Captured | Dropped):
             return
         rung = ladder.rung
         apart_ns = 1e9 * rung.every * self._manifest.chunk_frames / (track.fps or _USUAL_FPS)
         now_ns = self._clock.monotonic_ns()
-        waited_ns = now_ns - event.time_ns
-        behind = isinstance(event, Dropped) or waited_ns > apart_ns
-        if not behind and waited_ns > apart_ns / 2:
-            return
-        then = ladder.look(now_ns, behind=behind)
+        dropped = isinstance(event, Dropped)
+        behind = is_behind(now_ns - event.time_ns, apart_ns, dropped=dropped)
+        then = None if behind is None else ladder.look(now_ns, behind=behind)
         if then is not None:
             self._step(rung, then)
 
@@ -426,7 +365,7 @@ class Recorder:
         what = str(then) or "as asked for"
         self._notice(f"encoding is late: {what}" if down else f"encoding keeps up: {what}")
 
-    def _captured(self, source: int, track: _Track, event: Captured) -> None:
+    def _captured(self, source: int, track: Track, event: Captured) -> None:
         if self._pausing is not None:
             track.paused_now += 1
             return
@@ -462,7 +401,7 @@ class Recorder:
         if (skipped := audit.told(*self._clock.now())) is not None:
             file.log(skipped)
 
-    def _key_is_due(self, track: _Track, now_ns: int) -> bool:
+    def _key_is_due(self, track: Track, now_ns: int) -> bool:
         """Whether the interval has passed and no chunk is begun, so that nothing is padded."""
         every_s = self._options.key_interval_s
         if every_s is None or not track.running or now_ns - track.stream_start_ns < every_s * 1e9:

@@ -79,5 +79,6 @@ def shown_from_record(
             frame_times_ns=frame_times_ns,
             latency_ms=(record.encode_end_ns - record.capture_time_ns) / 1e6,
         )
-    detail = f"{record.frames} frames, {record.detail}" if record.frames else record.detail
+    counted = record.frames and not record.starts_stream
+    detail = f"{record.frames} frames, {record.detail}" if counted else record.detail
     return ShownNote(record.source, time_ns, record.kind, detail)
