@@ -10,6 +10,8 @@ from vidtok_edge.errors import UsageError
 __all__ = ["Ladder", "LadderPlan", "Rung", "is_behind"]
 
 _PRECISIONS = ("fp32", "fp16", "int8")
+_HOLD_NS = 1_000_000_000
+"""A queue that is full and empty in turn, once with each step, is behind all the time."""
 _RATES = {"half-rate": 2, "third-rate": 3, "quarter-rate": 4}
 
 
@@ -46,7 +48,7 @@ class LadderPlan:
     rungs: tuple[Rung, ...]
     """From what was asked for down; each gives up what those before it do."""
     late_after_s: float = 2.0
-    """Encoding was behind for so long when a step down is taken."""
+    """Encoding was behind for so long, and never not for a second, when a step down is taken."""
     climb_after_s: float = 30.0
     """And was not for so long when one up is."""
 
@@ -74,7 +76,7 @@ class Ladder:
         self.went_down = False
         """The last step was one down."""
         self._behind_since_ns: int | None = None
-        self._well_since_ns: int | None = None
+        self._last_behind_ns = self._stepped_ns = 0
 
     @property
     def rung(self) -> Rung:
@@ -87,25 +89,24 @@ class Ladder:
         Args:
             behind: a frame that comes now waited too long, or some were dropped.
         """
+        held = now_ns - self._last_behind_ns <= _HOLD_NS
         if behind:
-            self._well_since_ns = None
-            if self._behind_since_ns is None:
+            if self._behind_since_ns is None or not held:
                 self._behind_since_ns = now_ns
+            self._last_behind_ns = now_ns
             last = self._place == len(self._plan.rungs) - 1
             if last or now_ns - self._behind_since_ns < self._plan.late_after_s * 1e9:
                 return None
-            return self._go(self._place + 1)
-        self._behind_since_ns = None
-        if self._well_since_ns is None:
-            self._well_since_ns = now_ns
-        if not self._place or now_ns - self._well_since_ns < self._plan.climb_after_s * 1e9:
+            return self._go(self._place + 1, now_ns)
+        well_ns = now_ns - max(self._last_behind_ns, self._stepped_ns)
+        if held or not self._place or well_ns < self._plan.climb_after_s * 1e9:
             return None
-        return self._go(self._place - 1)
+        return self._go(self._place - 1, now_ns)
 
-    def _go(self, place: int) -> Rung:
+    def _go(self, place: int, now_ns: int) -> Rung:
         self.went_down = place > self._place
-        self._place = place
-        self._behind_since_ns = self._well_since_ns = None
+        self._place, self._stepped_ns = place, now_ns
+        self._behind_since_ns = None
         return self.rung
 
 

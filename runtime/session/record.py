@@ -172,10 +172,13 @@ class RecordRequest:
 
     @property
     def queue_capacity(self) -> int:
-        """Frames that a queue holds: as many as come while a step runs, and once more."""
+        """Frames that a queue holds: as many as come while a step runs, and once more; also at the
+        lowest rate of a ladder, whose frames that are left out go through the queue."""
         if self.capacity is not None:
             return self.capacity
-        return max(8, 2 * self.bundle.manifest.chunk_frames)
+        rungs = () if self.options.ladder is None else self.options.ladder.rungs
+        every = max((rung.every for rung in rungs), default=1)
+        return every * max(8, 2 * self.bundle.manifest.chunk_frames)
 
     def opener(self, spec: str) -> Source:
         """Open one of the sources, with the options that are for its kind."""

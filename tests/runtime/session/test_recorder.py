@@ -825,7 +825,7 @@ def test_a_file_is_never_late() -> None:
 
 
 def test_a_short_hold_up_is_no_reason() -> None:
-    waits = [0.5 if number % 45 < 30 else 0.01 for number in range(450)]
+    waits = [0.5 if number % 105 < 45 else 0.01 for number in range(1050)]
     done, _, said, _ = late_session(waits, "half-rate")
     assert (done.steps, said) == (0, [])
 
