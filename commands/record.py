@@ -513,7 +513,9 @@ def _channel_row(one: ChannelCounts) -> tuple[str, ...]:
 
 def _print_summary(done: RecordSummary, output: Path) -> None:
     if not done.bytes_written:
-        say("stopped before the first frame: nothing was recorded")
+        paused = any(source.frames_paused for source in done.sources)
+        why = "paused all the time" if paused else "stopped before the first frame"
+        say(f"{why}: nothing was recorded")
         return
     paused = any(s.frames_paused for s in done.sources)
     titles = ["source", "captured", "encoded", "dropped", *["paused"] * paused]

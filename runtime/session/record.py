@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -242,6 +242,7 @@ def record(
     stop, control = stop or threading.Event(), control or Control()
     tokenizer = Tokenizer.of(request.bundle, request.precision)
     with (
+        closing(control),
         request.bundle.encoder(
             request.backend, precision=request.precision, threads=request.threads
         ) as encoder,
@@ -361,7 +362,7 @@ def _data_lines(request: RecordRequest, log: DataLog, notice: Notice) -> Iterato
 
 
 def _require_frames(done: RecordSummary) -> None:
-    if any(source.frames_encoded for source in done.sources):
+    if any(source.frames_encoded or source.frames_paused for source in done.sources):
         return
     for source in done.sources:
         if source.error is not None:

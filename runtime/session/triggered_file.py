@@ -125,11 +125,12 @@ class TriggeredFile(PartedFile):
             raise UsageError("No frame has come yet, so nothing can be kept. Look at the cameras.")
         until_ns = now_ns + round(self._trigger.after_s * 1e9)
         self._until_ns = max(self._until_ns or 0, until_ns)
+        told: dict[str, Any] = {"why": why}
         if began:
             self._events += 1
-            self._write_ring()
+            told["looks_back_s"] = round((now_ns - self._write_ring()) / 1e9, 3)
             self._notice(f"an event: {why}; {self._parts[-1].file}")
-        text = json.dumps({"why": why})
+        text = json.dumps(told)
         self.log(Sample(channel=TRIGGERS, time_ns=now_ns, wall_time_ns=wall_ns, text=text))
         if began and self._writer is not None:
             self._writer.flush()
@@ -203,8 +204,8 @@ class TriggeredFile(PartedFile):
         self._held.clear()
         self._samples.clear()
 
-    def _write_ring(self) -> None:
-        """Begin the file of an event with what is held."""
+    def _write_ring(self) -> int:
+        """Begin the file of an event with what is held; when the first stream in it began."""
         held = self.ring.taken()
         self._bases.clear()
         starts = (one for one in held if isinstance(one, Marker) and one.starts_stream)
@@ -222,6 +223,7 @@ class TriggeredFile(PartedFile):
                     self._writer.flush()
         finally:
             self._first = None
+        return first.time_ns
 
     def _begins(self) -> tuple[int, int]:
         return super()._begins() if self._first is None else self._first

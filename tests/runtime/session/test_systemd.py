@@ -85,3 +85,9 @@ def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(socket, "socket", None)
     Notifier().alive(0)
     Notifier().stopping()
+
+
+def test_a_unit_keeps_events_too(tiny: Path, tmp_path: Path) -> None:
+    text = unit(tiny, tmp_path, "--trigger", "--control", "unix:/run/record/ctl")
+    [command] = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert command.endswith("--trigger --control unix:/run/record/ctl")

@@ -145,6 +145,9 @@ def test_an_event_is_a_recording_that_begins_at_a_key(tmp_path: Path) -> None:
     # The trigger came at 9.5 s; 3 s before it is 6.5 s, and the key before that at 6 s.
     found, why = content(path)
     assert (found, why) == (list(range(60, 105)), ["bumper"])
+    with Recording.open(path) as recording:
+        [told] = recording.samples(TRIGGERS)
+    assert json.loads(told.text)["looks_back_s"] == pytest.approx(3.5, abs=0.01)
     assert part["finished"] and part["latents"] == 90 and part["samples"] == 46
     assert part["bytes"] == path.stat().st_size
     assert recover(path, tmp_path / "again.mcap"), "nothing is missing in it"
