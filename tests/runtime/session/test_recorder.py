@@ -843,3 +843,44 @@ def test_dropped_frames_are_late_too() -> None:
     )
     assert recorder.run().given_up == "third-rate"
     assert [marker.every for marker in sink.markers if marker.starts_stream] == [1, 3]
+
+
+class FakeParts:
+    """A part that ends once, as an event that is over or as any part."""
+
+    events, writing, end_detail = 0, True, "it ends"
+
+    def __init__(self, sink: FakeSink, event_is_over: bool) -> None:
+        self._sink, self.event_is_over = sink, event_is_over
+        self.wanted = False
+        self.ended_at: int | None = None
+
+    def due(self, now_ns: int) -> bool:
+        return self.wanted and self.ended_at is None
+
+    def end_part(self) -> None:
+        self.ended_at = len(self._sink.log)
+
+
+@pytest.mark.parametrize(("event", "frames"), [(True, 7), (False, 4)])
+def test_an_event_holds_what_was_captured_when_it_ends(event: bool, frames: int) -> None:
+    """Three frames wait for the encoder then; those of another part may lie in the next."""
+    sink = FakeSink()
+    parts = FakeParts(sink, event)
+    captures = FakeCaptures(opened(), *captured(*range(9)), ended())
+
+    def end() -> None:
+        captures.backlog, parts.wanted = 3, True
+
+    captures._at = {4: end, 8: lambda: setattr(captures, "backlog", 0)}
+    recorder, _ = session(captures, sink=sink, parts=parts)
+    recorder.run()
+    assert streams_of(sink) == [
+        "start",
+        tokens(*range(frames)),
+        ("end", "it ends"),
+        "key",
+        tokens(*range(frames, 9)),
+        ("end", "ended"),
+    ]
+    assert parts.ended_at is not None
