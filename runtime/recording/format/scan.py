@@ -310,7 +310,8 @@ class Scan:
         name = head[_CHUNK.size : start - 8]
         if name not in _UNPACKERS or (not name and stored != size):
             return None
-        self._budget.spend(stored)
+        if offset not in self._paid:  # who reads on at random reads a chunk again and again
+            self._budget.spend(stored)
         content = self._unpacked_content(offset, name, self._read(offset + start, stored), size)
         sound = content is not None and len(content) == size and zlib.crc32(content) == crc
         return content if sound else None
