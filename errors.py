@@ -62,6 +62,7 @@ __all__ = [
     "CheckFailed",
     "CheckpointError",
     "ClipError",
+    "DatasetError",
     "DeviceError",
     "DocumentError",
     "EngineMissing",
@@ -218,6 +219,10 @@ class TokenFileError(InputError):
 
 class RecordingError(InputError):
     """A recording that cannot be used."""
+
+
+class DatasetError(InputError):
+    """A data set that cannot be used, or not together with another."""
 
 
 class SourceError(InputError):

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 )
 @output_option
 @click.option(
-    "--format", "format_", required=True, type=click.Choice(["npz", "webdataset", "lerobot"])
+    "--format",
+    "format_",
+    required=True,
+    type=click.Choice(["npz", "webdataset", "lerobot", "parquet"]),
 )
 @click.option("--source", type=int, help="Which camera, from 0.  [default: all]")
 @click.option("--start", type=float, help="Seconds from the beginning of the recording.")
@@ -94,7 +97,7 @@ if TYPE_CHECKING:
 def export_recording(
     recordings: tuple[Path, ...],
     output: Path,
-    format_: Literal["npz", "webdataset", "lerobot"],
+    format_: Literal["npz", "webdataset", "lerobot", "parquet"],
     source: int | None,
     start: float | None,
     end: float | None,
@@ -112,8 +115,8 @@ def export_recording(
 ) -> None:
     """Recordings, or a part of each, as one set of training data.
 
-    A folder of token files, of shards, or a LeRobot dataset. NAME.index.json stands for the parts
-    that it lists.
+    A folder of token files, of shards, of Parquet files, or a LeRobot dataset. NAME.index.json
+    stands for the parts that it lists.
     """
     if shards is not None and format_ != "webdataset":
         raise click.UsageError("--shards is for --format webdataset.")

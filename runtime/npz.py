@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vidtok_edge.bounded import PIECE, TooLarge
 from vidtok_edge.errors import VidTokEdgeError
 
-__all__ = ["Judge", "array_of", "damage_told", "member", "read_array", "write_arrays"]
+__all__ = ["Judge", "array_of", "damage_told", "member", "read_array", "read_rows", "write_arrays"]
 
 Judge = Callable[[str, tuple[int, ...], "np.dtype[Any]"], None]
 """Raises unless an array of this name, shape and type may be read: it bounds what is."""
@@ -94,6 +94,49 @@ def read_array(
     array: NDArray[Any] = np.empty(shape, dtype, order="F" if column_major else "C")
     _fill(array.reshape(-1, order="A").view(np.uint8).data, file, name)
     return np.ascontiguousarray(array) if array.ndim else array
+
+
+def read_rows(file: IO[bytes], name: str, judge: Judge, first: int, count: int) -> NDArray[Any]:
+    """Rows `first` to `first + count` of the array of a `.npy` in C order; no more are in memory.
+
+    What is behind them is not read, so no checksum of a zip file is compared.
+
+    Args:
+        file, name, judge: as of `read_array`; `judge` bounds what a row may be.
+
+    Raises what `judge` does; ValueError: of another version or order, without these rows, or cut
+    short.
+    """
+    shape, column_major, dtype = _header(file, name)
+    judge(name, shape, dtype)
+    if dtype.hasobject or column_major or not shape:
+        raise ValueError(f"{name} is {dtype} {shape} in an order that is not read by rows")
+    if not 0 <= first <= first + count <= shape[0]:
+        raise ValueError(f"{name} has {shape[0]} rows, and not {first} to {first + count - 1}")
+    row = dtype.itemsize * math.prod(shape[1:])
+    _skip(file, first * row, name)
+    array: NDArray[Any] = np.empty((count, *shape[1:]), dtype)
+    target = array.reshape(-1).view(np.uint8).data
+    done = 0
+    while done < len(target):
+        part = file.read(min(PIECE, len(target) - done))
+        if not part:
+            raise ValueError(f"the data of {name} is cut short")
+        target[done : done + len(part)] = part
+        done += len(part)
+    return array
+
+
+def _skip(file: IO[bytes], length: int, name: str) -> None:
+    """In pieces: a compressed member cannot be entered in the middle."""
+    if file.seekable() and not isinstance(file, zipfile.ZipExtFile):
+        file.seek(length, io.SEEK_CUR)
+        return
+    while length:
+        part = file.read(min(PIECE, length))
+        if not part:
+            raise ValueError(f"the data of {name} is cut short")
+        length -= len(part)
 
 
 def _fill(target: memoryview, file: IO[bytes], name: str) -> None:

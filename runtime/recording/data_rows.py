@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ class DataRequest:
                 f"Got {self.align!r} and {self.missing!r}; allowed: {get_args(Align)} and "
                 f"{get_args(Missing)}."
             )
+
+    def facts(self) -> dict[str, Any]:
+        """How values were chosen, for JSON."""
+        return {"align": self.align, "max_age_s": self.max_age_s, "missing": self.missing}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

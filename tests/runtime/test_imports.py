@@ -48,6 +48,8 @@ NEEDS |= {
     "recording.recovery": "mcap",
     "recording.bags": "mcap",
     "recording.exports.lerobot": "pyarrow",
+    "recording.exports.parquet": "pyarrow",
+    "recording.exports.parquet_files": "pyarrow",
 }
 NEEDS["viewing.rerun_log"] = "rerun"
 NEEDS["session.audit"] = "PIL"

@@ -1,4 +1,4 @@
-"""Recordings as training data: token files, WebDataset shards, or a LeRobot dataset."""
+"""Recordings as training data: token files, shards, Parquet files, or a LeRobot dataset."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
-Format = Literal["npz", "webdataset", "lerobot"]
+Format = Literal["npz", "webdataset", "lerobot", "parquet"]
 CONTENTS = "recording.json"
 """In a folder of token files or shards: what is in it."""
 _NO_SPREAD = -30.0  # the least log variance of VidTok's KL models; a recording holds means alone
@@ -128,7 +128,7 @@ def export_recording(
             none that has a value of every data channel.
         UsageError: times that mean nothing, or fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
-        MissingDependency: LeRobot without pyarrow.
+        MissingDependency: LeRobot or Parquet without pyarrow.
     """
     if sample_latents < 1 or (shards is not None and not 1 <= shards <= MOST_SHARDS):
         raise UsageError(
@@ -157,7 +157,11 @@ def export_recording(
             write_lerobot(inputs, found, folder, task, named)
         else:
             document: dict[str, Any] = {"gaps": gaps}
-            if format == "npz":
+            if format == "parquet":
+                from vidtok_edge.runtime.recording.exports.parquet import write_parquet
+
+                document |= write_parquet(inputs, found, folder)
+            elif format == "npz":
                 document |= _write_npz(found, folder)
             else:
                 document |= write_shards(

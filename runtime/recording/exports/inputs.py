@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.data_rows import DataRequest, channels_of
 from vidtok_edge.runtime.recording.exports.episodes import Episode, Gaps, Happened, episodes
+from vidtok_edge.runtime.recording.exports.set_facts import JITTER, SetFacts
 from vidtok_edge.runtime.recording.exports.with_data import Data, events_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
@@ -99,6 +101,28 @@ class Inputs:
                         found.append((source, frame_rate(recording, source.number)))
         return found
 
+    def set_facts(self) -> SetFacts | None:
+        """What all have in common; None: none has a latent. Before iterating.
+
+        Raises RecordingError: they have different tokenizers, rates or channels.
+        """
+        sources = self.sources()
+        if not sources:
+            return None
+        tokenizer, rates = sources[0][0].tokenizer, [rate for _, rate in sources]
+        if any(source.tokenizer != tokenizer for source, _ in sources):
+            raise RecordingError("The sources have different tokenizers" + _ONE_ONLY)
+        if max(rates) > JITTER * min(rates):
+            found = ", ".join(f"{rate:.2f}" for rate in rates)
+            raise RecordingError(
+                f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY
+            )
+        return SetFacts(
+            tokenizer=tokenizer,
+            latents_per_s=round(median(rates) / tokenizer.time_factor, 6),
+            channels=_shapes(self.channels()),
+        )
+
     def channels(self) -> Mapping[str, DataChannel]:
         """The data channels that go along, which every recording has; before iterating.
 
@@ -132,6 +156,9 @@ class Inputs:
                 for told in self.told
             ]
         }
+
+
+_ONE_ONLY = ", and a dataset has one. Export each with --source, or all to webdataset."
 
 
 def _shapes(channels: Mapping[str, DataChannel]) -> dict[str, int]:

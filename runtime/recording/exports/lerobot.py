@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import prod
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     media_time_of,
 )
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
+from vidtok_edge.runtime.recording.exports.parquet_files import ROWS, ParquetFiles, arrow_of
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
@@ -49,9 +49,7 @@ __all__ = ["write_lerobot"]
 
 _FILE_BYTES = 100 << 20  # LeRobot's default; a file ends with an episode
 _FILES_PER_CHUNK = 1000
-_ROWS = 512  # in memory at once
-_EPISODES = 64  # the same
-_ONE_ONLY = ", and a LeRobot dataset has one. Export each with --source, or all to webdataset."
+_EPISODES = 64  # in memory at once
 _NUMBERS = {
     "observation.source": "int64",
     "observation.capture_time_ns": "int64",
@@ -89,22 +87,16 @@ def write_lerobot(
     Raises RecordingError where sources have different tokenizers or frame rates, or recordings
     different data channels: a dataset has one shape and one rate.
     """
-    sources = inputs.sources()
-    if not sources:
+    facts = inputs.set_facts()
+    if facts is None:
         return
-    tokenizer, rates = sources[0][0].tokenizer, [rate for _, rate in sources]
-    if any(source.tokenizer != tokenizer for source, _ in sources):
-        raise RecordingError("The sources have different tokenizers" + _ONE_ONLY)
-    if max(rates) > 1.03 * min(rates):  # less is jitter
-        found = ", ".join(f"{rate:.2f}" for rate in rates)
-        raise RecordingError(f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY)
-    rate = round(median(rates) / tokenizer.time_factor, 6)
+    tokenizer = facts.tokenizer
     with (
-        _Files(folder / "data") as files,
-        _Files(folder / "meta" / "episodes") as described,
+        ParquetFiles(folder / "data", _name) as files,
+        ParquetFiles(folder / "meta" / "episodes", _name) as described,
     ):
         columns = _Columns(tokenizer, _features_of(inputs.channels(), named))
-        dataset = _Dataset(columns, files, described, rate, task)
+        dataset = _Dataset(columns, files, described, facts.latents_per_s, task)
         for episode in episodes:
             dataset.write(episode)
         dataset.finish()
@@ -148,7 +140,8 @@ class _Columns:
         own: dict[str, dict[str, Any]] = {}
         for feature, channel in self.data.items():
             names = list(channel.fields) or [f"{channel.name}_{i}" for i in range(channel.size)]
-            own[feature] = {"dtype": "float32", "shape": [channel.size], "names": names}
+            named = {"names": names, "info": {"channel": channel.name}}
+            own[feature] = {"dtype": "float32", "shape": [channel.size], **named}
             own[_age(feature)] = {"dtype": "int64", "shape": [1], "names": None}
         return {self.values: values, **own, **numbers}
 
@@ -205,43 +198,13 @@ def _age(feature: str) -> str:
     return f"age_ns.{feature}"
 
 
-@dataclass(slots=True)
-class _Files:
-    """Parquet files, one after another; a context manager, which closes the last."""
+def _name(number: int) -> str:
+    return _PLACE.format(**_place(number))
 
-    folder: Path
-    _number: int = 0
-    _bytes: int = 0
-    _writer: Any = None
 
-    @property
-    def place(self) -> dict[str, int]:
-        """Of the next table."""
-        chunk, file = divmod(self._number, _FILES_PER_CHUNK)
-        return {"chunk_index": chunk, "file_index": file}
-
-    def write(self, table: pa.Table) -> None:
-        if self._writer is None:
-            path = _made(self.folder / _PLACE.format(**self.place))
-            self._writer = pq.ParquetWriter(path, table.schema)
-        self._writer.write_table(table)
-        self._bytes += table.nbytes
-
-    def begin_another_if_large(self) -> None:
-        if self._bytes >= _FILE_BYTES:
-            self._close()
-            self._number, self._bytes = self._number + 1, 0
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+def _place(number: int) -> dict[str, int]:
+    chunk, file = divmod(number, _FILES_PER_CHUNK)
+    return {"chunk_index": chunk, "file_index": file}
 
 
 @dataclass(slots=True)
@@ -249,8 +212,8 @@ class _Dataset:
     """Rows and episodes on their way into files, and what is summed up of them."""
 
     columns: _Columns
-    data: _Files
-    described: _Files
+    data: ParquetFiles
+    described: ParquetFiles
     rate: float
     task: str
     episodes: int = 0
@@ -260,14 +223,14 @@ class _Dataset:
     """Of episodes that `described` has not."""
 
     def write(self, episode: Episode) -> None:
-        self.data.begin_another_if_large()
+        self.data.begin_another_if_larger(_FILE_BYTES)
         begin, own = self.rows, dict[str, ColumnStatistics]()
-        while batch := list(islice(episode.rows, _ROWS)):
+        while batch := list(islice(episode.rows, ROWS)):
             arrays = self._arrays(batch, episode.number, self.rows - begin)
             for statistics in (own, self.statistics):
                 for name, array in arrays.items():
                     _sum_up(statistics.setdefault(name, ColumnStatistics()), array)
-            self.data.write(pa.table({name: _arrow(array) for name, array in arrays.items()}))
+            self.data.write(pa.table({name: arrow_of(array) for name, array in arrays.items()}))
             self.rows += len(batch)
         self.episodes += 1
         self._waiting.append(
@@ -275,7 +238,7 @@ class _Dataset:
                 "episode_index": episode.number,
                 "tasks": [self.task],
                 "length": self.rows - begin,
-                **{f"data/{name}": value for name, value in self.data.place.items()},
+                **{f"data/{name}": value for name, value in _place(self.data.number).items()},
                 "dataset_from_index": begin,
                 "dataset_to_index": self.rows,
                 **{
@@ -292,8 +255,10 @@ class _Dataset:
         """Write the episodes that wait."""
         if not self._waiting:
             return
-        self.described.begin_another_if_large()
-        place = {f"meta/episodes/{name}": value for name, value in self.described.place.items()}
+        self.described.begin_another_if_larger(_FILE_BYTES)
+        place = {
+            f"meta/episodes/{name}": value for name, value in _place(self.described.number).items()
+        }
         rows = [row | place for row in self._waiting]
         self.described.write(pa.table({name: [row[name] for row in rows] for name in rows[0]}))
         self._waiting = []
@@ -358,12 +323,6 @@ def _tasks(task: str) -> pa.Table:
     ]
     pandas = {"index_columns": ["task"], "column_indexes": [], "columns": columns}
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
-
-
-def _arrow(array: NDArray[Any]) -> Any:
-    """[n] as numbers, [n, m] as lists of m."""
-    values = pa.array(np.ascontiguousarray(array).reshape(-1))
-    return values if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(values, array.shape[1])
 
 
 def _made(path: Path) -> Path:

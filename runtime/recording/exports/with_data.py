@@ -39,9 +39,7 @@ class Data:
     def facts(self) -> dict[str, Any]:
         """For JSON; whole when the episodes were read."""
         return {
-            "align": self.request.align,
-            "max_age_s": self.request.max_age_s,
-            "missing": self.request.missing,
+            **self.request.facts(),
             "latents_left_out": self.left_out,
             "channels": {
                 name: {

@@ -73,6 +73,7 @@ def test_lerobot_rows_have_the_last_sample(tmp_path: Path) -> None:
         "dtype": "float32",
         "shape": [2],
         "names": ["s", "minus_s"],
+        "info": {"channel": "action"},
     }
     assert info["features"]["observation.state"]["shape"] == [1]
     rows = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet").to_pylist()
