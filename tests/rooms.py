@@ -16,7 +16,7 @@ __all__ = ["ROOT", "Import", "Room", "circles", "imports_of", "modules", "room_o
 
 ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = "vidtok_edge"
-_TOPS = ("vidtok_ref", "lowering", "calib", "export", "runtime", "commands")
+_TOPS = ("vidtok_ref", "lowering", "calib", "export", "runtime", "commands", "datasets")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""What a path is: a recording, a list of parts, or a folder that `export-recording` wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidtok_edge.datasets.reading.npz_store import NpzStore
+from vidtok_edge.datasets.reading.recording_store import RecordingStore
+from vidtok_edge.datasets.reading.shard_store import ShardStore
+from vidtok_edge.datasets.run import Store
+from vidtok_edge.errors import DatasetError, UsageError
+from vidtok_edge.runtime.recording.data_rows import DataRequest
+from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
+from vidtok_edge.runtime.recording.exports.set_document import Document
+from vidtok_edge.runtime.session.parts import parts_in
+
+__all__ = ["stores_of"]
+
+
+def stores_of(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    source: int | None,
+    data: DataRequest | None,
+) -> list[Store]:
+    """What is read of each path, in order.
+
+    Raises DatasetError: a folder is no exported set; RecordingError: a list of parts is damaged.
+    """
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not several:
+        raise UsageError("Got no recording and no exported set. Name one or several.")
+    found: list[Store] = []
+    for path in map(Path, several):
+        if path.is_dir():
+            found.append(_set(path, source, data))
+            continue
+        found += [
+            RecordingStore(path=part, source=source, request=data or DataRequest())
+            for part in parts_in(path)
+        ]
+    return found
+
+
+def _set(folder: Path, source: int | None, data: DataRequest | None) -> Store:
+    if (folder / "meta" / "info.json").exists():
+        return _rows(folder, source, data)
+    if not (folder / CONTENTS).exists():
+        raise DatasetError(
+            f"{folder} has neither {CONTENTS} nor meta/info.json: export-recording did not write "
+            "it, or it was copied in part. Name a recording, or a folder that it wrote."
+        )
+    document = Document.load(folder / CONTENTS)
+    if document.has("shards"):
+        return ShardStore(path=folder, source=source, request=data)
+    files = [entry.text("file") for entry in document.each("episodes")]
+    if files and files[0].endswith(".parquet"):
+        return _rows(folder, source, data)
+    return NpzStore(path=folder, source=source, request=data)
+
+
+def _rows(folder: Path, source: int | None, data: DataRequest | None) -> Store:
+    from vidtok_edge.datasets.reading.row_store import RowStore  # needs pyarrow
+
+    return RowStore(path=folder, source=source, request=data)

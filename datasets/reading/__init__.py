@@ -1,0 +1,1 @@
+"""Readers of recordings and of every format that `export-recording` writes."""

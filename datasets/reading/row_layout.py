@@ -1,0 +1,120 @@
+"""How the columns of LeRobot datasets and of Parquet folders are called, and whose latents these
+are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidtok_edge.datasets.reading.channels import chosen, require_asked
+from vidtok_edge.errors import DatasetError
+from vidtok_edge.runtime.manifest.plain import from_plain
+from vidtok_edge.runtime.recording.data_rows import DataRequest
+from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
+from vidtok_edge.runtime.recording.exports.parquet import FORMAT, KEY
+from vidtok_edge.runtime.recording.exports.set_document import Document
+from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
+from vidtok_edge.runtime.recording.format.data_channels import MOST_VALUES
+from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+
+__all__ = ["RowLayout", "lerobot_layout", "parquet_layout"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowLayout:
+    """The columns of a set that has a row for each latent."""
+
+    facts: SetFacts
+    values: str
+    """Of tokens or KL latents."""
+    source: str
+    nothing: object
+    """What `begins` is where nothing began a stream."""
+    channels: Mapping[str, str]
+    """The column of each data channel."""
+
+
+def lerobot_layout(folder: Path, request: DataRequest | None) -> RowLayout:
+    """Of a LeRobot dataset that `export-recording` made, as LeRobot's tools may have left it.
+
+    Raises DatasetError: it is of something else.
+    """
+    info = Document.load(folder / "meta" / "info.json")
+    features = info.of("features")
+    [values] = [n for n in ("observation.tokens", "observation.latent") if features.has(n)] or [""]
+    if not values:
+        raise DatasetError(
+            f"{info.name} has neither observation.tokens nor observation.latent: it is a dataset "
+            "of something else."
+        )
+    told = features.of(values).of("info").of("tokenizer")
+    plain = {**told.content, "precision": "", "toolkit_version": ""}
+    try:
+        tokenizer = from_plain(Tokenizer, plain)
+    except ValueError as error:
+        raise told.wrong("tokenizer", error) from None
+    sizes, columns = {}, {}
+    for feature, one in info.members("features"):
+        if not features.has(f"age_ns.{feature}"):
+            continue
+        own = one.of("info") if one.has("info") else None
+        name = own.text("channel") if own is not None and own.has("channel") else feature
+        sizes[name], columns[name] = int(one.numbers("shape", 1)[0]), feature
+    words = features.of("begins").of("info").texts("words")
+    if "" not in words or any(not 1 <= size <= MOST_VALUES for size in sizes.values()):
+        raise info.wrong("features", sizes)
+    recorded = folder / "meta" / CONTENTS
+    if request is not None and recorded.is_file():  # LeRobot's own tools leave it out
+        document = Document.load(recorded)
+        several = document.each("recordings") if document.has("recordings") else [document]
+        for recording in several:
+            require_asked(recording.of("data"), request)
+    channels = chosen(str(folder), sizes, request)
+    return RowLayout(
+        facts=SetFacts(tokenizer=tokenizer, latents_per_s=info.rate("fps"), channels=channels),
+        values=values,
+        source="observation.source",
+        nothing=words.index(""),
+        channels={name: columns[name] for name in channels},
+    )
+
+
+def parquet_layout(
+    folder: Path, metadata: Mapping[bytes, bytes] | None, request: DataRequest | None
+) -> RowLayout:
+    """Of the schema of a Parquet file in `folder`. Raises DatasetError: it is of something else."""
+    told = Document.parse(f"the schema of {folder}", _told(folder, metadata))
+    if told.whole("format") != FORMAT:
+        raise DatasetError(
+            f"{folder} has format {told.whole('format')}; this toolkit reads {FORMAT}. Read it "
+            "with the version of vidtok-edge that wrote it."
+        )
+    if request is not None:
+        require_asked(told.of("data"), request)
+    texts: dict[str, Any] = dict(told.of("tokenizer").content)
+    tokenizer = Tokenizer.from_map({n: v for n, v in texts.items() if isinstance(v, str)})
+    sizes = {name: one.whole("size") for name, one in told.members("channels")}
+    if any(not 1 <= size <= MOST_VALUES for size in sizes.values()):
+        raise told.wrong("channels", sizes)
+    channels = chosen(str(folder), sizes, request)
+    facts = SetFacts(
+        tokenizer=tokenizer, latents_per_s=told.rate("latents_per_s"), channels=channels
+    )
+    return RowLayout(
+        facts=facts,
+        values=facts.kind,
+        source="source",
+        nothing="",
+        channels={name: name for name in channels},
+    )
+
+
+def _told(folder: Path, metadata: Mapping[bytes, bytes] | None) -> bytes:
+    if metadata is None or KEY not in metadata:
+        raise DatasetError(
+            f"The Parquet files of {folder} do not say whose latents they hold (the metadata "
+            f"{KEY.decode()} of their schema). Export them again with export-recording."
+        )
+    return metadata[KEY]
