@@ -6,11 +6,11 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 from vidtok_edge.errors import DatasetError
 
-__all__ = ["Opened"]
+__all__ = ["Opened", "binary"]
 
 _MOST = 8
 
@@ -20,6 +20,11 @@ class _Closable(Protocol):
 
 
 T = TypeVar("T", bound=_Closable)
+
+
+def binary(path: Path) -> BinaryIO:
+    """The bytes of a file."""
+    return path.open("rb")
 
 
 class Opened(Generic[T]):
@@ -42,7 +47,8 @@ class Opened(Generic[T]):
     def __call__(self, path: Path) -> T:
         """The open file. DatasetError: it is gone, or not the one that was opened first."""
         if self._process != os.getpid():
-            self._files, self._process = OrderedDict(), os.getpid()
+            self.close()  # this process's ends of them
+            self._process = os.getpid()
         if path in self._files:
             self._files.move_to_end(path)
             return self._files[path]
@@ -53,7 +59,7 @@ class Opened(Generic[T]):
                 f"{path} cannot be read: {error.strerror or error}. Copy the set again, whole."
             ) from None
         try:
-            self._require_unchanged(path)
+            self.require_unchanged(path)
         except BaseException:
             found.close()
             raise
@@ -67,17 +73,23 @@ class Opened(Generic[T]):
         while self._files:
             self._files.popitem()[1].close()
 
-    def _require_unchanged(self, path: Path) -> None:
+    def require_unchanged(self, path: Path) -> None:
+        """Raise DatasetError unless a file is as it was when it was first opened or asked about."""
         try:
             found = path.stat()
         except OSError as error:
-            raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
+            raise DatasetError(
+                f"{path} cannot be read: {error.strerror}. Copy the set again, whole."
+            ) from None
         stamp = found.st_size, found.st_mtime_ns
         if self._stamps.setdefault(path, stamp) != stamp:
             raise DatasetError(
                 f"{path} has changed since the dataset was opened. Open the dataset again; a "
                 "recording that is still being recorded to is read when it has ended."
             )
+
+    def __del__(self) -> None:
+        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": OrderedDict()}

@@ -64,6 +64,7 @@ def latents(
     at_ns: int | None = None,
     wall_jump_ns: int = 0,
     tokenizer: Tokenizer = FSQ,
+    holds: int | None = None,
 ) -> Latents:
     """Latents `index` on.
 
@@ -71,8 +72,10 @@ def latents(
         last: real frames of the last one.
         at, at_ns: when the first one was captured, in latents or in ns; else by its index.
         wall_jump_ns: of the wall clock, against `WALL` at time 0.
+        holds: the first one has the values of the latent of this index; None: its own.
     """
-    values = np.stack([values_of(source, index + i, tokenizer) for i in range(count)])
+    first = index if holds is None else holds
+    values = np.stack([values_of(source, first + i, tokenizer) for i in range(count)])
     start_ns = (index if at is None else at) * PER_LATENT if at_ns is None else at_ns
     spans = []
     for i in range(count):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.bounded import opened_zip
-from vidtok_edge.datasets.opened import Opened
+from vidtok_edge.datasets.opened import Opened, binary
 from vidtok_edge.datasets.reading.channels import channels_in, values_in
 from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
@@ -47,7 +47,7 @@ class NpzStore:
     source: int | None
     request: DataRequest | None
     block: int = 1024
-    _opened: Opened[Any] = field(default_factory=lambda: Opened(lambda path: path.open("rb")))
+    _opened: Opened[BinaryIO] = field(default_factory=lambda: Opened(binary))
 
     def runs(self) -> Iterator[Run]:
         """As `Store.runs`."""
@@ -79,7 +79,8 @@ class NpzStore:
         if facts.channels:
             beside = self._file(entry, "data_file")
             data = values_in(self._opened(beside), str(beside), facts.channels, count)
-        place = _Place(self._file(entry, "file"), 0, count, facts)
+        tokens = self._file(entry, "file")
+        self._opened.require_unchanged(tokens)
         same = np.zeros(count, np.int64)
         rows = Rows(
             episode=same,
@@ -94,7 +95,7 @@ class NpzStore:
             yield Run(
                 store=self,
                 facts=facts,
-                place=_Place(place.file, first, count, facts),
+                place=_Place(tokens, first, count, facts),
                 length=end - first,
                 data={name: values[first:end] for name, values in data.items()},
             )

@@ -9,12 +9,12 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.datasets.opened import Opened
+from vidtok_edge.datasets.opened import Opened, binary
 from vidtok_edge.datasets.reading.channels import Channels, channels_in, values_in
 from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
@@ -71,7 +71,7 @@ class ShardStore:
     source: int | None
     request: DataRequest | None
     block: int = 64
-    _opened: Opened[Any] = field(default_factory=lambda: Opened(lambda path: path.open("rb")))
+    _opened: Opened[BinaryIO] = field(default_factory=lambda: Opened(binary))
 
     def runs(self) -> Iterator[Run]:
         """As `Store.runs`."""
@@ -201,7 +201,7 @@ class ShardStore:
             raise DatasetError(f"{shard} has a sample without its JSON or its data. Copy it again.")
         file = self._opened(shard)
         file.seek(offset)
-        found: bytes = file.read(size)
+        found = file.read(size)
         if len(found) != size:
             raise DatasetError(f"{shard} is cut off. Copy it again.")
         return found
