@@ -10,10 +10,9 @@ from vidtok_edge.datasets.reading.npz_store import NpzStore
 from vidtok_edge.datasets.reading.recording_store import RecordingStore
 from vidtok_edge.datasets.reading.shard_store import ShardStore
 from vidtok_edge.datasets.run import Store
-from vidtok_edge.errors import DatasetError, UsageError
+from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
-from vidtok_edge.runtime.recording.exports.set_document import Document
+from vidtok_edge.runtime.recording.exports.existing import format_of
 from vidtok_edge.runtime.session.parts import parts_in
 
 __all__ = ["stores_of"]
@@ -45,23 +44,11 @@ def stores_of(
 
 
 def _set(folder: Path, source: int | None, data: DataRequest | None) -> Store:
-    if (folder / "meta" / "info.json").exists():
-        return _rows(folder, source, data)
-    if not (folder / CONTENTS).exists():
-        raise DatasetError(
-            f"{folder} has neither {CONTENTS} nor meta/info.json: export-recording did not write "
-            "it, or it was copied in part. Name a recording, or a folder that it wrote."
-        )
-    document = Document.load(folder / CONTENTS)
-    if document.has("shards"):
+    format = format_of(folder)
+    if format == "webdataset":
         return ShardStore(path=folder, source=source, request=data)
-    files = [entry.text("file") for entry in document.each("episodes")]
-    if files and files[0].endswith(".parquet"):
-        return _rows(folder, source, data)
-    return NpzStore(path=folder, source=source, request=data)
-
-
-def _rows(folder: Path, source: int | None, data: DataRequest | None) -> Store:
+    if format == "npz":
+        return NpzStore(path=folder, source=source, request=data)
     from vidtok_edge.datasets.reading.row_store import RowStore  # needs pyarrow
 
     return RowStore(path=folder, source=source, request=data)

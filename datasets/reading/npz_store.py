@@ -17,7 +17,7 @@ from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
 from vidtok_edge.runtime.npz import damage_told, read_rows
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
+from vidtok_edge.runtime.recording.exports.existing import CONTENTS, recording_of
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
@@ -54,7 +54,7 @@ class NpzStore:
         document = Document.load(self.path / CONTENTS)
         known: dict[tuple[str, int], SetFacts] = {}
         for entry in document.each("episodes"):
-            told = _recording_of(document, entry.whole("episode"))
+            told = recording_of(document, entry.whole("episode"))
             key = told.name, entry.whole("source")
             if key not in known:
                 known[key] = self._facts(told, entry)
@@ -130,14 +130,3 @@ class NpzStore:
     def close(self) -> None:
         """As `Store.close`."""
         self._opened.close()
-
-
-def _recording_of(document: Document, episode: int) -> Document:
-    """What is said of the recording that an episode is of: of several, each has its own."""
-    if not document.has("recordings"):
-        return document
-    for told in document.each("recordings"):
-        first = told.whole("first_episode")
-        if first <= episode < first + told.whole("episodes"):
-            return told
-    raise document.wrong("recordings", f"without one that has episode {episode}")

@@ -10,9 +10,14 @@ from typing import Any
 
 from vidtok_edge.datasets.reading.channels import chosen, require_asked
 from vidtok_edge.errors import DatasetError
-from vidtok_edge.runtime.manifest.plain import from_plain
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
+from vidtok_edge.runtime.recording.exports.existing import (
+    CONTENTS,
+    INFO,
+    feature_channels,
+    lerobot_facts,
+    recordings_of,
+)
 from vidtok_edge.runtime.recording.exports.parquet import FORMAT, KEY
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
@@ -41,43 +46,24 @@ def lerobot_layout(folder: Path, request: DataRequest | None) -> RowLayout:
 
     Raises DatasetError: it is of something else.
     """
-    info = Document.load(folder / "meta" / "info.json")
-    features = info.of("features")
-    [values] = [n for n in ("observation.tokens", "observation.latent") if features.has(n)] or [""]
-    if not values:
-        raise DatasetError(
-            f"{info.name} has neither observation.tokens nor observation.latent: it is a dataset "
-            "of something else."
-        )
-    told = features.of(values).of("info").of("tokenizer")
-    plain = {**told.content, "precision": "", "toolkit_version": ""}
-    try:
-        tokenizer = from_plain(Tokenizer, plain)
-    except ValueError as error:
-        raise told.wrong("tokenizer", error) from None
-    sizes, columns = {}, {}
-    for feature, one in info.members("features"):
-        if not features.has(f"age_ns.{feature}"):
-            continue
-        own = one.of("info") if one.has("info") else None
-        name = own.text("channel") if own is not None and own.has("channel") else feature
-        sizes[name], columns[name] = int(one.numbers("shape", 1)[0]), feature
-    words = features.of("begins").of("info").texts("words")
-    if "" not in words or any(not 1 <= size <= MOST_VALUES for size in sizes.values()):
-        raise info.wrong("features", sizes)
+    info = Document.load(folder / INFO)
+    known = feature_channels(info)
+    sizes = {name: size for name, (_, size) in known.items()}
+    channels = chosen(str(folder), sizes, request)
+    facts = lerobot_facts(info, channels)
+    words = info.of("features").of("begins").of("info").texts("words")
+    if "" not in words:
+        raise info.wrong("begins", words)
     recorded = folder / "meta" / CONTENTS
     if request is not None and recorded.is_file():  # LeRobot's own tools leave it out
-        document = Document.load(recorded)
-        several = document.each("recordings") if document.has("recordings") else [document]
-        for recording in several:
+        for recording in recordings_of(Document.load(recorded)):
             require_asked(recording.of("data"), request)
-    channels = chosen(str(folder), sizes, request)
     return RowLayout(
-        facts=SetFacts(tokenizer=tokenizer, latents_per_s=info.rate("fps"), channels=channels),
-        values=values,
+        facts=facts,
+        values=f"observation.{facts.kind}",
         source="observation.source",
         nothing=words.index(""),
-        channels={name: columns[name] for name in channels},
+        channels={name: known[name][0] for name in channels},
     )
 
 

@@ -18,6 +18,7 @@ from vidtok_edge.datasets.reading.row_layout import RowLayout, lerobot_layout, p
 from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError, MissingDependency
 from vidtok_edge.runtime.recording.data_rows import DataRequest
+from vidtok_edge.runtime.recording.exports.existing import INFO
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -63,7 +64,7 @@ class RowStore:
     def runs(self) -> Iterator[Run]:
         """As `Store.runs`."""
         files = _files(self.path)
-        lerobot = (self.path / "meta" / "info.json").exists()
+        lerobot = (self.path / INFO).exists()
         layout = lerobot_layout(self.path, self.request) if lerobot else None
         if layout is None:
             for file in files:

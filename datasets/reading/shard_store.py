@@ -20,7 +20,7 @@ from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
 from vidtok_edge.runtime.npz import damage_told, read_rows
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.exporting import CONTENTS
+from vidtok_edge.runtime.recording.exports.existing import CONTENTS, recordings_of
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
@@ -76,9 +76,8 @@ class ShardStore:
     def runs(self) -> Iterator[Run]:
         """As `Store.runs`."""
         document = Document.load(self.path / CONTENTS)
-        recordings = list(document.each("recordings")) if document.has("recordings") else []
         channels: Channels | None = None
-        for told in recordings or [document]:
+        for told in recordings_of(document):
             own = channels_in(told, self.request)
             if channels is not None and own != channels:
                 raise told.wrong("data", f"of other channels: {', '.join(own)}")

@@ -25,6 +25,7 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     pieces,
     time_of,
 )
+from vidtok_edge.runtime.recording.exports.existing import CONTENTS
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, save_arrays
@@ -33,8 +34,6 @@ from vidtok_edge.runtime.recording.format.reader import Recording
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
 Format = Literal["npz", "webdataset", "lerobot", "parquet"]
-CONTENTS = "recording.json"
-"""In a folder of token files or shards: what is in it."""
 _NO_SPREAD = -30.0  # the least log variance of VidTok's KL models; a recording holds means alone
 
 
