@@ -93,6 +93,12 @@ if TYPE_CHECKING:
 )
 @click.option("--action", default="action", show_default=True, help="lerobot: which channel it is.")
 @click.option("--state", default="state", show_default=True, help="lerobot: which channel it is.")
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Add to the set that is there, of the same format, tokenizer, rate, channels and options; "
+    "it stays as it was until all is added.",
+)
 @force_option
 def export_recording(
     recordings: tuple[Path, ...],
@@ -111,6 +117,7 @@ def export_recording(
     missing: Literal["split", "keep"],
     action: str,
     state: str,
+    append: bool,
     force: bool,
 ) -> None:
     """Recordings, or a part of each, as one set of training data.
@@ -120,6 +127,8 @@ def export_recording(
     """
     if shards is not None and format_ != "webdataset":
         raise click.UsageError("--shards is for --format webdataset.")
+    if append and force:
+        raise click.UsageError("--append adds to a set, --force replaces it: give one of them.")
     need_record()
     from vidtok_edge.runtime.recording.data_rows import DataRequest
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
@@ -142,6 +151,7 @@ def export_recording(
             ),
             action=action,
             state=state,
+            append=append,
             force=force,
             progress=progress,
         )

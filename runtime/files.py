@@ -7,14 +7,21 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
 from vidtok_edge.runtime.held_signals import held_signals
 
-__all__ = ["replace_file", "require_writable", "write_beside", "write_folder_beside"]
+__all__ = [
+    "add_to_folder_beside",
+    "replace_file",
+    "require_writable",
+    "write_beside",
+    "write_folder_beside",
+]
 
 # Only writing fails with these, whatever file the error names.
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -23,6 +30,7 @@ _PLACE_ERRORS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.E
 
 # What file systems without hard links answer to one.
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 # What a rename of a folder answers where something else is.
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 
@@ -104,6 +112,95 @@ def write_folder_beside(
             with held_signals():
                 _remove(temporary)
             raise
+
+
+@contextmanager
+def add_to_folder_beside(
+    path: str | os.PathLike[str], *, marker: str, without: Container[str] = ()
+) -> Iterator[Path]:
+    """Yield a folder beside `path` that holds all that is in it; it becomes `path` when the block
+    ends.
+
+    Until then, and where the block raises, `path` is as it was. Files are the same on disk, not
+    copies, where the disk has hard links: put new ones beside them, and change none of them.
+
+    Args:
+        marker: a file that the folder has.
+        without: files, as paths in the folder, that the new one is not to begin with.
+
+    Raises UsageError: there is no such folder, or somebody else changed it meanwhile; and as
+    `write_folder_beside` does.
+    """
+    place = _real(path)
+    if not (place / marker).is_file():
+        raise UsageError(
+            f"{place} has no {marker}, so there is nothing to add to. Name a folder that was "
+            "written before, or make a new one."
+        )
+    before = _state_of(place, marker)
+    temporary = _hidden_beside(place, "part")
+    with _output_errors(place, temporary):
+        try:
+            temporary.mkdir()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            _link_all(place, temporary, without)
+            yield temporary
+            _set_modes(temporary, place, mode & 0o666)
+            if _state_of(place, marker) != before:
+                raise UsageError(f"{place} was changed meanwhile, and is left so. Add again.")
+            with held_signals():
+                if _exchanged(temporary, place):
+                    _remove(temporary)
+                elif not _swap_in(temporary, place):
+                    raise UsageError(f"{place} was replaced meanwhile, and is left so. Add again.")
+        except BaseException:
+            with held_signals():
+                _remove(temporary)
+            raise
+
+
+def _state_of(place: Path, marker: str) -> tuple[int, ...]:
+    """Differs where another writer put something else there."""
+    try:
+        folder, file = place.stat(), (place / marker).stat()
+    except FileNotFoundError:
+        return ()
+    return folder.st_dev, folder.st_ino, file.st_ino, file.st_mtime_ns, file.st_size
+
+
+def _link_all(place: Path, new: Path, without: Container[str]) -> None:
+    for folder, folders, files in os.walk(place):
+        inside = new / Path(folder).relative_to(place)
+        for name in folders:
+            if (Path(folder) / name).is_symlink():
+                os.symlink(os.readlink(Path(folder) / name), inside / name)
+            else:
+                (inside / name).mkdir()
+        for name in files:
+            if (inside / name).relative_to(new).as_posix() in without:
+                continue
+            try:
+                os.link(Path(folder) / name, inside / name, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                shutil.copy2(Path(folder) / name, inside / name, follow_symlinks=False)
+
+
+def _exchanged(new: Path, place: Path) -> bool:
+    """Whether both changed names in one step, between which nobody finds `place` missing.
+
+    Linux alone, since 3.15, and not on every disk.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes  # takes longer than all else here, and few ask for it
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    done: int = rename(_HERE, os.fsencode(new), _HERE, os.fsencode(place), _EXCHANGE)
+    return done == 0
 
 
 def _create(temporary: Path, mode: int | None) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnStatistics"]
+__all__ = ["ColumnStatistics", "merged_facts"]
 
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # LeRobot's
 _MOST_KEPT = 1024  # rows that quantiles are taken from
@@ -70,3 +71,35 @@ class ColumnStatistics:
         self._kept += [row.copy() for row in rows[-self.count % self._every :: self._every]]
         while len(self._kept) > _MOST_KEPT:
             self._kept, self._every = self._kept[::2], 2 * self._every
+
+
+def merged_facts(
+    first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """The statistics of two parts of a column together, as LeRobot merges those of datasets.
+
+    Quantiles are the means of both, by their counts: what the rows of both would say is not known
+    any more (`aggregate_feature_stats` of LeRobot's `compute_stats.py`).
+    """
+    both = [facts for facts in (first, second) if facts["count"][0] > 0]
+    if len(both) < 2:
+        return dict(both[0] if both else first)
+    counts = [float(facts["count"][0]) for facts in both]
+    total = sum(counts)
+    mean = sum(facts["mean"] * count for facts, count in zip(both, counts, strict=True)) / total
+    spread = sum(
+        (facts["std"] ** 2 + (facts["mean"] - mean) ** 2) * count
+        for facts, count in zip(both, counts, strict=True)
+    )
+    return {
+        "min": np.minimum(first["min"], second["min"]),
+        "max": np.maximum(first["max"], second["max"]),
+        "mean": mean,
+        "std": np.sqrt(spread / total),
+        "count": np.array([int(total)], np.int64),
+        **{
+            name: sum(facts[name] * count for facts, count in zip(both, counts, strict=True))
+            / total
+            for name in _QUANTILES
+        },
+    }

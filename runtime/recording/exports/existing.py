@@ -77,8 +77,12 @@ class Existing:
         document = Document(str(self.path), self.document)
         told = [recording.of("data") for recording in recordings_of(document)]
         for name, value in asked.items():
-            had = {self.document.get("gaps")} if name == "gaps" else {d.content[name] for d in told}
-            if had != {value}:
+            had = (
+                {self.document.get("gaps")}
+                if name == "gaps"
+                else {str(d.content.get(name)) for d in told}
+            )
+            if had != {value if name == "gaps" else str(value)}:
                 raise UsageError(
                     f"{self.path} was made with {name} {', '.join(map(str, had))}, and {value} is "
                     "to be added: its episodes would not mean the same. Ask for the same."

@@ -14,7 +14,7 @@ import numpy as np
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
-from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.files import add_to_folder_beside, write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import (
@@ -25,7 +25,7 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     pieces,
     time_of,
 )
-from vidtok_edge.runtime.recording.exports.existing import CONTENTS
+from vidtok_edge.runtime.recording.exports.existing import CONTENTS, INFO, Existing
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, save_arrays
@@ -103,6 +103,7 @@ def export_recording(
     action: str = "action",
     state: str = "state",
     force: bool = False,
+    append: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
     """Write recordings into the new folder `output`; docs/recording_format.md says what is in it.
@@ -121,11 +122,16 @@ def export_recording(
             None: 8, or as many as there are samples.
         data: which data channels go along, and how; None: all, each with its last sample.
         action, state: LeRobot only: the channels that are its `action` and `observation.state`.
+        append: add to the set that `output` is; it is as it was until everything is there, and
+            after a crash.
 
     Raises:
         RecordingError: not a recording, no such source or data channel, no latent in the part, or
             none that has a value of every data channel.
-        UsageError: times that mean nothing, or fewer samples than `shards`.
+        DatasetError: to be appended to, and of another format, grid, rate, tokenizer or of other
+            channels; or damaged.
+        UsageError: nothing to append to, or made with other options; times that mean nothing, or
+            fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
         MissingDependency: LeRobot or Parquet without pyarrow.
     """
@@ -137,7 +143,8 @@ def export_recording(
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
         raise UsageError("Got no recording. Name one or several.")
-    marker = "meta/info.json" if format == "lerobot" else CONTENTS
+    if append and force:
+        raise UsageError("Got append and force; allowed: one. A set is added to, or replaced.")
     inputs = Inputs(
         paths=paths,
         source=source,
@@ -146,27 +153,28 @@ def export_recording(
         gaps=gaps,
         data=data or DataRequest(),
     )
-    with write_folder_beside(output, force, marker=marker) as folder:
+    marker = INFO if format == "lerobot" else CONTENTS
+    with (
+        add_to_folder_beside(output, marker=marker, without=_WRITTEN_ANEW)
+        if append
+        else write_folder_beside(output, force, marker=marker)
+    ) as folder:
+        before = _existing(Path(output), format, inputs) if append else None
+        there = {*folder.rglob("*")}
         count = _Count(progress)
         found = count(iter(inputs))
         if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
             named = {action: "action", state: "observation.state"}
-            write_lerobot(inputs, found, folder, task, named)
+            write_lerobot(inputs, found, folder, task, named, before)
         else:
-            document: dict[str, Any] = {"gaps": gaps}
-            if format == "parquet":
-                from vidtok_edge.runtime.recording.exports.parquet import write_parquet
-
-                document |= write_parquet(inputs, found, folder)
-            elif format == "npz":
-                document |= _write_npz(found, folder)
+            own = _Own(before, sample_latents, shards)
+            document = {"gaps": gaps, **own.written(format, inputs, found, folder)}
+            if before is None:
+                document |= inputs.facts()
             else:
-                document |= write_shards(
-                    found, folder, sample_latents=sample_latents, shards=shards
-                )
-            document |= inputs.facts()
+                document["recordings"] = before.recordings() + inputs.recordings()
             text = json.dumps(document, indent=1)
             (folder / CONTENTS).write_text(text, encoding="utf-8")
         if not count.latents:
@@ -175,7 +183,7 @@ def export_recording(
         return Exported(
             episodes=count.episodes,
             latents=count.latents,
-            files=sum(1 for file in folder.rglob("*") if file.is_file()),
+            files=sum(1 for file in folder.rglob("*") if file.is_file() and file not in there),
             broken=sum(told.places_missing for told in happened),
             damaged_bytes=sum(told.damaged_bytes for told in inputs.told),
             unreadable=sum(told.unreadable for told in inputs.told),
@@ -188,6 +196,59 @@ def export_recording(
             data=tuple(told.data for told in inputs.told),
             doubts=tuple(dict.fromkeys(doubt for told in inputs.told for doubt in told.doubts)),
         )
+
+
+_WRITTEN_ANEW = (
+    CONTENTS,
+    INFO,
+    f"meta/{CONTENTS}",
+    "meta/stats.json",
+    "meta/tasks.parquet",
+)
+
+
+def _existing(output: Path, format: Format, inputs: Inputs) -> Existing:
+    """The set that is added to, which the recordings fit; their episodes are numbered behind its.
+
+    Raises DatasetError, RecordingError and UsageError: they do not fit.
+    """
+    before = Existing.of(output, format)
+    before.require_as(inputs.gaps, inputs.data)
+    facts = inputs.set_facts()
+    if facts is not None:
+        facts.require_same(before.facts, inputs.paths[0], output)
+    inputs.first_episode = before.episodes
+    return before
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Writes what each format but LeRobot has of its own, behind what is there."""
+
+    before: Existing | None
+    sample_latents: int
+    shards: int | None
+
+    def written(
+        self, format: Format, inputs: Inputs, found: Iterator[Episode], folder: Path
+    ) -> dict[str, list[dict[str, Any]]]:
+        """What the folder then holds, for JSON."""
+        there = {} if self.before is None else self.before.document
+        if format == "parquet":
+            from vidtok_edge.runtime.recording.exports.parquet import write_parquet
+
+            facts = inputs.set_facts() if self.before is None else self.before.facts
+            own = write_parquet(inputs, found, folder, facts=facts, added=bool(there))
+        elif format == "npz":
+            own = _write_npz(found, folder)
+        else:
+            own = write_shards(
+                found,
+                folder,
+                sample_latents=self.sample_latents,
+                shards=self.shards,
+            )
+        return {name: [*there.get(name, ()), *entries] for name, entries in own.items()}
 
 
 def _nothing_in(inputs: Inputs) -> RecordingError:

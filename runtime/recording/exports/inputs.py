@@ -58,6 +58,7 @@ class Inputs:
     Args:
         paths: of the recordings, in the order of their episodes.
         source, start_s, end_s: as `Part.of` takes them, of each recording.
+        first_episode: its number.
     """
 
     paths: Sequence[str | os.PathLike[str]]
@@ -66,11 +67,12 @@ class Inputs:
     end_s: float | None
     gaps: Gaps
     data: DataRequest
+    first_episode: int = 0
     told: list[Told] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Episode]:
         """Iterate once. Raises RecordingError as `Recording.open`, `Part.of` and `Data.of`."""
-        number = 0
+        number = self.first_episode
         for path in self.paths:
             with Recording.open(path) as recording:
                 part = self.part_of(recording)
@@ -145,17 +147,19 @@ class Inputs:
         """For JSON: of one recording, or of each."""
         if len(self.told) == 1:
             return self.told[0].facts()
-        return {
-            "recordings": [
-                {
-                    "file": told.path.name,
-                    "first_episode": told.first_episode,
-                    "episodes": told.episodes,
-                    **told.facts(),
-                }
-                for told in self.told
-            ]
-        }
+        return {"recordings": self.recordings()}
+
+    def recordings(self) -> list[dict[str, Any]]:
+        """For JSON: of each recording, and where its episodes are."""
+        return [
+            {
+                "file": told.path.name,
+                "first_episode": told.first_episode,
+                "episodes": told.episodes,
+                **told.facts(),
+            }
+            for told in self.told
+        ]
 
 
 _ONE_ONLY = ", and a dataset has one. Export each with --source, or all to webdataset."

@@ -15,7 +15,7 @@ Written from LeRobot's own reader and writer (`lerobot/datasets`, `io_utils.py` 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import prod
@@ -26,14 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatistics
+from vidtok_edge.runtime.recording.exports.column_statistics import ColumnStatistics, merged_facts
 from vidtok_edge.runtime.recording.exports.episodes import (
     BEGINS,
     Episode,
     Row,
     media_time_of,
 )
+from vidtok_edge.runtime.recording.exports.existing import Existing
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
+from vidtok_edge.runtime.recording.exports.lerobot_before import LeRobotBefore, next_place
 from vidtok_edge.runtime.recording.exports.parquet_files import ROWS, ParquetFiles, arrow_of
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
@@ -76,6 +78,7 @@ def write_lerobot(
     folder: Path,
     task: str,
     named: Mapping[str, str],
+    existing: Existing | None = None,
 ) -> None:
     """Write the dataset of the episodes of recordings into `folder`.
 
@@ -83,26 +86,47 @@ def write_lerobot(
         inputs: the recordings.
         episodes: theirs.
         named: the features that some data channels become; the others are observations.
+        existing: the dataset that they are added to, whose data lie in `folder` already.
 
-    Raises RecordingError where sources have different tokenizers or frame rates, or recordings
-    different data channels: a dataset has one shape and one rate.
+    Raises:
+        RecordingError: sources have different tokenizers or frame rates, or recordings different
+            data channels: a dataset has one shape and one rate.
+        DatasetError: the dataset that is there has other features, or is damaged.
     """
     facts = inputs.set_facts()
     if facts is None:
         return
-    tokenizer = facts.tokenizer
+    columns = _Columns(facts.tokenizer, _features_of(inputs.channels(), named))
+    before = None if existing is None else LeRobotBefore.of(existing.path, columns.features)
+    rate = facts.latents_per_s if before is None else before.rate
+    tasks = [task] if before is None else list(dict.fromkeys([*before.tasks, task]))
     with (
-        ParquetFiles(folder / "data", _name) as files,
-        ParquetFiles(folder / "meta" / "episodes", _name) as described,
+        _files(folder / "data", before) as files,
+        _files(folder / "meta" / "episodes", before) as described,
     ):
-        columns = _Columns(tokenizer, _features_of(inputs.channels(), named))
-        dataset = _Dataset(columns, files, described, facts.latents_per_s, task)
+        dataset = _Dataset(columns, files, described, rate, task, tasks.index(task))
+        if before is not None:
+            dataset.rows = before.rows
         for episode in episodes:
             dataset.write(episode)
         dataset.finish()
-    recorded = {"gaps": inputs.gaps, "tokenizer": tokenizer.to_map(), **inputs.facts()}
-    if dataset.episodes:
-        _write_meta(folder, dataset, recorded)
+    if not dataset.episodes:
+        return
+    own = {name: column.facts() for name, column in dataset.statistics.items()}
+    recorded = {"gaps": inputs.gaps, "tokenizer": facts.tokenizer.to_map()}
+    if before is None or existing is None:
+        _write_meta(folder, _info(dataset), own, tasks, {**recorded, **inputs.facts()})
+        return
+    info = before.info_with(episodes=dataset.episodes, rows=dataset.rows, tasks=len(tasks))
+    stats = {name: merged_facts(before.statistics[name], one) for name, one in own.items()}
+    recorded["recordings"] = existing.recordings() + inputs.recordings()
+    _write_meta(folder, info, stats, tasks, recorded)
+
+
+def _files(folder: Path, before: LeRobotBefore | None) -> ParquetFiles:
+    if before is None:
+        return ParquetFiles(folder, _name)
+    return ParquetFiles(folder, _name, next_place(folder, _FILES_PER_CHUNK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +240,9 @@ class _Dataset:
     described: ParquetFiles
     rate: float
     task: str
+    task_index: int = 0
     episodes: int = 0
+    """That were written, without those before."""
     rows: int = 0
     statistics: dict[str, ColumnStatistics] = field(default_factory=dict)
     _waiting: list[dict[str, Any]] = field(default_factory=list)
@@ -270,7 +296,7 @@ class _Dataset:
             "frame_index": at,
             "episode_index": np.full(len(batch), episode),
             "index": self.rows + np.arange(len(batch)),
-            "task_index": np.zeros(len(batch), np.int64),
+            "task_index": np.full(len(batch), self.task_index),
         }
         return {name: own[name] for name in self.columns.features}
 
@@ -280,9 +306,9 @@ def _sum_up(statistics: ColumnStatistics, array: NDArray[Any]) -> None:
     statistics.add(array[np.isfinite(array.reshape(len(array), -1)).all(axis=1)])
 
 
-def _write_meta(folder: Path, dataset: _Dataset, recorded: dict[str, Any]) -> None:
+def _info(dataset: _Dataset) -> dict[str, Any]:
     rate = dataset.rate
-    info = {
+    return {
         "codebase_version": "v3.0",
         "robot_type": None,
         "total_episodes": dataset.episodes,
@@ -297,19 +323,28 @@ def _write_meta(folder: Path, dataset: _Dataset, recorded: dict[str, Any]) -> No
         "video_path": None,
         "features": dataset.columns.features,
     }
+
+
+def _write_meta(
+    folder: Path,
+    info: Mapping[str, Any],
+    statistics: Mapping[str, Mapping[str, NDArray[Any]]],
+    tasks: Sequence[str],
+    recorded: Mapping[str, Any],
+) -> None:
     stats = {
-        name: {fact: value.tolist() for fact, value in column.facts().items()}
-        for name, column in dataset.statistics.items()
+        name: {fact: value.tolist() for fact, value in facts.items()}
+        for name, facts in statistics.items()
     }
     for name, content in (("info", info), ("stats", stats), ("recording", recorded)):
         text = json.dumps(content, indent=4)
         _made(folder / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
-    pq.write_table(_tasks(dataset.task), folder / "meta" / "tasks.parquet")
+    pq.write_table(_tasks(tasks), folder / "meta" / "tasks.parquet")
 
 
-def _tasks(task: str) -> pa.Table:
+def _tasks(tasks: Sequence[str]) -> pa.Table:
     """As pandas writes a frame whose index is the task: that is how LeRobot reads it."""
-    table = pa.table({"task_index": pa.array([0], pa.int64()), "task": [task]})
+    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": list(tasks)})
     kinds = {"task_index": "int64", "task": "unicode"}
     columns = [
         {

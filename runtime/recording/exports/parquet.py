@@ -11,6 +11,7 @@ says by itself, under `vidtok_edge` in the metadata of its schema, whose latents
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +25,12 @@ from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import Episode, Row, media_time_of
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
-from vidtok_edge.runtime.recording.exports.parquet_files import ROWS, ParquetFiles, arrow_of
+from vidtok_edge.runtime.recording.exports.parquet_files import (
+    ROWS,
+    ParquetFiles,
+    arrow_of,
+    next_number,
+)
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.exports.values import values_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
@@ -39,6 +45,7 @@ __all__ = ["FORMAT", "KEY", "write_parquet"]
 KEY = b"vidtok_edge"
 FORMAT = 1
 _FILE_BYTES = 100 << 20
+_NAMES = re.compile(r"train-(\d{1,9})\.parquet", re.ASCII)
 _OWN = (
     "tokens",
     "latent",
@@ -62,19 +69,19 @@ def write_parquet(
     found: Iterator[Episode],
     folder: Path,
     *,
-    first_file: int = 0,
+    facts: SetFacts | None,
+    added: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Write the rows of episodes into `folder`: what its episodes are, for JSON.
 
     Args:
-        inputs: the recordings, whose facts fit together.
+        inputs: the recordings.
         found: their episodes.
-        first_file: its number.
+        facts: of the set; None: there is no latent.
+        added: files lie in `folder` already, and stay as they are.
 
-    Raises RecordingError: sources have different tokenizers or rates, recordings different
-    channels, or a channel is called as a column is.
+    Raises RecordingError: recordings have different channels, or one is called as a column is.
     """
-    facts = inputs.set_facts()
     if facts is None:
         return {"episodes": []}
     channels = inputs.channels()
@@ -85,6 +92,7 @@ def write_parquet(
         )
     rows = _Rows(facts, channels, inputs.data)
     episodes: list[dict[str, Any]] = []
+    first_file = next_number(folder / "data", _NAMES) if added else 0
     with ParquetFiles(folder / "data", _name, first_file) as files:
         for episode in found:
             files.begin_another_if_larger(_FILE_BYTES)
@@ -94,7 +102,8 @@ def write_parquet(
                 count += len(batch)
             entry = {"episode": episode.number, "source": episode.source.number, "latents": count}
             episodes.append({**entry, "fps": episode.fps, "file": f"data/{_name(files.number)}"})
-    (folder / "README.md").write_text(_card(facts, channels), encoding="utf-8")
+    if not (folder / "README.md").exists():
+        (folder / "README.md").write_text(_card(facts, channels), encoding="utf-8")
     return {"episodes": episodes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +20,7 @@ try:
 except ImportError:
     raise MissingDependency("pyarrow", "datasets", "A Parquet file") from None
 
-__all__ = ["ROWS", "ParquetFiles", "arrow_of"]
+__all__ = ["ROWS", "ParquetFiles", "arrow_of", "next_number"]
 
 ROWS = 512
 """In memory at once, and of a row group."""
@@ -74,3 +75,10 @@ def arrow_of(array: NDArray[Any]) -> Any:
         assert len(column) == prod(array.shape[: axis + 1])
         column = pa.FixedSizeListArray.from_arrays(column, array.shape[axis])
     return column
+
+
+def next_number(folder: Path, names: re.Pattern[str]) -> int:
+    """Behind those of all files in a folder whose names fit; the last group is the number."""
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
+    found = [match for path in paths if (match := names.fullmatch(path)) is not None]
+    return 1 + max((int(match[match.lastindex or 0]) for match in found), default=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ __all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "write_shards"]
 # A reader, which is a worker of a rank, has at least a shard of its own or gets nothing: 8 are
 # enough for two ranks of four workers, and few enough that the tars of an hour are not tiny.
 DEFAULT_SHARDS = 8
+_NAME = re.compile(r"shard-(\d{6,9})\.tar", re.ASCII)
 MOST_SHARDS = 256  # all are open at once
 
 
@@ -33,7 +35,9 @@ def write_shards(
     sample_latents: int,
     shards: int | None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Write samples into `folder`, dealt out to shards in turn: what the folder holds, for JSON.
+    """Write samples into `folder`, dealt out to shards in turn: what they hold, for JSON.
+
+    Shards that are there already stay, and numbers go on behind theirs.
 
     Args:
         sample_latents: in one sample; the last of an episode has fewer.
@@ -45,6 +49,7 @@ def write_shards(
     with _Shards(folder, shards or DEFAULT_SHARDS) as tars:
         for episode in found:
             entry: dict[str, Any] = {"episode": episode.number, "source": episode.source.number}
+            entry["fps"] = episode.fps
             latents = samples = 0
             while sample := list(islice(episode.rows, sample_latents)):
                 entry.setdefault("stream", sample[0].latent.stream)
@@ -89,6 +94,8 @@ class _Shards:
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
+        there = [_NAME.fullmatch(path.name) for path in folder.iterdir()]
+        self._first = 1 + max((int(match[1]) for match in there if match is not None), default=-1)
         self._tars: list[tarfile.TarFile] = []
         self._open = ExitStack()
         self.samples = 0
@@ -119,4 +126,4 @@ class _Shards:
         ]
 
     def _name(self, number: int) -> str:
-        return f"shard-{number:06}.tar"
+        return f"shard-{self._first + number:06}.tar"

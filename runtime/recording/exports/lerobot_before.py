@@ -1,0 +1,148 @@
+"""A LeRobot dataset that recordings are added to: what of it goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.errors import DatasetError, MissingDependency
+from vidtok_edge.runtime.recording.exports.existing import INFO
+from vidtok_edge.runtime.recording.exports.set_document import Document
+
+try:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+except ImportError:
+    raise MissingDependency("pyarrow", "datasets", "The LeRobot layout") from None
+
+__all__ = ["LeRobotBefore", "next_place"]
+
+_PLACE = re.compile(r"chunk-(\d{3,6})/file-(\d{3,6})\.parquet", re.ASCII)
+_FACTS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
+_LARGEST_TASKS = 16 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeRobotBefore:
+    """What is there, and goes on."""
+
+    info: Mapping[str, Any]
+    rate: float
+    episodes: int
+    rows: int
+    tasks: Sequence[str]
+    """By their index."""
+    statistics: Mapping[str, Mapping[str, NDArray[Any]]]
+
+    @classmethod
+    def of(cls, folder: Path, features: Mapping[str, Any]) -> LeRobotBefore:
+        """Read a dataset to which rows of `features` are to be added.
+
+        Raises DatasetError: it has other features, or was changed to what cannot be added to.
+        """
+        info = Document.load(folder / INFO)
+        features = json.loads(json.dumps(features))  # as what is there was read
+        _require_features(folder, info.of("features").content, features)
+        episodes, rows = info.whole("total_episodes"), info.whole("total_frames")
+        splits = info.of("splits").content
+        if splits != {"train": f"0:{episodes}"}:
+            raise DatasetError(
+                f"{folder} has the splits {str(dict(splits))[:80]}, and what is added would be in "
+                "none. Add to a dataset whose one split is train, and split it afterwards."
+            )
+        _require_columns(folder, features)
+        return cls(
+            info=info.content,
+            rate=info.rate("fps"),
+            episodes=episodes,
+            rows=rows,
+            tasks=_tasks(folder / "meta" / "tasks.parquet"),
+            statistics=_statistics(Document.load(folder / "meta" / "stats.json"), features),
+        )
+
+    def info_with(self, *, episodes: int, rows: int, tasks: int) -> dict[str, Any]:
+        """`meta/info.json` with so many more episodes; `rows` and `tasks` in all."""
+        every = self.episodes + episodes
+        totals = {"total_episodes": every, "total_frames": rows, "total_tasks": tasks}
+        return {**self.info, **totals, "splits": {"train": f"0:{every}"}}
+
+
+def next_place(folder: Path, per_chunk: int) -> int:
+    """The number of a file behind all that are in a folder."""
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
+    found = [match for path in paths if (match := _PLACE.fullmatch(path)) is not None]
+    places = (int(match[1]) * per_chunk + int(match[2]) for match in found)
+    return 1 + max(places, default=-1)
+
+
+def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    differ = sorted(name for name in {*there, *own} if there.get(name) != own.get(name))
+    if not differ:
+        return
+    name = differ[0]
+    had, has = (str(features.get(name, "none"))[:120] for features in (there, own))
+    raise DatasetError(
+        f"{folder} and what is to be added differ in the features {', '.join(differ)[:120]}: "
+        f"{name} is {had}, and {has}. Export the same channels under the same names, or into a "
+        "folder of its own."
+    )
+
+
+def _require_columns(folder: Path, features: Mapping[str, Any]) -> None:
+    """LeRobot reads the tables of episodes as one, so all must have the columns that are added."""
+    for path in sorted((folder / "meta" / "episodes").rglob("*.parquet"))[:1]:
+        try:
+            names = {*pq.read_schema(path).names}
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DatasetError(f"{path} is damaged: {str(error)[:120]}. Copy it again.") from None
+        missing = [name for name in features if f"stats/{name}/mean" not in names]
+        if missing or any(name.startswith("videos/") for name in names):
+            raise DatasetError(
+                f"{path} has not the columns that export-recording writes, as other tools changed "
+                "it. Export into a folder of its own, and merge both with lerobot-edit-dataset."
+            )
+        return
+    raise DatasetError(f"{folder} has no table of its episodes. Copy it again, whole.")
+
+
+def _tasks(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > _LARGEST_TASKS:
+            raise DatasetError(f"{path} is larger than {_LARGEST_TASKS} bytes.")
+        table = pq.read_table(path, use_threads=False)
+        indices = table.column("task_index").to_pylist()
+        [name] = [name for name in table.column_names if name != "task_index"]
+        words = table.column(name).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path} cannot be read: {str(error)[:120]}. Copy it again.") from None
+    pairs = sorted(zip(indices, words, strict=True), key=lambda pair: str(pair[0]))
+    found = {index: word for index, word in pairs if isinstance(word, str)}
+    if sorted(found) != list(range(len(indices))):
+        raise DatasetError(f"{path} numbers its tasks {str(indices)[:80]}. Copy it again.")
+    return [found[index] for index in range(len(indices))]
+
+
+def _statistics(
+    document: Document, features: Mapping[str, Any]
+) -> dict[str, dict[str, NDArray[Any]]]:
+    found = {}
+    for name, feature in features.items():
+        told, size = document.of(name), feature["shape"][0]
+        facts: dict[str, NDArray[Any]] = {"count": told.numbers("count", 1)}
+        for fact in _FACTS:
+            values = told.content.get(fact)
+            try:
+                facts[fact] = np.array(values, np.float64)
+            except (TypeError, ValueError, OverflowError):
+                raise told.wrong(fact, values) from None
+            if facts[fact].shape != (size,):
+                raise told.wrong(fact, values)
+        found[name] = facts
+    return found
