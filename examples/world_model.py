@@ -132,7 +132,7 @@ def without_past(model: NextLatent, tokens: Tensor) -> float:
     return total
 
 
-def main(path: str, recording: str, steps: int = 150) -> None:
+def main(path: str, recording: str, steps: int = 100) -> None:
     if not Path(recording).exists():
         record_clip(Bundle.load(path), Path(recording))
     torch.manual_seed(0)
@@ -141,8 +141,8 @@ def main(path: str, recording: str, steps: int = 150) -> None:
     model = NextLatent(windows.facts.tokenizer.levels, PAST, actions)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     stream = TokenStream(windows, batch_size=BATCH, seed=0)
-    every = torch.stack([windows[number]["tokens"][-1] for number in range(len(windows))])
-    entropy = without_past(model, every)
+    [every] = TokenStream(windows, batch_size=len(windows), shuffle=False)
+    entropy = without_past(model, every["tokens"][:, -1])
     print(f"{len(windows)} windows of {PAST + 1} latents; {actions} numbers of action")
 
     losses: list[float] = []
@@ -158,7 +158,10 @@ def main(path: str, recording: str, steps: int = 150) -> None:
         epoch += 1
     last = float(np.mean(losses[-len(stream) :]))
     print(f"{len(losses)} steps, {epoch} epochs, {time.monotonic() - began:.0f} s")
+    with torch.no_grad():
+        other = float(model.loss(every["tokens"], every["data"]["action"].roll(7, dims=0)))
     print(f"loss {losses[0]:.2f} at first, {last:.2f} at last, {entropy:.2f} without the past")
+    print(f"{other:.2f} with the actions of other windows")
 
 
 if __name__ == "__main__":

@@ -170,21 +170,22 @@ def _state_of(place: Path, marker: str) -> tuple[int, ...]:
 
 def _link_all(place: Path, new: Path, without: Container[str]) -> None:
     for folder, folders, files in os.walk(place):
-        inside = new / Path(folder).relative_to(place)
+        here, inside = Path(folder), new / Path(folder).relative_to(place)
+        links = [name for name in (*folders, *files) if (here / name).is_symlink()]
+        for name in links:
+            os.symlink(os.readlink(here / name), inside / name)
         for name in folders:
-            if (Path(folder) / name).is_symlink():
-                os.symlink(os.readlink(Path(folder) / name), inside / name)
-            else:
+            if name not in links:
                 (inside / name).mkdir()
         for name in files:
-            if (inside / name).relative_to(new).as_posix() in without:
+            if name in links or (inside / name).relative_to(new).as_posix() in without:
                 continue
             try:
-                os.link(Path(folder) / name, inside / name, follow_symlinks=False)
+                os.link(here / name, inside / name)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                shutil.copy2(Path(folder) / name, inside / name, follow_symlinks=False)
+                shutil.copy2(here / name, inside / name)
 
 
 def _exchanged(new: Path, place: Path) -> bool:

@@ -151,7 +151,7 @@ def test_replay_refuses_another_tokenizer(tiny: Path, tmp_path: Path) -> None:
     assert "the bundle is tiny" in done.stderr
 
 
-@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot", "parquet"])
 def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> None:
     path = record(tmp_path / "a.mcap", 6)
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)
@@ -160,7 +160,7 @@ def test_export_recording_says_what_it_wrote(tmp_path: Path, format: str) -> Non
     assert run("export-recording", path, "-o", tmp_path / "out", "--format", format).exit_code == 2
 
 
-@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot", "parquet"])
 def test_an_export_of_a_part(tmp_path: Path, format: str) -> None:
     path = record(tmp_path / "a.mcap", 20)
     part = ("--source", 1, "--start", 0.5, "--end", 1.2)
@@ -171,6 +171,21 @@ def test_an_export_of_a_part(tmp_path: Path, format: str) -> None:
         none = run("export-recording", path, "-o", tmp_path / "no", "--format", format, *wrong)
         assert none.exit_code == code and "error: " in none.stderr, none.output
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot", "parquet"])
+def test_an_export_is_added_to(tmp_path: Path, format: str) -> None:
+    path, other = record(tmp_path / "a.mcap", 6), record(tmp_path / "b.mcap", 4)
+    export = ("export-recording", "-o", tmp_path / "out", "--format", format)
+    none = run(*export, path, "--append")
+    assert none.exit_code == 2 and "nothing to add to" in none.stderr
+    assert run(*export, path).exit_code == 0
+    done = run(*export, other, "--append")
+    assert done.exit_code == 0 and "8 latents in 2 episodes" in done.output
+    both = run(*export, other, "--append", "--force")
+    assert both.exit_code == 2 and "give one of them" in both.stderr
+    third = run(*export, record(tmp_path / "c.mcap", 4, fps=20), "--append", "--gaps", "keep")
+    assert third.exit_code == 2 and "gaps split, and keep is to be added" in third.stderr
 
 
 def test_an_export_to_shards(tmp_path: Path) -> None:
@@ -184,7 +199,7 @@ def test_an_export_to_shards(tmp_path: Path) -> None:
     assert other.exit_code == 2 and "--shards is for --format webdataset" in other.stderr
 
 
-@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot"])
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot", "parquet"])
 def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: str) -> None:
     path = FIELD / "drops-continue.mcap"
     done = run("export-recording", path, "-o", tmp_path / "out", "--format", format)

@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
+from vidtok_edge.runtime import files
 from vidtok_edge.runtime.files import (
+    add_to_folder_beside,
     replace_file,
     require_writable,
     write_beside,
@@ -432,3 +434,58 @@ def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, umask: int, kept
     (tmp_path / "a").write_text("a")
     replace_file(tmp_path / "a", tmp_path / "file")
     assert mode(tmp_path / "file") == kept
+
+
+def added_to(tmp_path: Path) -> Path:
+    place = tmp_path / "set"
+    (place / "data").mkdir(parents=True)
+    (place / "data" / "1").write_text("one")
+    (place / "list").write_text("1")
+    (place / "link").symlink_to("data")
+    return place
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_added_to(
+    tmp_path: Path, exchange: bool, links: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda new, place: False)
+    place = added_to(tmp_path)
+    with add_to_folder_beside(place, marker="list", without=["list"]) as new:
+        assert new.parent == tmp_path and names(new) == ["data", "link"]
+        (new / "data" / "2").write_text("two")
+        (new / "list").write_text("1 2")
+        assert names(place / "data") == ["1"] and (place / "list").read_text() == "1"
+    assert names(tmp_path) == ["set"] and names(place) == ["data", "link", "list"]
+    assert names(place / "data") == ["1", "2"] and (place / "list").read_text() == "1 2"
+    assert (place / "link").is_symlink()
+
+
+def test_adding_that_fails_leaves_the_folder(tmp_path: Path) -> None:
+    place = added_to(tmp_path)
+    with pytest.raises(KeyError), add_to_folder_beside(place, marker="list") as new:
+        (new / "data" / "2").write_text("two")
+        raise KeyError
+    assert names(tmp_path) == ["set"] and names(place / "data") == ["1"]
+    for other in (place / "data", tmp_path / "none"):
+        with (
+            pytest.raises(UsageError, match="nothing to add to"),
+            add_to_folder_beside(other, marker="list"),
+        ):
+            raise AssertionError
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_was_changed_meanwhile_is_not_replaced(tmp_path: Path, gone: bool) -> None:
+    place = added_to(tmp_path)
+    with (
+        pytest.raises(UsageError, match="changed meanwhile"),
+        add_to_folder_beside(place, marker="list"),
+    ):
+        if gone:
+            place.rename(tmp_path / "moved")
+        else:
+            (place / "list").write_text("1 3")
+    assert names(tmp_path) == ["moved" if gone else "set"]
