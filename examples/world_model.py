@@ -1,9 +1,9 @@
-"""A small world model: the robot's next latent from the last ones and what it does meanwhile.
+"""A small world model: the next latent from the last ones and from how the camera turns meanwhile.
 
 python examples/world_model.py BUNDLE RECORDING [STEPS]
 
-Where there is no such recording, the shipped clip of a robot is recorded, with a data channel that
-a robot would have: how much the picture changes in each of its quarters, made from the frames.
+Where there is no such recording, the shipped clip of a robot is recorded as by a camera that turns
+left and right by chance, and says so in a data channel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import vidtok_edge
@@ -26,15 +25,14 @@ from vidtok_edge.runtime.streaming.latents import Latents, Stamp
 from vidtok_edge.runtime.streaming.records import Sample, SourceRecords
 
 CLIP = Path(vidtok_edge.__file__).parent / "vidtok_ref" / "embedded" / "clip_robot.mp4"
-PAST, BATCH, WIDTH = 3, 4, 96
-FIELDS = ("top_left", "top_right", "bottom_left", "bottom_right")
+PAST, BATCH, WIDTH = 2, 4, 32
 
 
 def record_clip(bundle: Bundle, recording: Path) -> None:
-    """Record the clip and its actions, each sample at the time of its frame."""
-    begin = Stamp.at()
+    """Record the clip, turned by a token for each latent, and at each frame by how much it was."""
+    model, begin = bundle.manifest.model, Stamp.at()
     size = bundle.manifest.height, bundle.manifest.width
-    camera = SourceRecords(0)
+    camera, chance = SourceRecords(0), np.random.default_rng(0)
     with (
         ClipReader(CLIP, size=size) as clip,
         bundle.encoder() as encoder,
@@ -48,8 +46,11 @@ def record_clip(bundle: Bundle, recording: Path) -> None:
                 for one in camera.encoded(latents, encode_start_ns=now, encode_end_ns=now):
                     writer.take(one)
 
-        before: NDArray[np.uint8] | None = None
-        for frame in clip:
+        turn, angle = 0, 0.0
+        for number, frame in enumerate(clip):
+            if number % model.time_factor == 1:  # the first frame of a latent
+                turn = int(chance.integers(-1, 2))
+            angle += turn * model.space_factor / model.time_factor
             stamp = Stamp(
                 capture_time_ns=begin.capture_time_ns + frame.time_ns,
                 wall_time_ns=begin.wall_time_ns + frame.time_ns,
@@ -59,38 +60,33 @@ def record_clip(bundle: Bundle, recording: Path) -> None:
                 channel="action",
                 time_ns=stamp.capture_time_ns,
                 wall_time_ns=stamp.wall_time_ns,
-                values=change_of(frame.pixels, frame.pixels if before is None else before),
+                values=np.array([turn], np.float64),
             )
-            writer.log(sample, FIELDS)
-            take(encoder.push(frame.pixels, stamp=stamp))
-            before = frame.pixels
+            writer.log(sample, ["turn"])
+            take(encoder.push(np.roll(frame.pixels, round(angle), axis=1), stamp=stamp))
         take(encoder.finish())
 
 
-def change_of(pixels: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean change of each quarter of the picture, [4], about 1."""
-    change = np.abs(pixels.astype(np.float64) - before).mean(axis=2)
-    height, width = (side // 2 for side in change.shape)
-    quarters = change[: 2 * height, : 2 * width].reshape(2, height, 2, width)
-    means: NDArray[np.float64] = quarters.mean(axis=(1, 3)).reshape(4) / 8
-    return means
-
-
 class NextLatent(nn.Module):
-    """Logits of every digit of the next tokens: convolutions over those before, [B, N, h, w].
+    """Logits of every digit of the next tokens, [B, N, h, w].
 
     A token of FSQ is a number whose digits are the levels of its channels: of 32768 tokens there
-    are five digits of eight levels, which is what is predicted.
+    are five digits of eight levels, which is what is predicted. The action says how much of the
+    last latent to take over from the left, from the same place and from the right; convolutions
+    say the rest.
     """
 
     def __init__(self, levels: tuple[int, ...], past: int, actions: int) -> None:
         super().__init__()
-        self.levels, inputs = levels, past * sum(levels)
-        self.act = nn.Linear(actions, WIDTH)
-        self.first = nn.Conv2d(inputs, WIDTH, 3, padding=1)
-        self.rest = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(2))
+        self.levels = levels
+        self.act = nn.Sequential(nn.Linear(actions, WIDTH), nn.GELU())
+        self.moves = nn.Linear(WIDTH, 3)
+        self.first = nn.Conv2d(past * sum(levels), WIDTH, 3, padding=1)
+        self.rest = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         self.last = nn.Conv2d(WIDTH, sum(levels), 1)
-        nn.init.zeros_(self.last.weight)  # it begins by not knowing anything
+        for layer in (self.moves, self.last):  # it begins by not knowing anything
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def digits(self, tokens: Tensor) -> list[Tensor]:
         """Of each level its digit, in the shape of `tokens`."""
@@ -106,11 +102,13 @@ class NextLatent(nn.Module):
             nn.functional.one_hot(digit, level)
             for digit, level in zip(self.digits(past), self.levels, strict=True)
         ]
-        one_hot = torch.cat(hot, dim=-1).movedim(-1, 2).flatten(1, 2).float()
-        hidden = nn.functional.gelu(self.first(one_hot) + self.act(action)[:, :, None, None])
-        for layer in self.rest:
-            hidden = hidden + nn.functional.gelu(layer(hidden))
+        one_hot = torch.cat(hot, dim=-1).movedim(-1, 2).float()  # [B, past, sum of levels, h, w]
+        action = self.act(action)
+        hidden = nn.functional.gelu(self.first(one_hot.flatten(1, 2)) + action[:, :, None, None])
+        hidden = hidden + nn.functional.gelu(self.rest(hidden))
         logits: Tensor = self.last(hidden)
+        for move, share in zip((-1, 0, 1), self.moves(action).T, strict=True):
+            logits = logits + share[:, None, None, None] * one_hot[:, -1].roll(move, dims=-1)
         return logits
 
     def loss(self, tokens: Tensor, actions: Tensor) -> Tensor:
@@ -132,14 +130,14 @@ def without_past(model: NextLatent, tokens: Tensor) -> float:
     return total
 
 
-def main(path: str, recording: str, steps: int = 100) -> None:
+def main(path: str, recording: str, steps: int = 150) -> None:
     if not Path(recording).exists():
         record_clip(Bundle.load(path), Path(recording))
     torch.manual_seed(0)
     windows = TokenWindows(recording, length=PAST + 1)
     actions = windows.facts.channels["action"]
     model = NextLatent(windows.facts.tokenizer.levels, PAST, actions)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
     stream = TokenStream(windows, batch_size=BATCH, seed=0)
     [every] = TokenStream(windows, batch_size=len(windows), shuffle=False)
     entropy = without_past(model, every["tokens"][:, -1])

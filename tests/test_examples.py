@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +30,7 @@ def test_all_are_tried_and_listed() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
     tried = Path(__file__).read_text("utf-8")
     listed = (EXAMPLES / "README.md").read_text("utf-8")
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     assert all(f'run("{name}"' in tried for name in scripts)
     assert all(f"| `{name} " in listed for name in scripts)
 
@@ -62,6 +64,17 @@ def test_a_dataset_of_tokens(tmp_path: Path) -> None:
     write_recording(tmp_path / "a.mcap")
     said = run("token_dataset.py", tmp_path / "a.mcap", 3)
     assert "windows of 3 latents" in said and "batch [2, 3, 2, 3] torch.int64" in said
+
+
+def test_a_world_model_learns_from_a_recording(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("av")
+    said = run("world_model.py", tiny, tmp_path / "a.mcap", 30)
+    numbers = re.search(r"loss ([\d.]+) at first, ([\d.]+) at last, ([\d.]+) without", said)
+    assert numbers is not None, said
+    first, last, without_past = map(float, numbers.groups())
+    assert first == pytest.approx(math.log(8**5), abs=0.01), "it begins by not knowing anything"
+    assert last < without_past - 1 < first
 
 
 @pytest.mark.slow
