@@ -139,7 +139,7 @@ class RowStore:
         column = batch.column(batch.schema.get_field_index(name))
         if column.null_count:
             raise DatasetError(f"{file} lacks values of {name}. Export it again.")
-        if name == "begins":
+        if name == "begins" and pa.types.is_string(column.type):
             return np.array(column.to_pylist(), object)
         sizes = {own: layout.facts.channels[channel] for channel, own in layout.channels.items()}
         if name in sizes:
@@ -216,7 +216,7 @@ def _damage_told(file: Path) -> Iterator[None]:
     """Turns what pyarrow raises for damage into DatasetError; ArrowInvalid is a ValueError."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         what = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DatasetError(f"{file} is damaged: {what}. Copy it again.") from None
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from fuzz.mutations import of_bytes, of_text, of_zip
 from fuzz.recordings import recording_targets
+from fuzz.sets import set_targets
 from fuzz.target import HERE, Target
 
 __all__ = ["TARGETS", "Target"]
@@ -467,6 +468,7 @@ def _targets() -> list[Target]:
         for name, mutation in changes.items()
     ]
     found += recording_targets()
+    found += set_targets()
     found += [
         Target(
             name=f"picture.{suffix}",

@@ -120,7 +120,7 @@ def _tasks(path: Path) -> list[str]:
         indices = table.column("task_index").to_pylist()
         [name] = [name for name in table.column_names if name != "task_index"]
         words = table.column(name).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         raise DatasetError(f"{path} cannot be read: {str(error)[:120]}. Copy it again.") from None
     pairs = sorted(zip(indices, words, strict=True), key=lambda pair: str(pair[0]))
     found = {index: word for index, word in pairs if isinstance(word, str)}

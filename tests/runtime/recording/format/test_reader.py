@@ -429,3 +429,13 @@ def test_time_is_that_of_the_recording(whole: Path) -> None:
         begin = recording.stream_start(1, recording.end_ns)
         assert begin is not None and (begin.log_time_ns, begin.source) == (WALL, 1)
         assert recording.stream_start(1, WALL - 1) is None
+
+
+def test_a_recording_is_read_at_random_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a chunk costs is paid once: training reads each thousands of times."""
+    monkeypatch.setattr("vidtok_edge.runtime.recording.format.scan._WORK_AT_LEAST", 0)
+    with Recording.open(record(tmp_path / "a.mcap", 10)) as recording:
+        for _ in range(300):
+            assert sum(1 for _ in recording.entries(0)) == 12
