@@ -29,6 +29,7 @@
     |  |- DocumentError               a benchmark's JSON that cannot be drawn
     |  |- TokenFileError              a token file that cannot be used
     |  |- RecordingError              a recording that cannot be used
+    |  |- DatasetError                a data set that cannot be used, or not with another
     |  |- SourceError                 a source of frames that cannot be opened or read
     |  |  `- SourceLost               it was there, and disappeared
     |  `- StreamError                 a frame, latent or call that does not fit the stream

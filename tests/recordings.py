@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stamps import span, stamp
 
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.format.mcap_file import Compression
 from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.streaming.records import SourceRecords
 
@@ -113,6 +114,7 @@ def record(
     end: bool = True,
     force: bool = False,
     fps: float = 40,
+    compression: Compression = "none",  # tests change bytes of it
 ) -> Path:
     """A recording of `count` latents per source, a chunk of the file every `chunk` latents.
 
@@ -124,7 +126,7 @@ def record(
         tokenizer,
         names,
         flush_interval_s=1000,
-        compression="none",  # tests change bytes of it
+        compression=compression,
         force=force,
     ) as writer:
         cameras = [SourceRecords(source) for source in range(sources)]

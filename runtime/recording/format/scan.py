@@ -141,7 +141,7 @@ class Scan:
             raise RecordingError(f"{path} cannot be read: {error.strerror}.") from None
         self.size = os.fstat(self._file.fileno()).st_size
         self._budget = self._new_budget()
-        self._paid: set[int] = set()  # places of chunks whose content was paid for
+        self._paid: set[int] = set()  # places of chunks (their records) whose content was paid for
 
     def _new_budget(self) -> Budget:
         return Budget(self.size, per_byte=_WORK_PER_BYTE, at_least=_WORK_AT_LEAST)
@@ -310,20 +310,21 @@ class Scan:
         name = head[_CHUNK.size : start - 8]
         if name not in _UNPACKERS or (not name and stored != size):
             return None
-        if offset not in self._paid:  # who reads on at random reads a chunk again and again
+        paid = offset - _HEAD.size in self._paid  # who reads at random comes here often
+        if not paid:
             self._budget.spend(stored)
-        content = self._unpacked_content(offset, name, self._read(offset + start, stored), size)
+        content = self._unpacked_content(name, self._read(offset + start, stored), size, paid)
         sound = content is not None and len(content) == size and zlib.crc32(content) == crc
         return content if sound else None
 
-    def _unpacked_content(self, offset: int, name: bytes, data: bytes, size: int) -> bytes | None:
+    def _unpacked_content(self, name: bytes, data: bytes, size: int, paid: bool) -> bytes | None:
         """What `data` unpacks to; None: more than `size` bytes, or not what `name` says."""
         if not name:
             return data
         content = bytearray()
         try:
             for piece in _UNPACKERS[name](data, min(PIECE, size + 1)):
-                if offset not in self._paid:
+                if not paid:
                     self._budget.spend(len(piece))
                 content += piece
                 if len(content) > size:
