@@ -18,7 +18,7 @@ class Progress:
 
     def __init__(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
-        self._shared = torch.zeros(2, dtype=torch.int64)
+        self._shared = torch.zeros(3, dtype=torch.int64)
         self._shared.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
@@ -31,11 +31,20 @@ class Progress:
         """Windows of the epoch that are not read again."""
         return int(self._shared[1])
 
+    @property
+    def by_workers(self) -> bool:
+        """Whether workers have read of it since it began."""
+        return bool(self._shared[2])
+
+    def read_by_a_worker(self) -> None:
+        """Remember that."""
+        self._shared[2] = 1
+
     def begin(self, epoch: int, done: int = 0) -> None:
         """Go on behind the first `done` windows of `epoch`. UsageError: no such epoch."""
         if not 0 <= epoch < 1 << 62:
             raise UsageError(f"The epoch is {epoch}; allowed: from 0.")
-        self._shared[0], self._shared[1] = epoch, done
+        self._shared[0], self._shared[1], self._shared[2] = epoch, done, 0
 
     def state(self, schedule: Schedule, items: int) -> dict[str, Any]:
         """For a checkpoint: `items` of each rank were taken since `done`."""

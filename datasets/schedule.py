@@ -71,7 +71,12 @@ class Schedule:
         return order[begin : begin + self.batch]
 
     def done(self, before: int, items: int) -> int:
-        """Windows of an epoch that all ranks have taken, when each took `items` behind `before`."""
+        """Windows of an epoch that all ranks have taken, when each took `items` behind `before`.
+
+        Raises UsageError: fewer than none.
+        """
+        if items < 0:
+            raise UsageError(f"The number of items taken is {items}; allowed: from 0.")
         return min(self.windows, before + items * self.batch * self.world_size)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,6 +107,63 @@ def test_a_checkpoint_goes_on_exactly(taken: int, workers: int, windows: TokenWi
     assert again.state_dict(0) == state
     again.set_epoch(3)
     assert len(firsts(again)) == 6
+
+
+def test_workers_do_not_tell_how_far_the_trainer_is(windows: TokenWindows) -> None:
+    stream = TokenStream(windows, batch_size=4)
+    firsts(loaded(stream, 2))
+    with pytest.raises(UsageError, match=r"state_dict\(taken\)"):
+        stream.state_dict()
+    stream.set_epoch(1)
+    assert stream.state_dict()["done"] == 0
+
+
+def test_a_negative_count_is_refused(windows: TokenWindows) -> None:
+    with pytest.raises(UsageError, match="taken is -1"):
+        TokenStream(windows).state_dict(-1)
+
+
+@pytest.mark.parametrize("given", [[0, 0], [1, 0], [1, 1], [2, 1], [3, 3]])
+def test_workers_that_are_asked_by_themselves(
+    given: list[int], windows: TokenWindows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a StatefulDataLoader does: worker w of two gave `given[w]` batches."""
+    info = SimpleNamespace(id=0, num_workers=2)
+    expected = firsts(TokenStream(windows, batch_size=4, seed=5))
+    monkeypatch.setattr("vidtok_edge.datasets.stream.get_worker_info", lambda: info)
+    for info.id, count in enumerate(given):
+        stream = TokenStream(windows, batch_size=4, seed=5)
+        batches = iter(stream)
+        before = firsts(next(batches) for _ in range(count))
+        again = TokenStream(windows, batch_size=4, seed=5)
+        again.load_state_dict(stream.state_dict())
+        assert again.state_dict() == stream.state_dict()
+        assert before + firsts(again) == expected[info.id :: 2]
+        assert firsts(again) == expected[info.id :: 2], "the next pass is a whole one"
+    state = again.state_dict()
+    info.id = 0
+    with pytest.raises(UsageError, match="that of worker 1 of 2, and this is worker 0 of 2"):
+        again.load_state_dict(state)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="that of worker 1 of 2, and this is no worker"):
+        again.load_state_dict(state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("taken", [0, 1, 4])
+def test_a_stateful_loader_goes_on_exactly(taken: int, workers: int, windows: TokenWindows) -> None:
+    loaders = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata's own loader")
+
+    def loader() -> Any:
+        stream = TokenStream(windows, batch_size=4, seed=5)
+        return loaders.StatefulDataLoader(stream, batch_size=None, num_workers=workers)
+
+    expected, first, then = firsts(loader()), loader(), loader()
+    batches = iter(first)
+    before = firsts(next(batches) for _ in range(taken))
+    then.load_state_dict(first.state_dict())
+    assert before + firsts(then) == expected
 
 
 def test_a_checkpoint_of_a_checkpoint(windows: TokenWindows) -> None:
