@@ -18,6 +18,8 @@ __all__ = ["WindowSampler"]
 class WindowSampler(Sampler[int]):
     """Numbers of windows in the order of `TokenStream`, each in one rank.
 
+    For example::
+
         sampler = WindowSampler(windows, seed=1)
         loader = DataLoader(windows, batch_size=32, sampler=sampler, num_workers=4)
         for epoch in range(10):

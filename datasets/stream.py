@@ -19,6 +19,8 @@ __all__ = ["TokenStream"]
 class TokenStream(IterableDataset[dict[str, Any]]):
     """Batches of windows, each window once in an epoch over all workers and ranks.
 
+    For example::
+
         stream = TokenStream(windows, batch_size=32, seed=1)
         loader = DataLoader(stream, batch_size=None, num_workers=4)
         for epoch in range(10):

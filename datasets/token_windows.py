@@ -21,6 +21,8 @@ __all__ = ["TokenWindows", "tensors_of"]
 class TokenWindows(Dataset[dict[str, Any]]):
     """Windows of `length` latents; none reaches over a drop, gap, key, episode or other camera.
 
+    For example::
+
         windows = TokenWindows("drive.mcap", length=16)
         windows[0]["tokens"]            # int64 [16, h, w]
         windows[0]["data"]["action"]    # float32 [16, d]

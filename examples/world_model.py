@@ -84,9 +84,8 @@ class NextLatent(nn.Module):
         self.first = nn.Conv2d(past * sum(levels), WIDTH, 3, padding=1)
         self.rest = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         self.last = nn.Conv2d(WIDTH, sum(levels), 1)
-        for layer in (self.moves, self.last):  # it begins by not knowing anything
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.moves.parameters(), *self.last.parameters()):
+            nn.init.zeros_(parameter)  # it begins by not knowing anything
 
     def digits(self, tokens: Tensor) -> list[Tensor]:
         """Of each level its digit, in the shape of `tokens`."""

@@ -37,7 +37,8 @@ def exported(path: Path, format: Format, **options: Any) -> Path:
 
 def starts(length: int, stride: int = 1) -> list[int]:
     """Where windows of `eventful` begin, counted from the beginning of the recording."""
-    found, at = [], 0
+    found: list[int] = []
+    at = 0
     for run in RUNS:
         found += range(at, at + run - length + 1, stride)
         at += run
@@ -55,7 +56,9 @@ def test_windows_are_those_between_what_happened(
     )
     expected = [(source, at) for source in range(2) for at in starts(length, stride)]
     assert len(windows) == len(expected)
-    for (source, at), window in zip(expected, (windows[i] for i in range(len(windows))), strict=1):
+    for (source, at), window in zip(
+        expected, (windows[i] for i in range(len(windows))), strict=True
+    ):
         tokens = np.stack([values_of(source, at + i) for i in range(length)])
         assert window["tokens"].dtype == torch.int64
         np.testing.assert_array_equal(window["tokens"].numpy(), tokens)

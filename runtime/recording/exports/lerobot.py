@@ -113,7 +113,7 @@ def write_lerobot(
     if not dataset.episodes:
         return
     own = {name: column.facts() for name, column in dataset.statistics.items()}
-    recorded = {"gaps": inputs.gaps, "tokenizer": facts.tokenizer.to_map()}
+    recorded: dict[str, Any] = {"gaps": inputs.gaps, "tokenizer": facts.tokenizer.to_map()}
     if before is None or existing is None:
         _write_meta(folder, _info(dataset), own, tasks, {**recorded, **inputs.facts()})
         return
