@@ -48,6 +48,7 @@ NEEDS |= {
     "recording.recovery": "mcap",
     "recording.bags": "mcap",
     "recording.exports.lerobot": "pyarrow",
+    "recording.exports.lerobot_before": "pyarrow",
     "recording.exports.parquet": "pyarrow",
     "recording.exports.parquet_files": "pyarrow",
 }

@@ -389,7 +389,14 @@ def records_of(data: bytes, budget: Budget | None = None) -> Iterator[McapRecord
         if opcode == Opcode.MESSAGE:
             if len(content) < _MESSAGE.size:
                 raise RecordingError("a message is cut off")
-            yield Message.read(ReadDataStream(BytesIO(content)), len(content))
+            channel, sequence, log_time, publish_time = _MESSAGE.unpack_from(content)
+            yield Message(  # by mcap's own reader a recording takes a fifth longer to read
+                channel_id=channel,
+                sequence=sequence,
+                log_time=log_time,
+                publish_time=publish_time,
+                data=content[_MESSAGE.size :],
+            )
         elif opcode in _READABLE:
             yield _parsed(_READABLE[Opcode(opcode)], content)
 
