@@ -45,7 +45,8 @@ class SetFacts:
             what = "another grid" if _GRID & {*differ} else "another tokenizer"
             raise DatasetError(
                 f"{here} is of {what} than {there}: {self.tokenizer}, and {others.tokenizer}; they "
-                f"differ in {', '.join(differ)}. A dataset has one: keep them apart, or choose one camera (source)."
+                f"differ in {', '.join(differ)}. A dataset has one: keep them apart, or "
+                "choose one camera (source)."
             )
         low, high = sorted((self.latents_per_s, others.latents_per_s))
         if high > JITTER * low:
