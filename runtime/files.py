@@ -169,7 +169,7 @@ def _state_of(place: Path, marker: str) -> tuple[int, ...]:
 
 
 def _link_all(place: Path, new: Path, without: Container[str]) -> None:
-    for folder, folders, files in os.walk(place):
+    for folder, folders, files in os.walk(place, onerror=_raise):
         here, inside = Path(folder), new / Path(folder).relative_to(place)
         links = [name for name in (*folders, *files) if (here / name).is_symlink()]
         for name in links:
@@ -186,6 +186,10 @@ def _link_all(place: Path, new: Path, without: Container[str]) -> None:
                 if error.errno not in _NO_LINKS:
                     raise
                 shutil.copy2(here / name, inside / name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _exchanged(new: Path, place: Path) -> bool:

@@ -11,18 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recordings import FSQ, KL, PER_LATENT, SECOND, record, values_of
+from recordings import FSQ, KL, PER_LATENT, SECOND, WALL, latents, record, values_of, write
 from stories import RUNS, eventful
 
 torch = pytest.importorskip("torch")
 
 from vidtok_edge.datasets import TokenWindows  # noqa: E402
 from vidtok_edge.errors import DatasetError, RecordingError, UsageError  # noqa: E402
+from vidtok_edge.runtime.recording import RecordingWriter  # noqa: E402
 from vidtok_edge.runtime.recording.data_rows import DataRequest  # noqa: E402
 from vidtok_edge.runtime.recording.exports.exporting import (  # noqa: E402
     Format,
     export_recording,
 )
+from vidtok_edge.runtime.streaming.records import Sample, SourceRecords  # noqa: E402
 
 FORMATS: tuple[Format, ...] = ("npz", "webdataset", "lerobot", "parquet")
 
@@ -68,6 +70,45 @@ def test_windows_are_those_between_what_happened(
         np.testing.assert_array_equal(window["data"]["arm/grip"][:, 0].numpy(), seconds)
     assert windows.facts.latents_per_s == pytest.approx(10)
     assert dict(windows.facts.channels) == {"action": 2, "arm/grip": 1}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_window_crosses_gaps_that_an_export_kept(format: Format, tmp_path: Path) -> None:
+    path = eventful(tmp_path / "a.mcap")
+    kept = TokenWindows(exported(path, format, gaps="keep"), length=2)
+    expected = TokenWindows(path, length=2)
+    assert len(kept) == len(expected) == len(starts(2))
+    for number in range(len(kept)):
+        assert torch.equal(kept[number]["tokens"], expected[number]["tokens"])
+        assert torch.equal(kept[number]["data"]["action"], expected[number]["data"]["action"])
+
+
+@pytest.mark.parametrize("given", ["recording", *FORMATS])
+def test_latents_without_a_value_are_in_no_window_or_have_none(given: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with RecordingWriter(path, FSQ, ["cam"]) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        for i in range(12):
+            if i not in (4, 5, 9):
+                at = i * PER_LATENT
+                value = np.array([np.nan if i == 7 else i])
+                writer.log(
+                    Sample(channel="action", time_ns=at, wall_time_ns=WALL + at, values=value)
+                )
+            write(writer, camera, latents(0, i))
+    keep = DataRequest(max_age_s=0.05, missing="keep")
+    split = DataRequest(max_age_s=0.05)
+    place = path if given == "recording" else exported(path, given, data=keep)
+    whole, kept = (TokenWindows(place, length=2, data=request) for request in (split, keep))
+    firsts = [round(float(whole[i]["data"]["action"][0, 0])) for i in range(len(whole))]
+    assert firsts == [0, 1, 2, 10]
+    assert len(kept) == 11
+    known = [bool(torch.isfinite(kept[i]["data"]["action"]).all()) for i in range(11)]
+    assert [i for i in range(11) if known[i]] == firsts
+    if given != "recording":
+        other = exported(path, given, data=split, force=True)
+        assert len(TokenWindows(other, length=2)) == len(firsts)
 
 
 @pytest.mark.parametrize("given", ["recording", *FORMATS])

@@ -154,8 +154,9 @@ def export_recording(
         data=data or DataRequest(),
     )
     marker = INFO if format == "lerobot" else CONTENTS
+    anew = _WRITTEN_ANEW if format == "lerobot" else (CONTENTS,)
     with (
-        add_to_folder_beside(output, marker=marker, without=_WRITTEN_ANEW)
+        add_to_folder_beside(output, marker=marker, without=anew)
         if append
         else write_folder_beside(output, force, marker=marker)
     ) as folder:
@@ -198,13 +199,8 @@ def export_recording(
         )
 
 
-_WRITTEN_ANEW = (
-    CONTENTS,
-    INFO,
-    f"meta/{CONTENTS}",
-    "meta/stats.json",
-    "meta/tasks.parquet",
-)
+_WRITTEN_ANEW = ("meta/info.json", f"meta/{CONTENTS}", "meta/stats.json", "meta/tasks.parquet")
+"""Of a LeRobot dataset that is added to; of the others it is `CONTENTS`."""
 
 
 def _existing(output: Path, format: Format, inputs: Inputs) -> Existing:
