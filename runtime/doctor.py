@@ -49,7 +49,7 @@ _PACKAGES = (
     (("mcap",), "recordings"),
     (("lz4",), "recordings that other tools compressed"),
     (("zstandard",), "recordings that other tools compressed"),
-    (("pyarrow",), "recordings as LeRobot datasets"),
+    (("pyarrow",), "recordings as LeRobot datasets and Parquet"),
     (("rerun-sdk",), "the Rerun viewer"),
     (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench"),
     (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU"),

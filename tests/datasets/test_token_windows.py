@@ -276,3 +276,14 @@ def test_the_parts_of_a_recording(tmp_path: Path) -> None:
     index = tmp_path / "a.index.json"
     index.write_text(json.dumps({"schema": 1, "plan": {}, "parts": entries}))
     assert len(TokenWindows(index, length=2)) == 2 * len(starts(2))
+
+
+@pytest.mark.parametrize("given", ["recording", *FORMATS])
+def test_latents_of_a_tokenizer_that_decodes_windows(given: Any, tmp_path: Path) -> None:
+    """Its episodes are whole windows, and so are runs; windows to train on are cut anywhere."""
+    tokenizer = replace(FSQ, causal=False, window=3)
+    path = record(tmp_path / "a.mcap", 11, sources=1, tokenizer=tokenizer)
+    windows = TokenWindows(path if given == "recording" else exported(path, given), length=4)
+    assert len(windows) == 9 - 4 + 1
+    expected = np.stack([values_of(0, 5 + i, tokenizer) for i in range(4)])
+    np.testing.assert_array_equal(windows[5]["tokens"].numpy(), expected)
