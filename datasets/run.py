@@ -60,6 +60,8 @@ class Rows:
     """In the stream."""
     interrupted: NDArray[np.bool_]
     """Frames were dropped or latents are missing before it, or a stream begins with it."""
+    slow: NDArray[np.bool_]
+    """Only some of the frames were encoded in its stream: between it and the next is more time."""
     data: Mapping[str, NDArray[np.float32]]
     """Of each channel [n, d]; NaN where a value is missing."""
 
@@ -67,7 +69,7 @@ class Rows:
         """From where to before where each run goes.
 
         Args:
-            source: of this one alone.
+            source: of this one alone. Slow latents are in no run.
             whole: latents that lack a value of a channel are in no run.
         """
         count = len(self.index)
@@ -78,7 +80,7 @@ class Rows:
         for column in (self.episode, self.source, self.stream):
             begins[1:] |= column[1:] != column[:-1]
         begins[1:] |= self.index[1:] != self.index[:-1] + 1
-        taken = np.ones(count, np.bool_) if source is None else self.source == source
+        taken = ~self.slow if source is None else ~self.slow & (self.source == source)
         if whole:
             for values in self.data.values():
                 taken &= ~np.isnan(values).any(axis=1)

@@ -17,7 +17,12 @@ from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
 from vidtok_edge.runtime.npz import damage_told, read_rows
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.existing import CONTENTS, recording_of
+from vidtok_edge.runtime.recording.exports.existing import (
+    CONTENTS,
+    every_in,
+    full_rate,
+    recording_of,
+)
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
@@ -66,7 +71,7 @@ class NpzStore:
         tokenizer = SourceFacts.from_map(texts).tokenizer
         return SetFacts(
             tokenizer=tokenizer,
-            latents_per_s=entry.rate("fps") / tokenizer.time_factor,
+            latents_per_s=full_rate(entry) / tokenizer.time_factor,
             channels=channels_in(told, self.request),
         )
 
@@ -87,6 +92,7 @@ class NpzStore:
             source=same + entry.whole("source"),
             stream=same,
             index=np.arange(count),
+            slow=every_in(entry, count) != 1,
             interrupted=(dropped > 0) | (missing > 0) | (np.array(begins, object) != ""),
             data=data,
         )

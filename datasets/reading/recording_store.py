@@ -45,7 +45,7 @@ class _Growing:
     def goes_on_with(self, row: Row) -> bool:
         due = self.stream, self.index + len(self.times_ns)
         follows = (row.latent.stream, row.latent.index) == due
-        return follows and row.continues and not row.begins
+        return follows and row.continues and not row.begins and row.every == 1
 
     def add(self, row: Row) -> None:
         self.times_ns.append(row.latent.log_time_ns)
@@ -86,6 +86,8 @@ class RecordingStore:
                 if growing is not None and not growing.goes_on_with(row):
                     yield self._run(growing, known[source.number])
                     growing = None
+                if row.every != 1:  # of another rate
+                    continue
                 growing = growing or _Growing(row.latent)
                 growing.add(row)
             if growing is not None:

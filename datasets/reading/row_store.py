@@ -98,6 +98,9 @@ class RowStore:
         numbers = ("episode_index", layout.source, "stream", "latent_index")
         happened = ("frames_dropped_before", "latents_missing_before", "begins")
         names = [*numbers, *happened, *layout.channels.values()]
+        with _damage_told(files[0]):
+            if "every" in self._opened(files[0]).schema_arrow.names:  # not of earlier versions
+                names.append("every")
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
         pieces, begin = [], 0
         for file in files:
@@ -117,7 +120,9 @@ class RowStore:
             interrupted |= joined[name] > 0
         episode, source, stream, index = (joined[name].astype(np.int64) for name in numbers)
         data = {name: joined[column] for name, column in layout.channels.items()}
+        every = joined.get("every", np.ones(len(index), np.int64))
         rows = Rows(
+            slow=every != 1,
             episode=episode,
             source=source,
             stream=stream,

@@ -20,7 +20,12 @@ from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError
 from vidtok_edge.runtime.npz import damage_told, read_rows
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.existing import CONTENTS, recordings_of
+from vidtok_edge.runtime.recording.exports.existing import (
+    CONTENTS,
+    every_in,
+    full_rate,
+    recordings_of,
+)
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
@@ -28,6 +33,7 @@ from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 __all__ = ["ShardStore"]
 
 _KEY = re.compile(r"e(\d{5,18})-(\d{8,18})\.(tokens\.npy|latent\.npy|json|data\.npz)", re.ASCII)
+_ROWS = ("stream", "index", "source", "slow", "interrupted")
 _BLOCK = 512  # of a tar file
 _LARGEST = 64 << 20  # bytes of the JSON or the data of a sample
 
@@ -155,6 +161,7 @@ class ShardStore:
                 "stream": told.numbers("streams", count),
                 "index": told.numbers("latent_indices", count),
                 "source": np.full(count, told.whole("source")),
+                "slow": every_in(told, count) != 1,
                 "interrupted": interrupted.astype(np.bool_),
             }
             if facts.channels:
@@ -166,7 +173,7 @@ class ShardStore:
             places.append((begin, sample, count))
             begin, due = begin + count, sample.first + count
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-        known = {name: joined.pop(name) for name in ("stream", "index", "source", "interrupted")}
+        known = {name: joined.pop(name) for name in _ROWS}
         return Rows(episode=np.zeros(begin, np.int64), data=joined, **known), places
 
     def read(self, place: _Place, first: int, count: int) -> NDArray[Any]:
@@ -218,10 +225,10 @@ def _facts(told: Document, channels: Channels, known: dict[str, SetFacts]) -> Se
     """Of an episode; the same object where they are the same, which is quick to compare."""
     own = told.of("tokenizer").content
     texts = {name: value for name, value in own.items() if isinstance(value, str)}
-    key = repr((texts, told.rate("fps")))
+    key = repr((texts, full_rate(told)))
     if key not in known:
         tokenizer = Tokenizer.from_map(texts)
-        rate = told.rate("fps") / tokenizer.time_factor
+        rate = full_rate(told) / tokenizer.time_factor
         known[key] = SetFacts(tokenizer=tokenizer, latents_per_s=rate, channels=channels)
     return known[key]
 

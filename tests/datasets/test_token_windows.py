@@ -287,3 +287,29 @@ def test_latents_of_a_tokenizer_that_decodes_windows(given: Any, tmp_path: Path)
     assert len(windows) == 9 - 4 + 1
     expected = np.stack([values_of(0, 5 + i, tokenizer) for i in range(4)])
     np.testing.assert_array_equal(windows[5]["tokens"].numpy(), expected)
+
+
+@pytest.mark.parametrize("given", ["recording", *FORMATS])
+def test_latents_of_half_the_rate_are_in_no_window(given: Any, tmp_path: Path) -> None:
+    """Encoding was late, and of two frames one was taken for three latents."""
+    path, at = tmp_path / "a.mcap", 0
+    with RecordingWriter(path, FSQ, ["cam"]) as writer:
+        camera = SourceRecords(0)
+        for count, every in ((4, 1), (3, 2), (5, 1)):
+            now = max(0, at * PER_LATENT - 1)
+            reason: Any = "key" if at else "start"
+            given_up = "half-rate" if every > 1 else ""
+            writer.take(
+                camera.start(reason, now, WALL + now, fps=40, every=every, given_up=given_up)
+            )
+            for index in range(count):
+                write(writer, camera, latents(0, index, at=at, holds=at))
+                at += every
+        writer.take(camera.end("over", at * PER_LATENT, WALL + at * PER_LATENT))
+    windows = TokenWindows(path if given == "recording" else exported(path, given), length=2)
+    assert windows.facts.latents_per_s == pytest.approx(10)
+    firsts = [0, 1, 2, 10, 11, 12, 13]
+    assert len(windows) == len(firsts)
+    for number, first in enumerate(firsts):
+        expected = np.stack([values_of(0, first), values_of(0, first + 1)])
+        np.testing.assert_array_equal(windows[number]["tokens"].numpy(), expected)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidtok_edge.errors import DatasetError, UsageError
 from vidtok_edge.runtime.manifest.plain import from_plain
 from vidtok_edge.runtime.recording.data_rows import DataRequest
@@ -21,8 +24,10 @@ __all__ = [
     "CONTENTS",
     "INFO",
     "Existing",
+    "every_in",
     "feature_channels",
     "format_of",
+    "full_rate",
     "lerobot_facts",
     "recording_of",
     "recordings_of",
@@ -130,6 +135,27 @@ def recording_of(document: Document, episode: int) -> Document:
     raise document.wrong("recordings", f"without one that has episode {episode}")
 
 
+def every_in(entry: Document, count: int) -> NDArray[np.int64]:
+    """Of so many frames one was encoded in the stream of each latent; earlier versions say it not.
+
+    Raises DatasetError: one says 0.
+    """
+    if not entry.has("every"):
+        return np.ones(count, np.int64)
+    found = entry.numbers("every", count)
+    if (found < 1).any():
+        raise entry.wrong("every", found)
+    return found
+
+
+def full_rate(entry: Document) -> float:
+    """Frames per second of the source, where `fps` is that of the stream that it begins in."""
+    every = entry.numbers("every") if entry.has("every") else np.ones(1, np.int64)
+    if not len(every) or not 1 <= every[0] < 1 << 20:
+        raise entry.wrong("every", every)
+    return entry.rate("fps") * int(every[0])
+
+
 def _facts(document: Document, entry: Document) -> SetFacts:
     """Of an episode of a set that is no LeRobot dataset."""
     told = recording_of(document, entry.whole("episode"))
@@ -143,7 +169,7 @@ def _facts(document: Document, entry: Document) -> SetFacts:
         raise DatasetError(
             f"{entry.name} does not say its rate: an earlier version wrote it. Export it again."
         )
-    rate = entry.rate("fps") / tokenizer.time_factor
+    rate = full_rate(entry) / tokenizer.time_factor
     return SetFacts(tokenizer=tokenizer, latents_per_s=rate, channels=sizes)
 
 

@@ -57,6 +57,7 @@ _OWN = (
     "frames_real",
     "frames_dropped_before",
     "latents_missing_before",
+    "every",
     "begins",
     "capture_time_ns",
     "media_time_ns",
@@ -132,6 +133,7 @@ class _Rows:
             "latent_index": np.array([latent.index for latent in latents]),
             "frames_real": np.array([latent.frames_real for latent in latents]),
             "frames_dropped_before": np.array([row.frames_dropped_before for row in rows]),
+            "every": np.array([row.every for row in rows]),
             "latents_missing_before": np.array([row.latents_missing_before for row in rows]),
             "capture_time_ns": np.array([latent.capture_time_ns for latent in latents]),
             "media_time_ns": np.array([media_time_of(latent) for latent in latents]),
@@ -191,7 +193,7 @@ happened while it was recorded.
 {beside}| `age_ns.NAME` | ns from the sample of channel NAME to the latent; -1: there is none |
 | `episode_index`, `position` | latents of an episode are neighbours in time |
 | `source`, `stream`, `latent_index` | which camera, which of its streams, which latent of that |
-| `frames_real` | frames that it stands for |
+| `frames_real`, `every` | frames that it stands for; of so many of the camera one was encoded |
 | `frames_dropped_before`, `latents_missing_before`, `begins` | what happened before it |
 | `capture_time_ns`, `media_time_ns`, `wall_time_ns` | of its last frame |
 """
