@@ -36,7 +36,7 @@ from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.recording.format.mcap_file import Compression
+    from vidtok_edge.runtime.recording.format.mcap_file import Code, Compression
     from vidtok_edge.runtime.session.ladder import LadderPlan
     from vidtok_edge.runtime.session.record import RecordRequest
     from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
@@ -132,6 +132,14 @@ class _Command(click.Command):
     default="zstd",
     show_default=True,
     help="Of the file's chunks, each of which is what one flush writes.",
+)
+@click.option(
+    "--code",
+    type=click.Choice(["packed", "entropy"]),
+    default="packed",
+    show_default=True,
+    help="Of tokens: each at its width, or all in half to two thirds of that, for a few "
+    "milliseconds of a core per latent. Toolkits up to 0.2 do not read it.",
 )
 @click.option(
     "--duration",
@@ -270,6 +278,7 @@ def record(
     key_interval: float | None,
     flush_interval: float,
     compression: Compression,
+    code: Code,
     duration: float | None,
     fps: float | None,
     raw: tuple[int, int] | None,
@@ -349,6 +358,7 @@ def record(
                 audit_s=audit,
                 ladder=steps,
                 compression=compression,
+                code=code,
             ),
             data=data,
             parts=PartsPlan(

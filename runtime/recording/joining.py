@@ -211,7 +211,7 @@ def _write(
                 if isinstance(entry, Foreign):
                     mcap.add_foreign(entry, message)
                 else:
-                    copy_entry(mcap, message, entry, recording.source(entry.source).tokenizer)
+                    copy_entry(mcap, message, entry)
             if not 0 <= at_ns - flushed_ns < _CHUNK_NS:
                 flushed_ns = at_ns
                 mcap.flush()
@@ -242,7 +242,7 @@ def _sample(found: BagSample, time_ns: int, wall_time_ns: int) -> Sample:
 
 def _monotonic_zero(recording: Recording) -> int:
     """The recording's time when its monotonic clock was 0."""
-    for entry in recording.entries():
+    for entry in recording.entries(values=False):
         at_ns = entry.capture_time_ns if isinstance(entry, LatentRecord) else entry.time_ns
         return entry.log_time_ns - at_ns
     raise RecordingError(f"{recording.path} holds no latent and no marker that can be read.")

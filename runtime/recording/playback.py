@@ -50,7 +50,7 @@ class SourceClock:
     def of(cls, recording: Recording, source: int) -> SourceClock:
         """Read as far as the first latent."""
         begun_ns = None
-        for entry in recording.entries(source):
+        for entry in recording.entries(source, values=False):
             if not isinstance(entry, LatentRecord):
                 begun_ns = entry.log_time_ns if entry.starts_stream else begun_ns
                 continue
@@ -193,7 +193,7 @@ class Playback:
         if not self._clock.own:
             return self.recording.stream_start(self.source, at_ns)
         begin = waiting = None
-        for entry in self.recording.entries(self.source):
+        for entry in self.recording.entries(self.source, values=False):
             if not isinstance(entry, LatentRecord):
                 waiting = entry if entry.starts_stream else waiting
             elif waiting is not None:
@@ -323,7 +323,7 @@ def _of_a_clip(recording: Recording, source: int) -> bool:
 
 def _rates(recording: Recording, source: int) -> tuple[float | None, float | None]:
     """As announced, and as the times of the first latents say."""
-    entries = list(islice(recording.entries(source), _RATE_LATENTS))
+    entries = list(islice(recording.entries(source, values=False), _RATE_LATENTS))
     announced = [e.fps for e in entries if not isinstance(e, LatentRecord) and e.fps > 0]
     steps, every = [], 1
     for before, after in pairwise(entries):

@@ -16,10 +16,9 @@ from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
-from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, McapFile
-from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, bytes_from_marker
+from vidtok_edge.runtime.recording.format.mcap_file import Foreign, McapFile
+from vidtok_edge.runtime.recording.format.messages import bytes_from_marker
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 __all__ = [
@@ -284,7 +283,7 @@ def recover(
                 mcap.add_foreign(entry, message)
             else:
                 tally.add(message, entry)
-                copy_entry(mcap, message, entry, recording.source(entry.source).tokenizer)
+                copy_entry(mcap, message, entry)
             if not 0 <= message.log_time - flushed_ns < _CHUNK_NS:
                 flushed_ns = message.log_time
                 mcap.flush()
@@ -308,20 +307,22 @@ def recover(
         )
 
 
-def copy_entry(mcap: McapFile, message: Message, entry: Record, tokenizer: Tokenizer) -> None:
+def copy_entry(mcap: McapFile, message: Message, entry: Record) -> None:
     """Add a message of a camera to another file, with its number and times."""
-    if isinstance(entry, LatentRecord):  # written anew: it may be in a layout of before
-        kind: ChannelKind = "latents"
-        data = bytes_from_latent(entry, tokenizer)
-    else:
-        kind, data = "markers", message.data
+    log_time_ns, wall_time_ns = message.log_time, message.publish_time
+    number = message.sequence
+    if isinstance(entry, LatentRecord):  # written anew: in a layout of before, or of another chunk
+        mcap.add_latent(
+            entry, log_time_ns=log_time_ns, wall_time_ns=wall_time_ns, sequence=number
+        )
+        return
     mcap.add(
         entry.source,
-        kind,
-        data,
-        log_time_ns=message.log_time,
-        wall_time_ns=message.publish_time,
-        sequence=message.sequence,
+        "markers",
+        message.data,
+        log_time_ns=log_time_ns,
+        wall_time_ns=wall_time_ns,
+        sequence=number,
     )
 
 

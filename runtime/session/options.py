@@ -9,7 +9,7 @@ from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.session.ladder import LadderPlan
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.recording.format.mcap_file import Compression
+    from vidtok_edge.runtime.recording.format.mcap_file import Code, Compression
 
 __all__ = ["RecordOptions"]
 
@@ -36,6 +36,8 @@ class RecordOptions:
     queue says."""
     compression: Compression = "zstd"
     """Of the chunks of the file."""
+    code: Code = "packed"
+    """Of tokens; `entropy` takes fewer bytes and more of the processor."""
 
     def __post_init__(self) -> None:
         if self.audit_s is not None and not 0.1 <= self.audit_s < 1e9:

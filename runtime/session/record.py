@@ -267,6 +267,7 @@ def record(
                 sources=request.sources,
                 flush_interval_s=request.options.flush_interval_s,
                 compression=request.options.compression,
+                code=request.options.code,
                 force=request.force,
             )
             log, parts = data or DataLog(), _parts(request, writer, tokenizer, notice)

@@ -16,10 +16,16 @@ from typing import IO, Any, Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import MissingDependency, RecordingError
+from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder, takes
 from vidtok_edge.runtime.recording.format.compressed_image import SCHEMA as PICTURE_SCHEMA
 from vidtok_edge.runtime.recording.format.compressed_image import picture_topic
-from vidtok_edge.runtime.recording.format.messages import LATENT_SCHEMA, MARKER_SCHEMA
+from vidtok_edge.runtime.recording.format.messages import (
+    LATENT_SCHEMA,
+    MARKER_SCHEMA,
+    bytes_from_latent,
+)
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
     from mcap.records import Channel, Message, Schema
@@ -34,6 +40,7 @@ __all__ = [
     "METADATA",
     "PROFILE",
     "ChannelKind",
+    "Code",
     "Compression",
     "Foreign",
     "McapFile",
@@ -49,7 +56,8 @@ PROFILE = "ros2"  # what our messages are; readers of ROS bags refuse names that
 METADATA = "vidtok_edge.source"
 DATA_METADATA = "vidtok_edge.data"
 """Of records that say what a data channel is, in a file whose definition of it is lost."""
-FORMAT = 1
+FORMAT, FORMAT_CODED = 1, 2
+CODE_VERSION = 1
 CHUNK_BYTES = 1 << 20
 MAX_SOURCES = 256
 Compression = Literal["zstd", "lz4", "none"]
@@ -60,6 +68,8 @@ _COMPRESSIONS: Mapping[Compression, CompressionType] = {
     "none": CompressionType.NONE,
 }
 ChannelKind = Literal["latents", "markers"]
+Code = Literal["packed", "entropy"]
+"""Of tokens: at their width, or in fewer bytes, each latent from those before it in its chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +85,25 @@ class SourceFacts:
     recording: str = ""
     """A random name of the recording, by which sources of merged ones are told apart; empty in
     what was written before there was one."""
+    code: Code = "packed"
 
     @property
     def topic(self) -> str:
         """Of its latents."""
         return topic_of(self.number, "latents")
 
+    def coder(self) -> LatentCoder | None:
+        """Of its latents, at the beginning of a run; None: they are packed."""
+        if self.code == "packed":
+            return None
+        return LatentCoder(self.tokenizer.levels, *self.tokenizer.shape)
+
     def to_map(self) -> dict[str, str]:
         """As strings, for channel metadata."""
+        coded = {"code": self.code, "code_version": str(CODE_VERSION)}
         return {
-            "format": str(FORMAT),
+            "format": str(FORMAT if self.code == "packed" else FORMAT_CODED),
+            **({} if self.code == "packed" else coded),
             "source_number": str(self.number),
             "source_count": str(self.count),
             "source": self.name,
@@ -96,10 +115,20 @@ class SourceFacts:
     @classmethod
     def from_map(cls, facts: Mapping[str, str]) -> SourceFacts:
         """Read what `to_map` wrote. Raises RecordingError."""
-        if facts.get("format") != str(FORMAT):
+        told = facts.get("format")
+        if told not in (str(FORMAT), str(FORMAT_CODED)):
             raise RecordingError(
-                f"the recording has format {facts.get('format')!r}; this toolkit reads {FORMAT}. "
-                "Read it with the version of vidtok-edge that wrote it."
+                f"the recording has format {told!r}; this toolkit reads {FORMAT} and "
+                f"{FORMAT_CODED}. Read it with the version of vidtok-edge that wrote it."
+            )
+        code: Code = "packed" if told == str(FORMAT) else "entropy"
+        named = facts.get("code", "packed"), facts.get("code_version", str(CODE_VERSION))
+        if named != (code, str(CODE_VERSION)):
+            raise RecordingError(
+                f"the tokens of {facts.get('source')!r} have the code {named[0]!r}, version "
+                f"{named[1]!r}; this toolkit reads 'packed', and 'entropy' of version "
+                f"{CODE_VERSION} in format {FORMAT_CODED}. Read it with the version of vidtok-edge "
+                "that wrote it."
             )
         try:
             number, count = int(facts["source_number"]), int(facts["source_count"])
@@ -110,7 +139,9 @@ class SourceFacts:
         if not 0 <= number < count <= MAX_SOURCES:
             raise RecordingError(f"source {number} of {count}; allowed: up to {MAX_SOURCES}")
         tokenizer, recording = Tokenizer.from_map(facts), facts.get("recording", "")
-        return cls(number, count, name, tokenizer, interval, recording)
+        if code == "entropy" and not takes(tokenizer.levels):
+            raise RecordingError(f"tokens of levels {tokenizer.levels} cannot be coded")
+        return cls(number, count, name, tokenizer, interval, recording, code)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +204,9 @@ class McapFile:
         compression: Compression = "zstd",
     ) -> None:
         self._sources = sources
+        self._tokenizers = {source.number: source.tokenizer for source in sources}
+        self._coders = {source.number: source.coder() for source in sources}
+        self._stream, self._chunk_at = stream, -1
         self._sequence: dict[int, int] = {}
         self._foreign: dict[int, int] = {}
         self._data: dict[str, int] = {}
@@ -231,6 +265,31 @@ class McapFile:
         self._sequence[channel] = (number + 1) % (1 << 32)
         self._writer.add_message(
             channel, max(0, log_time_ns), data, max(0, wall_time_ns), sequence=number
+        )
+
+    def add_latent(
+        self,
+        latent: LatentRecord,
+        *,
+        log_time_ns: int,
+        wall_time_ns: int,
+        sequence: int | None = None,
+    ) -> None:
+        """Add a latent, as `add`. StreamError: values that its tokenizer cannot have made."""
+        # What is written to the stream between two messages of a chunk is the end of the chunk.
+        if self._stream.tell() != self._chunk_at:
+            self._chunk_at = self._stream.tell()
+            for one in self._coders.values():
+                if one is not None:
+                    one.reset()
+        coder = self._coders[latent.source]
+        self.add(
+            latent.source,
+            "latents",
+            bytes_from_latent(latent, self._tokenizers[latent.source], coder),
+            log_time_ns=log_time_ns,
+            wall_time_ns=wall_time_ns,
+            sequence=sequence,
         )
 
     def add_foreign(self, foreign: Foreign, message: Message) -> None:

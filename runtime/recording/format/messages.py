@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import RecordingError, StreamError
-from vidtok_edge.runtime.recording.format.packing import pack, unpack
+from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder, largest
+from vidtok_edge.runtime.recording.coding.packing import pack, unpack
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import MARKER_KINDS, LatentRecord, Marker, MarkerKind
@@ -27,6 +28,7 @@ __all__ = [
     "MARKER_SCHEMA",
     "bytes_from_latent",
     "bytes_from_marker",
+    "coded_data",
     "latent_from_bytes",
     "marker_from_bytes",
 ]
@@ -38,6 +40,7 @@ _NO_MEDIA_TIME = -1
 _MARKER = struct.Struct("<QQQqqdI")
 _MAX_TEXT = 4096  # bytes
 _FP16_MAX = 65504.0
+_NO_VALUES = np.empty(0, np.int32)
 
 LATENT_SCHEMA = b"""# One latent of a video stream. Its sizes and codebook: channel metadata.
 uint64 index            # in its stream, from 0
@@ -50,6 +53,7 @@ int64 media_time_ns     # of the same frame; the clip's own clock, 0 its first f
 uint32 stream           # counts the streams of this source, from 0
 uint32 frames_real      # frames that it stands for; fewer than its share at a stream's end
 uint8[] data            # fsq: tokens packed at bits_per_value, little-endian; kl: mean, float16
+                        # where the channel's metadata name a code: coded
 """
 
 MARKER_SCHEMA = b"""# Something that happened to a source.
@@ -65,9 +69,14 @@ string detail           # drop: continue or restart; lost, end: why
 """
 
 
-def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
-    """The message of a latent. StreamError: values that this tokenizer cannot have made."""
-    data = _data_from(latent.values, tokenizer)
+def bytes_from_latent(
+    latent: LatentRecord, tokenizer: Tokenizer, coder: LatentCoder | None = None
+) -> bytes:
+    """The message of a latent; its tokens are the next ones of `coder`, or packed.
+
+    StreamError: values that this tokenizer cannot have made.
+    """
+    data = _data_from(latent.values, tokenizer, coder)
     media_time_ns = latent.media_time_ns
     numbers = _LATENT.pack(
         latent.index,
@@ -84,16 +93,39 @@ def bytes_from_latent(latent: LatentRecord, tokenizer: Tokenizer) -> bytes:
     return _HEADER + numbers + data
 
 
+def coded_data(data: bytes) -> bytes:
+    """What a message holds of a coded latent."""
+    return data[len(_HEADER) + _LATENT.size :]
+
+
 def latent_from_bytes(
-    data: bytes, source: int, tokenizer: Tokenizer, log_time_ns: int
+    data: bytes,
+    source: int,
+    tokenizer: Tokenizer,
+    log_time_ns: int,
+    coder: LatentCoder | None = None,
+    *,
+    values: bool = True,
 ) -> LatentRecord:
     """Read the message of a latent and check everything in it. Raises RecordingError.
 
     Recordings that were written before there was a media time have none.
+
+    Args:
+        coder: of its run, which has decoded those before it; None: tokens are packed.
+        values: False: they are not read, and there are none.
     """
-    start = len(data) - tokenizer.latent_bytes
-    if start - len(_HEADER) not in (_LATENT.size, _LATENT_BEFORE.size) or (
-        data[: len(_HEADER)] != _HEADER
+    start = len(_HEADER) + _LATENT.size
+    stored = tokenizer.latent_bytes
+    if coder is None:
+        start = len(data) - stored
+    else:
+        most = largest(tokenizer.levels, prod(tokenizer.shape))
+        stored = min(max(0, len(data) - start), most)
+    if (
+        start - len(_HEADER) not in (_LATENT.size, _LATENT_BEFORE.size)
+        or data[: len(_HEADER)] != _HEADER
+        or len(data) != start + stored
     ):
         raise RecordingError(f"a latent of {len(data)} bytes is not one of {tokenizer}")
     layout = _LATENT if start - len(_HEADER) == _LATENT.size else _LATENT_BEFORE
@@ -103,7 +135,7 @@ def latent_from_bytes(
     media_time_ns = media[0] if media and media[0] != _NO_MEDIA_TIME else None
     if media_time_ns is not None and not 0 <= media_time_ns < 1 << 62:
         raise RecordingError(f"latent {index} claims a media time of {media_time_ns} ns")
-    if length != tokenizer.latent_bytes or index >= 1 << 62:
+    if length != stored or index >= 1 << 62:
         raise RecordingError(f"latent {index} claims {length} bytes of values")
     share = tokenizer.framing.share(index)
     if first != share.start:
@@ -119,7 +151,7 @@ def latent_from_bytes(
         stamp=Stamp(capture_time_ns=captured, wall_time_ns=wall, media_time_ns=media_time_ns),
         encode_start_ns=begun,
         encode_end_ns=ended,
-        values=_values_from(data[start:], tokenizer),
+        values=_values_from(data[start:], tokenizer, coder) if values else _NO_VALUES,
         log_time_ns=log_time_ns,
     )
 
@@ -168,7 +200,7 @@ def marker_from_bytes(data: bytes, source: int, log_time_ns: int) -> Marker:
     )
 
 
-def _data_from(values: NDArray[Any], tokenizer: Tokenizer) -> bytes:
+def _data_from(values: NDArray[Any], tokenizer: Tokenizer, coder: LatentCoder | None) -> bytes:
     if values.shape != tokenizer.shape:
         raise StreamError(
             f"A latent of {tokenizer} is {tokenizer.shape}, got {values.shape}. "
@@ -181,19 +213,21 @@ def _data_from(values: NDArray[Any], tokenizer: Tokenizer) -> bytes:
                 f"Tokens lie in 0 to {tokenizer.codebook_size - 1}, got {low} to {high}. "
                 "Check the encoder's graph: vidtok-edge verify."
             )
-        return pack(values, tokenizer.bits)
+        return pack(values, tokenizer.bits) if coder is None else coder.encode(values)
     if np.isnan(values).any():
         raise StreamError("A latent holds NaN. Check the encoder's graph: vidtok-edge verify.")
     return values.clip(-_FP16_MAX, _FP16_MAX).astype("<f2").tobytes()
 
 
-def _values_from(data: bytes, tokenizer: Tokenizer) -> NDArray[Any]:
+def _values_from(data: bytes, tokenizer: Tokenizer, coder: LatentCoder | None) -> NDArray[Any]:
     if tokenizer.latent == "kl":
         mean = np.frombuffer(data, "<f2").astype(np.float32).reshape(tokenizer.shape)
         if not np.isfinite(mean).all():
             raise RecordingError("a latent holds values that are not finite")
         return mean
     try:
+        if coder is not None:
+            return coder.decode(data)
         tokens = unpack(data, prod(tokenizer.shape), tokenizer.bits)
     except ValueError as error:
         raise RecordingError(f"a latent is damaged: {error}") from None

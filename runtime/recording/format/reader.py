@@ -12,6 +12,7 @@ from itertools import pairwise
 from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
+from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
 from vidtok_edge.runtime.recording.format.data_channels import (
     DataChannel,
     data_channel_of,
@@ -138,29 +139,56 @@ class Recording:
         """The facts of a source. RecordingError: there is none of that number."""
         if number not in self.sources:
             have = ", ".join(f"{s.number} ({s.name})" for s in self.sources.values())
-            raise RecordingError(f"{self.path} has no source {number}; it has {have}.")
+            refused = f" One is not read: {self._channels.failure}" if self._channels.failure else ""
+            raise RecordingError(f"{self.path} has no source {number}; it has {have}.{refused}")
         return self.sources[number]
 
     def entries(
-        self, source: int | None = None, *, start_ns: int | None = None, end_ns: int | None = None
+        self,
+        source: int | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        values: bool = True,
     ) -> Iterator[Record]:
         """What was recorded, in the order of writing: latents, and markers between them.
 
         Args:
             source: of this source alone.
             start_ns, end_ns: entries from `start_ns` to before `end_ns`, as `log_time_ns` counts.
+            values: False: latents have none. Where tokens are coded this is faster by far.
         """
-        for _, entry in self.messages(source, start_ns=start_ns, end_ns=end_ns):
+        for _, entry in self.messages(source, start_ns=start_ns, end_ns=end_ns, values=values):
             yield entry
 
     def messages(
-        self, source: int | None = None, *, start_ns: int | None = None, end_ns: int | None = None
+        self,
+        source: int | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        values: bool = True,
     ) -> Iterator[tuple[Message, Record]]:
         """As `entries`, each with the MCAP message it lies in; at most one chunk is in memory."""
         start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
+        runs = self._runs(start) if values else None
         for chunk in self.chunks:
             if chunk.end_ns >= start and chunk.start_ns < end:
-                yield from self._messages_in(chunk, source, start, end)
+                yield from self._messages_in(chunk, source, start, end, runs)
+
+    def _runs(self, start_ns: int = 0) -> CodedRuns:
+        """The coders of all sources, for reading from a time on."""
+
+        def earlier(source: int) -> Iterator[bytes]:
+            for chunk in reversed([one for one in self.chunks if one.end_ns < start_ns]):
+                found = [
+                    message.data
+                    for message in self._all_messages_in(chunk)
+                    if self._channels.owner(message.channel_id, chunk.offset) == (source, "latents")
+                ]
+                yield from reversed(found)
+
+        return CodedRuns(self.sources, self._scan.size, earlier)
 
     @cached_property
     def data_channels(self) -> Mapping[str, DataChannel]:
@@ -246,7 +274,7 @@ class Recording:
         for chunk in sorted(early, key=lambda chunk: chunk.start_ns, reverse=True):
             begins = [
                 entry
-                for _, entry in self._messages_in(chunk, source, 0, at_ns + 1)
+                for _, entry in self._messages_in(chunk, source, 0, at_ns + 1, None)
                 if isinstance(entry, Marker) and entry.starts_stream
             ]
             if begins:
@@ -259,29 +287,35 @@ class Recording:
         return len(self._unreadable)
 
     def _messages_in(
-        self, chunk: ChunkPlace, source: int | None, start: int, end: int
+        self, chunk: ChunkPlace, source: int | None, start: int, end: int, runs: CodedRuns | None
     ) -> Iterator[tuple[Message, Record]]:
-        for message, entry in self._everything_in(chunk, source, start, end):
+        for message, entry in self._everything_in(chunk, source, start, end, runs):
             if not isinstance(entry, Foreign):
                 yield message, entry
 
     def everything(self) -> Iterator[tuple[Message, Record | Foreign]]:
         """As `messages`, with those of channels that are not ours."""
+        runs = self._runs()
         for chunk in self.chunks:
-            yield from self._everything_in(chunk, None, 0, 1 << 64)
+            yield from self._everything_in(chunk, None, 0, 1 << 64, runs)
 
     def _everything_in(
-        self, chunk: ChunkPlace, source: int | None, start: int, end: int
+        self, chunk: ChunkPlace, source: int | None, start: int, end: int, runs: CodedRuns | None
     ) -> Iterator[tuple[Message, Record | Foreign]]:
+        """`runs` None: latents have no values."""
         for number, message in enumerate(self._all_messages_in(chunk)):
-            if not start <= message.log_time < end:
-                continue
             owner = self._channels.owner(message.channel_id, chunk.offset)
+            if not start <= message.log_time < end:
+                if runs is not None and isinstance(owner, tuple) and owner[1] == "latents":
+                    runs.leave_out(owner[0], message.data)
+                continue
             if isinstance(owner, Foreign):
                 yield message, owner
                 continue
             try:
-                entry = self._entry(message, owner, source)
+                entry = self._entry(message, owner, source, runs)
+            except TooMuchWork as error:
+                raise self._scan.too_costly(error) from None
             except RecordingError:
                 self._unreadable.add((chunk.offset, number))
                 continue
@@ -302,7 +336,11 @@ class Recording:
                 self.damage.append(Damage(chunk.offset, chunk.length))
 
     def _entry(
-        self, message: Message, owner: tuple[int, ChannelKind] | None, source: int | None
+        self,
+        message: Message,
+        owner: tuple[int, ChannelKind] | None,
+        source: int | None,
+        runs: CodedRuns | None,
     ) -> Record | None:
         """The entry in a message; None: it is of another source than `source`."""
         if owner is None:
@@ -312,8 +350,16 @@ class Recording:
             return None
         if kind == "markers":
             return marker_from_bytes(message.data, number, message.log_time)
-        tokenizer = self.sources[number].tokenizer
-        return latent_from_bytes(message.data, number, tokenizer, message.log_time)
+        facts = self.sources[number]
+        coder = facts.coder() if runs is None else runs.coder(number, message.data)
+        return latent_from_bytes(
+            message.data,
+            number,
+            facts.tokenizer,
+            message.log_time,
+            coder,
+            values=runs is not None,
+        )
 
     def _take_index(self, summary: list[McapRecord]) -> bool:
         """Whether the index and the head of the file tell all that is needed."""
@@ -378,8 +424,11 @@ class Recording:
     def _take_facts(self, record: Metadata) -> None:
         if record.name == DATA_METADATA:
             self._channels.add_data(record.metadata)
-        else:
+            return
+        try:
             self._channels.add_facts(SourceFacts.from_map(record.metadata))
+        except RecordingError as error:
+            self._channels.failure = error
 
 
 def _nothing_in(scan: Scan) -> str:

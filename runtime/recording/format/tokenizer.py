@@ -14,7 +14,7 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.identity import differing, identity, weights_named
 from vidtok_edge.runtime.manifest.model import ModelFacts
 from vidtok_edge.runtime.manifest.strings import from_strings, to_strings
-from vidtok_edge.runtime.recording.format.packing import bits_for, packed_size
+from vidtok_edge.runtime.recording.coding.packing import bits_for, packed_size
 from vidtok_edge.runtime.streaming.framing import Framing
 
 __all__ = ["Tokenizer"]
@@ -114,6 +114,11 @@ class Tokenizer:
     def latent_bytes(self) -> int:
         """Bytes of one stored latent, without its header."""
         return packed_size(prod(self.shape), self.bits)
+
+    @property
+    def digits(self) -> int:
+        """Of one latent; 0 for KL."""
+        return prod(self.shape) * len(self.levels)
 
     @property
     def framing(self) -> Framing:

@@ -22,7 +22,7 @@ from vidtok_edge.runtime.recording.format.messages import (
     latent_from_bytes,
     marker_from_bytes,
 )
-from vidtok_edge.runtime.recording.format.packing import unpack
+from vidtok_edge.runtime.recording.coding.packing import unpack
 from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 

@@ -404,13 +404,13 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_format_of_the_future_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "future.mcap"
-    facts = {"format": "2"}
+    facts = {"format": "3"}
     with path.open("wb") as file:
         writer = Writer(file)
         writer.start()
         writer.add_metadata("vidtok_edge.source", {**facts, "crc32": checksum(facts)})
         writer.finish()  # type: ignore[no-untyped-call]
-    with pytest.raises(RecordingError, match="format '2'; this toolkit reads 1"):
+    with pytest.raises(RecordingError, match="format '3'; this toolkit reads 1 and 2"):
         Recording.open(path)
 
 
