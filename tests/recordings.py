@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stamps import span, stamp
 
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.format.mcap_file import Compression
+from vidtok_edge.runtime.recording.format.mcap_file import Code, Compression
 from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.streaming.records import SourceRecords
 
@@ -115,6 +115,7 @@ def record(
     force: bool = False,
     fps: float = 40,
     compression: Compression = "none",  # tests change bytes of it
+    code: Code = "packed",
 ) -> Path:
     """A recording of `count` latents per source, a chunk of the file every `chunk` latents.
 
@@ -127,6 +128,7 @@ def record(
         names,
         flush_interval_s=1000,
         compression=compression,
+        code=code,
         force=force,
     ) as writer:
         cameras = [SourceRecords(source) for source in range(sources)]

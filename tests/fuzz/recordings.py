@@ -33,6 +33,9 @@ def recording_targets() -> Sequence[Target]:
         Target(name=name, make=make, read=read, mutation=mutation, needs=_MCAP)
         for name, make, read, mutation in (
             ("recording.data", _with_data, _read_data, of_mcap),
+            ("recording.coded", partial(_conformance, "entropy-robot.mcap"), _recording, of_mcap),
+            ("recording.coded.recover", partial(_conformance, "entropy-planes.mcap"), _recover, of_mcap),
+            ("coded.latent", _coded_latent, _read_coded_latent, of_bytes),
             ("bag", _bag, _read_bag, of_mcap),
             ("data.lines", _lines, _read_lines, of_bytes),
             ("parts", _parts, _read_parts, of_text),
@@ -43,6 +46,33 @@ def recording_targets() -> Sequence[Target]:
 
 def _written_before(name: str, folder: Path) -> Path:
     return Path(shutil.copy(HERE / "written_before" / name, folder))
+
+
+def _conformance(name: str, folder: Path) -> Path:
+    return Path(shutil.copy(HERE / "conformance" / name, folder))
+
+
+def _coded_latent(folder: Path) -> Path:
+    import numpy as np
+
+    from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
+
+    path, tokens = folder / "latent", np.arange(256, dtype=np.int32).reshape(16, 16) * 7
+    path.write_bytes(LatentCoder((8,) * 5, 16, 16).encode(tokens))
+    return path
+
+
+def _read_coded_latent(path: Path) -> None:
+    """What it gives is what was coded, or an error."""
+    import numpy as np
+
+    from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
+
+    try:
+        tokens = LatentCoder((8,) * 5, 16, 16).decode(path.read_bytes())
+    except ValueError:
+        return  # what it promises
+    assert (tokens == np.arange(256).reshape(16, 16) * 7).all()
 
 
 def _recording(path: Path) -> None:
