@@ -312,9 +312,7 @@ def copy_entry(mcap: McapFile, message: Message, entry: Record) -> None:
     log_time_ns, wall_time_ns = message.log_time, message.publish_time
     number = message.sequence
     if isinstance(entry, LatentRecord):  # written anew: in a layout of before, or of another chunk
-        mcap.add_latent(
-            entry, log_time_ns=log_time_ns, wall_time_ns=wall_time_ns, sequence=number
-        )
+        mcap.add_latent(entry, log_time_ns=log_time_ns, wall_time_ns=wall_time_ns, sequence=number)
         return
     mcap.add(
         entry.source,

@@ -34,7 +34,12 @@ def recording_targets() -> Sequence[Target]:
         for name, make, read, mutation in (
             ("recording.data", _with_data, _read_data, of_mcap),
             ("recording.coded", partial(_conformance, "entropy-robot.mcap"), _recording, of_mcap),
-            ("recording.coded.recover", partial(_conformance, "entropy-planes.mcap"), _recover, of_mcap),
+            (
+                "recording.coded.recover",
+                partial(_conformance, "entropy-planes.mcap"),
+                _recover,
+                of_mcap,
+            ),
             ("coded.latent", _coded_latent, _read_coded_latent, of_bytes),
             ("bag", _bag, _read_bag, of_mcap),
             ("data.lines", _lines, _read_lines, of_bytes),

@@ -21,7 +21,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS", "MOST_TABLES", "TABLES", "Known", "Phase", "digits_of", "phases_of", "tokens_of"]
+__all__ = [
+    "DIGITS",
+    "MOST_TABLES",
+    "TABLES",
+    "Known",
+    "Phase",
+    "digits_of",
+    "phases_of",
+    "tokens_of",
+]
 
 Ints = NDArray[np.int32]
 
@@ -35,7 +44,7 @@ class Phase:
     """[n], row by row."""
     neighbours: NDArray[np.intp]
     """[4, n]: above, below, left, right; on the diagonals: above left, above right, below left,
-    below right. Of phase 0, whose own are not known: those one away, which the latent before has."""
+    below right. Of phase 0, whose own are not known, those of the latent before count."""
 
 
 @lru_cache(maxsize=8)
@@ -152,9 +161,7 @@ class Known:
             None: there is none in this run. `now` is filled while planes are coded.
     """
 
-    def __init__(
-        self, phase: Phase, now: Ints, before: Ints | None, twice: Ints | None
-    ) -> None:
+    def __init__(self, phase: Phase, now: Ints, before: Ints | None, twice: Ints | None) -> None:
         self._here, self._now = phase.positions, now
         self._later = phase.number > 0
         around = phase.neighbours
@@ -252,4 +259,5 @@ class Known:
         tables = self._rows[plane]
         for number, (name, rows) in enumerate(found, self._fixed):
             np.add(rows, _BEGIN[name], out=tables[number])
-        return tables[: self._fixed + len(found)]
+        rows_of_all: NDArray[np.intp] = tables[: self._fixed + len(found)]
+        return rows_of_all

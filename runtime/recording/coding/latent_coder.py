@@ -49,7 +49,9 @@ def largest(levels: Sequence[int], count: int) -> int:
 def place_of(data: bytes) -> int:
     """Which one of its run a coded latent is. ValueError: it is none."""
     if len(data) <= _HEAD or data[0] not in (_PACKED, _CODED):
-        raise ValueError(f"{len(data)} bytes that begin with {data[:1].hex()!r} are no coded latent")
+        raise ValueError(
+            f"{len(data)} bytes that begin with {data[:1].hex()!r} are no coded latent"
+        )
     return data[1]
 
 

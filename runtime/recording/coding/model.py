@@ -46,7 +46,8 @@ def _fitted() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 def weights_at(later: bool, phase: int, plane: int) -> NDArray[np.int32]:
     """Of the tables that a digit falls into, in the order of `Known.rows`, in 64ths."""
-    return _fitted()[1][int(later), phase, min(plane, 2)]
+    found: NDArray[np.int32] = _fitted()[1][int(later), phase, min(plane, 2)]
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +98,7 @@ class Model:
     def frequencies(
         self, rows: NDArray[np.intp], weights: NDArray[np.int32], plane: int
     ) -> NDArray[np.int64]:
-        """Of each value at each place, int64 [levels of the plane, n]; each column's sum is 2^14."""
+        """Of each value at each place, int64 [levels of the plane, n]; a column's sum is 2^14."""
         levels, count = self._levels[plane], rows.shape[1]
         logs = self._logs.take(rows, axis=0).reshape(len(rows), -1)
         mixed = np.einsum("t,tv->v", weights[: len(rows)], logs) >> _UNIT_BITS
@@ -105,7 +106,7 @@ class Model:
         np.subtract(mixed.max(0), mixed, out=mixed)
         likely = _powers().take(np.minimum(mixed, _FAR))
         best = likely.argmax(0)
-        freqs = likely * ((1 << BITS) - levels) // likely.sum(0) + 1
+        freqs: NDArray[np.int64] = likely * ((1 << BITS) - levels) // likely.sum(0) + 1
         freqs[best, np.arange(count)] += (1 << BITS) - freqs.sum(0)
         return freqs
 

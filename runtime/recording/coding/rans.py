@@ -1,6 +1,6 @@
 """Range coding of whole groups of symbols: asymmetric numeral systems, many lanes at once.
 
-A lane is a whole number from 2^16 to below 2^32. It takes a symbol of frequency f and start s out of
+A lane is a whole number from 2^16 to below 2^32. It takes a symbol of frequency f and start s of
 2^14 by x -> (x // f) * 2^14 + x % f + s, and where x would pass 2^32 its low 16 bits go out as a
 word before. Decoding goes the other way, so encoding begins with the last symbol.
 
@@ -208,7 +208,7 @@ def _words_from_states(states: Longs) -> Longs:
     highs = states >> 16
     lengths = _POWERS.searchsorted(highs, "right") - 1
     counts = (lengths[:, None] >> _FOUR & 1).reshape(-1)
-    bits = (highs[:, None] >> _SIXTEEN & 1)[_SIXTEEN < lengths[:, None]]
+    bits = (highs[:, None] >> _SIXTEEN & 1)[lengths[:, None] > _SIXTEEN]
     packed = np.packbits(np.concatenate([counts, bits]).astype(np.uint8)).tobytes()
     packed += bytes(len(packed) % 2)
     return np.concatenate([states & 0xFFFF, np.frombuffer(packed, ">u2").astype(np.int64)])
@@ -223,6 +223,6 @@ def _states_from_words(words: Longs, lanes: int) -> tuple[Longs, int]:
     if len(words) < lanes or len(bits) < total:
         raise ValueError("the words end before the lanes do")
     highs = np.zeros((lanes, 16), np.int64)
-    highs[_SIXTEEN < lengths[:, None]] = bits[:total]
+    highs[lengths[:, None] > _SIXTEEN] = bits[:total]
     used = lanes + (4 * lanes + total + 15) // 16
     return ((highs @ (1 << _SIXTEEN)) | (1 << lengths)) << 16 | words[:lanes], used

@@ -11,7 +11,7 @@ from vidtok_edge.runtime.recording.format.messages import coded_data
 
 __all__ = ["CodedRuns"]
 
-# A latent of 1024 tokens of five digits takes 130 bytes in the file at the least: 40 digits for each.
+# A latent of 1024 tokens of five digits takes 130 bytes in the file at the least: 40 for each.
 _DIGITS_PER_BYTE = 128
 _DIGITS_AT_LEAST = 1 << 24
 
@@ -34,9 +34,7 @@ class CodedRuns:
 
     def __init__(self, sources: Mapping[int, SourceFacts], size: int, earlier: Earlier) -> None:
         self._coders = {number: facts.coder() for number, facts in sources.items()}
-        self._digits = {
-            number: facts.tokenizer.digits for number, facts in sources.items()
-        }
+        self._digits = {number: facts.tokenizer.digits for number, facts in sources.items()}
         self._budget = Budget(size, per_byte=_DIGITS_PER_BYTE, at_least=_DIGITS_AT_LEAST)
         self._earlier = earlier
         self._left_out: dict[int, list[bytes]] = {}
@@ -97,4 +95,3 @@ def _place(message: bytes) -> int | None:
         return place_of(coded_data(message))
     except ValueError:
         return None
-

@@ -139,7 +139,9 @@ class Recording:
         """The facts of a source. RecordingError: there is none of that number."""
         if number not in self.sources:
             have = ", ".join(f"{s.number} ({s.name})" for s in self.sources.values())
-            refused = f" One is not read: {self._channels.failure}" if self._channels.failure else ""
+            refused = (
+                f" One is not read: {self._channels.failure}" if self._channels.failure else ""
+            )
             raise RecordingError(f"{self.path} has no source {number}; it has {have}.{refused}")
         return self.sources[number]
 

@@ -38,9 +38,7 @@ def scene(count: int, levels: tuple[int, ...], shape: tuple[int, int]) -> NDArra
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     count=st.integers(1, 4),
 )
-def test_tokens_come_back(
-    levels: tuple[int, ...], shape: tuple[int, int], count: int
-) -> None:
+def test_tokens_come_back(levels: tuple[int, ...], shape: tuple[int, int], count: int) -> None:
     writer, reader = LatentCoder(levels, *shape), LatentCoder(levels, *shape)
     for number, tokens in enumerate(scene(count, levels, shape)):
         data = writer.encode(tokens)

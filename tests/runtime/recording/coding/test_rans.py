@@ -24,7 +24,8 @@ def frequencies(rng: np.random.Generator, count: int, symbols: int) -> NDArray[n
 
 
 def drawn(rng: np.random.Generator, freqs: NDArray[np.int64]) -> NDArray[np.int64]:
-    return (freqs.cumsum(0) <= rng.integers(0, TOTAL, freqs.shape[1])).sum(0)
+    below = freqs.cumsum(0) <= rng.integers(0, TOTAL, freqs.shape[1])
+    return np.asarray(below.sum(0), np.int64)
 
 
 def encoded(

@@ -266,4 +266,3 @@ def test_reading_back_is_asked_for_once_and_bounded() -> None:
     for _ in range(3):
         runs.coder(0, bytes(72) + b"\1\7\0\0")
     assert asked == [0]
-

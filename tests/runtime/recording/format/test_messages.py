@@ -16,13 +16,13 @@ from recordings import FSQ, KL, record, values_of
 
 from vidtok_edge.errors import RecordingError, StreamError
 from vidtok_edge.runtime.recording import Tokenizer
+from vidtok_edge.runtime.recording.coding.packing import unpack
 from vidtok_edge.runtime.recording.format.messages import (
     bytes_from_latent,
     bytes_from_marker,
     latent_from_bytes,
     marker_from_bytes,
 )
-from vidtok_edge.runtime.recording.coding.packing import unpack
 from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 

@@ -1,11 +1,11 @@
 """Fits the tables with which `record --code entropy` begins: counts and weights.
 
-    python training/code_tables.py --bundle BUNDLE --data CLIPS --output tables.v1.bin
+    python benchmarks/code_tables.py --bundle BUNDLE --data CLIPS --output tables.v1.bin
 
 CLIPS is a folder with clips in it, at any depth, which the bundle's encoder makes tokens of. Counts
 are those of all planes together, so that what they say is how scenes stay and change, not what the
-planes of one tokenizer mean. Weights are fitted on every seventh clip, with counts that grow as they
-do when latents are coded, in runs of eight.
+planes of one tokenizer mean. Weights are fitted on every seventh clip, with counts that grow as
+they do when latents are coded, in runs of eight.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def beginning(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     most `MOST`; a third of one for each value comes on top."""
     total = counts.sum(1, keepdims=True) + 8 * 0.3
     shares = (counts + 0.3) / total
-    return np.maximum(1, np.rint(shares * np.minimum(total, MOST) * SCALE)).astype(np.int64)
+    counted = np.rint(shares * np.minimum(total, MOST) * SCALE)
+    return np.asarray(np.maximum(1, counted), np.int64)
 
 
 def fitted_weights(
@@ -91,7 +92,8 @@ def fitted_weights(
     """Weights in 64ths, [first or later, phase, plane, table]."""
     seen: dict[tuple[int, int, int], list[tuple[torch.Tensor, torch.Tensor]]] = {}
     for latents in list(tokens.values())[::EVERY]:
-        counts, waiting = first.copy(), []
+        counts = first.copy()
+        waiting: list[tuple[NDArray[np.intp], NDArray[np.int32]]] = []
         for place, phase, plane, rows, digits in groups(latents[:MOST_LATENTS], levels):
             if not plane:
                 for cells in waiting:
@@ -123,7 +125,7 @@ def _best(logs: torch.Tensor, digits: torch.Tensor) -> NDArray[np.float64]:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimiser.step(cost)  # type: ignore[arg-type]
+    optimiser.step(cost)  # type: ignore[no-untyped-call]
     return weights.detach().double().numpy()
 
 
