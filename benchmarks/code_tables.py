@@ -10,7 +10,7 @@ they do when latents are coded, in runs of eight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -39,12 +39,12 @@ Tokens = Mapping[str, NDArray[np.int32]]
 Group = tuple[int, int, int, NDArray[np.intp], NDArray[np.int32]]
 
 
-def tokens_of_clips(bundle: Bundle, folder: Path) -> Tokens:
-    """Tokens [n, h, w] of each clip in a folder."""
+def tokens_of_clips(bundle: Bundle, clips: Iterable[Path]) -> Tokens:
+    """Tokens [n, h, w] of each clip, by its path."""
     size = bundle.manifest.height, bundle.manifest.width
     found = {}
     with bundle.encoder() as encoder:
-        for path in sorted(folder.rglob("*.mp4")):
+        for path in clips:
             source = open_source(str(path), size)
             latents = [got for frame in source for got in encoder.push(frame.pixels)]
             source.close()
@@ -145,7 +145,7 @@ def main(bundle: Path, data: Path, output: Path) -> None:
     """Fit the tables and write them."""
     torch.manual_seed(0)
     loaded = Bundle.load(bundle)
-    tokens = tokens_of_clips(loaded, data)
+    tokens = tokens_of_clips(loaded, sorted(data.rglob("*.mp4")))
     output.write_bytes(fit(tokens, loaded.manifest.model.levels))
     click.echo(f"{output}: {sum(map(len, tokens.values()))} latents of {len(tokens)} clips")
 
