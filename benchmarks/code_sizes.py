@@ -11,11 +11,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 import click
 import numpy as np
@@ -31,10 +31,9 @@ from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
 ROUNDS = 5
-Result = TypeVar("Result")
 
 
-def timed(make: Callable[[], LatentCoder], run: Callable[[LatentCoder], Result]) -> float:
+def timed(make: Callable[[], LatentCoder], run: Callable[[LatentCoder], None]) -> float:
     """Milliseconds, the shortest of all rounds; `make` is not counted."""
     shortest = float("inf")
     for _ in range(ROUNDS):
@@ -43,6 +42,14 @@ def timed(make: Callable[[], LatentCoder], run: Callable[[LatentCoder], Result])
         run(coder)
         shortest = min(shortest, time.perf_counter() - began)
     return shortest * 1e3
+
+
+def _encode(tokens: NDArray[np.int32], coder: LatentCoder) -> None:
+    coder.encode(tokens)
+
+
+def _decode(data: bytes, coder: LatentCoder) -> None:
+    coder.decode(data)
 
 
 def coder_at(
@@ -69,9 +76,9 @@ def sizes_and_times(
             coder.reset()
         coded.append(coder.encode(tokens))
         if times:
-            before = lambda n=number: coder_at(levels, latents, n, chunk)  # noqa: E731
-            encoding.append(timed(before, lambda one, t=tokens: one.encode(t)))
-            decoding.append(timed(before, lambda one, d=coded[-1]: one.decode(d)))
+            before = partial(coder_at, levels, latents, number, chunk)
+            encoding.append(timed(before, partial(_encode, tokens)))
+            decoding.append(timed(before, partial(_decode, coded[-1])))
     count = len(latents)
     found = [len(packed[0]), small / count, sum(map(len, coded)) / count]
     return [float(one) for one in found] + [median(encoding or [0]), median(decoding or [0])]

@@ -159,6 +159,21 @@ def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
     assert kinds == ["start", "key", "key", "end"]
 
 
+def test_tokens_are_coded_where_that_is_asked_for(tiny: Path, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (13, 16, 16, 3), np.uint8).tobytes()
+    found = []
+    for code in ("packed", "entropy"):
+        path = tmp_path / f"{code}.mcap"
+        more = arguments(tiny, path, "--fps", 30, "--code", code)
+        command = [sys.executable, "-c", COMMAND, "record", "-", *more]
+        subprocess.run(command, input=frames, capture_output=True, timeout=60, check=True)
+        with Recording.open(path) as recording:
+            assert recording.source(0).code == code
+            entries = list(recording.entries())
+        found.append([e.values.tolist() for e in entries if isinstance(e, LatentRecord)])
+    assert found[0] == found[1] and len(found[0]) == 4
+
+
 def test_the_status_names_cameras_that_are_away() -> None:
     here = SourceSummary(
         name="cam",
