@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -140,7 +140,7 @@ class Playback:
     def _decoded(self, first_ns: int, end_ns: int | None) -> Iterator[TimedPicture]:
         times = _FrameTimes(1e9 / self.fps, self._clock)
         lead = self._lead()
-        for entry in self._entries(first_ns):
+        for entry in self._entries(first_ns, lead):
             times_ns = times(entry)
             if times.at_ns >= first_ns:
                 self.seen(entry, times.at_ns)
@@ -176,17 +176,37 @@ class Playback:
             most = min(most, self.fast_start + manifest.chunk)
         return Lead(chunk=manifest.chunk, most=most)
 
-    def _entries(self, first_ns: int) -> Iterator[Record]:
+    def _entries(self, first_ns: int, lead: Lead | None) -> Iterator[Record]:
         """From the marker on that begins the stream of that time."""
         begin = None
         if self.start_s is not None:
             begin = self._begin(first_ns)
-        if begin is None:
-            yield from self.recording.entries(self.source)
-            return
-        for entry in self.recording.entries(self.source, start_ns=begin.log_time_ns):
-            if entry.stream >= begin.stream:  # the last of the one before may have the same time
+        start_ns = None if begin is None else begin.log_time_ns
+        stream = 0 if begin is None else begin.stream
+        values: bool | Callable[[LatentRecord], bool] = True
+        if lead is not None:
+            values = self._from(self._passed_over(lead, first_ns, start_ns, stream))
+        for entry in self.recording.entries(self.source, start_ns=start_ns, values=values):
+            if entry.stream >= stream:  # the last of the one before may have the same time
                 yield entry
+
+    def _passed_over(self, lead: Lead, first_ns: int, start_ns: int | None, stream: int) -> int:
+        """How many latents before a time are read without their tokens, as `lead` lets them go."""
+        found, kept = 0, deque[int](maxlen=lead.most + 1)
+        for entry in self.recording.entries(self.source, start_ns=start_ns, values=False):
+            if isinstance(entry, LatentRecord):
+                if entry.stream >= stream:
+                    kept.append(found)
+                found += 1
+                if self._clock(entry) >= first_ns:
+                    break
+        return kept[0] if kept else 0
+
+    @staticmethod
+    def _from(number: int) -> Callable[[LatentRecord], bool]:
+        """Whether a latent is this one or one behind it, as they come."""
+        counted = count(1)
+        return lambda latent: next(counted) > number
 
     def _begin(self, at_ns: int) -> Marker | None:
         """The last marker up to a time that begins a stream."""
@@ -216,7 +236,7 @@ class Lead:
     """
 
     def __init__(self, *, chunk: int, most: int) -> None:
-        self._chunk = chunk
+        self._chunk, self.most = chunk, most
         self._kept: deque[tuple[int, _Timed]] = deque(maxlen=most)
         self._due: tuple[int, int] | None = None
         self._place = 0  # of the next latent, since a decoder of everything would have begun

@@ -8,8 +8,9 @@ from vidtok_edge.bounded import Budget
 from vidtok_edge.runtime.recording.coding.latent_coder import LONGEST_RUN, LatentCoder, place_of
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.messages import coded_data
+from vidtok_edge.runtime.streaming.records import LatentRecord
 
-__all__ = ["CodedRuns"]
+__all__ = ["CodedRuns", "Wanted"]
 
 # A latent of 1024 tokens of five digits takes 130 bytes in the file at the least: 40 for each.
 _DIGITS_PER_BYTE = 128
@@ -17,6 +18,7 @@ _DIGITS_AT_LEAST = 1 << 24
 
 Earlier = Callable[[int], Iterable[bytes]]
 """The messages of a source's latents before this place of the file, the nearest first."""
+Wanted = Callable[[LatentRecord], bool]
 
 
 class CodedRuns:
@@ -30,9 +32,17 @@ class CodedRuns:
         size: of the file, in bytes.
         earlier: called once for each source at most, where reading begins in the middle of a run:
             a tool made other chunks of a file than those in which it was recorded.
+        wanted: told of each latent without its values, whether they are read; None: all are.
     """
 
-    def __init__(self, sources: Mapping[int, SourceFacts], size: int, earlier: Earlier) -> None:
+    def __init__(
+        self,
+        sources: Mapping[int, SourceFacts],
+        size: int,
+        earlier: Earlier,
+        wanted: Wanted | None = None,
+    ) -> None:
+        self.wanted = wanted
         self._coders = {number: facts.coder() for number, facts in sources.items()}
         self._digits = {number: facts.tokenizer.digits for number, facts in sources.items()}
         self._budget = Budget(size, per_byte=_DIGITS_PER_BYTE, at_least=_DIGITS_AT_LEAST)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
-from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
+from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns, Wanted
 from vidtok_edge.runtime.recording.format.data_channels import (
     DataChannel,
     data_channel_of,
@@ -41,6 +41,8 @@ except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
 __all__ = ["Recording"]
+
+Values = bool | Wanted
 
 
 class Recording:
@@ -151,14 +153,15 @@ class Recording:
         *,
         start_ns: int | None = None,
         end_ns: int | None = None,
-        values: bool = True,
+        values: Values = True,
     ) -> Iterator[Record]:
         """What was recorded, in the order of writing: latents, and markers between them.
 
         Args:
             source: of this source alone.
             start_ns, end_ns: entries from `start_ns` to before `end_ns`, as `log_time_ns` counts.
-            values: False: latents have none. Where tokens are coded this is faster by far.
+            values: False: latents have none; where tokens are coded this is faster by far. A
+                function is told of each latent without them, and says whether they are read.
         """
         for _, entry in self.messages(source, start_ns=start_ns, end_ns=end_ns, values=values):
             yield entry
@@ -169,16 +172,16 @@ class Recording:
         *,
         start_ns: int | None = None,
         end_ns: int | None = None,
-        values: bool = True,
+        values: Values = True,
     ) -> Iterator[tuple[Message, Record]]:
         """As `entries`, each with the MCAP message it lies in; at most one chunk is in memory."""
         start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
-        runs = self._runs(start) if values else None
+        runs = self._runs(start, None if values is True else values) if values else None
         for chunk in self.chunks:
             if chunk.end_ns >= start and chunk.start_ns < end:
                 yield from self._messages_in(chunk, source, start, end, runs)
 
-    def _runs(self, start_ns: int = 0) -> CodedRuns:
+    def _runs(self, start_ns: int = 0, wanted: Wanted | None = None) -> CodedRuns:
         """The coders of all sources, for reading from a time on."""
 
         def earlier(source: int) -> Iterator[bytes]:
@@ -190,7 +193,7 @@ class Recording:
                 ]
                 yield from reversed(found)
 
-        return CodedRuns(self.sources, self._scan.size, earlier)
+        return CodedRuns(self.sources, self._scan.size, earlier, wanted)
 
     @cached_property
     def data_channels(self) -> Mapping[str, DataChannel]:
@@ -353,15 +356,17 @@ class Recording:
         if kind == "markers":
             return marker_from_bytes(message.data, number, message.log_time)
         facts = self.sources[number]
-        coder = facts.coder() if runs is None else runs.coder(number, message.data)
-        return latent_from_bytes(
-            message.data,
-            number,
-            facts.tokenizer,
-            message.log_time,
-            coder,
-            values=runs is not None,
-        )
+        data, at_ns = message.data, message.log_time
+        if runs is None or runs.wanted is not None:
+            head = latent_from_bytes(
+                data, number, facts.tokenizer, at_ns, facts.coder(), values=False
+            )
+            if runs is None or not (runs.wanted and runs.wanted(head)):
+                if runs is not None:
+                    runs.leave_out(number, data)
+                return head
+        coder = runs.coder(number, data)
+        return latent_from_bytes(data, number, facts.tokenizer, at_ns, coder)
 
     def _take_index(self, summary: list[McapRecord]) -> bool:
         """Whether the index and the head of the file tell all that is needed."""

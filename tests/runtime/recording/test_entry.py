@@ -9,11 +9,13 @@ from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from stamps import stamp
 
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import Lead, Playback
 from vidtok_edge.runtime.streaming.records import LatentRecord, SourceRecords
@@ -126,3 +128,35 @@ def test_a_lead_counts_from_where_latents_were_missing() -> None:
         lead.keep(cast(LatentRecord, SimpleNamespace(stream=0, index=index)), [index])
     kept, entered = lead.latents()
     assert [times_ns[0] for _, times_ns in kept][:2] == [4, 7] and entered
+
+
+def test_a_part_of_a_coded_recording_is_the_whole_bit_for_bit(
+    drive: Path,
+    whole: list[bytes],
+    embedded: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And no more latents are decoded than the decoder remembers, and those before in a chunk."""
+    path, chunk = tmp_path / "coded.mcap", 5
+    with (
+        Recording.open(drive) as recording,
+        RecordingWriter(
+            path, Tokenizer.of(embedded), ["camera"], flush_interval_s=3600, code="entropy"
+        ) as writer,
+    ):
+        for number, entry in enumerate(recording.entries()):
+            writer.take(entry)
+            if number % chunk == 0:
+                writer.flush()
+    decode, places = LatentCoder.decode, []
+
+    def noted(coder: LatentCoder, data: bytes) -> NDArray[np.int32]:
+        places.append(data[1])
+        return decode(coder, data)
+
+    monkeypatch.setattr(LatentCoder, "decode", noted)
+    frames, _, playback = played(path, embedded, 199 / FPS)
+    assert frames == whole[199:] and playback.streams == 1 and not playback.broken
+    reach = embedded.manifest.reach("decoder")
+    assert reach is not None and len(places) <= reach + 5 + chunk < LATENTS

@@ -223,7 +223,8 @@ class Words:
         low, rest = self.words[:lanes], self.words[lanes:]
         bits = "".join(f"{word:016b}" for word in rest[: 2 * lanes])
         lengths = [int(bits[4 * i : 4 * i + 4], 2) for i in range(lanes)]
-        at, self.lanes = 4 * lanes, []
+        at = 4 * lanes
+        self.lanes: list[int] = []
         for length, word in zip(lengths, low, strict=True):
             high = int("1" + bits[at : at + length], 2)
             self.lanes.append((high << 16) + word)
@@ -235,7 +236,7 @@ class Words:
         if new_group or self.at == len(self.lanes):
             self.renew()
         x = self.lanes[self.at]
-        v: int = max(v for v in range(len(f)) if sum(f[:v]) <= x % (1 << 14))
+        v = max(v for v in range(len(f)) if sum(f[:v]) <= x % (1 << 14))
         self.lanes[self.at] = f[v] * (x >> 14) + x % (1 << 14) - sum(f[:v])
         self.at, self.done = self.at + 1, self.done + 1
         if self.done == self.parts[0][1]:
@@ -257,8 +258,9 @@ class Words:
 
     def check(self) -> int:
         assert all(x >> 16 == 1 for x in self.lanes) and not any(self.words)
-        assert [x & 0xFFFF for x in self.lanes[2:]] == [0, 0]
-        return (self.lanes[0] & 0xFFFF) + ((self.lanes[1] & 0xFFFF) << 16)
+        low, high, third, fourth = (x & 0xFFFF for x in self.lanes)
+        assert third == fourth == 0
+        return low + (high << 16)
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,10 @@ def test_reading_back_is_asked_for_once_and_bounded() -> None:
     for _ in range(3):
         runs.coder(0, bytes(72) + b"\1\7\0\0")
     assert asked == [0]
+
+
+def test_latents_whose_values_are_asked_for(coded: Path) -> None:
+    wanted = [3, 4, 13, 29]
+    found = latents_of(coded, values=lambda latent: latent.index in wanted)
+    assert [one.index for one in found] == list(range(30))
+    assert right([one for one in found if one.values.size]) == wanted
