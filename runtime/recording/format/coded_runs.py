@@ -12,8 +12,9 @@ from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["CodedRuns", "Wanted"]
 
-# A latent of 1024 tokens of five digits takes 130 bytes in the file at the least: 40 for each.
-_DIGITS_PER_BYTE = 128
+# A latent of 1024 tokens of five digits takes some 130 bytes, of which zstd may leave 40 where
+# nothing moves: its times, and its place in the index.
+_DIGITS_PER_BYTE = 256
 _DIGITS_AT_LEAST = 1 << 24
 
 Earlier = Callable[[int], Iterable[bytes]]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcap.records import Channel, Message
 from mcap.writer import CompressionType, Writer
@@ -17,9 +19,11 @@ from recordings import FSQ, KL, SECOND, WALL, record, values_of
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
+from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording.format import mcap_file
 from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
-from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
+from vidtok_edge.runtime.recording.format.mcap_file import McapFile, SourceFacts
+from vidtok_edge.runtime.recording.format.messages import bytes_from_latent
 from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Scan
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.streaming.records import LatentRecord
@@ -239,9 +243,31 @@ def test_tokens_without_planes_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.mcap").exists()
 
 
-def facts(**changed: Any) -> SourceFacts:
+def facts() -> SourceFacts:
+    """Of latents of 2^28 tokens."""
     tokenizer = replace(FSQ, height=1 << 14, width=1 << 14, grid_height=1 << 14, grid_width=1 << 14)
-    return SourceFacts(0, 1, "cam", tokenizer, 1.0, "", "entropy", **changed)
+    return SourceFacts(0, 1, "cam", tokenizer, 1.0, "", "entropy")
+
+
+@pytest.mark.slow
+def test_a_file_that_asks_for_much_work_is_refused(tmp_path: Path) -> None:
+    """A few bytes claim to be a latent of 2^28 tokens; or a thousand of 2^16 are all alike."""
+    [small] = [one for one in latents_of(CONFORMANCE / "entropy-robot.mcap")[:1]]
+    large = replace(small, values=np.zeros((256, 256), np.int32))
+    grid = replace(FSQ, height=256, width=256, grid_height=256, grid_width=256)
+    data = bytes_from_latent(large, grid, LatentCoder(grid.levels, 256, 256))
+    for number, (tokenizer, count) in enumerate([(facts().tokenizer, 1), (grid, 1000)]):
+        path = tmp_path / f"{number}.mcap"
+        with path.open("wb") as file:
+            mcap = McapFile(file, [replace(facts(), tokenizer=tokenizer)])
+            for _ in range(count):
+                mcap.add(0, "latents", data, log_time_ns=1, wall_time_ns=1)
+            mcap.finish()
+        with Recording.open(path) as recording:
+            began = time.process_time()
+            with pytest.raises(RecordingError, match="is not read to its end"):
+                list(recording.entries())
+            assert time.process_time() - began < 60
 
 
 def test_work_is_bounded_by_what_is_stored() -> None:
