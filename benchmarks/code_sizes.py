@@ -24,9 +24,9 @@ from code_tables import tokens_of_clips
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.coding.latent_coder import LatentCoder
+from vidtok_edge.runtime.coding.packing import bits_for, pack
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
-from vidtok_edge.runtime.recording.coding.packing import bits_for, pack
 from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import LatentRecord
 

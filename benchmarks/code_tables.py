@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.recording.coding.contexts import (
+from vidtok_edge.runtime.coding.contexts import (
     DIGITS,
     MOST_TABLES,
     Known,
     digits_of,
     phases_of,
 )
-from vidtok_edge.runtime.recording.coding.model import ROWS, WEIGHTS
+from vidtok_edge.runtime.coding.model import ROWS, WEIGHTS
 from vidtok_edge.runtime.sources.opening import open_source
 
 RUN = 8

@@ -60,7 +60,7 @@ def _conformance(name: str, folder: Path) -> Path:
 def _coded_latent(folder: Path) -> Path:
     import numpy as np
 
-    from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
+    from vidtok_edge.runtime.coding.latent_coder import LatentCoder
 
     path, tokens = folder / "latent", np.arange(256, dtype=np.int32).reshape(16, 16) * 7
     path.write_bytes(LatentCoder((8,) * 5, 16, 16).encode(tokens))
@@ -71,7 +71,7 @@ def _read_coded_latent(path: Path) -> None:
     """What it gives is what was coded, or an error."""
     import numpy as np
 
-    from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
+    from vidtok_edge.runtime.coding.latent_coder import LatentCoder
 
     try:
         tokens = LatentCoder((8,) * 5, 16, 16).decode(path.read_bytes())

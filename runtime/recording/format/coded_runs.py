@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from vidtok_edge.bounded import Budget
-from vidtok_edge.runtime.recording.coding.latent_coder import LONGEST_RUN, LatentCoder, place_of
+from vidtok_edge.runtime.coding.latent_coder import LONGEST_RUN, LatentCoder, place_of
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.messages import coded_data
 from vidtok_edge.runtime.streaming.records import LatentRecord

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from vidtok_edge import __version__
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder, takes
+from vidtok_edge.runtime.coding.latent_coder import LatentCoder, takes
 from vidtok_edge.runtime.recording.format.compressed_image import SCHEMA as PICTURE_SCHEMA
 from vidtok_edge.runtime.recording.format.compressed_image import picture_topic
 from vidtok_edge.runtime.recording.format.messages import (

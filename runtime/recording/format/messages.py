@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import RecordingError, StreamError
-from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder, largest
-from vidtok_edge.runtime.recording.coding.packing import pack, unpack
+from vidtok_edge.runtime.coding.latent_coder import LatentCoder, largest
+from vidtok_edge.runtime.coding.packing import pack, unpack
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.latents import Stamp
 from vidtok_edge.runtime.streaming.records import MARKER_KINDS, LatentRecord, Marker, MarkerKind

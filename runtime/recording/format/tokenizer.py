@@ -11,10 +11,10 @@ from typing import Any, Literal
 from vidtok_edge import __version__
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.coding.packing import bits_for, packed_size
 from vidtok_edge.runtime.manifest.identity import differing, identity, weights_named
 from vidtok_edge.runtime.manifest.model import ModelFacts
 from vidtok_edge.runtime.manifest.strings import from_strings, to_strings
-from vidtok_edge.runtime.recording.coding.packing import bits_for, packed_size
 from vidtok_edge.runtime.streaming.framing import Framing
 
 __all__ = ["Tokenizer"]

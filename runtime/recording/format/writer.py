@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from vidtok_edge.errors import OutputNotWritable, UsageError
-from vidtok_edge.runtime.recording.coding.latent_coder import takes
+from vidtok_edge.runtime.coding.latent_coder import takes
 from vidtok_edge.runtime.recording.format.compressed_image import bytes_from_picture
 from vidtok_edge.runtime.recording.format.data_channels import (
     SCHEMAS,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from stamps import stamp
 
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import Lead, Playback
 from vidtok_edge.runtime.streaming.records import LatentRecord, SourceRecords

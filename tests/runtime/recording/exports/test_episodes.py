@@ -14,8 +14,8 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from recordings import FSQ, PER_LATENT, WALL, latents, record, values_of, write
 
+from vidtok_edge.runtime.coding.packing import pack
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
-from vidtok_edge.runtime.recording.coding.packing import pack
 from vidtok_edge.runtime.recording.exports.episodes import Gaps, Happened, Row, episodes
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
 from vidtok_edge.runtime.recording.format.reader import Recording

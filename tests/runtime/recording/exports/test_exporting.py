@@ -97,7 +97,7 @@ def test_episodes_of_a_non_causal_tokenizer_are_whole_windows(tmp_path: Path) ->
 
 
 def values_bytes(index: int) -> bytes:
-    from vidtok_edge.runtime.recording.coding.packing import pack
+    from vidtok_edge.runtime.coding.packing import pack
 
     return pack(values_of(0, index), FSQ.bits)
 

@@ -18,8 +18,8 @@ from mcap.writer import CompressionType, Writer
 from recordings import FSQ, KL, SECOND, WALL, record, values_of
 
 from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.runtime.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
-from vidtok_edge.runtime.recording.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording.format import mcap_file
 from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
 from vidtok_edge.runtime.recording.format.mcap_file import McapFile, SourceFacts

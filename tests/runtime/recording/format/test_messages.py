@@ -15,8 +15,8 @@ from mcap_ros2.decoder import DecoderFactory
 from recordings import FSQ, KL, record, values_of
 
 from vidtok_edge.errors import RecordingError, StreamError
+from vidtok_edge.runtime.coding.packing import unpack
 from vidtok_edge.runtime.recording import Tokenizer
-from vidtok_edge.runtime.recording.coding.packing import unpack
 from vidtok_edge.runtime.recording.format.messages import (
     bytes_from_latent,
     bytes_from_marker,

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.recording.coding.latent_coder import (
+from vidtok_edge.runtime.coding.latent_coder import (
     LONGEST_RUN,
     LatentCoder,
     largest,
     place_of,
     takes,
 )
-from vidtok_edge.runtime.recording.coding.packing import bits_for, packed_size
+from vidtok_edge.runtime.coding.packing import bits_for, packed_size
 
 EIGHT = (8, 8, 8, 8, 8)
 

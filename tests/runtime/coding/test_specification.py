@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import vidtok_edge.runtime.recording.coding as coding
+import vidtok_edge.runtime.coding as coding
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.format.messages import coded_data
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
-CONFORMANCE = Path(__file__).parents[3] / "conformance"
+CONFORMANCE = Path(__file__).parents[2] / "conformance"
 ROWS = [1, 8, 64, 75, 64, 64, 120, 270, 64, 280, 64, 120, 216, 336, 288, 360, 192, 306, 270, 504]
 BEGIN = [sum(ROWS[:number]) for number in range(21)]
 DATA = (Path(str(coding.__file__)).with_name("tables.v1.bin")).read_bytes()

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.recording.coding.contexts import DIGITS, MOST_TABLES, TABLES
-from vidtok_edge.runtime.recording.coding.rans import BITS
+from vidtok_edge.runtime.coding.contexts import DIGITS, MOST_TABLES, TABLES
+from vidtok_edge.runtime.coding.rans import BITS
 
 __all__ = ["ROWS", "SHA256", "WEIGHTS", "Model", "weights_at"]
 

@@ -17,16 +17,16 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.recording.coding.contexts import (
+from vidtok_edge.runtime.coding.contexts import (
     DIGITS,
     Known,
     digits_of,
     phases_of,
     tokens_of,
 )
-from vidtok_edge.runtime.recording.coding.model import Model, weights_at
-from vidtok_edge.runtime.recording.coding.packing import bits_for, pack, packed_size, unpack
-from vidtok_edge.runtime.recording.coding.rans import Decoder, encode
+from vidtok_edge.runtime.coding.model import Model, weights_at
+from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpack
+from vidtok_edge.runtime.coding.rans import Decoder, encode
 
 __all__ = ["LONGEST_RUN", "LatentCoder", "largest", "place_of", "takes"]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.recording.coding.rans import BITS, Decoder, encode, parts
+from vidtok_edge.runtime.coding.rans import BITS, Decoder, encode, parts
 
 TOTAL = 1 << BITS
 

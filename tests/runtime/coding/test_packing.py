@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidtok_edge.runtime.recording.coding.packing import bits_for, pack, packed_size, unpack
+from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpack
 
 
 @given(
