@@ -1,7 +1,7 @@
 """Entering a recording anywhere: whether its frames are those of decoding everything, and how soon.
 
     vidtok-export --variant fsq --precision int8 --output BUNDLE
-    python benchmarks/entry.py BUNDLE --json docs/measured/entry.json
+    python benchmarks/entry.py BUNDLE --json docs/measured/entry/result.json
     python benchmarks/entry.py BUNDLE --starts 3 --rounds 1        # does it run?
 
 Each shipped clip is run there and back, which makes a long stream without a cut, encoded and
