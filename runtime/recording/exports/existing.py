@@ -14,7 +14,7 @@ from vidtok_edge.errors import DatasetError, UsageError
 from vidtok_edge.runtime.manifest.plain import from_plain
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import Gaps
-from vidtok_edge.runtime.recording.exports.set_document import Document
+from vidtok_edge.runtime.recording.exports.set_document import Document, said
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.format.data_channels import MOST_VALUES
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
@@ -82,24 +82,22 @@ class Existing:
         document = Document(str(self.path), self.document)
         told = [recording.of("data") for recording in recordings_of(document)]
         for name, value in asked.items():
-            had = (
-                {self.document.get("gaps")}
-                if name == "gaps"
-                else {str(d.content.get(name)) for d in told}
-            )
-            if had != {value if name == "gaps" else str(value)}:
+            where = [self.document] if name == "gaps" else [one.content for one in told]
+            had = {said(one.get(name)) for one in where}
+            if had != {str(value)}:
                 raise UsageError(
-                    f"{self.path} was made with {name} {', '.join(map(str, had))}, and {value} is "
-                    "to be added: its episodes would not mean the same. Ask for the same."
+                    f"{self.path} was made with {name} {', '.join(sorted(had))}, and {value} is to "
+                    "be added: its episodes would not mean the same. Ask for the same."
                 )
 
     def recordings(self) -> list[dict[str, Any]]:
         """What it says of its recordings, for JSON, each by itself."""
         if not self.document:
             return []
-        if "recordings" in self.document:
-            return list(self.document["recordings"])
-        own = {name: self.document[name] for name in ("sources", "data", "events")}
+        document = Document(str(self.path), self.document)
+        if document.has("recordings"):
+            return [dict(one.content) for one in document.each("recordings")]
+        own = {name: document.part(name) for name in ("sources", "data", "events")}
         return [{"file": None, "first_episode": 0, "episodes": self.episodes, **own}]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import DatasetError, MissingDependency
 from vidtok_edge.runtime.recording.exports.existing import INFO
-from vidtok_edge.runtime.recording.exports.set_document import Document
+from vidtok_edge.runtime.recording.exports.set_document import Document, said
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -27,6 +27,7 @@ __all__ = ["LeRobotBefore", "next_place"]
 _PLACE = re.compile(r"chunk-(\d{3,6})/file-(\d{3,6})\.parquet", re.ASCII)
 _FACTS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
 _LARGEST_TASKS = 16 << 20  # bytes
+_MOST = 1e39  # of a statistic: no float32 is more, and its square is a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class LeRobotBefore:
         splits = info.of("splits").content
         if splits != {"train": f"0:{episodes}"}:
             raise DatasetError(
-                f"{folder} has the splits {str(dict(splits))[:80]}, and what is added would be in "
+                f"{folder} has the splits {said(dict(splits))[:80]}, and what is added would be in "
                 "none. Add to a dataset whose one split is train, and split it afterwards."
             )
         _require_columns(folder, features)
@@ -87,7 +88,7 @@ def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, 
     if not differ:
         return
     name = differ[0]
-    had, has = (str(features.get(name, "none"))[:120] for features in (there, own))
+    had, has = (said(features.get(name, "none"))[:120] for features in (there, own))
     raise DatasetError(
         f"{folder} and what is to be added differ in the features {', '.join(differ)[:120]}: "
         f"{name} is {had}, and {has}. Export the same channels under the same names, or into a "
@@ -142,7 +143,7 @@ def _statistics(
                 facts[fact] = np.array(values, np.float64)
             except (TypeError, ValueError, OverflowError):
                 raise told.wrong(fact, values) from None
-            if facts[fact].shape != (size,):
+            if facts[fact].shape != (size,) or (np.abs(facts[fact]) > _MOST).any():
                 raise told.wrong(fact, values)
         found[name] = facts
     return found

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import DatasetError
 
-__all__ = ["Document"]
+__all__ = ["Document", "said"]
 
 _LARGEST = 256 << 20  # recording.json has a few numbers for each latent: 2 MB for an hour of npz
 _MOST = 1 << 62
@@ -68,12 +68,22 @@ class Document:
         """The objects in the object called `name`, by name."""
         inside = self.of(name)
         for key in inside.content:
+            if not _is_text(key):
+                raise inside.wrong(ascii(key), "no name")
             yield key, inside.of(key)
 
     def text(self, name: str) -> str:
-        """A string."""
+        """A string that can be the name of something."""
         found: str = self._get(name, str)
+        if not _is_text(found):
+            raise self.wrong(name, ascii(found))
         return found
+
+    def part(self, name: str) -> Any:
+        """What is called `name`, whatever it is."""
+        if name not in self.content:
+            raise self.wrong(name, "missing")
+        return self.content[name]
 
     def whole(self, name: str) -> int:
         """A whole number from 0."""
@@ -99,8 +109,8 @@ class Document:
     def texts(self, name: str, count: int | None = None) -> list[str]:
         """A list of strings."""
         found = self._list(name, count)
-        if not all(isinstance(one, str) for one in found):
-            raise self.wrong(name, found)
+        if not all(isinstance(one, str) and _is_text(one) for one in found):
+            raise self.wrong(name, ascii(found))
         return found
 
     def has(self, name: str) -> bool:
@@ -110,7 +120,7 @@ class Document:
     def wrong(self, name: str, found: object) -> DatasetError:
         """What is said of a part that makes no sense."""
         return DatasetError(
-            f"{self.name} is damaged: {name} is {str(found)[:80]}. Copy the set again, or export "
+            f"{self.name} is damaged: {name} is {said(found)[:80]}. Copy the set again, or export "
             "it again."
         )
 
@@ -125,3 +135,20 @@ class Document:
         if not isinstance(found, kind):
             raise self.wrong(name, "missing" if found is None else found)
         return found
+
+
+def said(value: object) -> str:
+    """Anything that JSON has, to be compared and shown."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "something nested too deeply"
+
+
+def _is_text(found: str) -> bool:
+    """Whether it is Unicode: JSON can hold halves of pairs, which no file can be called."""
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
