@@ -21,7 +21,7 @@ from clips import make_clip
 from tiny_golden import write_tiny_golden
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.record import _status
+from vidtok_edge.commands.record_printing import status_of
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
@@ -192,7 +192,9 @@ def test_the_status_names_cameras_that_are_away() -> None:
         latency_max_ms=10.0,
         bytes_written=100,
     )
-    assert _status(done) == ("    12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms  rear is away")
+    assert status_of(done) == (
+        "    12 s  6 latents  4 dropped  latency 8 ms, p95 9 ms  rear is away"
+    )
 
 
 @dataclass
