@@ -1,26 +1,10 @@
-"""Times on a GPU, between CUDA events."""
+"""Times on a GPU of runs in a row, between CUDA events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
-import torch
-
-
-def event_times_ms(run: Callable[[], object], calls: int, warmup: int = 10) -> list[float]:
-    """Milliseconds of each of `calls` runs on the current stream, after `warmup` that are not
-    counted."""
-    event, times = cast(Any, torch.cuda.Event), list[float]()  # untyped in PyTorch
-    for call in range(warmup + calls):
-        first, last = (event(enable_timing=True) for _ in range(2))
-        first.record()
-        run()
-        last.record()
-        torch.cuda.synchronize()
-        if call >= warmup:
-            times.append(first.elapsed_time(last))
-    return times
+from vidtok_edge.lowering.torch_cuda import event_times_ms
 
 
 def back_to_back_ms(run: Callable[[], object], calls: int) -> float:

@@ -26,7 +26,6 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from cuda_events import event_times_ms
 from torch_engine import Device, FakeDevice, RealDevice, constants_once, torch_engine
 
 from vidtok_edge.errors import VidTokEdgeError
@@ -35,7 +34,7 @@ from vidtok_edge.lowering.forms import FormName
 from vidtok_edge.lowering.interface import KINDS, Kind, interface_of
 from vidtok_edge.lowering.numerics import FP16, FP32, Numerics
 from vidtok_edge.lowering.step import StepOptions, lower
-from vidtok_edge.lowering.torch_cuda import exact_float32, require_torch_cuda
+from vidtok_edge.lowering.torch_cuda import event_times_ms, exact_float32, require_torch_cuda
 from vidtok_edge.lowering.torch_step import TorchStep
 from vidtok_edge.runtime.backends.engines.step import EngineStep
 from vidtok_edge.vidtok_ref import VidTok, load_weights

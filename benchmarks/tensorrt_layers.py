@@ -21,10 +21,9 @@ from typing import Any, cast
 
 import click
 import torch
-from cuda_events import event_times_ms
 
 from vidtok_edge.errors import EngineRefused, VidTokEdgeError
-from vidtok_edge.lowering.torch_cuda import require_torch_cuda
+from vidtok_edge.lowering.torch_cuda import event_times_ms, require_torch_cuda
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, NEW_CACHE_PREFIX

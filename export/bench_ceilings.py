@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
-
 import torch
 
-from vidtok_edge.lowering.torch_cuda import require_torch_cuda
+from vidtok_edge.lowering.torch_cuda import event_times_ms, require_torch_cuda
 from vidtok_edge.runtime.bench.document import Ceilings
 
 __all__ = ["gpu_ceilings"]
@@ -26,30 +23,15 @@ def gpu_ceilings(megabytes: int = 1024, side: int = 8192) -> Ceilings:
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.ones(megabytes * 250_000, device="cuda")
     target = torch.empty_like(source)
-    copy_s = _best_s(lambda: target.copy_(source))
+    copy_s = min(event_times_ms(lambda: target.copy_(source), CALLS)) / 1e3
     found = {}
     for dtype in (torch.float32, torch.float16):
         # Of noise: a product of equal numbers takes less power, and so less time.
         square = torch.randn((side, side), device="cuda", dtype=dtype)
-        found[dtype] = _best_s(lambda m=square: m @ m)  # type: ignore[misc]
+        found[dtype] = min(event_times_ms(lambda m=square: m @ m, CALLS, warmup=3)) / 1e3  # type: ignore[misc]
     return Ceilings(
         device=torch.cuda.get_device_name(0),
         copy_gbs=2 * source.nbytes / copy_s / 1e9,
         fp32_tflops=2 * side**3 / found[torch.float32] / 1e12,
         fp16_tflops=2 * side**3 / found[torch.float16] / 1e12,
     )
-
-
-def _best_s(run: Callable[[], object]) -> float:
-    """Between marks on the device, after three calls that are not counted."""
-    times: list[float] = []
-    event = cast(Any, torch.cuda.Event)  # untyped in PyTorch
-    for number in range(3 + CALLS):
-        before, behind = (event(enable_timing=True) for _ in range(2))
-        before.record()
-        run()
-        behind.record()
-        behind.synchronize()
-        if number >= 3:
-            times.append(before.elapsed_time(behind) / 1e3)
-    return min(times)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cuda_events import back_to_back_ms, event_times_ms
+from cuda_events import back_to_back_ms
 from tensorrt_layers import Bound, Layer, bound_engine, by_kind, captured, timed_layers
 
 from engine_trials.forms import TRIAL_FORMS
@@ -18,6 +18,7 @@ from engine_trials.lowered import model_of, variant_of
 from engine_trials.reference import Agreement, Values, agreement, calls_of, reference
 from engine_trials.trial import Trial
 from vidtok_edge.errors import EngineRefused
+from vidtok_edge.lowering.torch_cuda import event_times_ms
 
 __all__ = ["Timed", "streamed", "time_engine"]
 
