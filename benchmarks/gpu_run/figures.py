@@ -107,11 +107,10 @@ def roofline(one: CandidateResult, ceilings: Ceilings | None) -> Row:
     taken = _call_ms(one.figures.encoder)
     if work is None or taken is None:
         return {}
-    least = None if ceilings is None else work.least_ms(ceilings, one.precision)
     return {
         "encoder Gop": work.operations / 1e9,
         "encoder MB": work.moved_bytes / 1e6,
-        "of the roofline": None if least is None else least / taken,
+        "of the roofline": work.roofline_share(ceilings, one.precision, taken),
     }
 
 

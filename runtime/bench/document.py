@@ -506,6 +506,13 @@ class CallWork:
         computing_s = self.operations / (tflops * 1e12)
         return 1e3 * max(computing_s, self.moved_bytes / (ceilings.copy_gbs * 1e9))
 
+    def roofline_share(
+        self, ceilings: Ceilings | None, precision: str, taken_ms: float
+    ) -> float | None:
+        """That least time as a share of what a call took; None where either is not known."""
+        least = None if ceilings is None else self.least_ms(ceilings, precision)
+        return None if least is None or not taken_ms else least / taken_ms
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateResult:

@@ -252,10 +252,10 @@ def _breakdown(document: Document) -> Table:
                 times = (part.upload_ms, part.compute_ms, part.download_ms, part.overhead_ms)
                 cells = [one.name, step, str(part.calls), *map(_ms, times)]
                 cells.append(f"{part.overhead_share:.1%}")
-                work, ceilings = works.get(step), document.ceilings_of(part)
-                least = work.least_ms(ceilings, one.precision) if work and ceilings else None
-                share = "-" if least is None else f"{least / part.compute_ms:.0%}"
-                rows.append((*cells, *((*_work(work), share) if counted else ())))
+                if counted:
+                    ceilings = document.ceilings_of(part)
+                    cells += _work(works.get(step), ceilings, one.precision, part.compute_ms)
+                rows.append(tuple(cells))
     note = (
         "Medians over the calls, in ms. -: nothing is copied (the CPU), or the copy is not told "
         "from the computing (downloads of ONNX Runtime's CUDA provider)."
@@ -280,10 +280,17 @@ def _told(ceilings: tuple[Ceilings, ...]) -> str:
     return " and ".join(found) + " in this run" if found else "nobody measured"
 
 
-def _work(work: CallWork | None) -> tuple[str, str]:
+def _work(
+    work: CallWork | None, ceilings: Ceilings | None, precision: str, taken_ms: float
+) -> tuple[str, str, str]:
     if work is None:
-        return "-", "-"
-    return f"{work.operations / 1e9:.2f}", f"{work.moved_bytes / 1e6:.2f}"
+        return "-", "-", "-"
+    share = work.roofline_share(ceilings, precision, taken_ms)
+    return (
+        f"{work.operations / 1e9:.2f}",
+        f"{work.moved_bytes / 1e6:.2f}",
+        "-" if share is None else f"{share:.0%}",
+    )
 
 
 def _start_up(named: list[tuple[str, Figures]]) -> Table:

@@ -210,6 +210,9 @@ def test_the_slower_of_both_ceilings_decides() -> None:
     assert work.least_ms(here, "fp16") == pytest.approx(0.2)
     assert replace(work, moved_bytes=1e9).least_ms(here, "fp16") == pytest.approx(1.0)
     assert work.least_ms(here, "int8") is None
+    assert work.roofline_share(here, "fp16", 0.4) == pytest.approx(0.5)
+    assert work.roofline_share(here, "fp16", 0.0) is None, "too short to be told"
+    assert work.roofline_share(here, "int8", 1.0) is work.roofline_share(None, "fp16", 1.0) is None
 
 
 @pytest.mark.parametrize(
