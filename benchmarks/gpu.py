@@ -80,8 +80,8 @@ def main(
                 kept = Path(tempfile.gettempdir()) if rehearse else ROOT / "docs" / "measured"
                 name = slug_of(machine, f"{date:%Y-%m-%d}")
                 output = kept / (f"vidtok-edge-rehearsal-{name}" if rehearse else name)
-            places = Places(output.resolve(), scratch.resolve())
             given = None if bundle is None else bundle.resolve()
+            places = Places(output.resolve(), scratch.resolve(), given)
             steps = (rehearsal_steps if rehearse else gpu_steps)(places, given)
             steps = _chosen(steps, only)
             if listing:

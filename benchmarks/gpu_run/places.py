@@ -21,6 +21,8 @@ class Places:
     """Results, which are kept."""
     scratch: Path
     """Bundles and engines, which are not."""
+    given: Path | None = None
+    """A bundle to take in place of an export."""
 
     @property
     def bundle(self) -> Path:
@@ -44,7 +46,8 @@ class Places:
     @property
     def shown(self) -> dict[str, str]:
         """What stands for each place in what is written: results are made to be sent away."""
-        return {
+        given = {} if self.given is None else {str(self.given): "BUNDLE"}
+        return given | {
             str(self.scratch): "SCRATCH",
             str(self.output): "OUT",
             sys.executable: "python",

@@ -127,6 +127,13 @@ def test_a_folder_that_is_no_result_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+def test_a_bundle_that_is_named_is_not_named_in_what_is_sent(tmp_path: Path) -> None:
+    given = tmp_path / "mine"
+    places = Places(tmp_path / "out", tmp_path / "scratch", given)
+    one = outcomes(gpu_steps(places, places.given), places.shown)[1]
+    assert "BUNDLE SCRATCH/embedded" in one.command and str(tmp_path) not in one.command
+
+
 def test_a_step_that_is_none(tmp_path: Path) -> None:
     done = CliRunner().invoke(gpu.main, ["--list", "--only", "doctor,nothing"])
     assert done.exit_code == 2 and "--only names ['nothing']; the steps are doctor," in done.output
