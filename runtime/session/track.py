@@ -47,6 +47,12 @@ class Track:
     """The part that is being written says so."""
     error: BaseException | None = None
 
+    def next_part(self) -> None:
+        """Count from nothing for a part that comes, and remember what the one before has."""
+        self.earlier += self.records.latents
+        self.earlier_streams += self.records.streams
+        self.records = SourceRecords(self.records.source)
+
     def summary(self) -> SourceSummary:
         paused = self.paused + self.paused_now
         return SourceSummary(
