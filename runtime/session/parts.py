@@ -406,10 +406,10 @@ class PartedFile(AwaitedFile):
         return shutil.disk_usage(self._output.resolve().parent).free < plan.keep_free_bytes
 
     def _write_index(self) -> None:
-        content = {
-            "schema": _INDEX_SCHEMA,
-            "plan": asdict(self._plan),
-            "parts": [asdict(part) for part in self._parts],
-        }
+        # A part per line. With `indent` json would leave objects that refer to one another, which
+        # pile up until Python looks for such.
+        parts = ",\n".join(json.dumps(asdict(part)) for part in self._parts)
+        plan = json.dumps(asdict(self._plan))
+        content = f'{{"schema": {_INDEX_SCHEMA},\n"plan": {plan},\n"parts": [\n{parts}\n]}}\n'
         with write_beside(index_of(self._output), force=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -101,6 +102,22 @@ def test_every_part_is_a_recording_and_none_is_too_large(tmp_path: Path) -> None
             assert len(list(recording.samples("a"))) == part["samples"] == part["latents"]
         assert recover(path, tmp_path / "again.mcap", force=True), "nothing is missing in a part"
     assert seen == [number * PER_LATENT for number in range(200)]
+
+
+def test_parts_leave_nothing_that_refers_to_itself(tmp_path: Path) -> None:
+    """Else memory grows until Python looks for such, which it does ever more rarely."""
+    unreachable: dict[int, int] = {}
+
+    def look(number: int, output: Path) -> None:
+        if number in (50, 190):
+            unreachable[number] = gc.collect()
+
+    gc.disable()
+    try:
+        recorded(tmp_path / "drive.mcap", PartsPlan(split_s=2), 200, after=look, bulk=1)
+    finally:
+        gc.enable()
+    assert unreachable[190] == 0
 
 
 def test_parts_end_by_time(tmp_path: Path) -> None:
