@@ -216,6 +216,7 @@ class PartedFile(AwaitedFile):
         super().__init__(self._open_part)
         self._output, self._open_at = output, open_writer
         self._plan, self._notice, self._clock = plan, notice, clock
+        self._plan_json = json.dumps(asdict(plan))
         self._parts = [] if force else parts_of_before(output)
         self._of_before = len(self._parts)
         self._stays = ""
@@ -406,10 +407,12 @@ class PartedFile(AwaitedFile):
         return shutil.disk_usage(self._output.resolve().parent).free < plan.keep_free_bytes
 
     def _write_index(self) -> None:
-        # A part per line. With `indent` json would leave objects that refer to one another, which
-        # pile up until Python looks for such.
-        parts = ",\n".join(json.dumps(asdict(part)) for part in self._parts)
-        plan = json.dumps(asdict(self._plan))
-        content = f'{{"schema": {_INDEX_SCHEMA},\n"plan": {plan},\n"parts": [\n{parts}\n]}}\n'
+        # Neither `indent` nor `asdict`: they leave objects of each part that Python keeps for long.
+        parts = ",\n".join(
+            json.dumps({key: getattr(part, key) for key in _FIELDS}) for part in self._parts
+        )
+        content = (
+            f'{{"schema": {_INDEX_SCHEMA},\n"plan": {self._plan_json},\n"parts": [\n{parts}\n]}}\n'
+        )
         with write_beside(index_of(self._output), force=True) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -257,7 +257,11 @@ def record(
         _warm_up(encoder)
         in_runs = request.options.on_drop == "restart"
         with Captures(
-            openers, policy=request.policy, capacity=request.queue_capacity, in_runs=in_runs
+            openers,
+            policy=request.policy,
+            capacity=request.queue_capacity,
+            realtime=request.realtime,
+            in_runs=in_runs,
         ) as captures:
             if not captures.wait_open(stop.is_set):
                 return _nothing(request)

@@ -38,6 +38,10 @@ Notice = Callable[[str], None]
 _LOOK_UP_S = 0.1  # how long `stop` and the clock may go unseen
 _SHOW_EVERY_NS = 250_000_000
 _USUAL_FPS = 30.0  # of cameras that announce none
+_WAITS = (
+    "waits for the encoder and is never late, so it takes no step of the ladder; drop its frames "
+    "with --queue drop-oldest, or hold it back to its rate with --realtime"
+)
 
 
 class Recorder:
@@ -281,12 +285,14 @@ class Recorder:
         elif isinstance(event, Dropped):
             self._streams.drop(source, event)
         elif isinstance(event, Opened):
-            track.fps, track.away, track.live = event.fps, False, event.live
+            track.fps, track.away, track.can_be_late = event.fps, False, event.can_be_late
             if track.reason == "reconnect":
                 track.reconnects += 1
                 self._notice(f"{track.name} is back")
             for doubt in event.doubts:
                 self._notice(f"{track.name}: {doubt}")
+            if self._ladder is not None and not event.can_be_late:
+                self._notice(f"warning: {track.name} {_WAITS}")
         elif isinstance(event, Lost):
             self._streams.finish(source, next_reason="reconnect")
             track.reason = "reconnect"
@@ -303,8 +309,8 @@ class Recorder:
             self._end(source, reason, *at)
 
     def _judge(self, ladder: Ladder, track: Track, event: Event) -> None:
-        """Take a step of the ladder where frames of a live source come too late, or no more do."""
-        if not track.live or not isinstance(event, Captured | Dropped):
+        """Take a step of the ladder where frames of a source come too late, or no more do."""
+        if not track.can_be_late or not isinstance(event, Captured | Dropped):
             return
         rung = ladder.rung
         apart_ns = (
@@ -332,7 +338,9 @@ class Recorder:
 
     def _look(self, audit: Audit, file: AwaitedFile, source: int, frame: Frame) -> None:
         """Make a picture of a frame, when one is due and none is late for it."""
-        late = self._captures.backlog > 0 and any(track.live for track in self._streams.tracks)
+        late = self._captures.backlog > 0 and any(
+            track.can_be_late for track in self._streams.tracks
+        )
         if (picture := audit.look(source, frame, late=late)) is not None:
             file.show(picture)
         if (skipped := audit.told(*self._clock.now())) is not None:

@@ -29,8 +29,8 @@ class Track:
     to_skip: int = 0
     """Frames until the next one is encoded."""
     away: bool = False
-    live: bool = False
-    """Its frames can be late."""
+    can_be_late: bool = False
+    """Its frames do not wait for the encoder."""
     encoded: int = 0
     dropped: int = 0
     reconnects: int = 0

@@ -48,6 +48,7 @@ class Captures:
         openers: open a source, each one in its own thread, and again after a loss.
         policy: of full queues; where None, `drop-oldest` for live sources, else `block`.
         capacity: frames that a queue holds.
+        realtime: files and pipes are held back to their own rate, so their frames can be late.
         in_runs: drop many frames seldom, not few often; see `FrameQueue`.
         retry: how cameras are opened again.
     """
@@ -58,13 +59,14 @@ class Captures:
         *,
         policy: Policy | None = None,
         capacity: int = 8,
+        realtime: bool = False,
         in_runs: bool = False,
         retry: Retry | None = None,
         clock: Clock = CLOCK,
     ) -> None:
         if capacity < 1:
             raise UsageError(f"The queue's capacity is {capacity}; allowed: 1 frame or more.")
-        shared = _Shared(clock)
+        shared = _Shared(clock, realtime)
         self._shared = shared
         self._lives = [
             _Capture(
@@ -148,8 +150,8 @@ class Captures:
 class _Shared:
     """What the threads and the consumer share."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, clock: Clock, realtime: bool) -> None:
+        self.clock, self.realtime = clock, realtime
         self.changed = threading.Condition()
         self.begun = threading.Event()
         """The consumer takes events."""
@@ -229,7 +231,8 @@ class _Capture:
             if self.queue.policy is None:
                 self.queue.policy = "drop-oldest" if source.live else "block"
         now = self._shared.clock.now()
-        self._add(Opened(self.source, *now, source.fps, source.live, source.doubts))
+        can_be_late = source.live or self._shared.realtime or self.queue.policy != "block"
+        self._add(Opened(self.source, *now, source.fps, can_be_late, source.doubts))
 
     def _frames_of(self, source: Source) -> None:
         begun, closing = self._shared.begun, self._shared.closing

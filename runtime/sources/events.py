@@ -26,7 +26,8 @@ class Opened(Event):
     """It was opened, or a camera has come back."""
 
     fps: float | None
-    live: bool
+    can_be_late: bool
+    """Its frames do not wait for who takes them."""
     doubts: tuple[str, ...] = ()
     """See `Source`."""
 

@@ -756,7 +756,12 @@ def test_what_cannot_be_done_is_refused_and_told_where_nobody_hears_the_answer()
 
 
 def late_session(
-    waits: list[float], ladder: str, *, live: bool = True, control: Any = None, **times: float
+    waits: list[float],
+    ladder: str,
+    *,
+    can_be_late: bool = True,
+    control: Any = None,
+    **times: float,
 ) -> tuple[RecordSummary, FakeSink, list[str], dict[str, list[Any]]]:
     """A camera of 30 frames per second; each frame waited for so long before it was taken."""
     said: list[str] = []
@@ -766,7 +771,7 @@ def late_session(
     def at(number: int) -> None:
         time_.ns = max(time_.ns, round(number * 1e9 / 30 + waits[number] * 1e9))
 
-    events: list[Event] = [Opened(0, 0, WALL, 30, live)]
+    events: list[Event] = [Opened(0, 0, WALL, 30, can_be_late)]
     for number in range(len(waits)):
         one = frame(number, time_ns=round(number * 1e9 / 30))
         events.append(Captured(0, one.capture_time_ns, one.wall_time_ns, one))
@@ -819,9 +824,10 @@ def test_a_ladder_is_taken_down_at_keys_and_climbed_again() -> None:
     assert numbers == sorted(set(numbers)), "none comes twice"
 
 
-def test_a_file_is_never_late() -> None:
-    done, sink, said, _ = late_session([0.5] * 300, "half-rate", live=False)
-    assert (done.steps, said) == (0, []) and len(sink.markers) == 2
+def test_what_waits_for_the_encoder_is_never_late_and_that_is_said() -> None:
+    done, sink, said, _ = late_session([0.5] * 300, "half-rate", can_be_late=False)
+    assert done.steps == 0 and len(sink.markers) == 2
+    assert len(said) == 1 and "--queue drop-oldest" in said[0]
 
 
 def test_a_short_hold_up_is_no_reason() -> None:

@@ -67,6 +67,24 @@ def told(events: Any) -> list[Any]:
     return short
 
 
+@pytest.mark.parametrize(
+    ("live", "options", "can_be_late"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (False, {"policy": "block"}, False),
+        (False, {"policy": "drop-oldest"}, True),
+        (False, {"realtime": True}, True),
+    ],
+)
+def test_frames_that_wait_are_never_late(
+    live: bool, options: dict[str, Any], can_be_late: bool
+) -> None:
+    with Captures([opener_of([*range(3)], live=live)], **options) as captures:
+        opened = captures.next(5)
+    assert isinstance(opened, Opened) and opened.can_be_late is can_be_late
+
+
 def test_a_source_from_its_opening_to_its_end() -> None:
     with Captures([lambda: FakeSource(range(20))], capacity=3) as captures:
         assert told(events_of(captures)) == ["opened", *range(20), "ended"]

@@ -286,7 +286,7 @@ def test_a_program_captures_its_own_frames() -> None:
     assert (source.name, source.live, source.fps) == ("simulator", False, 30)
     with Captures([lambda: source]) as captures:
         begun, *events = iter(captures.next, None)
-    assert isinstance(begun, Opened) and (begun.fps, begun.live) == (30, False)
+    assert isinstance(begun, Opened) and (begun.fps, begun.can_be_late) == (30, False)
     taken = [event.frame.pixels for event in events if isinstance(event, Captured)]
     np.testing.assert_array_equal(taken, frames)
     assert isinstance(events[-1], Ended) and events[-1].error is None
