@@ -16,6 +16,7 @@ from vidtok_edge.commands.options import (
     threads_option,
 )
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
+from vidtok_edge.commands.sections import SectionedCommand, section
 from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
 
@@ -27,21 +28,8 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.manifest.graphs import Precision
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--paced",
-    type=float,
-    metavar="FPS",
-    help="Frames come at a camera's rate.  [default: saturated, as fast as they are taken]",
-)
-@click.option(
-    "--cameras",
-    callback=comma_list,
-    metavar="1,2,4",
-    help="With --paced: of the bundles named, those with so many streams, and how many cameras are "
-    "followed without a missed deadline.",
-)
 @click.option(
     "--seconds",
     type=float,
@@ -79,35 +67,11 @@ if TYPE_CHECKING:
     help="fp32, fp16, int8.  [default: all that a bundle has]",
 )
 @threads_option
-@click.option("--torch", "eager", is_flag=True, help="Also the steps in PyTorch, eager.")
-@click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile.")
-@click.option(
-    "--torch-device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Of --torch and --torch-compile: the CPU, in fp32, or the GPU, in fp32 and fp16.",
-)
-@click.option(
-    "--compile-mode",
-    "modes",
-    callback=compile_mode_list,
-    default="default",
-    show_default=True,
-    metavar="A,B",
-    help="Of --torch-compile on the GPU: default, reduce-overhead, max-autotune.",
-)
-@click.option(
-    "--checkpoint",
-    metavar="PATH",
-    help="For PyTorch: the file that the bundle's weights came from.",
-)
 @click.option("--decode", is_flag=True, help="Decode what was encoded, too.")
 @click.option(
-    "--deadline",
-    type=float,
-    metavar="MS",
-    help="A latent that is later has missed it.  [default: the period of a chunk]",
+    "--clip",
+    type=click.Path(path_type=Path),
+    help="Stream its first frames.  [default: a synthetic moving picture]",
 )
 @click.option(
     "--fps",
@@ -117,39 +81,85 @@ if TYPE_CHECKING:
     show_default=True,
     help="What real time means in a saturated run.",
 )
-@click.option(
-    "--policy",
-    type=click.Choice(["block", "drop-oldest", "drop-newest"]),
-    default="block",
-    show_default=True,
-    help="Paced: when more frames wait than the queue holds.",
-)
-@click.option(
-    "--queue",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    metavar="FRAMES",
-    help="Paced: of each camera; not for block.",
-)
-@click.option(
-    "--clip",
-    type=click.Path(path_type=Path),
-    help="Stream its first frames.  [default: a synthetic moving picture]",
-)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything.")
-@click.option(
-    "--html", "html_file", type=click.Path(path_type=Path), help="Write a page to look at."
-)
-@click.option(
-    "--from",
-    "from_file",
-    type=click.Path(path_type=Path),
-    metavar="JSON",
-    help="Measure nothing: show, and draw with --html, what --json wrote, here or elsewhere.",
-)
-@force_option
 @click.option("--dry-run", is_flag=True, help="List what would be measured, and measure nothing.")
+@section(
+    "Paced, like a camera",
+    click.option(
+        "--paced",
+        type=float,
+        metavar="FPS",
+        help="Frames come at a camera's rate.  [default: saturated, as fast as they are taken]",
+    ),
+    click.option(
+        "--cameras",
+        callback=comma_list,
+        metavar="1,2,4",
+        help="With --paced: of the bundles named, those with so many streams, and how many cameras "
+        "are followed without a missed deadline.",
+    ),
+    click.option(
+        "--deadline",
+        type=float,
+        metavar="MS",
+        help="A latent that is later has missed it.  [default: the period of a chunk]",
+    ),
+    click.option(
+        "--policy",
+        type=click.Choice(["block", "drop-oldest", "drop-newest"]),
+        default="block",
+        show_default=True,
+        help="Paced: when more frames wait than the queue holds.",
+    ),
+    click.option(
+        "--queue",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        metavar="FRAMES",
+        help="Paced: of each camera; not for block.",
+    ),
+)
+@section(
+    "PyTorch beside",
+    click.option("--torch", "eager", is_flag=True, help="Also the steps in PyTorch, eager."),
+    click.option("--torch-compile", "compiled", is_flag=True, help="Also by torch.compile."),
+    click.option(
+        "--torch-device",
+        type=click.Choice(["cpu", "cuda"]),
+        default="cpu",
+        show_default=True,
+        help="Of --torch and --torch-compile: the CPU, in fp32, or the GPU, in fp32 and fp16.",
+    ),
+    click.option(
+        "--compile-mode",
+        "modes",
+        callback=compile_mode_list,
+        default="default",
+        show_default=True,
+        metavar="A,B",
+        help="Of --torch-compile on the GPU: default, reduce-overhead, max-autotune.",
+    ),
+    click.option(
+        "--checkpoint",
+        metavar="PATH",
+        help="For PyTorch: the file that the bundle's weights came from.",
+    ),
+)
+@section(
+    "What comes out",
+    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything."),
+    click.option(
+        "--html", "html_file", type=click.Path(path_type=Path), help="Write a page to look at."
+    ),
+    click.option(
+        "--from",
+        "from_file",
+        type=click.Path(path_type=Path),
+        metavar="JSON",
+        help="Measure nothing: show, and draw with --html, what --json wrote, here or elsewhere.",
+    ),
+    force_option,
+)
 @click.pass_context
 def bench(
     context: click.Context,

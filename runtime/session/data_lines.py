@@ -128,11 +128,12 @@ class DataLines:
     def _read(self, file: int, *, again: bool) -> None:
         """Lines until the end; `again`: of a pipe, whose next writer may still come."""
         lines = Lines(_LONGEST_LINE)
+        space = bytearray(_PIECE)  # once: `os.read` would make as much for each few bytes
         while not self._stop.is_set():
             if not select.select([file], [], [], _LOOK_UP_S)[0]:
                 continue
             try:
-                piece = os.read(file, _PIECE)
+                piece = bytes(memoryview(space)[: os.readv(file, [space])])
             except BlockingIOError:
                 continue
             except OSError as error:

@@ -1,6 +1,7 @@
 """A capture in parts, killed with -9 again and again: nothing that was flushed is lost.
 
-VIDTOK_EDGE_KILLS says how often; 50 of them took eight minutes and stood for an hour of video.
+VIDTOK_EDGE_KILLS says how often; 50 of them took eight minutes and stood for an hour of video. With
+VIDTOK_EDGE_HOUR=1 the frames of an hour are recorded in six minutes, and memory is watched.
 """
 
 from __future__ import annotations
@@ -123,6 +124,22 @@ def test_parts_survive_kills(tiny: Path, tmp_path: Path) -> None:
     parts = json.loads(index_of(tmp_path / "drive.mcap").read_text())["parts"]
     here = {path.name for path in tmp_path.glob("drive-*.mcap")}
     assert {part["file"] for part in parts if not part["removed"]} == here
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("VIDTOK_EDGE_HOUR" not in os.environ, reason="six minutes")
+def test_memory_is_flat_over_an_hour(tiny: Path, tmp_path: Path) -> None:
+    """Private memory, from a fifth of the time on: Python fills lists of free objects until then."""
+    feeder, _, memory = session(tmp_path, tiny, 3600 * 30 / RATE + 5, 0, 0)
+    assert len(feeder.sent) > 3600 * 30
+
+    def around(share: float) -> float:
+        place = int(len(memory) * share)
+        return float(np.median(memory[place - len(memory) // 40 : place + len(memory) // 40]))
+
+    megabytes = [round(around(tenths / 10) / 1e6, 2) for tenths in range(1, 10)]
+    print(f"MB at 10 to 90 %: {megabytes}, at the end {around(0.975) / 1e6:.2f}")
+    assert around(0.975) < 1.01 * around(0.2), megabytes
 
 
 def counted(folder: Path) -> list[int]:
