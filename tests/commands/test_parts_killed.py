@@ -129,7 +129,7 @@ def test_parts_survive_kills(tiny: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("VIDTOK_EDGE_HOUR" not in os.environ, reason="six minutes")
 def test_memory_is_flat_over_an_hour(tiny: Path, tmp_path: Path) -> None:
-    """Private memory, from a fifth of the time on: Python fills lists of free objects until then."""
+    """Private memory, from a fifth of the time on; until then Python fills its free lists."""
     feeder, _, memory = session(tmp_path, tiny, 3600 * 30 / RATE + 5, 0, 0)
     assert len(feeder.sent) > 3600 * 30
 
