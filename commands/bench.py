@@ -198,6 +198,7 @@ def bench(
         _refuse_measuring(context)
         _draw(from_file, html_file, force)
         return
+    _refuse_what_would_be_ignored(context, paced, policy)
     if not bundles:
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
     from vidtok_edge.runtime.bench.document import Pace, Settings
@@ -359,6 +360,30 @@ def _refuse_measuring(context: click.Context) -> None:
             continue
         shown = parameter.opts[0] if isinstance(parameter, click.Option) else "a bundle"
         raise UsageError(f"{shown} is for measuring, and --from measures nothing; leave one out.")
+
+
+def _refuse_what_would_be_ignored(
+    context: click.Context, paced: float | None, policy: Policy
+) -> None:
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    }
+    if paced is None and given & {"policy", "queue"}:
+        raise UsageError(
+            "--policy and --queue are of frames that come at a camera's rate: add --paced 30."
+        )
+    if paced is not None and "camera_fps" in given:
+        raise UsageError(
+            "--fps is what real time means in a saturated run, and --paced says the rate itself. "
+            "Leave one out."
+        )
+    if policy == "block" and "queue" in given:
+        raise UsageError(
+            "--queue bounds what waits where --policy is drop-oldest or drop-newest; with block "
+            "frames wait without limit. Name a policy, or leave it out."
+        )
 
 
 def _print_tables(document: Document) -> None:

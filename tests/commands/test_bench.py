@@ -115,7 +115,7 @@ def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
         (["--seconds", "0"], 2, "seconds is 0"),
         (["--paced", "-3"], 2, "paced is -3"),
         (["--seconds", "inf"], 2, "seconds is inf"),
-        (["--paced", "30", "--fps", "inf"], 2, "fps is inf"),
+        (["--fps", "inf"], 2, "fps is inf"),
         (["--checkpoint", "a.ckpt"], 2, "--checkpoint is for --torch"),
         (["--torch-device", "cuda"], 2, "--torch-device is for --torch and --torch-compile; add"),
         (["--torch-device", "npu", "--torch"], 2, "'npu' is not one of 'cpu', 'cuda'"),
@@ -288,3 +288,19 @@ def test_work_of_a_call_is_counted_where_it_can_be(tiny: Path, tmp_path: Path) -
     document = with_work(read_document(file))
     assert document.candidates[0].work == ()
     assert with_ceilings(document).ceilings == (), "nothing is compared with them"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--policy", "drop-oldest"], "add --paced 30"),
+        (["--queue", "4"], "add --paced 30"),
+        (["--paced", "30", "--queue", "4"], "without limit"),
+        (["--paced", "30", "--fps", "25"], "Leave one out"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    tiny: Path, options: list[str], said: str
+) -> None:
+    result = run("bench", tiny, "--dry-run", *options)
+    assert result.exit_code == 2 and said in result.output
