@@ -59,7 +59,8 @@ class ExportRequest:
             will run; beside `conv2d` or `conv3d`.
 
     Raises:
-        UsageError: several forms with `channels_last` among them.
+        UsageError: several forms with `channels_last` among them; a seed, or averaged weights, of
+            weights that have none.
     """
 
     variant: str | Variant
@@ -79,6 +80,10 @@ class ExportRequest:
                 f"The form channels_last stands alone, for ONNX Runtime, got {', '.join(forms)}. "
                 "To choose between engines name conv2d,conv3d."
             )
+        if self.ema and self.checkpoint in (None, "random"):
+            raise UsageError("--ema is for weights from a file or the hub; leave it out.")
+        if self.seed and self.checkpoint != "random":
+            raise UsageError("--seed is of --checkpoint random; leave it out, or add that.")
 
     def with_options(self, options: StepOptions) -> ExportRequest:
         """The same request with other options."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from types import SimpleNamespace
 
 import onnx
@@ -311,3 +312,17 @@ def test_a_wrong_request_writes_nothing(
     with pytest.raises(error, match=match):
         export_bundle(replace(request_, output=place))
     assert everything_in(place.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ({"ema": True}, "--ema is for weights from a file"),
+        ({"ema": True, "checkpoint": "random"}, "--ema is for weights from a file"),
+        ({"seed": 3}, "--seed is of --checkpoint random"),
+        ({"seed": 3, "checkpoint": "hub"}, "--seed is of --checkpoint random"),
+    ],
+)
+def test_what_would_be_ignored_is_refused_at_once(weights: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        ExportRequest(variant="fsq", output=Path(), **weights)
