@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
