@@ -27,6 +27,7 @@ from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.session.replay import Replayed
 
 
 @click.command()
@@ -102,6 +103,8 @@ def replay(
         say(_nearness(loaded, fast_start), err=output == "-")
     if done.doubt is not None:
         warn(f"{done.doubt}; --fps N plays it at another rate")
+    if output is not None and (note := _shortened(done)):
+        warn(note)
     if done.others:
         warn(
             f"source {source} was played, of {len(done.others) + 1}; --source N plays "
@@ -116,6 +119,17 @@ def replay(
     if done.cut_off:
         why = "it is still being recorded to" if done.growing else "the recording was cut off"
         warn(f"the end of the source is missing: {why}")
+
+
+def _shortened(done: Replayed) -> str:
+    """What to know where the clip is much shorter than what was recorded."""
+    lasts_s = (done.frames - 1) / done.fps
+    if done.recorded_s <= max(1.1 * lasts_s, lasts_s + 0.5):
+        return ""
+    return (
+        f"the frames were recorded in {done.recorded_s:.1f} s, and the clip lasts {lasts_s:.1f} s: "
+        "nothing stands for those that were dropped or left out"
+    )
 
 
 def _nearness(bundle: Bundle, lead: int) -> str:

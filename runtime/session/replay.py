@@ -39,6 +39,9 @@ class Replayed:
 
     frames: int
     fps: float
+    recorded_s: float
+    """From the first frame to the last, as it was recorded: longer than the clip where frames were
+    dropped or left out, or a camera was away."""
     streams: int
     """How often the decoder began anew."""
     broken: int
@@ -122,13 +125,15 @@ def replay(
             # How long a clip is that was encoded at another speed is not in the recording's length.
             own = SourceClock.of(recording, source).own
             total = None if own else round(length_s * recorded_fps)
-            frames = _counted(playback, progress, total)
+            span = _Span()
+            frames = span.of(_counted(playback, progress, total))
             frames = _show_frames(frames, show, recording.start_ns)
             written = _write(frames, output, clip_fps, recording, force)
         damaged = sum(damage.length for damage in recording.damage)
         return Replayed(
             frames=written,
             fps=clip_fps,
+            recorded_s=span.seconds,
             streams=playback.streams,
             broken=playback.broken,
             damaged_bytes=damaged,
@@ -198,6 +203,19 @@ def _show_frames(
         at_ns = start_ns + round(frame.time_s * 1e9)
         show(ShownFrame(0, at_ns, frame.pixels, "reconstruction"))
         yield frame
+
+
+class _Span:
+    """Measures from the first frame that passes to the last."""
+
+    seconds = 0.0
+
+    def of(self, frames: Iterator[PlayedFrame]) -> Iterator[PlayedFrame]:
+        first_s = None
+        for frame in frames:
+            first_s = frame.time_s if first_s is None else first_s
+            self.seconds = frame.time_s - first_s
+            yield frame
 
 
 def _counted(frames: Playback, progress: Progress, total: int | None) -> Iterator[PlayedFrame]:
