@@ -88,6 +88,7 @@ class Bundle:
         threads: int | None = None,
         tokens_on: Place = "host",
         depth: int = 1,
+        memory: str | None = None,
     ) -> StreamEncoder:
         """A streaming encoder.
 
@@ -99,9 +100,13 @@ class Bundle:
                 valid until the next call: `torch.from_dlpack(latents.tokens)`.
             depth: 2: a call runs in a thread while the next chunk is filled, and its latents come
                 with a later `push`, with `run_pending` or with `finish`. For frames of the host.
+            memory: of an engine, where frames and tokens lie: `device`, `mapped` or `managed`
+                (docs/device_frames.md); what `build` chose where None.
 
         Raises:
-            UsageError: `tokens_on` or `depth` is something else, or the two do not go together.
+            UsageError: `tokens_on`, `depth` or `memory` is something else, or the first two do not
+                go together, or `memory` is given and no engine runs.
+            BackendUnavailable: the GPU cannot serve that memory.
         """
         if tokens_on not in get_args(Place):
             raise UsageError(f"tokens_on is {tokens_on!r}; use {' or '.join(get_args(Place))}.")
@@ -111,7 +116,9 @@ class Bundle:
                 "With a depth of 2 the next call writes where tokens of this one are. Leave out "
                 "depth, or tokens_on."
             )
-        step = self.step("encoder", backend, precision, threads, outputs_on=tokens_on)
+        step = self.step(
+            "encoder", backend, precision, threads, outputs_on=tokens_on, memory=memory
+        )
         encoder = StreamEncoder(self.manifest, step, tokens_on, depth)
         encoder.find_proof = lambda: self._proven(step)
         return encoder
@@ -123,10 +130,11 @@ class Bundle:
         precision: str | None = None,
         threads: int | None = None,
         depth: int = 1,
+        memory: str | None = None,
     ) -> StreamDecoder:
         """A streaming decoder; arguments as `encoder`."""
         _check_depth(depth)
-        step = self.step("decoder", backend, precision, threads)
+        step = self.step("decoder", backend, precision, threads, memory=memory)
         decoder = StreamDecoder(self.manifest, step, depth)
         decoder.find_proof = lambda: self._proven(step)
         return decoder
@@ -139,6 +147,7 @@ class Bundle:
         threads: int | None = None,
         to_compare: bool = False,
         outputs_on: Place = "host",
+        memory: str | None = None,
     ) -> Step:
         """A bare step, as `encoder` and `decoder` use; arguments as theirs and `open_step`'s.
 
@@ -147,7 +156,9 @@ class Bundle:
         asked = Backend.named(backend)
         if asked is Backend.AUTO:
             step = open_fastest(
-                lambda name: self.step(kind, name, precision, threads, to_compare, outputs_on)
+                lambda name: self.step(
+                    kind, name, precision, threads, to_compare, outputs_on, memory
+                )
             )
             others = self._engine_precisions(kind) if precision is None else ()
             if others and Backend(step.info.active).target is None:
@@ -164,6 +175,7 @@ class Bundle:
                 threads=threads,
                 to_compare=to_compare,
                 outputs_on=outputs_on,
+                memory=memory,
             )
         missing = []
         for bundle in (self, *self.other_forms()):
@@ -176,6 +188,7 @@ class Bundle:
                     threads=threads,
                     to_compare=to_compare,
                     outputs_on=outputs_on,
+                    memory=memory,
                 )
             except EngineMissing as error:
                 missing.append(error)

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import OutputNotWritable, ProofError
 from vidtok_edge.runtime.backends.backend import Backend
-from vidtok_edge.runtime.backends.engines.sidecar import engine_file, read_sidecar
+from vidtok_edge.runtime.backends.engines.memory import Memory
+from vidtok_edge.runtime.backends.engines.sidecar import (
+    MemoryTime,
+    engine_file,
+    read_sidecar,
+)
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import BackendInfo
 from vidtok_edge.runtime.manifest.documents import DocumentKind, write_document
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Precision
-from vidtok_edge.runtime.manifest.plain import to_plain
+from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 
 __all__ = [
     "NOT_LOOKED_FOR",
@@ -70,6 +75,11 @@ class ProvenGraph:
     data_sha256: str
     engine_sha256: str
     """Empty where the ONNX file itself is run."""
+    memory: str = field(default="", metadata=ADDED_LATER)
+    """Where the frames and tokens of the engine lay; empty where there is none, and in proofs of
+    when all were in memory of the device."""
+    memories: tuple[MemoryTime, ...] = field(default=(), metadata=ADDED_LATER)
+    """What the engine takes in each kind of memory; empty where it was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +204,13 @@ def device_of(backend: str, root: Path = Path("/")) -> Device:
     return Device(name=named, short=machine)
 
 
-def proven_graph(folder: Path, graph: GraphSpec, backend: str, short: str) -> ProvenGraph:
-    """The facts of a graph that runs on `backend`; `folder` is that of its own bundle."""
-    engine = ""
-    if Backend(backend).target is not None:
+def proven_graph(folder: Path, graph: GraphSpec, info: BackendInfo, short: str) -> ProvenGraph:
+    """The facts of a graph that `info` runs; `folder` is that of its own bundle."""
+    engine, memories = "", ()
+    if Backend(info.active).target is not None:
         try:
-            engine = read_sidecar(engine_file(folder, graph, backend, short)).engine_sha256
+            sidecar = read_sidecar(engine_file(folder, graph, info.active, short))
+            engine, memories = sidecar.engine_sha256, sidecar.memories
         except (OSError, ValueError):
             engine = "unknown"  # what runs was checked when it was loaded
     return ProvenGraph(
@@ -208,6 +219,8 @@ def proven_graph(folder: Path, graph: GraphSpec, backend: str, short: str) -> Pr
         onnx_sha256=graph.sha256,
         data_sha256=graph.data_sha256,
         engine_sha256=engine,
+        memory=info.memory,
+        memories=memories,
     )
 
 
@@ -265,7 +278,7 @@ def proven(folder: Path, graph_folder: Path, graph: GraphSpec, info: BackendInfo
         proof = read_proof(path)
     except ProofError as error:
         return Proven(None, str(error))
-    now = proven_graph(graph_folder, graph, info.active, device.short)
+    now = proven_graph(graph_folder, graph, info, device.short)
     then = proof.encoder.graph if graph.kind == "encoder" else proof.decoder.graph
     if not proof:
         return Proven(proof, f"{path.name} says failed: {proof.differences[0].text}")
@@ -277,6 +290,7 @@ def proven(folder: Path, graph_folder: Path, graph: GraphSpec, info: BackendInfo
         ("ONNX sha256", then.onnx_sha256[:12], now.onnx_sha256[:12]),
         ("weights sha256", then.data_sha256[:12], now.data_sha256[:12]),
         ("engine sha256", then.engine_sha256[:12], now.engine_sha256[:12]),
+        ("memory", then.memory or (now.memory and Memory.DEVICE), now.memory),
     ]
     wrong = [f"{fact}: proven {a or 'none'}, here {b or 'none'}" for fact, a, b in facts if a != b]
     if wrong:

@@ -2,7 +2,9 @@
 
 Streams are queues that do nothing until they are waited for, captures record, memory is full of
 ones at first, and every call can be made to fail. Device memory has addresses of its own, which
-the host cannot read (`fake_memory`). What a real GPU would refuse, or do wrongly without a word,
+the host cannot read (`fake_memory`). Memory that both share is as real memory is: what the host
+writes while work is under way is found when that work is done, and what it reads before is no
+result. What a real GPU would refuse, or do wrongly without a word,
 raises Misuse; it is noted too, and `assert_fake_gpus_are_clean` fails a test that hid it or left
 something behind. What real hardware would do differently beyond that, this cannot show.
 """
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 Work = Callable[[], None]
+"""May have a method `begin`, called when it is put into a stream that does it later."""
 Made = TypeVar("Made", bound="_Made")
 _FREEING = (
     "cudaFree",
@@ -70,7 +73,12 @@ class Stream(_Made):
     recorded: list[Work] | None = field(default=None, init=False)
 
     def put(self, work: Work) -> None:
-        (self.waiting if self.recording is None else self.recording).append(work)
+        if self.recording is not None:
+            self.recording.append(work)
+            return
+        if hasattr(work, "begin"):
+            work.begin()
+        self.waiting.append(work)
 
 
 @dataclass(eq=False)
@@ -118,11 +126,25 @@ class FakeApi:
         misuse: what was wrong, also where somebody caught the exception.
         memory: both address spaces.
         number: of this GPU among several.
+        attributes: what it can, by the names behind `cudaDevAttr`; at first what a discrete GPU
+            can.
     """
+
+    cudaHostAllocMapped = 2
+    cudaMemAttachGlobal = 1
+    cudaDeviceAttr = SimpleNamespace(
+        cudaDevAttrIntegrated=18,
+        cudaDevAttrCanMapHostMemory=19,
+        cudaDevAttrManagedMemory=83,
+        cudaDevAttrConcurrentManagedAccess=89,
+    )
 
     cudaStreamNonBlocking = 1
     cudaMemcpyKind = SimpleNamespace(
-        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+        cudaMemcpyHostToDevice=1,
+        cudaMemcpyDeviceToHost=2,
+        cudaMemcpyDeviceToDevice=3,
+        cudaMemcpyDefault=4,
     )
     cudaMemoryType = SimpleNamespace(cudaMemoryTypeDevice=2, cudaMemoryTypeManaged=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
@@ -135,6 +157,12 @@ class FakeApi:
         self.misuse: list[str] = []
         self.memory = FakeMemory()
         self.clock, self.number = 0.0, 0
+        self.attributes = {
+            "Integrated": 0,
+            "CanMapHostMemory": 1,
+            "ManagedMemory": 1,
+            "ConcurrentManagedAccess": 1,
+        }
         self._made: dict[int, _Made] = {}
         _ALL.append(self)
 
@@ -196,18 +224,33 @@ class FakeApi:
     def cudaMallocHost(self, size: int) -> int:
         return self._allocated("pinned", size)
 
+    def cudaHostAlloc(self, size: int, flags: int) -> int:
+        if flags != self.cudaHostAllocMapped or not self.attributes["CanMapHostMemory"]:
+            raise Misuse(f"memory of the host was asked for with flags {flags}, to be mapped")
+        return self._allocated("mapped", size)
+
+    def cudaHostGetDevicePointer(self, address: int, flags: int) -> int:
+        return self.memory.device_address(address)
+
+    def cudaMallocManaged(self, size: int, flags: int) -> int:
+        """Refused where the host would be ended for touching it while anything runs."""
+        needed = ("ManagedMemory", "ConcurrentManagedAccess")
+        if flags != self.cudaMemAttachGlobal or not all(map(self.attributes.get, needed)):
+            raise Misuse(f"managed memory was asked for with flags {flags}, to be used at once")
+        return self._allocated("managed", size)
+
     def cudaFree(self, address: int) -> None:
-        self.memory.free("device", address)
+        self.memory.free(("device", "managed"), address)
 
     def cudaFreeHost(self, address: int) -> None:
-        self.memory.free("pinned", address)
+        self.memory.free(("pinned", "mapped"), address)
 
     def cudaMemGetInfo(self) -> tuple[int, int]:
         return 6 << 30, 8 << 30
 
     def cudaPointerGetAttributes(self, address: int) -> Any:
         space = self.memory.space_of(address)
-        kind = {"device": 2, "pinned": 1, None: 0}[space]
+        kind = {"device": 2, "managed": 3, "pinned": 1, "mapped": 1, None: 0}[space]
         return SimpleNamespace(type=kind, device=-2 if space is None else self.number)
 
     def cudaMemcpy2DAsync(
@@ -230,8 +273,9 @@ class FakeApi:
     def cudaMemcpyAsync(
         self, target: int, source: int, size: int, kind: int, stream: Stream
     ) -> None:
-        if kind == 3:
-            self._copy_within(target, source, size, self._used(stream, Stream))
+        if kind in (3, 4):
+            way = "within" if kind == 3 else "inferred"
+            self._copy_within(way, target, source, size, self._used(stream, Stream))
             return
         ways = {1: ("up", target, source), 2: ("down", source, target)}
         if kind not in ways:
@@ -254,11 +298,14 @@ class FakeApi:
         if not pinned:
             self._pageable(way, size, stream)
 
-    def _copy_within(self, target: int, source: int, size: int, stream: Stream) -> None:
-        places = [(place, size, "copy within the device") for place in (target, source)]
+    def _copy_within(self, way: str, target: int, source: int, size: int, stream: Stream) -> None:
+        """Between addresses of the device; shared memory is only for a copy that infers its way."""
+        places = [(place, size, f"copy {way}") for place in (target, source)]
         for place in places:
             self.memory.device(*place)
-        self.copies.append(("within", size))
+            if way == "within" and self.memory.shared(place[0]):
+                raise Misuse(f"a copy within the device, and {place[0]:#x} is shared with the host")
+        self.copies.append((way, size))
 
         def copied() -> None:
             there, here = (self.memory.device(*place) for place in places)
@@ -292,6 +339,10 @@ class FakeApi:
 
     def cudaGetDevice(self) -> int:
         return self.number
+
+    def cudaDeviceGetAttribute(self, attribute: int, device: int) -> int:
+        names = {number: name for name, number in vars(self.cudaDeviceAttr).items()}
+        return self.attributes[names[attribute].removeprefix("cudaDevAttr")]
 
     def cudaStreamCreateWithFlags(self, flags: int) -> Stream:
         return self._new(Stream(self._handle()))

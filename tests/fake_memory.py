@@ -1,8 +1,9 @@
-"""Memory of a fake GPU: an address space for the device, and pinned memory of the host apart.
+"""Memory of a fake GPU: an address space for the device, memory of the host apart, and shared memory.
 
 Device addresses are numbers that no process can map, so reading one as a host pointer ends the
-process instead of working by accident. Freed pinned memory stays mapped, with a pattern in it, so
-that a write to it is found; so is one past the end of a buffer that is still in use.
+process instead of working by accident. Memory that the host could write stays there when it is
+freed, with a pattern in it, so that a write to it is found; so is one past the end of a buffer that
+is still in use. Mapped memory has an address for each side, managed memory one for both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 __all__ = ["FakeMemory", "Misuse", "Space"]
 
-Space = Literal["device", "pinned"]
+Space = Literal["device", "pinned", "mapped", "managed"]
+_BY_DEVICE = ("device", "mapped", "managed")
+_BY_HOST = ("pinned", "mapped", "managed")
 Bytes = NDArray[np.uint8]
 
 # No process is given it: x86-64 maps below 2**47 where more is not asked for, and on AArch64 bit 55
@@ -38,7 +41,9 @@ class _Buffer:
     size: int
     """In bytes."""
     memory: Bytes
-    """Of pinned memory with `_GUARD` bytes more."""
+    """Where the host can write, with `_GUARD` bytes more."""
+    device_address: int
+    """Where the device finds it: of mapped memory another address, of pinned memory none (0)."""
     freed: bool = False
 
     def __str__(self) -> str:
@@ -69,48 +74,61 @@ class FakeMemory:
             raise Misuse(f"{size} B of {space} memory were asked for")
         if space == "device":
             memory = np.full(size, _UNINITIALISED, np.uint8)
-            address, self._next = self._next, self._next + (size // _ALIGNMENT + 2) * _ALIGNMENT
+            address = device_address = self._device_range(size)
         else:
-            memory = np.full(size + _GUARD, _UNINITIALISED, np.uint8)
+            memory = _aligned(size + _GUARD)
             memory[size:] = _BEYOND
-            address = memory.ctypes.data
-        self._buffers.append(_Buffer(space, address, size, memory))
+            address, device_address = memory.ctypes.data, 0
+            if space == "mapped":
+                device_address = self._device_range(size)
+            elif space == "managed":
+                device_address = address
+        self._buffers.append(_Buffer(space, address, size, memory, device_address))
         return address
 
-    def free(self, space: Space, address: int) -> None:
-        """Free what `allocate` gave, by its first address."""
+    def free(self, spaces: tuple[Space, ...], address: int) -> None:
+        """Free what `allocate` gave, by its first address; it must be of one of `spaces`."""
         buffer = self._around(address)
         if buffer is None or buffer.address != address:
             raise Misuse(f"{address:#x} was freed, where no memory begins")
-        if buffer.space != space:
-            raise Misuse(f"{buffer} was freed as {space} memory")
+        if buffer.space not in spaces:
+            raise Misuse(f"{buffer} was freed as {spaces[0]} memory")
         if buffer.freed:
             raise Misuse(f"{buffer} was freed twice")
         if buffer.damaged:
             raise Misuse(f"{buffer} was written beyond its end")
         buffer.freed = True
-        if space == "pinned":
-            buffer.memory[: buffer.size] = _FREED
-        else:
+        if buffer.space == "device":
             buffer.memory = np.empty(0, np.uint8)
+        else:
+            buffer.memory[: buffer.size] = _FREED
+
+    def device_address(self, address: int) -> int:
+        """Where the device finds mapped memory that begins at `address` of the host."""
+        buffer = self._around(address)
+        if buffer is None or buffer.space != "mapped" or buffer.address != address:
+            raise Misuse(f"no mapped memory begins at {address:#x}")
+        return buffer.device_address
 
     def device(self, address: int, size: int, what: str) -> Bytes:
-        """The `size` bytes of device memory at `address`, in place; `what` names them in errors."""
+        """The `size` bytes at `address` of the device, in place; `what` names them in errors."""
         buffer = self._around(address)
         if buffer is None:
             raise Misuse(f"{what}: {address:#x} is no device memory")
-        if buffer.space != "device":
+        if buffer.space not in _BY_DEVICE:
             raise Misuse(f"{what}: device memory is needed, and this is in {buffer}")
-        return self._part(buffer, address, size, what)
+        if address < buffer.device_address:
+            raise Misuse(f"{what}: the device finds {buffer} at {buffer.device_address:#x}")
+        return self._part(buffer, address - buffer.device_address, size, what)
 
     def pinned(self, address: int, size: int, what: str) -> Bytes | None:
         """The `size` bytes of pinned memory at `address`; None where they are pageable."""
         buffer = self._around(address)
         if buffer is None and address < _DEVICE:
             return None
-        if buffer is None or buffer.space != "pinned":
+        if buffer is None or buffer.space not in _BY_HOST or address >= _DEVICE:
             raise Misuse(f"{what}: host memory is needed, and {address:#x} is the device's")
-        return self._part(buffer, address, size, what)
+        return self._part(buffer, address - buffer.address, size, what)
 
     def host(self, address: int, size: int, what: str) -> Bytes:
         """The `size` bytes of host memory at `address`, pinned or pageable."""
@@ -122,6 +140,10 @@ class FakeMemory:
         memory = (ctypes.c_uint8 * size).from_address(address)
         return np.frombuffer(memoryview(memory), np.uint8)
 
+    def shared(self, address: int) -> bool:
+        """Whether the host can read and write what the device finds at `address`."""
+        return self.space_of(address) in ("mapped", "managed")
+
     def space_of(self, address: int) -> Space | None:
         """In which space `address` lies; None: in memory that is not ours."""
         buffer = self._around(address)
@@ -132,19 +154,31 @@ class FakeMemory:
         return [str(buffer) for buffer in self._buffers if not buffer.freed]
 
     def damaged(self) -> list[str]:
-        """Pinned memory that the host wrote beyond, or wrote into after it was freed."""
+        """Memory that the host wrote beyond, or wrote into after it was freed."""
         return [str(buffer) for buffer in self._buffers if buffer.damaged]
+
+    def _device_range(self, size: int) -> int:
+        """The first of `size` new addresses of the device."""
+        address, self._next = self._next, self._next + (size // _ALIGNMENT + 2) * _ALIGNMENT
+        return address
 
     def _around(self, address: int) -> _Buffer | None:
         for buffer in self._buffers:
-            if buffer.address <= address < buffer.address + buffer.size:
-                return buffer
+            for first in (buffer.address, buffer.device_address):
+                if first and first <= address < first + buffer.size:
+                    return buffer
         return None
 
-    def _part(self, buffer: _Buffer, address: int, size: int, what: str) -> Bytes:
+    def _part(self, buffer: _Buffer, begin: int, size: int, what: str) -> Bytes:
         if buffer.freed:
             raise Misuse(f"{what}: {buffer} was freed")
-        begin = address - buffer.address
         if begin + size > buffer.size:
             raise Misuse(f"{what}: {size} B from byte {begin} are not within {buffer}")
         return buffer.memory[begin : begin + size]
+
+
+def _aligned(size: int) -> Bytes:
+    """New memory of the host, all ones, at an address that the device takes as well."""
+    memory = np.full(size + _ALIGNMENT, _UNINITIALISED, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + size]

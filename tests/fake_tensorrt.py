@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from vidtok_edge.runtime.backends.arrays import Place
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.api import TensorRT
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
+from vidtok_edge.runtime.backends.engines.memory import Memory
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost
 from vidtok_edge.runtime.backends.engines.step import EngineStep
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, TensorSpec
@@ -141,7 +141,7 @@ class _Context:
         bound, scratch = dict(self.addresses), self.scratch
         with self.library.api.noting():
             self._check_bindings(bound, scratch)
-        stream.put(_kept_weakly(self, bound, scratch))
+        stream.put(_Work(self, bound, scratch))
         return True
 
     def _check_bindings(self, bound: dict[str, int], scratch: int) -> None:
@@ -172,17 +172,40 @@ class _Context:
         return memory
 
 
-def _kept_weakly(context: _Context, bound: dict[str, int], scratch: int) -> Callable[[], None]:
-    """Work of a context that does not keep it alive, as a CUDA graph does not."""
-    kept = weakref.ref(context)
+class _Work:
+    """One call of a context, which it does not keep alive, as a CUDA graph does not."""
 
-    def work() -> None:
-        there = kept()
-        if there is None:
+    def __init__(self, context: _Context, bound: dict[str, int], scratch: int) -> None:
+        self._context = weakref.ref(context)
+        self._bound, self._scratch = bound, scratch
+        self._given: dict[str, NDArray[Any]] = {}
+
+    def begin(self) -> None:
+        """From here on the host may neither write what is read nor read what is written."""
+        context = self._there()
+        memory = context.library.api.memory
+        for name, address in self._bound.items():
+            if memory.shared(address):
+                there = memory.device(address, context.engine.nbytes(name), name)
+                if name in context.engine.inputs:
+                    self._given[name] = there.copy()
+                else:
+                    there[...] = 0xFF
+
+    def __call__(self) -> None:
+        context = self._there()
+        with context.library.api.noting():
+            for name, given in self._given.items():
+                there = context.library.api.memory.device(self._bound[name], given.size, name)
+                if not np.array_equal(there, given):
+                    raise Misuse(f"{name} was written while a call that reads it was under way")
+        context.compute(self._bound, self._scratch)
+
+    def _there(self) -> _Context:
+        context = self._context()
+        if context is None:
             raise Misuse("the work of a context was done after the context was destroyed")
-        there.compute(bound, scratch)
-
-    return work
+        return context
 
 
 def fake_engine(
@@ -193,11 +216,12 @@ def fake_engine(
     to_compare: bool = False,
     outputs_on: Place = "host",
     extra_outputs: tuple[TensorSpec, ...] = (),
+    memory: Memory = Memory.DEVICE,
 ) -> EngineStep:
     """The ONNX graph in `file` as an engine on the fake GPU."""
     library = library or FakeTensorRT(api)
     content = str(file).encode()
     module = cast(TensorRT, library)
     return EngineStep(
-        graph, content, module, Cuda(api), HERE, to_compare, outputs_on, extra_outputs
+        graph, content, module, Cuda(api), HERE, to_compare, outputs_on, extra_outputs, memory
     )

@@ -32,6 +32,7 @@ def open_step(
     threads: int | None = None,
     to_compare: bool = False,
     outputs_on: Place = "host",
+    memory: str | None = None,
 ) -> Step:
     """Load `graph` of the bundle in `folder` on `backend`.
 
@@ -44,9 +45,12 @@ def open_step(
             beside the 4 of a token, which would cross the bus on every call.
         outputs_on: where what streams read is wanted; on the device of an engine it is in
             `step.device.outputs` alone.
+        memory: where the frames and tokens of an engine lie, by the name of an
+            `engines.memory.Memory`; what its sidecar says where None.
 
     Raises:
-        UsageError: no such number of threads.
+        UsageError: no such number of threads, or memory; or `memory` for a backend that runs no
+            engines.
         BackendUnavailable, MissingDependency: it cannot run here; the message has the line that
             installs it.
         BundleMismatch: the graph is not what the manifest says.
@@ -55,9 +59,16 @@ def open_step(
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
     if backend.target is not None:
+        from vidtok_edge.runtime.backends.engines.memory import Memory
         from vidtok_edge.runtime.backends.engines.step import open_engine
 
-        return open_engine(folder, graph, backend.target, to_compare, outputs_on)
+        kind = None if memory is None else Memory.named(memory)
+        return open_engine(folder, graph, backend.target, to_compare, outputs_on, kind)
+    if memory is not None:
+        raise UsageError(
+            f"memory is {memory!r}, which is said of engines, and ONNX Runtime runs this graph. "
+            "Leave it out, or run an engine: backend tensorrt."
+        )
     try:
         load_onnxruntime()
     except ImportError as error:

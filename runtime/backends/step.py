@@ -28,6 +28,8 @@ class BackendInfo:
     """Name and version, as `onnxruntime 1.31.1`."""
     fell_back: str
     """Why faster candidates were passed over; empty where none was."""
+    memory: str = ""
+    """Of an engine, where its frames and tokens lie (`backends.engines.memory.Memory`); else empty."""
 
     def __bool__(self) -> bool:
         return not self.fell_back

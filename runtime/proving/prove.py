@@ -219,9 +219,8 @@ def _half(asked: _Asked, kind: Kind, items: list[NDArray[Any]], told: Callable[[
         given=given,
     )
     folder, device = bundle.folder_of(graph), device_of(info.active)
-    return _Half(
-        comparison, proven_graph(folder, graph, info.active, device.short), graph.precision, info
-    )
+    proven = proven_graph(folder, graph, info, device.short)
+    return _Half(comparison, proven, graph.precision, info)
 
 
 def exact_frames(golden: GoldenStream) -> list[NDArray[Any]]:

@@ -17,6 +17,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime import proofs as proofs_module
 from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.backends.step import BackendInfo
 from vidtok_edge.runtime.proofs import (
     PROOFS,
     Difference,
@@ -35,6 +36,10 @@ def proven_bundle(tiny: Path) -> Path:
     write_tiny_golden(tiny)
     write_proof(tiny, prove(Bundle.load(tiny)))
     return tiny
+
+
+ENGINE = BackendInfo("tensorrt", "tensorrt", "tensorrt 10.3.0", "", "mapped")
+CPU = BackendInfo("cpu", "cpu", "onnxruntime 1", "")
 
 
 def the_proof(folder: Path) -> Path:
@@ -192,9 +197,9 @@ def test_the_engine_that_is_proven_is_the_one_of_the_sidecar(tiny: Path) -> None
     path = engine_file(tiny, graph, "tensorrt", "sm87")
     path.parent.mkdir()
     path.write_bytes(b"engine")
-    assert proven_graph(tiny, graph, "tensorrt", "sm87").engine_sha256 == "unknown"
+    assert proven_graph(tiny, graph, ENGINE, "sm87").engine_sha256 == "unknown"
     sidecar = sidecar_of(graph, b"engine", HERE)
     path.with_suffix(".json").write_text(sidecar.to_json())
-    proven = proven_graph(tiny, graph, "tensorrt", "sm87")
+    proven = proven_graph(tiny, graph, ENGINE, "sm87")
     assert proven.engine_sha256 == sidecar.engine_sha256
-    assert proven_graph(tiny, graph, "cpu", "x86_64").engine_sha256 == ""
+    assert proven_graph(tiny, graph, CPU, "x86_64").engine_sha256 == ""

@@ -1,7 +1,8 @@
 """CUDA as the engine backend uses it: `cuda.bindings.runtime`, every call checked.
 
 No other module of ours calls CUDA but `runtime/backends/gpu.py`, which asks the driver what there
-is. Ran on H200s (docs/measured), but for copies of rows that are apart.
+is. Ran on H200s (docs/measured), but for copies of rows that are apart, memory that the host shares
+with the device, and attributes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ Event = Any
 Graph = Any
 
 _BINDINGS = ("cuda", "cuda.bindings", "cuda.bindings.runtime")
-Way = Literal["up", "down", "within"]
-"""From the host to the device, back, or from device memory to device memory."""
+Way = Literal["up", "down", "within", "inferred"]
+"""From the host to the device, back, from device memory to device memory, or what CUDA infers from
+the addresses: to memory that host and device share."""
 
 _COPIES: Mapping[Way, str] = {
     "up": "cudaMemcpyHostToDevice",
     "down": "cudaMemcpyDeviceToHost",
     "within": "cudaMemcpyDeviceToDevice",
+    "inferred": "cudaMemcpyDefault",
 }
 _ON_DEVICE = ("cudaMemoryTypeDevice", "cudaMemoryTypeManaged")
 
@@ -87,6 +90,11 @@ class Cuda:
         """Which of them is used, counted from 0."""
         return int(self._call("cudaGetDevice"))
 
+    def attribute(self, name: str) -> int:
+        """Of the device: the value of `cudaDevAttr` and this name, as `Integrated`."""
+        which = getattr(self._api.cudaDeviceAttr, f"cudaDevAttr{name}")
+        return int(self._call("cudaDeviceGetAttribute", which, self.device()))
+
     def device_of(self, address: int) -> int | None:
         """In whose memory `address` lies; None: in that of no GPU."""
         found = self._call("cudaPointerGetAttributes", address)
@@ -106,6 +114,18 @@ class Cuda:
 
     def free_host_buffer(self, address: int) -> None:
         self._call("cudaFreeHost", address)
+
+    def mapped_buffer(self, size: int) -> int:
+        """Address on the host of new memory that stays in place and that the device can use."""
+        return int(self._call("cudaHostAlloc", size, self._api.cudaHostAllocMapped))
+
+    def mapped_address(self, host: int) -> int:
+        """The address by which the device uses what `mapped_buffer` gave."""
+        return int(self._call("cudaHostGetDevicePointer", host, 0))
+
+    def managed_buffer(self, size: int) -> int:
+        """Address of new memory that host and device use by that address; freed as the device's."""
+        return int(self._call("cudaMallocManaged", size, self._api.cudaMemAttachGlobal))
 
     def stream(self) -> Stream:
         return self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)
@@ -141,10 +161,10 @@ class Cuda:
         self._call("cudaMemcpyAsync", target, source, size, self._kinds[way], stream)
 
     def copy_rows(
-        self, target: int, source: int, pitch: int, width: int, rows: int, stream: Stream
+        self, way: Way, target: int, source: int, pitch: int, width: int, rows: int, stream: Stream
     ) -> None:
-        """Copy `rows` of `width` bytes within the device; in the source they are `pitch` apart."""
-        kind = self._kinds["within"]
+        """Copy `rows` of `width` bytes; in the source they are `pitch` apart."""
+        kind = self._kinds[way]
         self._call("cudaMemcpy2DAsync", target, width, source, pitch, width, rows, kind, stream)
 
     def captured(self, stream: Stream, work: Callable[[], None]) -> Graph:

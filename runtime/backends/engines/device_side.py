@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backends.arrays import Borrowed, DeviceArray, described
-from vidtok_edge.runtime.backends.engines.cuda import Cuda, Event, Stream
+from vidtok_edge.runtime.backends.engines.cuda import Cuda, Event, Stream, Way
 from vidtok_edge.runtime.manifest.graphs import TensorSpec
 
 __all__ = ["DeviceSide"]
@@ -28,6 +28,9 @@ class DeviceSide:
 
     A device frame is copied into the engine's input when it is pushed, so its owner may use its
     memory again at once, as with a frame of the host. Frames of both kinds may be in one chunk.
+
+    Where the host shares the engine's input, it finds there what was copied: it repeats items of
+    both kinds itself, and there is nothing to send.
     """
 
     def __init__(
@@ -40,10 +43,14 @@ class DeviceSide:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         guard: Guard,
+        shared: bool = False,
     ) -> None:
-        """`addresses`: of the tensors; `guard`: closes the step where CUDA fails."""
+        """`addresses`: of the tensors; `guard`: closes the step where CUDA fails; `shared`: the
+        inputs lie in memory that the host writes."""
         self.stream, self._device = int(stream), cuda.device()
         self._cuda, self._stream, self._mark, self._guard = cuda, stream, mark, guard
+        self._shared = shared
+        self._way: Way = "inferred" if shared else "within"
         self._inputs = {spec.name: (spec, addresses[spec.name]) for spec in inputs}
         self._given: dict[str, set[tuple[int, int]]] = {spec.name: set() for spec in inputs}
         self._written: dict[str, set[tuple[int, int]]] = {spec.name: set() for spec in inputs}
@@ -83,6 +90,8 @@ class DeviceSide:
         self._given[name].discard((slot, place))
 
     def repeat(self, name: str, slot: int, place: int) -> None:
+        if self._shared:
+            return
         spec, _ = self._inputs[name]
         given = (slot, place) in self._given[name]
         source, size = self._item(name, slot, place)
@@ -111,8 +120,11 @@ class DeviceSide:
     def uploads(self, spec: TensorSpec) -> list[tuple[int, int]]:
         """What of an input the host has to send now: first byte and size of each part.
 
-        All of it while no item came from the device; then what the host wrote since the last call.
+        All of it while no item came from the device; then what the host wrote since the last call;
+        nothing where it wrote to the input itself.
         """
+        if self._shared:
+            return []
         written, self._written[spec.name] = self._written[spec.name], set()
         if not self._given[spec.name]:
             return [(0, spec.nbytes)]
@@ -150,9 +162,9 @@ class DeviceSide:
         """Rows may be apart, as in the surfaces of a video decoder."""
         pitch, width, stream = array.steps[0], array.nbytes // len(array), self._stream
         if pitch == width:
-            self._cuda.copy("within", target, array.address, array.nbytes, stream)
+            self._cuda.copy(self._way, target, array.address, array.nbytes, stream)
         else:
-            self._cuda.copy_rows(target, array.address, pitch, width, len(array), stream)
+            self._cuda.copy_rows(self._way, target, array.address, pitch, width, len(array), stream)
 
 
 def _not_adjacent(array: DeviceArray) -> StreamError:

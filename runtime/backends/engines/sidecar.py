@@ -14,7 +14,8 @@ from typing import Literal
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.hashes import sha256_of, sha256_of_parts
 from vidtok_edge.runtime.backends.backend import Target
-from vidtok_edge.runtime.manifest.documents import DocumentKind, fields
+from vidtok_edge.runtime.backends.engines.memory import Memory
+from vidtok_edge.runtime.manifest.documents import DocumentKind, fields, write_document
 from vidtok_edge.runtime.manifest.graphs import GraphSpec, Precision, TensorSpec
 from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 
@@ -25,6 +26,7 @@ __all__ = [
     "EngineFile",
     "EngineHost",
     "EngineSidecar",
+    "MemoryTime",
     "OtherEngine",
     "PrecisionProof",
     "PrecisionShare",
@@ -33,6 +35,7 @@ __all__ = [
     "layers_sha256",
     "mismatches",
     "read_sidecar",
+    "write_sidecar",
 ]
 
 ENGINES = "engines"
@@ -134,6 +137,17 @@ class OtherEngine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTime:
+    """What an engine takes with its frames and tokens in one kind of memory."""
+
+    memory: Memory
+    call_ms: float
+    """Median of a call, with the host's writing of its inputs and reading of its outputs."""
+    fault: str = field(default="", metadata=ADDED_LATER)
+    """What it gave wrong; empty where nothing was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSidecar:
     """The facts of one engine."""
 
@@ -172,15 +186,23 @@ class EngineSidecar:
     extra_outputs: tuple[TensorSpec, ...] = field(default=(), metadata=ADDED_LATER)
     """Those tensors: the engine writes them beside the outputs of its graph, and nothing reads
     them."""
+    memory: Memory = field(default=Memory.DEVICE, metadata=ADDED_LATER)
+    """Where its frames and tokens lie, when a stream does not ask for another."""
+    memories: tuple[MemoryTime, ...] = field(default=(), metadata=ADDED_LATER)
+    """What was measured to choose it; empty where it was not measured."""
 
-    def to_json(self) -> str:
-        """As text, with a digest over the content.
+    def to_document(self) -> dict[str, object]:
+        """As its file has it, with a digest over the content.
 
         The digest notices an edit or a bad copy. It is no signature: who edits the file on purpose
         can compute it again.
         """
         facts = to_plain(self)
-        return json.dumps(facts | {"digest": _digest(facts)}, indent=1) + "\n"
+        return {**facts, "digest": _digest(facts)}
+
+    def to_json(self) -> str:
+        """The text of its file."""
+        return json.dumps(self.to_document(), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> EngineSidecar:
@@ -288,6 +310,11 @@ def read_sidecar(engine: Path) -> EngineSidecar:
     if not path.is_file():
         raise ValueError("it is missing")
     return EngineSidecar.from_json(_DOCUMENT.text(path))
+
+
+def write_sidecar(engine: Path, sidecar: EngineSidecar) -> None:
+    """Replace the sidecar of an engine. Raises OutputNotWritable."""
+    write_document(engine.with_suffix(".json"), sidecar.to_document())
 
 
 def _digest(facts: object) -> str:

@@ -1,10 +1,10 @@
 """A step graph as an engine, on the GPU.
 
 It ran on H200s with TensorRT 10.6, with frames of the host and of the device (docs/measured); other
-GPUs are unverified on hardware.
+GPUs, and memory that the host shares with the device, are unverified on hardware.
 
-Frames go up as bytes and tokens come down as integers; caches never leave the device, and nothing
-is allocated per call.
+Frames go up as bytes and tokens come down as integers, or neither is copied (`memory`); caches
+never leave the device, and nothing is allocated per call.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.device_side import DeviceSide
 from vidtok_edge.runtime.backends.engines.dtypes import DTYPES
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
+from vidtok_edge.runtime.backends.engines.memory import Memory, allocated, require_memory
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
 from vidtok_edge.runtime.backends.engines.trust import require_trusted
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
@@ -49,6 +50,7 @@ def open_engine(
     target: Target,
     to_compare: bool = False,
     outputs_on: Place = "host",
+    memory: Memory | None = None,
 ) -> EngineStep:
     """The engine of `graph` for this machine, ready to run.
 
@@ -57,9 +59,11 @@ def open_engine(
         graph: one of its graphs for TensorRT.
         target: the TensorRT that shall run it.
         to_compare, outputs_on: see `open_step`.
+        memory: where frames and tokens lie; what the sidecar says where None.
 
     Raises:
-        MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing.
+        MissingDependency, BackendUnavailable: TensorRT, CUDA or the GPU is missing; or the GPU
+            cannot serve that memory.
         EngineMissing, EngineStale: see `check_engine`.
         EngineUntrusted: see `require_trusted`.
         BundleMismatch: the engine has other tensors than the manifest says.
@@ -85,6 +89,7 @@ def open_engine(
         to_compare,
         outputs_on,
         engine.sidecar.extra_outputs,
+        engine.sidecar.memory if memory is None else memory,
     )
 
 
@@ -112,13 +117,16 @@ class EngineStep:
         to_compare: bool = False,
         outputs_on: Place = "host",
         extra_outputs: tuple[TensorSpec, ...] = (),
+        memory: Memory = Memory.DEVICE,
     ) -> None:
         """`content`: the engine, whose sidecar was checked; `here`: what it runs on.
 
         `extra_outputs`: what it writes beside the outputs of its graph; they stay on the device.
+        `memory`: where the tensors lie that the host writes and reads.
         """
+        require_memory(memory, cuda)
         self.graph = graph
-        self.info = BackendInfo(here.target, here.target, here.product.lower(), "")
+        self.info = BackendInfo(here.target, here.target, here.product.lower(), "", memory)
         self.times = StepTimes(0, 0, 0)
         self._cuda, self._turn = cuda, 0
         self._graphs: list[Graph | None] = []
@@ -136,27 +144,28 @@ class EngineStep:
             self._plan = BufferPlan.of(graph, scratch_bytes, to_compare, outputs_on, extra_outputs)
             self._stream = made(cuda.stream(), cuda.free_stream)
             *self._marks, other = [made(cuda.event(), cuda.free_event) for _ in range(5)]
+            host_side = {
+                spec.name: allocated(memory, cuda, spec.nbytes, made)
+                for spec in self._plan.uploads + self._plan.downloads
+            }
             self._device: Mapping[str, int] = {
-                buffer.name: made(cuda.device_buffer(buffer.size), cuda.free_device_buffer)
+                buffer.name: host_side[buffer.name].device
+                if buffer.name in host_side
+                else made(cuda.device_buffer(buffer.size), cuda.free_device_buffer)
                 for buffer in self._plan.device
             }
-            arrays: dict[str, NDArray[Any]] = {}
-            addresses: dict[str, int] = {}
-            for spec in self._plan.uploads + self._plan.downloads:
-                address = made(cuda.host_buffer(spec.nbytes), cuda.free_host_buffer)
-                addresses[spec.name] = address
-                arrays[spec.name] = _array_at(address, spec.shape, spec.dtype)
-            # Asked for once: `array.ctypes.data` takes a microsecond each time.
+            # Addresses: `array.ctypes.data` takes a microsecond each time.
             self._uploads, self._downloads = (
-                [(spec, self._device[spec.name], addresses[spec.name]) for spec in specs]
+                [] if memory.shared else [(spec, host_side[spec.name]) for spec in specs]
                 for specs in (self._plan.uploads, self._plan.downloads)
             )
-            self.inputs: Mapping[str, NDArray[Any]] = {
-                spec.name: arrays[spec.name] for spec in self._plan.uploads
-            }
-            self.outputs: Mapping[str, NDArray[Any]] = {
-                spec.name: arrays[spec.name] for spec in self._plan.downloads
-            }
+            self.inputs, self.outputs = (
+                {
+                    spec.name: _array_at(host_side[spec.name].host, spec.shape, spec.dtype)
+                    for spec in specs
+                }
+                for specs in (self._plan.uploads, self._plan.downloads)
+            )
             self.device = DeviceSide(
                 cuda,
                 self._stream,
@@ -165,6 +174,7 @@ class EngineStep:
                 inputs=self._plan.uploads,
                 outputs=graph.stream_outputs,
                 guard=self._closing_on_error,
+                shared=memory.shared,
             )
             self._contexts: list[IExecutionContext] = []
             stack.callback(self._contexts.clear)  # after the graphs, before the memory
@@ -190,17 +200,17 @@ class EngineStep:
         before, uploaded, computed, downloaded = self._marks
         with self._closing_on_error():
             cuda.mark(before, stream)
-            for spec, target, source in self._uploads:
+            for spec, at in self._uploads:
                 for first, size in self.device.uploads(spec):
-                    cuda.copy("up", target + first, source + first, size, stream)
+                    cuda.copy("up", at.device + first, at.host + first, size, stream)
             cuda.mark(uploaded, stream)
             if (captured := self._graphs[self._turn]) is not None:
                 cuda.launch(captured, stream)
             else:
                 self._enqueue(self._turn)
             cuda.mark(computed, stream)
-            for spec, source, target in self._downloads:
-                cuda.copy("down", target, source, spec.nbytes, stream)
+            for spec, at in self._downloads:
+                cuda.copy("down", at.host, at.device, spec.nbytes, stream)
             cuda.mark(downloaded, stream)
             cuda.wait(stream)
             self.times = StepTimes(

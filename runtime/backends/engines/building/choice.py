@@ -25,8 +25,12 @@ from vidtok_edge.runtime.backends.engines.building.build import (
     build_engines,
     plan_engines,
 )
-from vidtok_edge.runtime.backends.engines.building.files import drop_engine, write_sidecar
-from vidtok_edge.runtime.backends.engines.sidecar import OtherEngine, read_sidecar
+from vidtok_edge.runtime.backends.engines.building.files import drop_engine
+from vidtok_edge.runtime.backends.engines.sidecar import (
+    OtherEngine,
+    read_sidecar,
+    write_sidecar,
+)
 from vidtok_edge.runtime.backends.engines.step import open_engine
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step

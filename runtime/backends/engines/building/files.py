@@ -18,7 +18,6 @@ __all__ = [
     "prepare_folder",
     "read_timing",
     "write_engine",
-    "write_sidecar",
     "write_timing",
 ]
 
@@ -64,12 +63,6 @@ def write_engine(path: Path, engine: memoryview, sidecar: EngineSidecar) -> None
         blob.write_bytes(engine)
         facts.write_text(sidecar.to_json(), encoding="utf-8")
     remember_engine(path, sidecar.engine_sha256)
-
-
-def write_sidecar(path: Path, sidecar: EngineSidecar) -> None:
-    """Replace the sidecar of the engine at `path`."""
-    with write_beside(path.with_suffix(".json"), force=True) as facts:
-        facts.write_text(sidecar.to_json(), encoding="utf-8")
 
 
 def drop_engine(path: Path) -> None:

@@ -15,6 +15,7 @@ from vidtok_edge.errors import DeviceError, StreamError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.arrays import DeviceArray, Place
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
+from vidtok_edge.runtime.backends.engines.memory import Memory
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 
@@ -57,7 +58,7 @@ def address_of(frame: Any) -> int | None:
 
 def freed(api: FakeApi, frame: Any) -> None:
     if (address := address_of(frame)) is not None:
-        api.memory.free("device", address)
+        api.memory.free(("device",), address)
 
 
 def on_host(api: FakeApi, array: DeviceArray) -> NDArray[Any]:
@@ -66,10 +67,12 @@ def on_host(api: FakeApi, array: DeviceArray) -> NDArray[Any]:
     return memory.view(array.dtype).reshape(array.shape).copy()
 
 
-def encoder_of(folder: Path, api: FakeApi, tokens_on: Place = "host") -> StreamEncoder:
+def encoder_of(
+    folder: Path, api: FakeApi, tokens_on: Place = "host", memory: Memory = Memory.DEVICE
+) -> StreamEncoder:
     manifest = Bundle.load(folder).manifest
     graph = manifest.graph("encoder")
-    step = fake_engine(graph, folder / graph.file, api, outputs_on=tokens_on)
+    step = fake_engine(graph, folder / graph.file, api, outputs_on=tokens_on, memory=memory)
     return StreamEncoder(manifest, step, tokens_on)
 
 
@@ -80,8 +83,11 @@ def frames_of(seed: int, count: int) -> NDArray[np.uint8]:
 # --- frames -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("memory", Memory)
 @pytest.mark.parametrize("seed", range(6))
-def test_frames_of_host_and_device_give_equal_tokens(tiny: Path, seed: int) -> None:
+def test_frames_of_host_and_device_give_equal_tokens(
+    tiny: Path, seed: int, memory: Memory
+) -> None:
     """Mixed within a chunk, in two slots of which one pauses, resets, and ends early."""
     random = np.random.default_rng(seed)
     clips = [frames_of(2 * seed + slot, 23) for slot in range(2)]
@@ -90,9 +96,9 @@ def test_frames_of_host_and_device_give_equal_tokens(tiny: Path, seed: int) -> N
         for s, w in zip(random.integers(0, 2, 46), random.integers(0, 4, 46), strict=False)
     ]
 
-    def streamed(mixed: bool) -> list[tuple[int, int, bytes]]:
+    def streamed(mixed: bool, memory: Memory) -> list[tuple[int, int, bytes]]:
         api, found, at = FakeApi(), [], [0, 0]
-        with encoder_of(tiny, api) as encoder:
+        with encoder_of(tiny, api, memory=memory) as encoder:
             for slot, way in plan:
                 if at[slot] == len(clips[slot]):
                     continue
@@ -108,9 +114,9 @@ def test_frames_of_host_and_device_give_equal_tokens(tiny: Path, seed: int) -> N
         api.assert_nothing_left()
         return [(it.slot, it.index, it.tokens.tobytes()) for it in found if it.tokens is not None]
 
-    wanted = streamed(mixed=False)
+    wanted = streamed(False, Memory.DEVICE)
     assert len({tokens for _, _, tokens in wanted}) > 4, "the clips are told apart"
-    assert streamed(mixed=True) == wanted
+    assert streamed(True, memory) == wanted
 
 
 def test_a_device_frame_does_not_visit_the_host(tiny: Path) -> None:

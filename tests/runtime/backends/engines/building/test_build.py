@@ -44,9 +44,13 @@ from vidtok_edge.runtime.backends.engines.building.build import (
     build_engines,
     plan_engines,
 )
-from vidtok_edge.runtime.backends.engines.building.files import write_sidecar
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
-from vidtok_edge.runtime.backends.engines.sidecar import EngineFile, EngineHost, check_engine
+from vidtok_edge.runtime.backends.engines.sidecar import (
+    EngineFile,
+    EngineHost,
+    check_engine,
+    write_sidecar,
+)
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.bundle import MANIFEST
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
