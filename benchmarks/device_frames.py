@@ -5,8 +5,9 @@
 
 The same stream as NumPy frames and as PyTorch tensors of the device, read through DLPack: tokens
 must be equal. Tokens that stay on the device are read by PyTorch without a copy and must be equal
-too. Then the time of a latent's pushes beyond the step itself, and frames per second with one and
-with two calls under way. Exits 1 where tokens differ.
+too, as must those of frames in memory that host and GPU share. Then the time of a latent's pushes
+beyond the step itself, and frames per second: with one and with two calls under way, and in each
+kind of memory. Exits 1 where tokens differ.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ from torch.utils.dlpack import from_dlpack
 from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.lowering.torch_cuda import require_torch_cuda
 from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.backends.backend import Target
+from vidtok_edge.runtime.backends.engines.cuda import load_cuda
+from vidtok_edge.runtime.backends.engines.memory import Memory, served
 
 CHECKED = 6
 """Latents that are compared."""
 Place = Literal["host", "device"]
+Way = tuple[Place, int, Memory | None]
+"""Where frames are, how many calls are under way, where the engine has its frames and tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,8 @@ class Speed:
 
     frames_on: Place
     depth: int
+    memory: str
+    """Of the engine's frames and tokens; empty on a CPU."""
     frames_per_s: float
     latent_ms: float
     """From the first push of a latent's frames to its tokens; of two depths it says little."""
@@ -92,11 +100,20 @@ def measured(bundle: Bundle, backend: str, precision: str, calls: int) -> dict[s
             "host",
         ),
     }
+    shared = shared_here(backend)
+    checks |= {
+        f"frames and tokens in {memory} memory": tokens_of(
+            bundle, backend, precision, taken(frames, count), "host", memory
+        )
+        for memory in shared
+    }
     equal = {name: same(found, wanted) for name, found in checks.items()}
-    ways: list[tuple[Place, int]] = [("host", 1), ("device", 1), ("host", 2)]
+    first = None if backend == "cpu" else Memory.DEVICE
+    ways: list[Way] = [("host", 1, first), ("device", 1, first), ("host", 2, first)]
+    ways += [("host", 1, memory) for memory in shared]
     speeds = [
-        speed(bundle, backend, precision, frames if place == "host" else lent, place, depth, calls)
-        for place, depth in ways
+        speed(bundle, backend, precision, frames if way[0] == "host" else lent, way, calls)
+        for way in ways
     ]
     return {
         "backend": backend,
@@ -106,6 +123,13 @@ def measured(bundle: Bundle, backend: str, precision: str, calls: int) -> dict[s
         "checks": equal,
         "speeds": [asdict(one) for one in speeds],
     }
+
+
+def shared_here(backend: str) -> list[Memory]:
+    """The kinds of memory that host and GPU can share; none on a CPU."""
+    if backend == "cpu":
+        return []
+    return [memory for memory in served(load_cuda(Target.named(backend))) if memory.shared]
 
 
 def taken(frames: list[Any], count: int) -> Iterable[Any]:
@@ -118,11 +142,18 @@ def same(found: list[NDArray[np.int32]], wanted: list[NDArray[np.int32]]) -> boo
 
 
 def tokens_of(
-    bundle: Bundle, backend: str, precision: str, frames: Iterable[Any], tokens_on: Place
+    bundle: Bundle,
+    backend: str,
+    precision: str,
+    frames: Iterable[Any],
+    tokens_on: Place,
+    memory: Memory | None = None,
 ) -> list[NDArray[np.int32]]:
     """The tokens of a stream; those that stay on the device are read by PyTorch at once."""
     found = []
-    with bundle.encoder(backend, precision=precision, tokens_on=tokens_on) as encoder:
+    with bundle.encoder(
+        backend, precision=precision, tokens_on=tokens_on, memory=memory
+    ) as encoder:
         for frame in frames:
             for latents in encoder.push(frame):
                 tokens = latents.tokens
@@ -137,13 +168,13 @@ def speed(
     backend: str,
     precision: str,
     frames: list[Any],
-    frames_on: Place,
-    depth: int,
+    way: Way,
     calls: int,
 ) -> Speed:
     """Of `calls` latents after a tenth as many that are not counted."""
+    frames_on, depth, memory = way
     chunk, warmup = bundle.manifest.chunk_frames, max(2, calls // 10)
-    with bundle.encoder(backend, precision=precision, depth=depth) as encoder:
+    with bundle.encoder(backend, precision=precision, depth=depth, memory=memory) as encoder:
         walls, steps, number = [], [], 0
         begin = time.perf_counter()
         for call in range(warmup + calls):
@@ -162,6 +193,7 @@ def speed(
     return Speed(
         frames_on=frames_on,
         depth=depth,
+        memory=encoder.backend.memory,
         frames_per_s=round(calls * chunk / whole, 1),
         latent_ms=round(latent, 4),
         step_ms=round(step, 4),

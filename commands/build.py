@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
     help="Let TensorRT fuse nothing over what leaves these layers, as decoder.mid.*; may be "
     "given several times.",
 )
+@click.option(
+    "--memory",
+    type=click.Choice(["auto", "device", "mapped", "managed"]),
+    help="Where frames and tokens of the engines lie: auto measures here and keeps the fastest.  "
+    "[default: auto where GPU and CPU share one memory, else device]",
+)
 @click.option("--rebuild", is_flag=True, help="Build again what is there and fits.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 def build(
@@ -67,6 +74,7 @@ def build(
     optimization: int | None,
     form: Literal["auto"] | None,
     unfused: tuple[str, ...],
+    memory: str | None,
     rebuild: bool,
     dry_run: bool,
 ) -> None:
@@ -79,6 +87,7 @@ def build(
         plan_engines,
     )
     from vidtok_edge.runtime.backends.engines.building.choice import build_fastest, plan_forms
+    from vidtok_edge.runtime.proving.memory_choice import check_asked
 
     request = BuildRequest(
         bundle,
@@ -103,12 +112,15 @@ def build(
                 say(f"{name} would be built: {engine.why}")
     if dry_run:
         return
+    if memory:
+        check_asked(Target.named(target), memory)
     if form:
         for choice in build_fastest(
             plans, lambda name, path: stage(f"{name:<40}", path), fault_of=fault_of
         ):
             others = ", ".join(map(str, choice.others)) or "nothing to compare with"
             say(f"{choice.kept.engine.path.name:<40} {choice.kept}; not kept: {others}")
+        choose_memories(bundle, target, memory)
         prove_built(bundle, target)
         return
     [plan] = plans
@@ -120,6 +132,7 @@ def build(
                 names = ", ".join(spec.name for spec in file.sidecar.extra_outputs)
                 say(f"{file.path.name:<40} nothing is fused over {names}")
     say(str(built[0].path.parent))
+    choose_memories(bundle, target, memory)
     prove_built(bundle, target)
 
 
@@ -134,6 +147,34 @@ def fault_of(bundle: Bundle, engine: PlannedEngine) -> str:
     except VidTokEdgeError as error:
         warn(f"{engine.path.name} is chosen by its speed alone: {error}")
         return ""
+
+
+def choose_memories(path: Path, target: str, asked: str | None) -> None:
+    """Choose where frames and tokens of the engines for this GPU lie.
+
+    Raises VidTokEdgeError: it cannot be done, and was asked for; else that is a warning.
+    """
+    from vidtok_edge.runtime import Bundle
+    from vidtok_edge.runtime.backends.backend import Target
+    from vidtok_edge.runtime.manifest.graphs import KINDS
+    from vidtok_edge.runtime.proving.memory_choice import choose_memory
+    from vidtok_edge.runtime.proving.prove import engines_here
+
+    bundle, of = Bundle.load(path), Target.named(target)
+    precisions = engines_here(bundle, of)
+    if asked and not precisions:
+        warn("no engine is for the GPU here: say --memory where they run")
+    try:
+        for precision, kind in product(precisions, KINDS):
+            choice = choose_memory(
+                bundle, kind, of, precision, asked, lambda name, at: stage(f"{name:<40}", at)
+            )
+            if choice is not None:
+                say(f"{f'{kind}.{precision}':<40} {choice}")
+    except VidTokEdgeError as error:
+        if asked:
+            raise
+        warn(f"where frames and tokens lie is not chosen, and they are copied: {error}")
 
 
 def prove_built(path: Path, target: str) -> None:

@@ -85,6 +85,9 @@ def _show(proof: Proof) -> None:
         warn(f"fell back: {proof.fell_back}")
     rows = [("", "streamed", "equal to the reference", "at least", "bits", "p50", "p99")]
     print_columns(rows + [_row(part) for part in (proof.encoder, proof.decoder)])
+    for part in (proof.encoder, proof.decoder):
+        if told := part.graph.memory_told:
+            say(f"{part.kind}: {told}")
     for difference in proof.differences:
         say(difference.text)
 

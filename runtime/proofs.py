@@ -17,6 +17,7 @@ from vidtok_edge.runtime.backends.engines.memory import Memory
 from vidtok_edge.runtime.backends.engines.sidecar import (
     MemoryTime,
     engine_file,
+    memory_told,
     read_sidecar,
 )
 from vidtok_edge.runtime.backends.gpu import present_gpu
@@ -80,6 +81,13 @@ class ProvenGraph:
     when all were in memory of the device."""
     memories: tuple[MemoryTime, ...] = field(default=(), metadata=ADDED_LATER)
     """What the engine takes in each kind of memory; empty where it was not measured."""
+
+    @property
+    def memory_told(self) -> str:
+        """Where frames and tokens lay, and what the others take; empty where that was no choice."""
+        if self.memories or self.memory not in ("", Memory.DEVICE):
+            return memory_told(self.memory, self.memories)
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +214,7 @@ def device_of(backend: str, root: Path = Path("/")) -> Device:
 
 def proven_graph(folder: Path, graph: GraphSpec, info: BackendInfo, short: str) -> ProvenGraph:
     """The facts of a graph that `info` runs; `folder` is that of its own bundle."""
-    engine, memories = "", ()
+    engine, memories = "", tuple[MemoryTime, ...]()
     if Backend(info.active).target is not None:
         try:
             sidecar = read_sidecar(engine_file(folder, graph, info.active, short))

@@ -1,4 +1,4 @@
-"""Memory of a fake GPU: an address space for the device, memory of the host apart, and shared memory.
+"""Memory of a fake GPU: an address space for the device, one for the host, and what both share.
 
 Device addresses are numbers that no process can map, so reading one as a host pointer ends the
 process instead of working by accident. Memory that the host could write stays there when it is

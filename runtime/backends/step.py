@@ -29,7 +29,7 @@ class BackendInfo:
     fell_back: str
     """Why faster candidates were passed over; empty where none was."""
     memory: str = ""
-    """Of an engine, where its frames and tokens lie (`backends.engines.memory.Memory`); else empty."""
+    """Where frames and tokens of an engine lie, as an `engines.memory.Memory`; empty elsewhere."""
 
     def __bool__(self) -> bool:
         return not self.fell_back

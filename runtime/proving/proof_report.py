@@ -106,6 +106,7 @@ def _told(part: PartFigures) -> str:
         f"{part.kind} {_cell(part.graph.name)} ({part.graph.onnx_sha256[:12]}): "
         f"{_cell(part.covered)}, {_value(part)}, {part.bit_equal} of {part.items} bit for bit, "
         f"{runs}, {slots}, p99 {part.p99_ms:.2f} ms"
+        + (f", {_cell(told)}" if (told := part.graph.memory_told) else "")
     )
 
 

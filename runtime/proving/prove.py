@@ -37,7 +37,15 @@ from vidtok_edge.runtime.proving.comparing import Comparison, Metric, limit_of
 from vidtok_edge.runtime.proving.golden import GoldenStream
 from vidtok_edge.runtime.proving.running import decoded, encoded
 
-__all__ = ["Wanted", "engines_here", "exact_frames", "first_fault", "prove", "what_to_prove"]
+__all__ = [
+    "Wanted",
+    "engines_here",
+    "exact_frames",
+    "first_fault",
+    "golden_items",
+    "prove",
+    "what_to_prove",
+]
 
 Wanted = tuple[Backend, str]
 """A backend and a precision."""
@@ -146,7 +154,7 @@ def first_fault(bundle: Bundle, kind: Kind, backend: Backend, precision: str) ->
     Raises what `prove` raises.
     """
     golden = GoldenStream.load(bundle.path, bundle.manifest)
-    items = exact_frames(golden) if kind == "encoder" else list(golden.decoder_values())
+    items = golden_items(golden, kind)
     half = _half(_Asked(bundle, golden, backend, precision, None), kind, items, lambda: None)
     return next((one.text for one in half.comparison.differences()), "")
 
@@ -221,6 +229,11 @@ def _half(asked: _Asked, kind: Kind, items: list[NDArray[Any]], told: Callable[[
     folder, device = bundle.folder_of(graph), device_of(info.active)
     proven = proven_graph(folder, graph, info, device.short)
     return _Half(comparison, proven, graph.precision, info)
+
+
+def golden_items(golden: GoldenStream, kind: Kind) -> list[NDArray[Any]]:
+    """What the encoder or the decoder is given. GoldenStreamError: not what the export had."""
+    return exact_frames(golden) if kind == "encoder" else list(golden.decoder_values())
 
 
 def exact_frames(golden: GoldenStream) -> list[NDArray[Any]]:

@@ -26,7 +26,9 @@ from vidtok_edge.errors import CheckFailed
 from vidtok_edge.runtime import Bundle, proofs
 from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.backends.engines.building import targets as engine_targets
+from vidtok_edge.runtime.backends.engines.cuda import Cuda
 from vidtok_edge.runtime.backends.gpu import Gpu
+from vidtok_edge.runtime.proving import memory_choice
 from vidtok_edge.runtime.proving import prove as prove_module
 
 
@@ -91,6 +93,19 @@ def test_wrong_builds_say_what_would_work(
 ) -> None:
     result = run(bundle, *arguments.split())
     assert (result.exit_code, message in result.output) == (code, True), result.output
+    assert not (bundle / "engines").exists()
+
+
+@pytest.mark.usefixtures("rtx")
+def test_memory_that_the_gpu_cannot_serve_is_said_before_the_build(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = FakeApi()
+    api.attributes["CanMapHostMemory"] = 0
+    monkeypatch.setattr(memory_choice, "load_cuda", lambda target: Cuda(api))
+    result = run(bundle, "--target", "tensorrt-rtx", "--gpu", "sm86", "--memory", "mapped")
+    assert result.exit_code == 4, result.output
+    assert "It can: device, managed." in result.output
     assert not (bundle / "engines").exists()
 
 

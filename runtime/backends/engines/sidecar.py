@@ -33,6 +33,7 @@ __all__ = [
     "check_engine",
     "engine_file",
     "layers_sha256",
+    "memory_told",
     "mismatches",
     "read_sidecar",
     "write_sidecar",
@@ -146,6 +147,15 @@ class MemoryTime:
     fault: str = field(default="", metadata=ADDED_LATER)
     """What it gave wrong; empty where nothing was."""
 
+    def __str__(self) -> str:
+        return f"{self.memory} {self.fault or f'{self.call_ms:.3f} ms a call'}"
+
+
+def memory_told(memory: str, times: Iterable[MemoryTime]) -> str:
+    """As `frames and tokens in mapped memory (device 0.971 ms a call; mapped 0.913 ms a call)`."""
+    measured = "; ".join(map(str, times))
+    return f"frames and tokens in {memory} memory" + (f" ({measured})" if measured else "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSidecar:
@@ -186,8 +196,9 @@ class EngineSidecar:
     extra_outputs: tuple[TensorSpec, ...] = field(default=(), metadata=ADDED_LATER)
     """Those tensors: the engine writes them beside the outputs of its graph, and nothing reads
     them."""
-    memory: Memory = field(default=Memory.DEVICE, metadata=ADDED_LATER)
-    """Where its frames and tokens lie, when a stream does not ask for another."""
+    memory: Memory | None = field(default=None, metadata=ADDED_LATER)
+    """Where its frames and tokens lie, when a stream does not ask for another; None: nobody chose,
+    and it is memory of the device."""
     memories: tuple[MemoryTime, ...] = field(default=(), metadata=ADDED_LATER)
     """What was measured to choose it; empty where it was not measured."""
 

@@ -13,7 +13,6 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,12 @@ from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.device_side import DeviceSide
 from vidtok_edge.runtime.backends.engines.dtypes import DTYPES
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
-from vidtok_edge.runtime.backends.engines.memory import Memory, allocated, require_memory
+from vidtok_edge.runtime.backends.engines.memory import (
+    HostBuffer,
+    Memory,
+    allocated,
+    require_memory,
+)
 from vidtok_edge.runtime.backends.engines.sidecar import EngineHost, check_engine
 from vidtok_edge.runtime.backends.engines.trust import require_trusted
 from vidtok_edge.runtime.backends.gpu import Gpu, present_gpu
@@ -89,7 +93,7 @@ def open_engine(
         to_compare,
         outputs_on,
         engine.sidecar.extra_outputs,
-        engine.sidecar.memory if memory is None else memory,
+        memory or engine.sidecar.memory or Memory.DEVICE,
     )
 
 
@@ -159,13 +163,8 @@ class EngineStep:
                 [] if memory.shared else [(spec, host_side[spec.name]) for spec in specs]
                 for specs in (self._plan.uploads, self._plan.downloads)
             )
-            self.inputs, self.outputs = (
-                {
-                    spec.name: _array_at(host_side[spec.name].host, spec.shape, spec.dtype)
-                    for spec in specs
-                }
-                for specs in (self._plan.uploads, self._plan.downloads)
-            )
+            self.inputs = _arrays_at(host_side, self._plan.uploads)
+            self.outputs = _arrays_at(host_side, self._plan.downloads)
             self.device = DeviceSide(
                 cuda,
                 self._stream,
@@ -362,10 +361,14 @@ def _check_interface(
         )
 
 
-def _array_at(address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Zeros, in host memory that is there already."""
-    size = prod(shape) * np.dtype(dtype).itemsize
-    memory = (ctypes.c_uint8 * size).from_address(address)
-    array: NDArray[Any] = np.frombuffer(memoryview(memory), dtype).reshape(shape)
-    array[...] = 0
-    return array
+def _arrays_at(
+    buffers: Mapping[str, HostBuffer], specs: Sequence[TensorSpec]
+) -> Mapping[str, NDArray[Any]]:
+    """Tensors of the host, all zeros, in memory that is there already."""
+    arrays = {}
+    for spec in specs:
+        memory = (ctypes.c_uint8 * spec.nbytes).from_address(buffers[spec.name].host)
+        array: NDArray[Any] = np.frombuffer(memoryview(memory), spec.dtype).reshape(spec.shape)
+        array[...] = 0
+        arrays[spec.name] = array
+    return arrays

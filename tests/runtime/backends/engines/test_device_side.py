@@ -85,9 +85,7 @@ def frames_of(seed: int, count: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("memory", Memory)
 @pytest.mark.parametrize("seed", range(6))
-def test_frames_of_host_and_device_give_equal_tokens(
-    tiny: Path, seed: int, memory: Memory
-) -> None:
+def test_frames_of_host_and_device_give_equal_tokens(tiny: Path, seed: int, memory: Memory) -> None:
     """Mixed within a chunk, in two slots of which one pauses, resets, and ends early."""
     random = np.random.default_rng(seed)
     clips = [frames_of(2 * seed + slot, 23) for slot in range(2)]
