@@ -69,6 +69,7 @@ def _proof_rows(proof: Proof) -> list[Row]:
             "tokens equal": part.value if part.metric == "tokens" else None,
             "pictures, dB": part.value if part.metric == "dB" else None,
             "limit": part.limit,
+            "memory": part.graph.memory,
             "p50 ms": part.p50_ms,
             "p99 ms": part.p99_ms,
         }

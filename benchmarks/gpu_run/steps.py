@@ -174,12 +174,12 @@ def _bench_torch(places: Places) -> Step:
 def _device_frames(places: Places) -> Step:
     return Step(
         name="device-frames",
-        what="frames and tokens that stay on the GPU: equal to the host's, and what a push costs",
+        what="frames and tokens that stay on the GPU or are shared: equal, and what a push costs",
         command=script(
             *("device_frames.py", str(places.bundle), str(places.found("device-frames"))),
             *("--backend", "tensorrt", "--precision", "fp16"),
         ),
-        expected_s=15,
+        expected_s=20,
         limit_s=60,
         needs=(GPU, TENSORRT, TORCH_CUDA),
         after=("engines-tensorrt-fp16",),

@@ -6,10 +6,11 @@ measured, with the golden stream for its frames. Unverified on hardware: no such
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean, median
 
 from vidtok_edge.errors import EngineMissing, EngineStale
 from vidtok_edge.runtime.backends.backend import Target
@@ -23,7 +24,6 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
     read_sidecar,
     write_sidecar,
 )
-from vidtok_edge.runtime.backends.engines.timing import medians_in_turn
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.bundle import Bundle
@@ -37,9 +37,8 @@ __all__ = ["AUTO", "MemoryChoice", "check_asked", "choose_memory"]
 
 AUTO = "auto"
 """Asks for the fastest."""
-ROUNDS = 20
-_CALLS = 10
-"""Of each kind of memory in a round."""
+_SECONDS, _LEAST, _MOST = 2.0, 10, 200
+"""How long calls are timed, and how many of them, each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,36 +136,43 @@ def _sidecar(engine: Path) -> EngineSidecar:
 def _measured(
     bundle: Bundle, kind: Kind, target: Target, precision: str, memories: Sequence[Memory]
 ) -> tuple[MemoryTime, ...]:
-    """Of each kind, the first of them memory of the device, which the others are held to."""
+    """Of each kind; the first of them is memory of the device, which the others are held to.
+
+    One after another, for a small board has no room for several engines, and once more in the other
+    order: what grows slower as it grows hot is then no fault of the last one.
+    """
     items = golden_items(GoldenStream.load(bundle.path, bundle.manifest), kind)
     streamed = encoded if kind == "encoder" else decoded
-    with ExitStack() as stack:
-        steps = [
-            stack.enter_context(bundle.step(kind, target, precision, memory=memory))
-            for memory in memories
-        ]
-        runs = [streamed(bundle.manifest, step, items) for step in steps]
-        given = [(run.digests, run.again) for run in runs]
-        times = medians_in_turn(list(map(_call_of, steps)), rounds=ROUNDS, in_a_round=_CALLS)
+    times: dict[Memory, list[float]] = {memory: [] for memory in memories}
+    given: dict[Memory, list[object]] = {memory: [] for memory in memories}
+    for memory in (*memories, *reversed(memories)):
+        with bundle.step(kind, target, precision, memory=memory) as step:
+            run = streamed(bundle.manifest, step, items)
+            given[memory].append((run.digests, run.again))
+            times[memory].append(_call_ms(step))
     return tuple(
         MemoryTime(
             memory=memory,
-            call_ms=round(call_ms, 4),
-            fault="" if found == given[0] else f"other results than {memories[0]} memory",
+            call_ms=round(mean(times[memory]), 4),
+            fault=""
+            if given[memory] == given[memories[0]]
+            else f"other results than {memories[0]} memory",
         )
-        for memory, call_ms, found in zip(memories, times, given, strict=True)
+        for memory in memories
     )
 
 
-def _call_of(step: Step) -> Callable[[], None]:
-    """A call as a stream makes it, with what the host writes and reads; on the last frames."""
+def _call_ms(step: Step) -> float:
+    """Median of calls as a stream makes them, with what the host writes and reads."""
     values = {name: array.copy() for name, array in step.inputs.items()}
-
-    def call() -> None:
+    taken: list[float] = []
+    end = time.perf_counter() + _SECONDS
+    while len(taken) < _MOST and (len(taken) < _LEAST or time.perf_counter() < end):
+        start = time.perf_counter()
         for name, array in step.inputs.items():
             array[...] = values[name]
         step.run()
         for output in step.outputs.values():
             output.copy()
-
-    return call
+        taken.append(1000 * (time.perf_counter() - start))
+    return median(taken)

@@ -143,7 +143,7 @@ class MemoryTime:
 
     memory: Memory
     call_ms: float
-    """Median of a call, with the host's writing of its inputs and reading of its outputs."""
+    """Of a call, with the host's writing of its inputs and reading of its outputs."""
     fault: str = field(default="", metadata=ADDED_LATER)
     """What it gave wrong; empty where nothing was."""
 

@@ -64,8 +64,7 @@ def bundle(tiny: Path, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(step_module, "load_tensorrt", lambda target: library)
     for module in (step_module, memory_choice):
         monkeypatch.setattr(module, "load_cuda", lambda target: Cuda(api))
-    monkeypatch.setattr(memory_choice, "ROUNDS", 3)
-    monkeypatch.setattr(memory_choice, "_CALLS", 1)
+    monkeypatch.setattr(memory_choice, "_MOST", 3)
     write_tiny_golden(tiny)
     bundle = Bundle.load(tiny)
     host = host_of(TENSORRT, cast(TensorRT, library), GPU.architecture, GPU.name)

@@ -8,10 +8,12 @@ does. INT8 costs quality, so it is kept only where it is faster than FP16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime import Bundle
@@ -30,7 +32,6 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
     write_sidecar,
 )
 from vidtok_edge.runtime.backends.engines.step import open_engine
-from vidtok_edge.runtime.backends.engines.timing import medians_in_turn
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
@@ -156,14 +157,21 @@ def choose(measured: Sequence[Measured]) -> list[Choice]:
 
 
 def _measured(rivals: Sequence[tuple[Bundle, PlannedEngine]], opened: Opened) -> list[Measured]:
+    """Every engine in turn, round after round, so that clocks and heat are the same for all."""
     with ExitStack() as stack:
         steps = [
             stack.enter_context(opened(bundle.path, engine.graph, engine.host.target))
             for bundle, engine in rivals
         ]
-        calls = [step.run for step in steps]
-        times = medians_in_turn(calls, rounds=ROUNDS, in_a_round=_CALLS)
-    return [Measured(engine, ms) for (_, engine), ms in zip(rivals, times, strict=True)]
+        means: Mapping[int, list[float]] = {i: [] for i in range(len(steps))}
+        for round_ in range(ROUNDS + 1):
+            for i, step in enumerate(steps):
+                start = time.perf_counter()
+                for _ in range(_CALLS):
+                    step.run()
+                if round_:  # the first one warms up
+                    means[i].append(1000 * (time.perf_counter() - start) / _CALLS)
+    return [Measured(engine, median(means[i])) for i, (_, engine) in enumerate(rivals)]
 
 
 def _record(choice: Choice) -> None:
