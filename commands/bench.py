@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="A,B",
-    help="auto, cpu, cuda, tensorrt, tensorrt-rtx.",
+    help="auto, cpu, cuda, tensorrt, tensorrt-rtx, onnxruntime-tensorrt-rtx.",
 )
 @click.option(
     "--precision",

@@ -110,7 +110,8 @@ backend_option = click.option(
     "--backend",
     default="auto",
     show_default=True,
-    help="auto (the fastest here), onnxruntime, cpu, cuda, tensorrt, tensorrt-rtx.",
+    help="auto (the fastest here), onnxruntime, cpu, cuda, tensorrt, tensorrt-rtx, "
+    "onnxruntime-tensorrt-rtx.",
 )
 precision_option = click.option(
     "--precision", help="fp32, fp16 or int8.  [default: the bundle's first]"

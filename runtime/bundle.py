@@ -167,7 +167,7 @@ class Bundle:
                 step.info = replace(step.info, fell_back="; ".join([*said, why]))
             return step
         if asked.target is None:
-            graph = self.manifest.graph(kind, precision)
+            graph = self.manifest.graph(kind, precision, asked.placement)
             return open_step(
                 self.path,
                 graph,

@@ -42,7 +42,7 @@ def open_pair(
     with ExitStack() as stack:
         steps = []
         for kind in KINDS:
-            if backend is Backend.AUTO or backend.target is not None:
+            if backend is Backend.AUTO or backend.placement is Placement.TENSORRT:
                 step = bundle.step(kind, backend, precision, to_compare=True)
             else:
                 graph, folder = bundle.manifest.graph(kind, precision, placement), bundle.path

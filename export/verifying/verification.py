@@ -149,7 +149,8 @@ def _pairs(manifest: Manifest, backend: Backend) -> list[tuple[Precision, Placem
     """What can be opened as a pair of graphs, in the order of the export."""
     if backend is Backend.AUTO:
         return [(precision, Placement.ANY) for precision in manifest.precisions]
-    left_out = None if backend.target is None else Placement.ONNXRUNTIME
+    by_tensorrt = backend.placement is Placement.TENSORRT
+    left_out = Placement.ONNXRUNTIME if by_tensorrt else None
     return list(
         dict.fromkeys(
             (graph.precision, graph.placement)

@@ -51,7 +51,8 @@ class Backend(Name):
     """What is asked for. The same names in Python and on the command line.
 
     `AUTO` is the fastest that is there: an engine that fits, else `ONNXRUNTIME`, which is CUDA
-    where ONNX Runtime has it, else the CPU.
+    where ONNX Runtime has it, else the CPU. `ONNXRUNTIME_RTX`, ONNX Runtime with TensorRT-RTX as
+    its provider, is taken only where it is asked for.
     """
 
     AUTO = "auto"
@@ -60,6 +61,7 @@ class Backend(Name):
     CUDA = "cuda"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
+    ONNXRUNTIME_RTX = "onnxruntime-tensorrt-rtx"
 
     @classmethod
     def named(cls, name: str) -> Backend:
@@ -77,4 +79,5 @@ class Backend(Name):
     @property
     def placement(self) -> Placement:
         """For which backends the INT8 graphs that it runs are placed."""
-        return Placement.ONNXRUNTIME if self.target is None else Placement.TENSORRT
+        by_tensorrt = self.target is not None or self is Backend.ONNXRUNTIME_RTX
+        return Placement.TENSORRT if by_tensorrt else Placement.ONNXRUNTIME

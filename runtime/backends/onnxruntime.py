@@ -1,6 +1,8 @@
-"""ONNX Runtime: the CPU provider, and the CUDA provider where present (unverified on hardware).
+"""ONNX Runtime: the CPU provider, and where present CUDA's and TensorRT-RTX's (unverified on
+hardware).
 
-Its TensorRT providers are not used: they compile for minutes, unasked, and keep no sidecar.
+Its provider of classic TensorRT is not used: it compiles for minutes, unasked, and keeps no
+sidecar. TensorRT-RTX's is taken when it is asked for by name, to be compared with engines.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from vidtok_edge.errors import (
     OutOfMemory,
     VidTokEdgeError,
 )
+from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.onnxruntime_cuda import (
     CUDA,
     absent_provider,
@@ -33,7 +36,9 @@ from vidtok_edge.runtime.backends.onnxruntime_cuda import (
     obstacle_of_error,
     obstacle_of_fallback,
 )
+from vidtok_edge.runtime.backends.onnxruntime_memory import Memory, NamedMemory, PluginMemory
 from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
+from vidtok_edge.runtime.backends.onnxruntime_rtx import rtx_device, rtx_library, rtx_session
 from vidtok_edge.runtime.backends.step import (
     BackendInfo,
     OnDevice,
@@ -106,13 +111,22 @@ class OnnxRuntimeStep:
         outputs = graph.host_outputs if to_compare else graph.stream_outputs
         self.outputs: Mapping[str, NDArray[Any]] = _buffers(outputs)
         places = _places(self._session, self.info.active)
-        self._given = _values_from(self.inputs, places)
+        self._memory = _memories(self.info.active)
+        self._memory_of = {name: self._memory[place] for name, place in places.items()}
+        self._given = {
+            name: self._memory_of[name].holding(array) for name, array in self.inputs.items()
+        }
         # On the CPU these share the memory of `inputs`. Elsewhere they are copies, to be renewed
         # for each call: an IO binding copies a host array when it is bound, not when it runs.
         self._copied = [name for name in self.inputs if places[name] != "cpu"]
         shared = _copied_caches(graph, path) if self.info.active == "cpu" else frozenset()
-        first = _cache_buffers([old for old, _ in graph.caches], places)
-        apart = _cache_buffers([old for old, _ in graph.caches if old.name not in shared], places)
+        # Uninitialised, which the `start` selection of every graph allows.
+        first = {old.name: self._memory_of[old.name].empty(old) for old, _ in graph.caches}
+        apart = {
+            old.name: self._memory_of[old.name].empty(old)
+            for old, _ in graph.caches
+            if old.name not in shared
+        }
         self._state = [first, {**first, **apart}]
         if on_host := [o.name for o, _ in graph.caches if places[o.name] != self.info.active]:
             why = f"{len(on_host)} of {len(graph.caches)} caches are read on the CPU"
@@ -125,7 +139,7 @@ class OnnxRuntimeStep:
         begin = start = time.perf_counter_ns()
         if self._copied:
             for name in self._copied:
-                self._given[name].update_inplace(self.inputs[name])
+                self._memory_of[name].write(self._given[name], self.inputs[name])
             start = time.perf_counter_ns()
         try:
             self._session.run_with_iobinding(self._bindings[self._turn])
@@ -137,13 +151,17 @@ class OnnxRuntimeStep:
 
     def caches(self) -> dict[str, NDArray[Any]]:
         self._require_open()
-        return {name: value.numpy().copy() for name, value in self._state[self._turn].items()}
+        state = self._state[self._turn]
+        return {
+            old.name: self._memory_of[old.name].read(state[old.name], old)
+            for old, _ in self.graph.caches
+        }
 
     def set_caches(self, values: Mapping[str, NDArray[Any]]) -> None:
         self._require_open()
         check_caches(self.graph, values)
         for name, value in self._state[self._turn].items():
-            value.update_inplace(np.ascontiguousarray(values[name]))
+            self._memory_of[name].write(value, np.ascontiguousarray(values[name]))
 
     def close(self) -> None:
         self._bindings.clear()
@@ -174,8 +192,8 @@ class OnnxRuntimeStep:
         binding = self._session.io_binding()
         for name, value in self._given.items():
             binding.bind_ortvalue_input(name, value)
-        for name, value in _values_from(self.outputs, dict.fromkeys(self.outputs, "cpu")).items():
-            binding.bind_ortvalue_output(name, value)
+        for name, array in self.outputs.items():
+            binding.bind_ortvalue_output(name, self._memory["cpu"].holding(array))
         for old, new in self.graph.caches:
             binding.bind_ortvalue_input(old.name, self._state[read][old.name])
             binding.bind_ortvalue_output(new.name, self._state[write][old.name])
@@ -202,21 +220,14 @@ def _places(session: Any, device: str) -> dict[str, str]:
     }
 
 
-def _values_from(arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        name: ort.OrtValue.ortvalue_from_numpy(array, places[name], 0)
-        for name, array in arrays.items()
-    }
-
-
-def _cache_buffers(specs: Sequence[TensorSpec], places: Mapping[str, str]) -> dict[str, Any]:
-    """Caches; uninitialised, which the `start` selection of every graph allows."""
-    return {
-        spec.name: ort.OrtValue.ortvalue_from_shape_and_type(
-            list(spec.shape), np.dtype(spec.dtype), places[spec.name], 0
-        )
-        for spec in specs
-    }
+def _memories(device: str) -> dict[str, Memory]:
+    """Of the host, and of what runs the graph."""
+    found: dict[str, Memory] = {"cpu": NamedMemory("cpu")}
+    if device == Backend.ONNXRUNTIME_RTX:
+        found[device] = PluginMemory(rtx_device()[0])
+    elif device != "cpu":
+        found[device] = NamedMemory(device)
+    return found
 
 
 def _copied_caches(graph: GraphSpec, path: Path) -> frozenset[str]:
@@ -233,6 +244,8 @@ def open_session(path: Path, backend: str, threads: int | None) -> tuple[Any, Ba
     for name in FASTEST if backend == "onnxruntime" else (backend,):
         session, why = _try_provider(path, name, threads)
         if session is not None:
+            if name == Backend.ONNXRUNTIME_RTX:
+                library += f", {rtx_library()}"
             return session, BackendInfo(backend, name, library, "; ".join(passed_over))
         # Not being installed is no fallback: nobody asked for it.
         if not why.startswith("not in this build") or backend != "onnxruntime":
@@ -249,6 +262,10 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     ONNX Runtime falls back to the CPU with a log line where a provider fails to start, so what is
     active is read back from the session.
     """
+    if name == Backend.ONNXRUNTIME_RTX:
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS
+        return rtx_session(path, options)
     provider = PROVIDERS[name]
     if provider not in ort.get_available_providers():
         if name == "cuda":

@@ -33,7 +33,7 @@ HEAVY = (
     "polygraphy",
 )
 NEEDS = {"backends.onnxruntime": "onnxruntime", "clips.pictures": "PIL"}
-NEEDS["backends.onnxruntime_cuda"] = "onnxruntime"
+NEEDS |= {f"backends.onnxruntime_{part}": "onnxruntime" for part in ("cuda", "memory", "rtx")}
 NEEDS |= {"sources.camera": "av", "sources.y4m": "av", "clips.image_folder": "PIL"}
 NEEDS["clips.container"] = "av"
 NEEDS |= {"clips.filtering": "av", "clips.suitability": "av"}

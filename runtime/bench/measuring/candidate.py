@@ -79,7 +79,7 @@ class Candidate:
         if self.opener != OPEN_BUNDLE:  # PyTorch has the arithmetic of the first graph
             return manifest.graph("encoder", self.precision)
         backend = Backend.named(self.backend)
-        if backend.target is not None:
+        if backend.placement is Placement.TENSORRT:
             return manifest.graph("encoder", self.precision, backend.placement)
         try:
             return manifest.graph("encoder", self.precision)
