@@ -110,6 +110,70 @@ def test_a_copy_stays_within_both_its_buffers(api: Any) -> None:
     freed(api, device, pinned, stream)
 
 
+WITHIN, INFERRED = 3, 4
+MAPPED, GLOBAL = 2, 1
+
+
+def test_mapped_memory_has_an_address_for_each_side(api: Any) -> None:
+    host = api.cudaHostAlloc(SIZE, MAPPED)[1]
+    device = api.cudaHostGetDevicePointer(host, 0)[1]
+    at(host)[...] = np.arange(SIZE)
+    assert api.memory.device(device + 8, 2, "the test").tolist() == [8, 9]
+    with refused(api, "the test: the device finds 64 B of mapped memory .* at 0x8"), api.noting():
+        api.memory.device(host, SIZE, "the test")
+    with refused(api, "host memory is needed, and 0x8.* is the device's"), api.noting():
+        api.memory.host(device, SIZE, "the test")
+    with refused(api, "mapped memory at .* was freed as device memory"):
+        api.cudaFree(host)
+    with refused(api, "where no memory begins"):
+        api.cudaFreeHost(device)
+    with refused(api, "no mapped memory begins at"):
+        api.cudaHostGetDevicePointer(host + 8, 0)
+    with refused(api, "asked for with flags 0, to be mapped"):
+        api.cudaHostAlloc(SIZE, 0)
+    api.cudaFreeHost(host)
+    api.assert_clean()
+    at(host)[0] = 1
+    with pytest.raises(AssertionError, match="the host wrote beyond or after: 64 B of mapped"):
+        api.assert_clean()
+    at(host)[0] = 0xDD
+
+
+def test_managed_memory_has_one_address(api: Any) -> None:
+    both = api.cudaMallocManaged(SIZE, GLOBAL)[1]
+    at(both)[...] = np.arange(SIZE)
+    assert api.memory.device(both + 8, 2, "the test").tolist() == [8, 9]
+    with refused(api, "managed memory at .* was freed as pinned memory"):
+        api.cudaFreeHost(both)
+    api.cudaFree(both)
+    api.attributes["ConcurrentManagedAccess"] = 0
+    with refused(api, "managed memory was asked for"):
+        api.cudaMallocManaged(SIZE, GLOBAL)
+
+
+def test_a_copy_to_shared_memory_infers_its_way(api: Any) -> None:
+    device, pinned, stream = made(api)
+    host = api.cudaHostAlloc(SIZE, MAPPED)[1]
+    there = api.cudaHostGetDevicePointer(host, 0)[1]
+    at(pinned)[...] = np.arange(SIZE)
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    with refused(api, "a copy within the device, and 0x8.* is shared with the host"):
+        api.cudaMemcpyAsync(there, device, SIZE, WITHIN, stream)
+    api.cudaMemcpyAsync(there, device, SIZE, INFERRED, stream)
+    assert at(host)[1] == 0xFF, "nothing happens before the stream is waited for"
+    api.cudaStreamSynchronize(stream)
+    assert at(host).tolist() == list(range(SIZE))
+    api.cudaFreeHost(host)
+    freed(api, device, pinned, stream)
+    api.assert_clean()
+
+
+def test_attributes_are_those_of_the_device(api: Any) -> None:
+    assert api.cudaDeviceGetAttribute(api.cudaDeviceAttr.cudaDevAttrIntegrated, 0)[1] == 0
+    api.attributes["Integrated"] = 1
+    assert Cuda(api).attribute("Integrated") == 1
+
+
 @pytest.mark.parametrize("place", ["device", "pinned"])
 def test_memory_freed_before_the_stream_comes_to_it(api: Any, place: str) -> None:
     device, pinned, stream = made(api)

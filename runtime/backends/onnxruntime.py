@@ -36,7 +36,7 @@ from vidtok_edge.runtime.backends.onnxruntime_cuda import (
     obstacle_of_error,
     obstacle_of_fallback,
 )
-from vidtok_edge.runtime.backends.onnxruntime_memory import Memory, NamedMemory, PluginMemory
+from vidtok_edge.runtime.backends.onnxruntime_memory import NamedMemory, PluginMemory, ValueMemory
 from vidtok_edge.runtime.backends.onnxruntime_messages import reason_of
 from vidtok_edge.runtime.backends.onnxruntime_rtx import rtx_device, rtx_library, rtx_session
 from vidtok_edge.runtime.backends.step import (
@@ -220,9 +220,9 @@ def _places(session: Any, device: str) -> dict[str, str]:
     }
 
 
-def _memories(device: str) -> dict[str, Memory]:
+def _memories(device: str) -> dict[str, ValueMemory]:
     """Of the host, and of what runs the graph."""
-    found: dict[str, Memory] = {"cpu": NamedMemory("cpu")}
+    found: dict[str, ValueMemory] = {"cpu": NamedMemory("cpu")}
     if device == Backend.ONNXRUNTIME_RTX:
         found[device] = PluginMemory(rtx_device()[0])
     elif device != "cpu":

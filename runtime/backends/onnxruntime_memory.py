@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from vidtok_edge.runtime.manifest.graphs import TensorSpec
 
-__all__ = ["Memory", "NamedMemory", "PluginMemory"]
+__all__ = ["NamedMemory", "PluginMemory", "ValueMemory"]
 
 Value = Any
 """An `onnxruntime.OrtValue`."""
 
 
-class Memory(Protocol):
+class ValueMemory(Protocol):
     """Memory of one place."""
 
     def empty(self, spec: TensorSpec) -> Value:

@@ -376,6 +376,11 @@ def test_every_call_exists_in_the_bindings() -> None:
         real.cudaMemcpyKind.cudaMemcpyHostToDevice == FakeApi.cudaMemcpyKind.cudaMemcpyHostToDevice
     )
     assert hasattr(real.cudaStreamCaptureMode, "cudaStreamCaptureModeThreadLocal")
+    for kind in (FakeApi.cudaMemcpyKind, FakeApi.cudaMemoryType, FakeApi.cudaDeviceAttr):
+        names = getattr(real, next(name for name, it in vars(FakeApi).items() if it is kind))
+        assert {name: int(getattr(names, name)) for name in vars(kind)} == vars(kind)
+    for flag in ("cudaHostAllocMapped", "cudaMemAttachGlobal", "cudaStreamNonBlocking"):
+        assert int(getattr(real, flag)) == getattr(FakeApi, flag)
 
 
 def test_the_real_bindings_without_a_gpu() -> None:
