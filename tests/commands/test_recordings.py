@@ -41,7 +41,7 @@ def test_recover_has_an_exit_code_for_each_outcome(tmp_path: Path) -> None:
     assert nothing.exit_code == 3 and not (tmp_path / "none.mcap").exists()
 
 
-def tiny_recording(bundle: Path, path: Path, *, flush: bool = False) -> Path:
+def tiny_recording(bundle: Path, path: Path, *, flush: bool = False, gap_s: int = 0) -> Path:
     tokenizer = Tokenizer.of(Bundle.load(bundle))
     camera = SourceRecords(0)
     with RecordingWriter(path, tokenizer, ["cam"]) as writer:
@@ -50,7 +50,10 @@ def tiny_recording(bundle: Path, path: Path, *, flush: bool = False) -> Path:
             writer.flush()
         for i in range(5):
             tokens = np.full((1, 2, 2), i, np.int32)
-            share, taken = tokenizer.framing.share(i), stamp(i * 133_333_333)
+            share, taken = (
+                tokenizer.framing.share(i),
+                stamp(i * 133_333_333 + (i > 3) * gap_s * 10**9),
+            )
             latents = Latents(
                 slot=0,
                 index=i,
@@ -95,6 +98,17 @@ def test_replay_writes_raw_frames_or_a_clip(tiny: Path, tmp_path: Path) -> None:
     clip = run("replay", path, "--bundle", tiny, "-o", tmp_path / "a.mp4", "--start", 0.2)
     assert clip.exit_code == 0 and "frames at 30 fps, 1 streams" in clip.output
     assert (tmp_path / "a.mp4").stat().st_size
+
+
+def test_replay_says_where_a_clip_is_shorter_than_what_was_recorded(
+    tiny: Path, tmp_path: Path
+) -> None:
+    whole = tiny_recording(tiny, tmp_path / "whole.mcap")
+    gaps = tiny_recording(tiny, tmp_path / "gaps.mcap", gap_s=9)
+    said = "the clip lasts 0.5 s"
+    assert said not in run("replay", whole, "-b", tiny, "-o", tmp_path / "a.mp4").output
+    done = run("replay", gaps, "-b", tiny, "-o", tmp_path / "b.mp4")
+    assert said in done.output and "recorded in 9.5 s" in done.output
 
 
 @pytest.mark.parametrize("option", ["--start", "--end", "--fps"])
