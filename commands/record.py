@@ -39,7 +39,7 @@ from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.mcap_file import Code, Compression
-    from vidtok_edge.runtime.session.record import RecordRequest
+    from vidtok_edge.runtime.session.request import RecordRequest
 
 
 _WORDS = f"{__name__}.words"
@@ -140,12 +140,9 @@ def record(
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
     from vidtok_edge.runtime.session.parts import PartsPlan, index_of
-    from vidtok_edge.runtime.session.record import (
-        RecordRequest,
-        control_on_signals,
-        stop_on_signals,
-    )
     from vidtok_edge.runtime.session.record import record as record_sources
+    from vidtok_edge.runtime.session.request import RecordRequest
+    from vidtok_edge.runtime.session.session_signals import control_on_signals, stop_on_signals
     from vidtok_edge.runtime.sources.frame import RawFormat
     from vidtok_edge.runtime.viewing.target import ViewTarget
 

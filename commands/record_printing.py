@@ -9,7 +9,7 @@ from vidtok_edge.commands.printing import print_columns, warn
 from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.session.record import RecordRequest
+    from vidtok_edge.runtime.session.request import RecordRequest
     from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
 
 __all__ = ["print_summary", "show_plan", "status_of"]

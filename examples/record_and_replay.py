@@ -13,8 +13,9 @@ import numpy as np
 
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.record import RecordRequest, record
+from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.replay import replay
+from vidtok_edge.runtime.session.request import RecordRequest
 
 
 def main(path: str, recording: str, source: str = "synthetic:30") -> None:

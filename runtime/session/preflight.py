@@ -16,7 +16,7 @@ from vidtok_edge.runtime.bench.meters.checks import Check, check_machine
 from vidtok_edge.runtime.sources.frame import Source, without_password
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.session.record import RecordRequest
+    from vidtok_edge.runtime.session.request import RecordRequest
 
 __all__ = ["preflight"]
 

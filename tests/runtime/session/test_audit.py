@@ -30,8 +30,9 @@ from vidtok_edge.runtime.session.audit import LONGEST_SIDE, MOST_BYTES, Audit, j
 from vidtok_edge.runtime.session.control import Control
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartsPlan, index_of, parts_in
-from vidtok_edge.runtime.session.record import RecordRequest, record
+from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.replay import replay
+from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.session.trigger import TriggerPlan
 from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.streaming.latents import Stamp

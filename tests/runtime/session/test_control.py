@@ -19,7 +19,7 @@ from vidtok_edge.errors import SourceError, UsageError
 from vidtok_edge.runtime.session import control_socket
 from vidtok_edge.runtime.session.control import Asked, Control
 from vidtok_edge.runtime.session.control_socket import ControlSocket
-from vidtok_edge.runtime.session.record import control_on_signals
+from vidtok_edge.runtime.session.session_signals import control_on_signals
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.exports.exporting import export_recording
 from vidtok_edge.runtime.recording.playback import frame_rate, rate_doubt
 from vidtok_edge.runtime.recording.recovery import recover
-from vidtok_edge.runtime.session.record import RecordRequest, record
+from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.replay import replay
+from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.sources import RawFormat
 from vidtok_edge.runtime.streaming.records import LatentRecord
 

@@ -26,7 +26,8 @@ from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.session import parts as parts_module
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan, index_of, parts_in
-from vidtok_edge.runtime.session.record import RecordRequest, record
+from vidtok_edge.runtime.session.record import record
+from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
 
 Disk = namedtuple("Disk", "total used free")

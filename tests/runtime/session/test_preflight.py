@@ -18,7 +18,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bench.meters.checks import Check
 from vidtok_edge.runtime.session import preflight as module
 from vidtok_edge.runtime.session.preflight import preflight
-from vidtok_edge.runtime.session.record import RecordRequest
+from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.streaming.latents import Stamp
 

@@ -23,10 +23,13 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.recording import Recording, RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session import record as record_module
+from vidtok_edge.runtime.session import request as request_module
 from vidtok_edge.runtime.session.ladder import LadderPlan
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.record import RecordRequest, record, stop_on_signals
+from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.recorder import Recorder
+from vidtok_edge.runtime.session.request import RecordRequest
+from vidtok_edge.runtime.session.session_signals import stop_on_signals
 from vidtok_edge.runtime.sources import ArraySource, Captures, RawFormat
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
@@ -175,7 +178,7 @@ def test_a_stop_before_all_sources_are_open_leaves_an_older_recording(
 ) -> None:
     path, stop, hang = tmp_path / "old.mcap", threading.Event(), threading.Event()
     path.write_bytes(b"precious")
-    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: hang.wait(10))
+    monkeypatch.setattr(request_module, "open_source", lambda *_, **__: hang.wait(10))
     threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
     done = record(request(bundle, ["synthetic"], path, force=True), stop=stop)
@@ -199,7 +202,7 @@ def test_without_a_frame_there_is_no_file_and_an_older_one_is_left(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     source, message = NO_FRAMES[kind]
-    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: source())
+    monkeypatch.setattr(request_module, "open_source", lambda *_, **__: source())
     old, options = tmp_path / "old.mcap", RecordOptions(duration_s=0.2)
     old.write_bytes(b"precious")
     for path in (old, tmp_path / "new.mcap"):
@@ -212,7 +215,7 @@ def test_a_stop_before_the_first_frame_is_no_error(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
-    monkeypatch.setattr(record_module, "open_source", lambda *_, **__: LIVE([threading.Event()]))
+    monkeypatch.setattr(request_module, "open_source", lambda *_, **__: LIVE([threading.Event()]))
     threading.Timer(0.2, stop.set).start()
     done = record(request(bundle, ["synthetic"], tmp_path / "a.mcap"), stop=stop)
     assert done and not done.bytes_written and not (tmp_path / "a.mcap").exists()
@@ -231,7 +234,7 @@ def test_options_are_for_the_sources_that_they_fit(
 ) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(
-        record_module, "open_source", lambda spec, size, **options: given.update({spec: options})
+        request_module, "open_source", lambda spec, size, **options: given.update({spec: options})
     )
     os.mkfifo(tmp_path / "pipe")
     pipe = str(tmp_path / "pipe")
@@ -269,7 +272,7 @@ def test_the_queue_is_as_asked(
         )
     )
     in_runs = on_drop == "restart"
-    assert given == {"policy": policy, "capacity": 5, "in_runs": in_runs}
+    assert given == {"policy": policy, "capacity": 5, "realtime": False, "in_runs": in_runs}
 
 
 @pytest.mark.parametrize("policy", ["block", "drop-oldest", "drop-newest"])

@@ -24,7 +24,8 @@ from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.record import RecordRequest, record
+from vidtok_edge.runtime.session.record import record
+from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.viewing import live_view
 from vidtok_edge.runtime.viewing.live_view import LiveView, ViewPlan
 from vidtok_edge.runtime.viewing.shown import ShownFrame, ShownNote
