@@ -163,6 +163,28 @@ def test_pictures_lie_beside_latents_and_survive_what_is_done_to_a_recording(
     assert len(list(tmp_path.glob("camera*.jpg"))) == len(found)
 
 
+def test_rerun_reads_pictures_and_latents_of_a_recording(tmp_path: Path) -> None:
+    pytest.importorskip("rerun.chunk", reason="Rerun 0.41 reads files; older ones only write them")
+    from rerun.chunk import McapReader
+
+    jpeg = jpeg_from_pixels(NOISE)
+    assert jpeg is not None
+    camera = SourceRecords(0)
+    with RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"]) as writer:
+        writer.take(camera.start("start", 0, WALL, fps=30))
+        writer.show(Picture(source=0, time_ns=5, wall_time_ns=WALL + 5, jpeg=jpeg))
+        for one in camera.encoded(latents(0, 0, at=0), encode_start_ns=0, encode_end_ns=0):
+            writer.take(one)
+    shown: dict[str, list[Any]] = {}
+    for chunk in McapReader(tmp_path / "a.mcap").stream():
+        batch = chunk.to_record_batch()
+        for name in ("EncodedImage:blob", "vidtok_edge.msg.Latent:message"):
+            if name in batch.schema.names:
+                shown.setdefault(chunk.entity_path, []).extend(batch.column(name).to_pylist())
+    assert [bytes(blob) for [blob] in shown["/camera0/image/compressed"]] == [jpeg]
+    assert len(shown["/camera0/latents"]) == 1
+
+
 def test_a_recording_that_is_cut_off_keeps_its_pictures(tmp_path: Path) -> None:
     writer = RecordingWriter(tmp_path / "a.mcap", FSQ, ["cam"])
     camera = SourceRecords(0)
