@@ -126,3 +126,16 @@ def test_what_would_be_refused_is_refused_here(tiny: Path, tmp_path: Path) -> No
     )
     with pytest.raises(OutputExists):
         next(iter(preflight(request)))
+
+
+@pytest.mark.parametrize(
+    ("state", "found", "good"),
+    [(0, "synchronised", True), (5, "not synchronised", False), (-1, "", True)],
+)
+def test_the_wall_clock_is_as_the_kernel_says(
+    monkeypatch: pytest.MonkeyPatch, state: int, found: str, good: bool
+) -> None:
+    assert module._clock_state() in range(-1, 6)  # of this machine, whatever it is
+    monkeypatch.setattr(module, "_clock_state", lambda: state)
+    check = module._clock()
+    assert (check.found, bool(check)) == (found, good)
