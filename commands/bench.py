@@ -104,19 +104,19 @@ if TYPE_CHECKING:
         help="A latent that is later has missed it.  [default: the period of a chunk]",
     ),
     click.option(
-        "--policy",
+        "--queue",
         type=click.Choice(["block", "drop-oldest", "drop-newest"]),
         default="block",
         show_default=True,
-        help="Paced: when more frames wait than the queue holds.",
+        help="What a full queue does.",
     ),
     click.option(
-        "--queue",
+        "--capacity",
         type=click.IntRange(min=1),
         default=8,
         show_default=True,
         metavar="FRAMES",
-        help="Paced: of each camera; not for block.",
+        help="Frames in the queue of a camera, where --queue drops.",
     ),
 )
 @section(
@@ -180,8 +180,8 @@ def bench(
     decode: bool,
     deadline: float | None,
     camera_fps: float,
-    policy: Policy,
-    queue: int,
+    queue: Policy,
+    capacity: int,
     clip: Path | None,
     json_file: Path | None,
     html_file: Path | None,
@@ -198,7 +198,7 @@ def bench(
         _refuse_measuring(context)
         _draw(from_file, html_file, force)
         return
-    _refuse_what_would_be_ignored(context, paced, policy)
+    _refuse_what_would_be_ignored(context, paced, queue)
     if not bundles:
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
     from vidtok_edge.runtime.bench.document import Pace, Settings
@@ -226,7 +226,7 @@ def bench(
             left_out=_say_not_in_torch,
         )
     settings = Settings(
-        Pace(paced, policy, queue),
+        Pace(paced, queue, capacity),
         seconds=seconds,
         warmup_s=warmup,
         rounds=rounds or rounds_needed(len(candidates)),
@@ -363,26 +363,26 @@ def _refuse_measuring(context: click.Context) -> None:
 
 
 def _refuse_what_would_be_ignored(
-    context: click.Context, paced: float | None, policy: Policy
+    context: click.Context, paced: float | None, queue: Policy
 ) -> None:
     given = {
         name
         for name in context.params
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
     }
-    if paced is None and given & {"policy", "queue"}:
+    if paced is None and given & {"queue", "capacity"}:
         raise UsageError(
-            "--policy and --queue are of frames that come at a camera's rate: add --paced 30."
+            "--queue and --capacity are of frames that come at a camera's rate: add --paced 30."
         )
     if paced is not None and "camera_fps" in given:
         raise UsageError(
             "--fps is what real time means in a saturated run, and --paced says the rate itself. "
             "Leave one out."
         )
-    if policy == "block" and "queue" in given:
+    if queue == "block" and "capacity" in given:
         raise UsageError(
-            "--queue bounds what waits where --policy is drop-oldest or drop-newest; with block "
-            "frames wait without limit. Name a policy, or leave it out."
+            "--capacity bounds what waits where --queue is drop-oldest or drop-newest; with block "
+            "frames wait without limit. Name one of these, or leave it out."
         )
 
 

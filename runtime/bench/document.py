@@ -97,7 +97,7 @@ class Settings:
             "rounds": self.rounds,
             "fps": self.camera_fps,
             "paced": self.pace.fps,
-            "queue": self.pace.capacity,
+            "capacity": self.pace.capacity,
             "deadline": self.deadline_ms,
         }
         for name, value in positive.items():

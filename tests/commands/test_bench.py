@@ -34,7 +34,7 @@ def run(*arguments: object) -> Result:
 @pytest.mark.slow
 def test_a_paced_run_prints_its_tables_and_writes_both_files(tiny: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html"]
-    result = run("bench", tiny, "--paced", 100, "--policy", "drop-oldest", *QUICK, *files)
+    result = run("bench", tiny, "--paced", 100, "--queue", "drop-oldest", *QUICK, *files)
     assert result.exit_code == 0, result.output
     for text in (
         "paced: cameras at 100 frames/s, 8 wait at most, then drop-oldest",
@@ -293,9 +293,9 @@ def test_work_of_a_call_is_counted_where_it_can_be(tiny: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--policy", "drop-oldest"], "add --paced 30"),
-        (["--queue", "4"], "add --paced 30"),
-        (["--paced", "30", "--queue", "4"], "without limit"),
+        (["--queue", "drop-oldest"], "add --paced 30"),
+        (["--capacity", "4"], "add --paced 30"),
+        (["--paced", "30", "--capacity", "4"], "without limit"),
         (["--paced", "30", "--fps", "25"], "Leave one out"),
     ],
 )

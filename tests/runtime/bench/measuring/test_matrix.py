@@ -292,7 +292,7 @@ def test_a_process_that_is_killed_while_it_answers_is_reported(tiny: Path) -> No
         ({"warmup_s": -1.0}, "warmup is -1"),
         ({"deadline_ms": 0.0}, "deadline is 0"),
         ({"pace": Pace(0.0)}, "paced is 0"),
-        ({"pace": Pace(30.0, "drop-oldest", 0)}, "queue is 0"),
+        ({"pace": Pace(30.0, "drop-oldest", 0)}, "capacity is 0"),
         ({"rounds": 0}, "rounds is 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"seconds": float("inf")}, "seconds is inf; use more than 0, and at most"),
