@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.options import (
+    backend_option,
     comma_list,
     force_option,
     output_option,
+    precision_option,
 )
 from vidtok_edge.commands.printing import (
     frame_bar,
+    load_bundle,
+    need,
     need_record,
     warn,
     warn_of_missing,
@@ -94,6 +98,20 @@ if TYPE_CHECKING:
 @click.option("--action", default="action", show_default=True, help="lerobot: which channel it is.")
 @click.option("--state", default="state", show_default=True, help="lerobot: which channel it is.")
 @click.option(
+    "--video",
+    is_flag=True,
+    help="lerobot: a video beside the tokens, to look at; decoded from them with --bundle, and not "
+    "the camera's own picture. A row shows the last frame of its latent.",
+)
+@click.option(
+    "--bundle",
+    "-b",
+    type=click.Path(path_type=Path),
+    help="--video: folder that `export` wrote, of the tokenizer of the recordings.",
+)
+@backend_option
+@precision_option
+@click.option(
     "--append",
     is_flag=True,
     help="Add to the set that is there, of the same format, tokenizer, rate, channels and options; "
@@ -117,6 +135,10 @@ def export_recording(
     missing: Literal["split", "keep"],
     action: str,
     state: str,
+    video: bool,
+    bundle: Path | None,
+    backend: str,
+    precision: str | None,
     append: bool,
     force: bool,
 ) -> None:
@@ -129,11 +151,26 @@ def export_recording(
         raise click.UsageError("--shards is for --format webdataset.")
     if append and force:
         raise click.UsageError("--append adds to a set, --force replaces it: give one of them.")
+    if video and format_ != "lerobot":
+        raise click.UsageError("--video is for --format lerobot.")
+    if video and bundle is None:
+        raise click.UsageError(
+            "--video decodes the tokens: name the bundle that wrote them with --bundle."
+        )
+    if not video and (bundle is not None or precision is not None or backend != "auto"):
+        raise click.UsageError("--bundle, --backend and --precision are for --video.")
     need_record()
+    if video:
+        need("video", but=("pillow",))
     from vidtok_edge.runtime.recording.data_rows import DataRequest
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
+    from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest
     from vidtok_edge.runtime.session.parts import parts_in
 
+    request = None
+    if bundle is not None:
+        loaded = load_bundle(bundle)
+        request = PictureRequest(bundle=loaded, backend=backend, precision=precision)
     with frame_bar("exporting, latents") as progress:
         done = export(
             [path for name in recordings for path in parts_in(name)],
@@ -151,6 +188,7 @@ def export_recording(
             ),
             action=action,
             state=state,
+            video=request,
             append=append,
             force=force,
             progress=progress,

@@ -33,6 +33,10 @@ class PlayedFrame:
     time_s: float
     """Since the recording began: when it was captured, or its time in the clip, from when the clip
     began to be read."""
+    latent: tuple[int, int]
+    """Stream and index of the latent that stands for it."""
+    last: bool
+    """No other frame of that latent follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,8 @@ class Playback:
         for picture in self._decoded(first_ns, end_ns):
             after = self.start_s is None or picture.time_ns >= first_ns
             if after and (end_ns is None or picture.time_ns < end_ns):
-                yield PlayedFrame(picture.pixels, (picture.time_ns - begin_ns) / 1e9)
+                time_s = (picture.time_ns - begin_ns) / 1e9
+                yield PlayedFrame(picture.pixels, time_s, picture.latent, picture.last)
 
     @property
     def streams(self) -> int:

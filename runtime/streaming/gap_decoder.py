@@ -23,6 +23,10 @@ class TimedPicture:
     """When it was captured, as it was given with its latent."""
     pixels: NDArray[Any]
     """uint8 [H, W, 3] RGB."""
+    latent: tuple[int, int]
+    """Stream and index of the latent that stands for it."""
+    last: bool
+    """No other real frame of that latent follows."""
 
 
 @dataclass(slots=True)
@@ -35,8 +39,8 @@ class _Track:
     """Latents since the decoder began."""
     tail: bool = False
     """The last latent stood for fewer frames than its share: nothing real can follow."""
-    times_ns: deque[int] = field(default_factory=deque)
-    """Of frames that are not out yet."""
+    waiting: deque[tuple[int, tuple[int, int], bool]] = field(default_factory=deque)
+    """Of frames that are not out yet: time, latent, and whether it is the last of it."""
 
 
 class GapDecoder:
@@ -77,7 +81,8 @@ class GapDecoder:
             track = self._tracks[slot]
         share = len(self._decoder.framing.share(track.pushed))
         real = min(len(times_ns), share)  # behind a gap, the first latent gives its last frame only
-        track.times_ns.extend(times_ns[len(times_ns) - real :])
+        for left, time_ns in zip(range(real)[::-1], times_ns[len(times_ns) - real :], strict=True):
+            track.waiting.append((time_ns, (stream, index), left == 0))
         track.pushed += 1
         track.tail = real < share
         track.due = (stream, index + 1)
@@ -99,5 +104,5 @@ class GapDecoder:
 
     def _timed(self, pictures: list[Picture]) -> Iterator[TimedPicture]:
         for picture in pictures:
-            time_ns = self._tracks[picture.slot].times_ns.popleft()
-            yield TimedPicture(picture.slot, time_ns, picture.pixels)
+            time_ns, latent, last = self._tracks[picture.slot].waiting.popleft()
+            yield TimedPicture(picture.slot, time_ns, picture.pixels, latent, last)

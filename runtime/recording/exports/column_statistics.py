@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnStatistics", "merged_facts"]
+__all__ = ["QUANTILES", "ColumnStatistics", "merged_facts"]
 
-_QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # LeRobot's
+QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # LeRobot's
 _MOST_KEPT = 1024  # rows that quantiles are taken from
 
 
@@ -55,16 +55,16 @@ class ColumnStatistics:
         """Each float64 [m], NaN where no row was added; `count` int64 [1]."""
         if not self.count:
             nothing = np.full(self._width, np.nan)
-            names = ("min", "max", "mean", "std", *_QUANTILES)
+            names = ("min", "max", "mean", "std", *QUANTILES)
             return {**dict.fromkeys(names, nothing), "count": np.array([0], np.int64)}
-        quantiles = np.quantile(np.stack(self._kept), list(_QUANTILES.values()), axis=0)
+        quantiles = np.quantile(np.stack(self._kept), list(QUANTILES.values()), axis=0)
         return {
             "min": self._low,
             "max": self._high,
             "mean": self._mean,
             "std": np.sqrt(self._squares / self.count),
             "count": np.array([self.count], np.int64),
-            **dict(zip(_QUANTILES, quantiles, strict=True)),
+            **dict(zip(QUANTILES, quantiles, strict=True)),
         }
 
     def _keep(self, rows: NDArray[Any]) -> None:
@@ -100,6 +100,6 @@ def merged_facts(
         **{
             name: sum(facts[name] * count for facts, count in zip(both, counts, strict=True))
             / total
-            for name in _QUANTILES
+            for name in QUANTILES
         },
     }

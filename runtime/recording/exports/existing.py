@@ -23,6 +23,7 @@ from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 __all__ = [
     "CONTENTS",
     "INFO",
+    "RECONSTRUCTION",
     "Existing",
     "every_in",
     "feature_channels",
@@ -37,6 +38,8 @@ CONTENTS = "recording.json"
 """What is in an exported set: in its folder, or in `meta/` of a LeRobot dataset."""
 INFO = "meta/info.json"
 """Of a LeRobot dataset."""
+RECONSTRUCTION = "observation.images.reconstruction"
+"""The feature of a LeRobot dataset that has videos: of every source, as those of `_VALUES`."""
 _VALUES = ("observation.tokens", "observation.latent")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from vidtok_edge.runtime.recording.exports.episodes import (
 )
 from vidtok_edge.runtime.recording.exports.existing import CONTENTS, INFO, Existing
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
+from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest, RowPictures
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, save_arrays
 from vidtok_edge.runtime.recording.format.reader import Recording
@@ -72,6 +74,7 @@ class _Count:
     """Counts episodes and their latents as they pass."""
 
     progress: Progress
+    total: int | None = None
     episodes: int = 0
     latents: int = 0
 
@@ -83,7 +86,7 @@ class _Count:
     def _rows(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
             self.latents += 1
-            self.progress(self.latents, None)
+            self.progress(self.latents, self.total)
             yield row
 
 
@@ -102,6 +105,7 @@ def export_recording(
     data: DataRequest | None = None,
     action: str = "action",
     state: str = "state",
+    video: PictureRequest | None = None,
     force: bool = False,
     append: bool = False,
     progress: Progress = no_progress,
@@ -122,24 +126,28 @@ def export_recording(
             None: 8, or as many as there are samples.
         data: which data channels go along, and how; None: all, each with its last sample.
         action, state: LeRobot only: the channels that are its `action` and `observation.state`.
+        video: LeRobot only: with what to decode a video beside, of the last frame of each latent.
+            It is a reconstruction, and takes as long as `replay` does; None: no video.
         append: add to the set that `output` is; it is as it was until everything is there, and
             after a crash.
 
     Raises:
         RecordingError: not a recording, no such source or data channel, no latent in the part, or
-            none that has a value of every data channel.
+            none that has a value of every data channel; not of the tokenizer of `video`'s bundle.
         DatasetError: to be appended to, and of another format, grid, rate, tokenizer or of other
             channels; or damaged.
         UsageError: nothing to append to, or made with other options; times that mean nothing, or
             fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
-        MissingDependency: LeRobot or Parquet without pyarrow.
+        MissingDependency: LeRobot or Parquet without pyarrow, a video without PyAV.
     """
     if sample_latents < 1 or (shards is not None and not 1 <= shards <= MOST_SHARDS):
         raise UsageError(
             f"Got {sample_latents} latents in a sample and {shards} shards; allowed: at least 1, "
             f"and 1 to {MOST_SHARDS}."
         )
+    if video is not None and format != "lerobot":
+        raise UsageError(f"Got a video for {format}; allowed: lerobot. Leave it out.")
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
         raise UsageError("Got no recording. Name one or several.")
@@ -162,13 +170,17 @@ def export_recording(
     ) as folder:
         before = _existing(Path(output), format, inputs) if append else None
         there = {*folder.rglob("*")}
-        count = _Count(progress)
+        count = _Count(progress, None if video is None else inputs.latents())
         found = count(iter(inputs))
         if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
             named = {action: "action", state: "observation.state"}
-            write_lerobot(inputs, found, folder, task, named, before)
+            with ExitStack() as stack:
+                pictures = None if video is None else RowPictures(inputs, video)
+                if pictures is not None:
+                    stack.enter_context(pictures)
+                write_lerobot(inputs, found, folder, task, named, before, pictures)
         else:
             own = _Own(before, sample_latents, shards)
             document = {"gaps": gaps, **own.written(format, inputs, found, folder)}

@@ -18,7 +18,7 @@ from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
-from vidtok_edge.runtime.recording.playback import frame_rate, rate_doubt
+from vidtok_edge.runtime.recording.playback import SourceClock, frame_rate, rate_doubt
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["Inputs", "Told"]
@@ -102,6 +102,18 @@ class Inputs:
                     if any(isinstance(entry, LatentRecord) for entry in entries):
                         found.append((source, frame_rate(recording, source.number)))
         return found
+
+    def latents(self) -> int:
+        """How many latents there are at most: some may be left out. Before iterating."""
+        count = 0
+        for path in self.paths:
+            with Recording.open(path) as recording:
+                part = self.part_of(recording)
+                for source in part.sources:
+                    clock = SourceClock.of(recording, source.number)
+                    for entry in recording.entries(source.number, values=False):
+                        count += isinstance(entry, LatentRecord) and part.holds(clock(entry))
+        return count
 
     def set_facts(self) -> SetFacts | None:
         """What all have in common; None: none has a latent. Before iterating.

@@ -3,6 +3,7 @@
     meta/info.json  meta/stats.json  meta/tasks.parquet  meta/recording.json
     meta/episodes/chunk-000/file-000.parquet  …
     data/chunk-000/file-000.parquet  …
+    videos/observation.images.reconstruction/chunk-000/file-000.mp4  …  where asked for
 
 Columns are flat, as LeRobot's tools that delete and split fail on others, their own included; the
 shape is in the feature's `info`. What is in `info` of a feature survives all of its tools, and a
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +36,16 @@ from vidtok_edge.runtime.recording.exports.episodes import (
     Row,
     media_time_of,
 )
-from vidtok_edge.runtime.recording.exports.existing import Existing
+from vidtok_edge.runtime.recording.exports.existing import RECONSTRUCTION, Existing
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
-from vidtok_edge.runtime.recording.exports.lerobot_before import LeRobotBefore, next_place
+from vidtok_edge.runtime.recording.exports.lerobot_before import LeRobotBefore
+from vidtok_edge.runtime.recording.exports.lerobot_places import (
+    FILES_PER_CHUNK,
+    PLACE,
+    name_of,
+    next_place,
+    place_of,
+)
 from vidtok_edge.runtime.recording.exports.parquet_files import ROWS, ParquetFiles, arrow_of
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
@@ -47,10 +57,13 @@ try:
 except ImportError:
     raise MissingDependency("pyarrow", "datasets", "The LeRobot layout") from None
 
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.exports.lerobot_video import LeRobotVideo
+    from vidtok_edge.runtime.recording.exports.row_pictures import RowPictures
+
 __all__ = ["write_lerobot"]
 
 _FILE_BYTES = 100 << 20  # LeRobot's default; a file ends with an episode
-_FILES_PER_CHUNK = 1000
 _EPISODES = 64  # in memory at once
 _NUMBERS = {
     "observation.source": "int64",
@@ -70,7 +83,6 @@ _NUMBERS = {
     "index": "int64",
     "task_index": "int64",
 }
-_PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 
 def write_lerobot(
@@ -80,6 +92,7 @@ def write_lerobot(
     task: str,
     named: Mapping[str, str],
     existing: Existing | None = None,
+    pictures: RowPictures | None = None,
 ) -> None:
     """Write the dataset of the episodes of recordings into `folder`.
 
@@ -88,24 +101,27 @@ def write_lerobot(
         episodes: theirs.
         named: the features that some data channels become; the others are observations.
         existing: the dataset that they are added to, whose data lie in `folder` already.
+        pictures: of a video beside; None: there is none.
 
     Raises:
         RecordingError: sources have different tokenizers or frame rates, or recordings different
-            data channels: a dataset has one shape and one rate.
+            data channels: a dataset has one shape and one rate; or what `RowPictures` raises.
         DatasetError: the dataset that is there has other features, or is damaged.
     """
     facts = inputs.set_facts()
     if facts is None:
         return
-    columns = _Columns(facts.tokenizer, _features_of(inputs.channels(), named))
+    rate = (facts if existing is None else existing.facts).latents_per_s
+    video = None if pictures is None else _video(pictures, facts.tokenizer, folder, rate)
+    columns = _Columns(facts.tokenizer, _features_of(inputs.channels(), named), video)
     before = None if existing is None else LeRobotBefore.of(existing.path, columns.features)
-    rate = facts.latents_per_s if before is None else before.rate
     tasks = [task] if before is None else list(dict.fromkeys([*before.tasks, task]))
     with (
-        _files(folder / "data", before) as files,
-        _files(folder / "meta" / "episodes", before) as described,
+        _files(folder / "data") as files,
+        _files(folder / "meta" / "episodes") as described,
+        nullcontext() if video is None else video,
     ):
-        dataset = _Dataset(columns, files, described, rate, task, tasks.index(task))
+        dataset = _Dataset(columns, files, described, video, rate, task, tasks.index(task))
         if before is not None:
             dataset.rows = before.rows
         for episode in episodes:
@@ -115,6 +131,10 @@ def write_lerobot(
         return
     own = {name: column.facts() for name, column in dataset.statistics.items()}
     recorded: dict[str, Any] = {"gaps": inputs.gaps, "tokenizer": facts.tokenizer.to_map()}
+    if video is not None:
+        own[video.key] = video.statistics()
+        first = 0 if before is None else before.episodes
+        recorded["videos"] = [*_videos(existing), {"first_episode": first, **video.facts()}]
     if before is None or existing is None:
         _write_meta(folder, _info(dataset), own, tasks, {**recorded, **inputs.facts()})
         return
@@ -124,10 +144,20 @@ def write_lerobot(
     _write_meta(folder, info, stats, tasks, recorded)
 
 
-def _files(folder: Path, before: LeRobotBefore | None) -> ParquetFiles:
-    if before is None:
-        return ParquetFiles(folder, _name)
-    return ParquetFiles(folder, _name, next_place(folder, _FILES_PER_CHUNK))
+def _files(folder: Path) -> ParquetFiles:
+    return ParquetFiles(folder, partial(name_of, suffix=".parquet"), next_place(folder, ".parquet"))
+
+
+def _video(pictures: RowPictures, tokenizer: Tokenizer, folder: Path, rate: float) -> LeRobotVideo:
+    from vidtok_edge.runtime.recording.exports.lerobot_video import LeRobotVideo
+
+    return LeRobotVideo(pictures, folder, tokenizer=tokenizer, rate=rate)
+
+
+def _videos(existing: Existing | None) -> list[Any]:
+    """How those that are there were made, for JSON; as far as it is still told."""
+    there = None if existing is None else existing.document.get("videos")
+    return there if isinstance(there, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,7 @@ class _Columns:
     tokenizer: Tokenizer
     data: Mapping[str, DataChannel] = field(default_factory=dict)
     """By the feature that it becomes."""
+    video: LeRobotVideo | None = None
 
     @property
     def values(self) -> str:
@@ -168,7 +199,8 @@ class _Columns:
             named = {"names": names, "info": {"channel": channel.name}}
             own[feature] = {"dtype": "float32", "shape": [channel.size], **named}
             own[_age(feature)] = {"dtype": "int64", "shape": [1], "names": None}
-        return {self.values: values, **own, **numbers}
+        video = {} if self.video is None else {self.video.key: self.video.feature}
+        return {self.values: values, **video, **own, **numbers}
 
     def arrays(self, rows: list[Row]) -> dict[str, NDArray[Any]]:
         """Those that a recording gives."""
@@ -216,21 +248,12 @@ def _features_of(
     return features
 
 
-_TAKEN = {*_NUMBERS, "observation.tokens", "observation.latent"}
+_TAKEN = {*_NUMBERS, "observation.tokens", "observation.latent", RECONSTRUCTION}
 
 
 def _age(feature: str) -> str:
     """The column that says how old a value is. LeRobot takes what begins with `action` for one."""
     return f"age_ns.{feature}"
-
-
-def _name(number: int) -> str:
-    return _PLACE.format(**_place(number))
-
-
-def _place(number: int) -> dict[str, int]:
-    chunk, file = divmod(number, _FILES_PER_CHUNK)
-    return {"chunk_index": chunk, "file_index": file}
 
 
 @dataclass(slots=True)
@@ -240,6 +263,7 @@ class _Dataset:
     columns: _Columns
     data: ParquetFiles
     described: ParquetFiles
+    video: LeRobotVideo | None
     rate: float
     task: str
     task_index: int = 0
@@ -259,6 +283,8 @@ class _Dataset:
                 for name, array in arrays.items():
                     _sum_up(statistics.setdefault(name, ColumnStatistics()), array)
             self.data.write(pa.table({name: arrow_of(array) for name, array in arrays.items()}))
+            if self.video is not None:
+                self.video.write(episode, batch)
             self.rows += len(batch)
         self.episodes += 1
         self._waiting.append(
@@ -266,7 +292,7 @@ class _Dataset:
                 "episode_index": episode.number,
                 "tasks": [self.task],
                 "length": self.rows - begin,
-                **{f"data/{name}": value for name, value in _place(self.data.number).items()},
+                **{f"data/{name}": value for name, value in place_of(self.data.number).items()},
                 "dataset_from_index": begin,
                 "dataset_to_index": self.rows,
                 **{
@@ -274,6 +300,7 @@ class _Dataset:
                     for name, column in own.items()
                     for fact, value in column.facts().items()
                 },
+                **({} if self.video is None else self.video.end_episode()),
             }
         )
         if len(self._waiting) >= _EPISODES:
@@ -285,7 +312,7 @@ class _Dataset:
             return
         self.described.begin_another_if_larger(_FILE_BYTES)
         place = {
-            f"meta/episodes/{name}": value for name, value in _place(self.described.number).items()
+            f"meta/episodes/{name}": at for name, at in place_of(self.described.number).items()
         }
         rows = [row | place for row in self._waiting]
         self.described.write(pa.table({name: [row[name] for row in rows] for name in rows[0]}))
@@ -300,7 +327,7 @@ class _Dataset:
             "index": self.rows + np.arange(len(batch)),
             "task_index": np.full(len(batch), self.task_index),
         }
-        return {name: own[name] for name in self.columns.features}
+        return {name: own[name] for name in self.columns.features if name in own}
 
 
 def _sum_up(statistics: ColumnStatistics, array: NDArray[Any]) -> None:
@@ -316,13 +343,13 @@ def _info(dataset: _Dataset) -> dict[str, Any]:
         "total_episodes": dataset.episodes,
         "total_frames": dataset.rows,
         "total_tasks": 1,
-        "chunks_size": _FILES_PER_CHUNK,
+        "chunks_size": FILES_PER_CHUNK,
         "data_files_size_in_mb": _FILE_BYTES >> 20,
         "video_files_size_in_mb": 200,
         "fps": int(rate) if rate == int(rate) else rate,
         "splits": {"train": f"0:{dataset.episodes}"},
-        "data_path": "data/" + _PLACE,
-        "video_path": None,
+        "data_path": f"data/{PLACE}.parquet",
+        "video_path": None if dataset.video is None else f"videos/{{video_key}}/{PLACE}.mp4",
         "features": dataset.columns.features,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import DatasetError, MissingDependency
-from vidtok_edge.runtime.recording.exports.existing import INFO
+from vidtok_edge.runtime.recording.exports.existing import INFO, RECONSTRUCTION
 from vidtok_edge.runtime.recording.exports.set_document import Document, said
 
 try:
@@ -22,10 +21,10 @@ try:
 except ImportError:
     raise MissingDependency("pyarrow", "datasets", "The LeRobot layout") from None
 
-__all__ = ["LeRobotBefore", "next_place"]
+__all__ = ["LeRobotBefore"]
 
-_PLACE = re.compile(r"chunk-(\d{3,6})/file-(\d{3,6})\.parquet", re.ASCII)
 _FACTS = ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
+_OF_VIDEO = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 _LARGEST_TASKS = 16 << 20  # bytes
 _MOST = 1e39  # of a statistic: no float32 is more, and its square is a number
 
@@ -75,18 +74,11 @@ class LeRobotBefore:
         return {**self.info, **totals, "splits": {"train": f"0:{every}"}}
 
 
-def next_place(folder: Path, per_chunk: int) -> int:
-    """The number of a file behind all that are in a folder."""
-    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")]
-    found = [match for path in paths if (match := _PLACE.fullmatch(path)) is not None]
-    places = (int(match[1]) * per_chunk + int(match[2]) for match in found)
-    return 1 + max(places, default=-1)
-
-
 def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     differ = sorted(name for name in {*there, *own} if there.get(name) != own.get(name))
     if not differ:
         return
+    _require_video(folder, there.get(RECONSTRUCTION), own.get(RECONSTRUCTION))
     name = differ[0]
     had, has = (said(features.get(name, "none"))[:120] for features in (there, own))
     raise DatasetError(
@@ -94,6 +86,37 @@ def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, 
         f"{name} is {had}, and {has}. Export the same channels under the same names, or into a "
         "folder of its own."
     )
+
+
+def _require_video(folder: Path, there: Any, own: Any) -> None:
+    """Raise DatasetError where one has a video and the other has none, or another one."""
+    if there == own:
+        return
+    if there is None:
+        raise DatasetError(
+            f"{folder} has no videos, and LeRobot wants one for every row or none. Leave --video "
+            "out, or export into a folder of its own."
+        )
+    if own is None:
+        raise DatasetError(
+            f"{folder} has videos ({RECONSTRUCTION}), and LeRobot wants one for every row. Add "
+            "--video and --bundle with the bundle of its tokenizer."
+        )
+    had, has = (_info_of(feature) for feature in (there, own))
+    differ = [name for name in sorted({*had, *has}) if had.get(name) != has.get(name)]
+    shown = ", ".join(
+        f"{name} {said(had.get(name))[:60]} and {said(has.get(name))[:60]}" for name in differ[:4]
+    )
+    raise DatasetError(
+        f"{folder} has videos of another kind than those added: {shown or said(there)[:120]}. "
+        "Another encoder of PyAV made them, or another tool changed them. Export into a folder of "
+        "its own."
+    )
+
+
+def _info_of(feature: Any) -> Mapping[str, Any]:
+    info = feature.get("info") if isinstance(feature, dict) else None
+    return info if isinstance(info, dict) else {}
 
 
 def _require_columns(folder: Path, features: Mapping[str, Any]) -> None:
@@ -104,7 +127,9 @@ def _require_columns(folder: Path, features: Mapping[str, Any]) -> None:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DatasetError(f"{path} is damaged: {str(error)[:120]}. Copy it again.") from None
         missing = [name for name in features if f"stats/{name}/mean" not in names]
-        if missing or any(name.startswith("videos/") for name in names):
+        has = {name for name in names if name.startswith("videos/")}
+        expected = {f"videos/{RECONSTRUCTION}/{one}" for one in _OF_VIDEO}
+        if missing or has != (expected if RECONSTRUCTION in features else set()):
             raise DatasetError(
                 f"{path} has not the columns that export-recording writes, as other tools changed "
                 "it. Export into a folder of its own, and merge both with lerobot-edit-dataset."
@@ -135,7 +160,8 @@ def _statistics(
 ) -> dict[str, dict[str, NDArray[Any]]]:
     found = {}
     for name, feature in features.items():
-        told, size = document.of(name), feature["shape"][0]
+        told = document.of(name)
+        shape = (3, 1, 1) if feature["dtype"] == "video" else (feature["shape"][0],)
         facts: dict[str, NDArray[Any]] = {"count": told.numbers("count", 1)}
         for fact in _FACTS:
             values = told.content.get(fact)
@@ -143,7 +169,7 @@ def _statistics(
                 facts[fact] = np.array(values, np.float64)
             except (TypeError, ValueError, OverflowError):
                 raise told.wrong(fact, values) from None
-            if facts[fact].shape != (size,) or (np.abs(facts[fact]) > _MOST).any():
+            if facts[fact].shape != shape or (np.abs(facts[fact]) > _MOST).any():
                 raise told.wrong(fact, values)
         found[name] = facts
     return found
