@@ -103,6 +103,7 @@ class VideoFiles:
         size: (H, W) of all frames, both even.
         rate: frames per second.
         number: of the first file.
+        alone: each run has a file of its own.
 
     Raises OutputNotWritable for full disks and what an encoder does not take.
     """
@@ -115,13 +116,14 @@ class VideoFiles:
         size: tuple[int, int],
         rate: float,
         number: int = 0,
+        alone: bool = False,
     ) -> None:
         self.codec = codec_for(size)
         self._folder, self._name, self._number = folder, name, number
         self._size, self._period = size, 1 / _exact(rate)
         self._run: _Run | None = None
         self._file: _Joined | None = None
-        self._frames = 0
+        self._frames, self._alone = 0, alone
 
     def __enter__(self) -> VideoFiles:
         return self
@@ -149,7 +151,9 @@ class VideoFiles:
         run.close()
         size, end = run.path.stat().st_size, self._frames + run.frames
         if self._file is not None and (
-            self._file.bytes + size > _MOST_BYTES or end * self._period > _MOST_S
+            self._alone
+            or self._file.bytes + size > _MOST_BYTES
+            or end * self._period > _MOST_S
         ):
             self._file.close()
             self._file, self._number = None, self._number + 1

@@ -45,6 +45,9 @@ class LeRobotVideo:
             size=(tokenizer.height, tokenizer.width),
             rate=rate,
             number=next_place(own, ".mp4"),
+            # Where LeRobot's tools delete or split what lies in a file, they write it anew at
+            # int(rate) (`_keep_episodes_from_video_with_av`); whole files they copy.
+            alone=rate != int(rate),
         )
         self._pictures = pictures
         self._all, self._episode = PictureStatistics(), PictureStatistics()
