@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -276,3 +277,46 @@ def test_what_still_grows_is_not_called_cut_off(tmp_path: Path) -> None:
     with Recording.open(tmp_path / "now.mcap") as recording:
         last = list(recording.entries())[-1]
     assert isinstance(last, Marker) and last.detail == "still being recorded; found by recover"
+
+
+def test_a_video_beside_the_tokens(tiny: Path, tmp_path: Path) -> None:
+    path, out = tiny_recording(tiny, tmp_path / "a.mcap"), tmp_path / "out"
+    export = ("export-recording", path, "-o", out, "--format", "lerobot")
+    done = run(*export, "--video", "--bundle", tiny, "--backend", "cpu")
+    assert done.exit_code == 0 and "5 latents in 1 episodes, 7 files" in done.output, done.output
+    [video] = out.rglob("*.mp4")
+    assert video.parent.parent.name == "observation.images.reconstruction"
+    more = run(*export, "--append")
+    assert more.exit_code == 3 and "Add --video and --bundle" in more.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--video",), "name the bundle that wrote them with --bundle"),
+        (("--bundle", "b"), "--bundle, --backend and --precision are for --video"),
+        (("--precision", "fp16"), "--bundle, --backend and --precision are for --video"),
+        (("--video", "--bundle", "b", "--format", "npz"), "--video is for --format lerobot"),
+    ],
+)
+def test_a_video_is_decoded(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    path = FIELD / "drops-continue.mcap"
+    done = run("export-recording", path, "-o", tmp_path / "out", "--format", "lerobot", *options)
+    assert done.exit_code == 2 and message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_needs_its_library(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_recording(tiny, tmp_path / "a.mcap")
+    export = ("export-recording", path, "-o", tmp_path / "out", "--format", "lerobot", "--video")
+    missing = run(*export, "--bundle", tmp_path / "none")
+    assert missing.exit_code == 3 and "none" in missing.stderr
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "av" else find(name)
+    )
+    done = run(*export, "--bundle", tiny)
+    assert done.exit_code == 4 and 'pip install "vidtok-edge[video]"' in done.stderr
+    assert not (tmp_path / "out").exists()

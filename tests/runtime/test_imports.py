@@ -38,7 +38,7 @@ NEEDS |= {"sources.camera": "av", "sources.y4m": "av", "clips.image_folder": "PI
 NEEDS["clips.container"] = "av"
 NEEDS |= {"clips.filtering": "av", "clips.suitability": "av"}
 NEEDS |= dict.fromkeys(
-    [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "writing")],
+    [f"clips.{name}" for name in ("decoding", "fitting", "scanning", "video_files", "writing")],
     "av",
 )
 NEEDS |= dict.fromkeys(
