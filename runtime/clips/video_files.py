@@ -151,9 +151,7 @@ class VideoFiles:
         run.close()
         size, end = run.path.stat().st_size, self._frames + run.frames
         if self._file is not None and (
-            self._alone
-            or self._file.bytes + size > _MOST_BYTES
-            or end * self._period > _MOST_S
+            self._alone or self._file.bytes + size > _MOST_BYTES or end * self._period > _MOST_S
         ):
             self._file.close()
             self._file, self._number = None, self._number + 1
