@@ -40,8 +40,9 @@ from vidtok_edge.runtime.recording.exports.existing import RECONSTRUCTION, Exist
 from vidtok_edge.runtime.recording.exports.inputs import Inputs
 from vidtok_edge.runtime.recording.exports.lerobot_before import LeRobotBefore
 from vidtok_edge.runtime.recording.exports.lerobot_places import (
+    DATA_PATH,
     FILES_PER_CHUNK,
-    PLACE,
+    VIDEO_PATH,
     name_of,
     next_place,
     place_of,
@@ -348,8 +349,8 @@ def _info(dataset: _Dataset) -> dict[str, Any]:
         "video_files_size_in_mb": 200,
         "fps": int(rate) if rate == int(rate) else rate,
         "splits": {"train": f"0:{dataset.episodes}"},
-        "data_path": f"data/{PLACE}.parquet",
-        "video_path": None if dataset.video is None else f"videos/{{video_key}}/{PLACE}.mp4",
+        "data_path": DATA_PATH,
+        "video_path": None if dataset.video is None else VIDEO_PATH,
         "features": dataset.columns.features,
     }
 

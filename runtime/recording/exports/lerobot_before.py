@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.errors import DatasetError, MissingDependency
 from vidtok_edge.runtime.recording.exports.existing import INFO, RECONSTRUCTION
+from vidtok_edge.runtime.recording.exports.lerobot_places import VIDEO_PATH
 from vidtok_edge.runtime.recording.exports.set_document import Document, said
 
 try:
@@ -34,7 +35,6 @@ class LeRobotBefore:
     """What is there, and goes on."""
 
     info: Mapping[str, Any]
-    rate: float
     episodes: int
     rows: int
     tasks: Sequence[str]
@@ -57,10 +57,11 @@ class LeRobotBefore:
                 f"{folder} has the splits {said(dict(splits))[:80]}, and what is added would be in "
                 "none. Add to a dataset whose one split is train, and split it afterwards."
             )
+        if RECONSTRUCTION in features and info.part("video_path") != VIDEO_PATH:
+            raise info.wrong("video_path", info.part("video_path"))
         _require_columns(folder, features)
         return cls(
             info=info.content,
-            rate=info.rate("fps"),
             episodes=episodes,
             rows=rows,
             tasks=_tasks(folder / "meta" / "tasks.parquet"),

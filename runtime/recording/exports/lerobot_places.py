@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["FILES_PER_CHUNK", "PLACE", "name_of", "next_place", "place_of"]
+__all__ = ["DATA_PATH", "FILES_PER_CHUNK", "VIDEO_PATH", "name_of", "next_place", "place_of"]
 
 FILES_PER_CHUNK = 1000
-PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-"""As `meta/info.json` says it, without the suffix."""
+_PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+DATA_PATH = f"data/{_PLACE}.parquet"
+"""As `meta/info.json` says it."""
+VIDEO_PATH = f"videos/{{video_key}}/{_PLACE}.mp4"
+"""As `meta/info.json` says it."""
 _NAMES = re.compile(r"chunk-(\d{3,6})/file-(\d{3,6})", re.ASCII)
 
 
@@ -21,7 +24,7 @@ def place_of(number: int) -> dict[str, int]:
 
 def name_of(number: int, suffix: str) -> str:
     """Of a file, in the folder of its kind."""
-    return PLACE.format(**place_of(number)) + suffix
+    return _PLACE.format(**place_of(number)) + suffix
 
 
 def next_place(folder: Path, suffix: str) -> int:

@@ -24,7 +24,10 @@ from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.token_files import TokenFile
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
+from vidtok_edge.runtime.recording.exports.inputs import Inputs
+from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest, RowPictures
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.playback import Playback, PlayedFrame, frame_rate
 from vidtok_edge.runtime.session.replay import replay
@@ -370,3 +373,38 @@ def test_exports_say_what_was_encoded_at_a_reduced_rate(tmp_path: Path) -> None:
     for episode in told["episodes"]:
         meta = TokenFile.load(tmp_path / "set" / episode["file"]).meta
         assert meta is not None and meta.fps == episode["fps"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"version": "1.0"}, {"f": 8}, {"chunk": 3}, {"causal": False, "chunk": 2}],
+)
+@pytest.mark.parametrize("start_s", [None, 0.0, 0.3, 0.85])
+def test_a_row_shows_the_last_frame_of_its_latent(
+    tmp_path: Path, kind: dict[str, Any], start_s: float | None
+) -> None:
+    """Of several streams, the last latent of each in part; of two recordings, one decoder."""
+    manifest, path = fake_manifest(**kind), tmp_path / "a.mcap"
+    streams = record_streams(path, manifest, [21, 10, 12], fps=40)
+    whole = [pictures_from(tokens_from(one, manifest), len(one), manifest) for one in streams]
+    inputs = Inputs(
+        paths=[path, path],
+        source=None,
+        start_s=start_s,
+        end_s=None,
+        gaps="split",
+        data=DataRequest(),
+    )
+    rows = padding = 0
+    with RowPictures(inputs, PictureRequest(bundle=bundle_of(manifest))) as pictures:
+        for episode in inputs:
+            for row in episode.rows:
+                latent = row.latent
+                last = latent.first_frame + latent.frames_real - 1
+                padding += latent.frames_real == 0
+                last = min(last, len(streams[latent.stream]) - 1)
+                found = picture_content(pictures.of(episode, row))
+                assert found == whole[latent.stream][last], (latent.stream, latent.index)
+                rows += 1
+    assert rows >= 4 and len(inputs.told) == 2
+    assert bool(padding) == (not manifest.model.causal)

@@ -80,6 +80,8 @@ def test_whatever_is_missing_every_frame_that_comes_has_its_own_time(data: st.Da
     pictures += gaps.finish(0)
     times = [p.time_ns // 10**9 for p in pictures]
     assert times == sorted(set(times)) and set(times) <= set(range(number))
+    of_latents = {picture.latent: picture for picture in pictures}  # the last of each
+    assert [p for p in pictures if p.last] == list(of_latents.values())
     if not lost:
         assert times == list(range(number)) and gaps.broken == 0
     assert gaps.broken <= lost

@@ -236,6 +236,21 @@ def of_another_codec(out: Path, path: Path, video: PictureRequest) -> None:
     export_recording(path, out, "lerobot", video=video, append=True)
 
 
+def of_no_feature(out: Path, path: Path, video: PictureRequest) -> None:
+    export_recording(path, out, "lerobot", video=video)
+    info = read_json(out, "info")
+    info["features"][RECONSTRUCTION] = {"info": 7}
+    (out / "meta/info.json").write_text(json.dumps(info), encoding="utf-8")
+    export_recording(path, out, "lerobot", video=video, append=True)
+
+
+def at_another_place(out: Path, path: Path, video: PictureRequest) -> None:
+    export_recording(path, out, "lerobot", video=video)
+    info = read_json(out, "info") | {"video_path": None}
+    (out / "meta/info.json").write_text(json.dumps(info), encoding="utf-8")
+    export_recording(path, out, "lerobot", video=video, append=True)
+
+
 def of_wrong_statistics(out: Path, path: Path, video: PictureRequest) -> None:
     export_recording(path, out, "lerobot", video=video)
     stats = read_json(out, "stats")
@@ -250,6 +265,8 @@ def of_wrong_statistics(out: Path, path: Path, video: PictureRequest) -> None:
         (without_video, "has videos .* wants one for every row. Add --video and --bundle"),
         (to_none, "has no videos, .* Leave --video out"),
         (of_another_codec, "videos of another kind .* video.codec av1 and h264"),
+        (of_no_feature, "videos of another kind"),
+        (at_another_place, "is damaged: video_path is None"),
         (of_wrong_statistics, "is damaged: mean is"),
     ],
 )
