@@ -294,7 +294,7 @@ def _silent() -> Iterator[None]:
     if name in os.environ:
         yield
         return
-    os.environ[name] = "1"  # errors alone
+    os.environ[name] = "0"  # not its errors either: FFmpeg answers with them, and they are raised
     try:
         yield
     finally:

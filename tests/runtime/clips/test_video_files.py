@@ -147,6 +147,12 @@ def test_libsvtav1_says_nothing(
     if "libsvtav1" not in av.codecs_available:
         pytest.skip("this PyAV has no libsvtav1")
     written(tmp_path, [3], (64, 96), rate=10)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoFiles(tmp_path, name, size=(64, 96), rate=10, number=1) as files,
+    ):
+        files.write(picture(0, (64, 96)))
+        raise KeyboardInterrupt
     assert capfd.readouterr() == ("", "") and "SVT_LOG" not in os.environ
 
 
