@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
-from click.core import ParameterSource
 
 from vidtok_edge.commands.bench_work import with_ceilings, with_work
 from vidtok_edge.commands.options import (
     comma_list,
     compile_mode_list,
     force_option,
+    given_options,
     threads_option,
 )
 from vidtok_edge.commands.printing import load_bundle, need_export, print_columns, warn
@@ -353,10 +353,9 @@ def _draw(from_file: Path, html_file: Path | None, force: bool) -> None:
 
 def _refuse_measuring(context: click.Context) -> None:
     """With --from nothing is measured: what is about measuring would be ignored."""
+    given = given_options(context) - {"from_file", "html_file", "force"}
     for parameter in context.command.params:
-        name = str(parameter.name)
-        given = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if name in ("from_file", "html_file", "force") or not given or not context.params[name]:
+        if parameter.name not in given or not context.params[parameter.name]:
             continue
         shown = parameter.opts[0] if isinstance(parameter, click.Option) else "a bundle"
         raise UsageError(f"{shown} is for measuring, and --from measures nothing; leave one out.")
@@ -365,11 +364,7 @@ def _refuse_measuring(context: click.Context) -> None:
 def _refuse_what_would_be_ignored(
     context: click.Context, paced: float | None, queue: Policy
 ) -> None:
-    given = {
-        name
-        for name in context.params
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-    }
+    given = given_options(context)
     if paced is None and given & {"queue", "capacity"}:
         raise UsageError(
             "--queue and --capacity are of frames that come at a camera's rate: add --paced 30."

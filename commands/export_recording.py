@@ -12,6 +12,7 @@ from vidtok_edge.commands.options import (
     backend_option,
     comma_list,
     force_option,
+    given_options,
     output_option,
     precision_option,
 )
@@ -23,13 +24,14 @@ from vidtok_edge.commands.printing import (
     warn,
     warn_of_missing,
 )
+from vidtok_edge.commands.sections import SectionedCommand, section
 from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.exports.exporting import Exported
 
 
-@click.command("export-recording")
+@click.command("export-recording", cls=SectionedCommand)
 @click.argument(
     "recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REC..."
 )
@@ -52,73 +54,82 @@ if TYPE_CHECKING:
     "or keep it as one; columns say what happened before each latent.",
 )
 @click.option(
-    "--task", default="recorded", show_default=True, help="lerobot: what the robot was doing."
-)
-@click.option(
-    "--sample-latents",
-    type=click.IntRange(1),
-    default=64,
-    show_default=True,
-    help="webdataset: latents in one sample.",
-)
-@click.option(
-    "--shards",
-    type=click.IntRange(1, 256),
-    help="webdataset: how many, to which samples are dealt out in turn: a reader (a worker of a "
-    "rank) needs one of its own.  [default: 8, or as many as there are samples]",
-)
-@click.option(
-    "--channels",
-    callback=comma_list,
-    metavar="A,B",
-    help="Data channels that go along.  [default: all that hold numbers]",
-)
-@click.option(
-    "--align",
-    type=click.Choice(["last", "interpolate"]),
-    default="last",
-    show_default=True,
-    help="The value of a data channel at a latent: its last sample, or on the line to the next.",
-)
-@click.option(
-    "--max-age",
-    type=click.FloatRange(0, min_open=True),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Where the last sample is older, the value is missing.",
-)
-@click.option(
-    "--missing",
-    type=click.Choice(["split", "keep"]),
-    default="split",
-    show_default=True,
-    help="Where a value is missing: leave the latent out and end the episode, or keep NaN.",
-)
-@click.option("--action", default="action", show_default=True, help="lerobot: which channel it is.")
-@click.option("--state", default="state", show_default=True, help="lerobot: which channel it is.")
-@click.option(
-    "--video",
-    is_flag=True,
-    help="lerobot: a video beside the tokens, to look at; decoded from them with --bundle, and not "
-    "the camera's own picture. A row shows the last frame of its latent.",
-)
-@click.option(
-    "--bundle",
-    "-b",
-    type=click.Path(path_type=Path),
-    help="--video: folder that `export` wrote, of the tokenizer of the recordings.",
-)
-@backend_option
-@precision_option
-@click.option(
     "--append",
     is_flag=True,
     help="Add to the set that is there, of the same format, tokenizer, rate, channels and options; "
     "it stays as it was until all is added.",
 )
 @force_option
+@section(
+    "Data channels",
+    click.option(
+        "--channels",
+        callback=comma_list,
+        metavar="A,B",
+        help="Data channels that go along.  [default: all that hold numbers]",
+    ),
+    click.option(
+        "--align",
+        type=click.Choice(["last", "interpolate"]),
+        default="last",
+        show_default=True,
+        help="The value of a channel at a latent: its last sample, or on the line to the next.",
+    ),
+    click.option(
+        "--max-age",
+        type=click.FloatRange(0, min_open=True),
+        default=1.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Where the last sample is older, the value is missing.",
+    ),
+    click.option(
+        "--missing",
+        type=click.Choice(["split", "keep"]),
+        default="split",
+        show_default=True,
+        help="Where a value is missing: leave the latent out and end the episode, or keep NaN.",
+    ),
+)
+@section(
+    "WebDataset",
+    click.option(
+        "--sample-latents",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        help="Latents in one sample.",
+    ),
+    click.option(
+        "--shards",
+        type=click.IntRange(1, 256),
+        help="How many, to which samples are dealt out in turn: a reader (a worker of a "
+        "rank) needs one of its own.  [default: 8, or as many as there are samples]",
+    ),
+)
+@section(
+    "LeRobot",
+    click.option("--task", default="recorded", show_default=True, help="What the robot was doing."),
+    click.option("--action", default="action", show_default=True, help="Which channel it is."),
+    click.option("--state", default="state", show_default=True, help="Which channel it is."),
+    click.option(
+        "--video",
+        is_flag=True,
+        help="A video beside the tokens, to look at; decoded from them with --bundle, and not "
+        "the camera's own picture. A row shows the last frame of its latent.",
+    ),
+    click.option(
+        "--bundle",
+        "-b",
+        type=click.Path(path_type=Path),
+        help="Of --video: folder that `export` wrote, of the tokenizer of the recordings.",
+    ),
+    backend_option,
+    precision_option,
+)
+@click.pass_context
 def export_recording(
+    context: click.Context,
     recordings: tuple[Path, ...],
     output: Path,
     format_: Literal["npz", "webdataset", "lerobot", "parquet"],
@@ -147,18 +158,13 @@ def export_recording(
     A folder of token files, of shards, of Parquet files, or a LeRobot dataset. NAME.index.json
     stands for the parts that it lists.
     """
-    if shards is not None and format_ != "webdataset":
-        raise click.UsageError("--shards is for --format webdataset.")
+    _refuse_what_would_be_ignored(context, format_, video)
     if append and force:
         raise click.UsageError("--append adds to a set, --force replaces it: give one of them.")
-    if video and format_ != "lerobot":
-        raise click.UsageError("--video is for --format lerobot.")
     if video and bundle is None:
         raise click.UsageError(
             "--video decodes the tokens: name the bundle that wrote them with --bundle."
         )
-    if not video and (bundle is not None or precision is not None or backend != "auto"):
-        raise click.UsageError("--bundle, --backend and --precision are for --video.")
     need_record()
     if video:
         need("video", but=("pillow",))
@@ -204,6 +210,21 @@ def export_recording(
     if done.unended:
         why = "it is still being recorded to" if done.growing else "the recording was cut off"
         warn(f"{done.unended} sources have no end: {why}")
+
+
+_OF_FORMAT = {
+    "webdataset": {"sample_latents": "--sample-latents", "shards": "--shards"},
+    "lerobot": {"task": "--task", "action": "--action", "state": "--state", "video": "--video"},
+}
+
+
+def _refuse_what_would_be_ignored(context: click.Context, format_: str, video: bool) -> None:
+    given = given_options(context)
+    for of, options in _OF_FORMAT.items():
+        for name in sorted(given & set(options)) if of != format_ else ():
+            raise click.UsageError(f"{options[name]} is for --format {of}.")
+    if not video and given & {"bundle", "backend", "precision"}:
+        raise click.UsageError("--bundle, --backend and --precision are for --video.")
 
 
 def _warn_of_data(done: Exported) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 
 class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
@@ -87,6 +88,12 @@ def compile_mode_list(
             f"{value!r}; allowed: default, reduce-overhead, max-autotune, separated by commas"
         )
     return names
+
+
+def given_options(context: click.Context) -> set[str]:
+    """The parameters that stand on the command line."""
+    given = ParameterSource.COMMANDLINE
+    return {name for name in context.params if context.get_parameter_source(name) == given}
 
 
 def rate_of(text: str | None) -> float | Literal["every-frame"] | None:

@@ -320,3 +320,21 @@ def test_a_video_needs_its_library(
     done = run(*export, "--bundle", tiny)
     assert done.exit_code == 4 and 'pip install "vidtok-edge[video]"' in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("format_", "options", "said"),
+    [
+        ("npz", ["--shards", "2"], "--shards is for --format webdataset"),
+        ("lerobot", ["--sample-latents", "8"], "--sample-latents is for --format webdataset"),
+        ("webdataset", ["--task", "open"], "--task is for --format lerobot"),
+        ("parquet", ["--action", "arm"], "--action is for --format lerobot"),
+        ("lerobot", ["--precision", "int8"], "are for --video"),
+    ],
+)
+def test_options_of_another_format_are_refused(
+    tmp_path: Path, format_: str, options: list[str], said: str
+) -> None:
+    whole = record(tmp_path / "a.mcap")
+    done = run("export-recording", whole, "-o", tmp_path / "set", "--format", format_, *options)
+    assert done.exit_code == 2 and said in done.output and not (tmp_path / "set").exists()
