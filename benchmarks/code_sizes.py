@@ -20,7 +20,7 @@ from statistics import median
 import click
 import numpy as np
 import zstandard
-from code_tables import tokens_of_clips
+from code_networks import tokens_of_clips
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.bundle import Bundle

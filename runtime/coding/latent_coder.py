@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.coding.contexts import (
+from vidtok_edge.runtime.coding.inputs import History, Inputs
+from vidtok_edge.runtime.coding.network import bounds_of, frequencies, network_at
+from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpack
+from vidtok_edge.runtime.coding.planes import (
     DIGITS,
-    Known,
+    PHASES,
     digits_of,
-    phases_of,
+    order_of,
     tokens_of,
 )
-from vidtok_edge.runtime.coding.model import Model, weights_at
-from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpack
 from vidtok_edge.runtime.coding.rans import Decoder, encode
 
 __all__ = ["LONGEST_RUN", "LatentCoder", "largest", "place_of", "takes"]
@@ -55,9 +57,6 @@ def place_of(data: bytes) -> int:
     return data[1]
 
 
-_Group = tuple[NDArray[np.intp], NDArray[np.int32], int, NDArray[np.intp]]
-
-
 class LatentCoder:
     """Codes the latents of a run, or decodes them, one after another.
 
@@ -75,9 +74,7 @@ class LatentCoder:
     def reset(self) -> None:
         """Begin a new run."""
         self.place = 0
-        self._model: Model | None = None
-        self._before: NDArray[np.int32] | None = None
-        self._twice: NDArray[np.int32] | None = None
+        self._past = History(len(self._levels), self._height * self._width)
 
     def encode(self, tokens: NDArray[np.int32]) -> bytes:
         """The bytes of the next latent of the run; `tokens` int32 [h, w], each of the codebook.
@@ -87,23 +84,15 @@ class LatentCoder:
         if self.place >= LONGEST_RUN:
             self.reset()
         digits = digits_of(tokens.reshape(-1), self._levels)
-        starts, freqs, sizes = [], [], []
-        for rows, weights, plane, positions in self._groups(digits):
-            now = digits[plane].take(positions)
-            table = self._model_of_run.frequencies(rows, weights, plane)
-            places = now, np.arange(len(now))
-            own = table[places]
-            freqs.append(own)
-            starts.append(table.cumsum(0)[places] - own)
-            sizes.append(len(now))
-            self._model_of_run.count(rows, now)
+        values = self._values(digits)
         check = _check(tokens)
-        coded = encode(np.concatenate(starts), np.concatenate(freqs), sizes, check)
-        packed = pack(tokens, self._bits) + check.to_bytes(_CRC, "little")
-        small = len(coded) < len(packed)
+        coded = encode(*self._starts_and_freqs(digits, values), check)
+        small = len(coded) < packed_size(tokens.size, self._bits) + _CRC
         head = bytes([_CODED if small else _PACKED, self.place])
-        self._went(digits)
-        return head + (coded if small else packed)
+        self._went(values)
+        if small:
+            return head + coded
+        return head + pack(tokens, self._bits) + check.to_bytes(_CRC, "little")
 
     def decode(self, data: bytes) -> NDArray[np.int32]:
         """The tokens of the next latent of the run, int32 [h, w].
@@ -124,23 +113,34 @@ class LatentCoder:
             raise
         return tokens.reshape(self._height, self._width)
 
-    @property
-    def _model_of_run(self) -> Model:
-        if self._model is None:
-            self._model = Model(self._levels)
-        return self._model
+    def _values(self, digits: NDArray[np.int32]) -> NDArray[np.int16]:
+        """Digits about zero, [planes, h * w + 1], and one 0 for what lies outside of the grid."""
+        values = np.zeros((len(digits), digits.shape[1] + 1), np.int16)
+        middle = np.array(self._levels, np.int32)[:, None] - 1
+        values[:, :-1] = 2 * digits - middle
+        return values
 
-    def _groups(self, digits: NDArray[np.int32]) -> Iterator[_Group]:
-        """Of each group, whose digits must be in `digits` when the next one is asked for: rows of
-        tables, their weights, the plane, positions."""
-        for phase in phases_of(self._height, self._width):
-            if not len(phase.positions):
-                continue
-            known = Known(phase, digits, self._before, self._twice)
-            for plane in range(len(self._levels)):
-                weights = weights_at(self._before is not None, phase.number, plane)
-                yield known.rows(plane), weights, plane, phase.positions
-            self._model_of_run.learn()
+    def _starts_and_freqs(
+        self, digits: NDArray[np.int32], values: NDArray[np.int16]
+    ) -> tuple[list[int], list[int]]:
+        """Of all digits of a latent, in the order of decoding."""
+        order, _ = order_of(self._height, self._width)
+        inputs = Inputs(order, values, self._past)
+        for plane in range(len(self._levels)):
+            inputs.add_plane(plane)
+        digits = digits.take(order.positions, axis=1)
+        starts: list[int] = []
+        freqs: list[int] = []
+        for phase in range(PHASES):
+            own = order.of_phase(phase)
+            outputs = network_at(self.place > 0, phase).outputs(inputs.values[:, :, own])
+            for levels, planes in _alike(self._levels):
+                now = digits[planes, own].reshape(-1)
+                table = frequencies(outputs[:, planes].reshape(len(outputs), -1), levels)
+                places = now * len(now) + np.arange(len(now))
+                freqs += table.reshape(-1).take(places).tolist()
+                starts += bounds_of(table).reshape(-1).take(places).tolist()
+        return starts, freqs
 
     def _decoded(self, data: bytes) -> NDArray[np.int32]:
         count = self._height * self._width
@@ -149,25 +149,47 @@ class LatentCoder:
             check = int.from_bytes(data[-_CRC:], "little")
             if check != _check(tokens) or int(tokens.max()) >= prod(self._levels):
                 raise ValueError("its tokens are not what was packed")
-            digits = digits_of(tokens, self._levels)
-            for rows, _, plane, positions in self._groups(digits):
-                self._model_of_run.count(rows, digits[plane].take(positions))
-        else:
-            digits = np.zeros((len(self._levels), count), np.int32)
-            decoder = Decoder(data[_HEAD:], count * len(self._levels))
-            for rows, weights, plane, positions in self._groups(digits):
-                table = self._model_of_run.frequencies(rows, weights, plane)
-                digits[plane, positions] = now = decoder.take(table)
-                self._model_of_run.count(rows, now)
-            tokens = tokens_of(digits, self._levels)
-            if decoder.finish() != _check(tokens):
-                raise ValueError("its tokens are not what was coded")
-        self._went(digits)
+            self._went(self._values(digits_of(tokens, self._levels)))
+            return tokens
+        decoder = Decoder(data[_HEAD:])
+        digits, values = self._decoded_digits(decoder)
+        tokens = tokens_of(digits, self._levels)
+        if decoder.finish() != _check(tokens):
+            raise ValueError("its tokens are not what was coded")
+        self._went(values)
         return tokens
 
-    def _went(self, digits: NDArray[np.int32]) -> None:
-        self._twice, self._before = self._before, digits
+    def _decoded_digits(self, decoder: Decoder) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+        """The digits of a latent and their values."""
+        digits = np.zeros((len(self._levels), self._height * self._width), np.int32)
+        values = self._values(digits)
+        values[:] = 0
+        for phase, order in enumerate(order_of(self._height, self._width)[1]):
+            if not len(order.positions):
+                continue
+            inputs = Inputs(order, values, self._past)
+            network = network_at(self.place > 0, phase)
+            for plane, levels in enumerate(self._levels):
+                freqs = frequencies(network.outputs(inputs.add_plane(plane)), levels)
+                bounds = bounds_of(freqs).T.reshape(-1)
+                found = decoder.take(bounds.tolist(), levels + 1)
+                now = np.array(found, np.int32) - np.arange(0, len(bounds), levels + 1)
+                digits[plane, order.positions] = now
+                values[plane, order.positions] = 2 * now - (levels - 1)
+        return digits, values
+
+    def _went(self, values: NDArray[np.int16]) -> None:
+        self._past.add(values)
         self.place += 1
+
+
+def _alike(levels: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """Planes behind one another that have the same number of levels."""
+    first = 0
+    for count, some in groupby(levels):
+        last = first + len(list(some))
+        yield count, slice(first, last)
+        first = last
 
 
 def _check(tokens: NDArray[np.int32]) -> int:

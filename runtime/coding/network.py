@@ -1,0 +1,156 @@
+"""How likely each digit is: what a network of whole numbers makes of its inputs.
+
+There are six networks, for the first latent of a run and for later ones in each of three phases. A
+network has two layers whose outputs lie between 0 and 255, and a last one whose outputs are
+logarithms of likelihoods, in 64ths of a bit. Every sum is a whole number below 2^24, so that
+float32 holds it exactly, in whatever order it is added: every machine gets the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtok_edge.runtime.coding.inputs import INPUTS, LARGEST
+from vidtok_edge.runtime.coding.planes import DIGITS, PHASES
+from vidtok_edge.runtime.coding.rans import BITS
+
+__all__ = [
+    "MOST",
+    "SHA256",
+    "SHIFTS",
+    "SIZES",
+    "UNIT",
+    "Network",
+    "bounds_of",
+    "frequencies",
+    "network_at",
+    "networks_from_bytes",
+]
+
+SIZES = (len(INPUTS), 48, 32, DIGITS)
+"""Inputs, outputs of each layer."""
+SHIFTS = (7, 8, 10)
+"""Bits by which the sums of each layer are shifted down."""
+MOST = 255
+"""An output of the first two layers at most."""
+UNIT = 64
+"""Outputs of the last layer that are one bit."""
+_FILE = Path(__file__).with_name("networks.v1.bin")
+SHA256 = "e1e6a05c7340ab8fc3caf19b3e145029a4f08ba25b2c1f323db5afec68415b16"
+"""Of that file, which is a part of version 1 of the code."""
+_MOST_INTO = (LARGEST, MOST, MOST)
+_FAR = 16 * UNIT - 1  # sixteen bits less likely, and beyond
+_EXACT = 1 << 24  # float32 has every whole number up to it
+_BLOCK = 64
+"""Digits that are multiplied at once: so few that no BLAS wakes its threads for them."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Of each layer weights float32 [outputs, inputs] and biases [outputs, 1], shifted down: as
+    powers of two divide exactly, so do the sums."""
+
+    layers: tuple[tuple[Floats, Floats], ...]
+
+    def __post_init__(self) -> None:
+        for (weights, biases), shift, most in zip(self.layers, SHIFTS, _MOST_INTO, strict=True):
+            sums = np.abs(weights).astype(np.float64).sum(1) * most + np.abs(biases[:, 0])
+            largest = sums.max() * 2**shift
+            assert largest < _EXACT, f"sums of {largest:.0f} are not exact"
+
+    def outputs(self, inputs: Floats) -> NDArray[np.int32]:
+        """Logarithms of likelihoods in 64ths of a bit, int32 [8, …, n]; inputs [inputs, …, n]."""
+        count = inputs.shape[-1]
+        if count % _BLOCK:
+            zeros = np.zeros((*inputs.shape[:-1], -count % _BLOCK), np.float32)
+            inputs = np.concatenate([inputs, zeros], -1)
+        x = np.moveaxis(inputs.reshape(*inputs.shape[:-1], -1, _BLOCK), 0, -2)
+        for weights, biases in self.layers[:-1]:
+            x = np.matmul(weights, x)
+            x += biases
+            np.clip(x, 0, MOST, out=x)
+            np.floor(x, out=x)
+        weights, biases = self.layers[-1]
+        x = np.floor(np.matmul(weights, x) + biases)
+        found: NDArray[np.int32] = np.moveaxis(x.astype(np.int32), -2, 0)
+        return found.reshape(*found.shape[:-2], -1)[..., :count]
+
+
+def networks_from_bytes(content: bytes) -> tuple[Network, ...]:
+    """Networks of a file: weights of all of them int16, then biases int32, little-endian."""
+    shapes = [(out, into) for into, out in pairwise(SIZES)]
+    count = 2 * PHASES
+    split = 2 * count * sum(out * into for out, into in shapes)
+    weights = np.frombuffer(content[:split], "<i2").astype(np.float32).reshape(count, -1)
+    biases = np.frombuffer(content[split:], "<i4").astype(np.float32).reshape(count, -1)
+    found = []
+    for own_weights, own_biases in zip(weights, biases, strict=True):
+        layers = []
+        for (out, into), shift in zip(shapes, SHIFTS, strict=True):
+            scale = np.float32(2.0**-shift)
+            layer = own_weights[: out * into].reshape(out, into), own_biases[:out, None]
+            layers.append((layer[0] * scale, layer[1] * scale))
+            own_weights, own_biases = own_weights[out * into :], own_biases[out:]
+        found.append(Network(tuple(layers)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _networks() -> tuple[Network, ...]:
+    content = _FILE.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == SHA256, f"{_FILE} is not as it was fitted"
+    return networks_from_bytes(content)
+
+
+def network_at(later: bool, phase: int) -> Network:
+    """Of the first latent of a run, or of a later one; of a phase."""
+    return _networks()[PHASES * int(later) + phase]
+
+
+@lru_cache(maxsize=1)
+def _powers() -> NDArray[np.int64]:
+    """floor(2^16 / 2^(d/64)) of each d from 0 to 1023.
+
+    >>> _powers()[[0, 1, 64, 1023]].tolist()
+    [65536, 64830, 32768, 1]
+    """
+    # x is the largest with x^64 <= 2^(16 * 64 - d)
+    return np.array([_root(1 << (16 * UNIT - d)) for d in range(_FAR + 1)], np.int64)
+
+
+def _root(number: int) -> int:
+    """The largest whole number whose 64th power is no larger."""
+    low, high = 1, 1 << 17
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if middle**UNIT <= number else (low, middle)
+    return low
+
+
+def frequencies(outputs: NDArray[np.int32], levels: int) -> NDArray[np.int64]:
+    """Of each digit of a plane of so many levels, int64 [levels, n]; a column's sum is 2^14."""
+    first = (DIGITS - levels) // 2
+    outputs = outputs[first : first + levels]
+    distance = outputs.max(0) - outputs
+    likely = _powers().take(np.minimum(distance, _FAR))
+    best = likely.argmax(0)
+    freqs: NDArray[np.int64] = likely * ((1 << BITS) - levels) // likely.sum(0) + 1
+    freqs[best, np.arange(len(best))] += (1 << BITS) - freqs.sum(0)
+    return freqs
+
+
+def bounds_of(freqs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each digit starts, and 2^14: int64 [levels + 1, n] of frequencies [levels, n]."""
+    bounds = np.zeros((len(freqs) + 1, freqs.shape[1]), np.int64)
+    for digit, freq in enumerate(freqs):  # four times as fast as cumsum along this axis
+        np.add(bounds[digit], freq, out=bounds[digit + 1])
+    return bounds
