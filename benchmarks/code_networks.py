@@ -78,10 +78,12 @@ def samples(tokens: Tokens, levels: tuple[int, ...]) -> list[Samples]:
             values[:, :-1] = 2 * digits - np.array(levels)[:, None] + 1
             blank = History(len(levels), latent.size)
             for later, one in enumerate((blank, past)[: 1 + (past.latents > 0)]):
-                order, _ = order_of(*latent.shape)
+                order = order_of(*latent.shape)
+                every = slice(0, latent.size)
                 inputs = Inputs(order, values, one)
+                inputs.add_phases(every)
                 for plane in range(len(levels)):
-                    inputs.add_plane(plane)
+                    inputs.add_plane(plane, every)
                 for phase in range(PHASES):
                     own = (order.phases == phase) & (rng.random(latent.size) < SHARE)
                     x = inputs.values[:, :, own].reshape(len(INPUTS), -1).T.astype(np.int8)

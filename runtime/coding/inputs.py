@@ -26,6 +26,7 @@ _NAMES = """
 INPUTS = {name: number for number, name in enumerate(_NAMES.split())}
 """The number of each; what they are is said in docs/recording_format.md."""
 _PLANES = 5  # that are told apart
+_EVERY = slice(None)
 _DEPTH = {"value1": 4, "step1": 4, "off1": 2}  # of so many planes before
 
 Shorts = NDArray[np.int16]
@@ -65,26 +66,25 @@ def _share(same: NDArray[np.bool_]) -> int:
 
 
 class Inputs:
-    """The inputs of the digits at some positions, float32 [inputs, planes, n].
+    """The inputs of the digits of a latent, float32 [inputs, planes, h * w], in their order.
 
     Args:
-        order: the positions, of whole phases.
-        now: values [planes, h * w + 1] of this latent, the last of each 0. Those of phases before
-            must be there; those of planes before when `add_plane` is called.
+        now: values [planes, h * w + 1] of this latent, the last of each 0. It may be filled later:
+            what is asked for is made of digits that come before, in the order of decoding.
     """
 
     def __init__(self, order: Order, now: Shorts, past: History) -> None:
         planes, count = len(now), len(order.positions)
-        self._order, self._now = order, now
+        self._order, self._now, self._past = order, now, past
         self.values = np.zeros((len(INPUTS), planes, count), np.float32)
         self._before = past.before.take(order.positions, axis=1)
+        self._near = np.zeros_like(self._before)
+        self._steps, self._same, self._largest, self._offs = np.zeros((4, count), np.int16)
         if past.latents:
             self._from_history(past)
-        self._from_phases(past)
-        self._steps, self._same, self._largest, self._offs = np.zeros((4, count), np.int16)
 
-    def _put(self, name: str, value: Shorts | int) -> None:
-        self.values[INPUTS[name]] = value
+    def _put(self, name: str, value: Shorts | int, own: slice = _EVERY) -> None:
+        self.values[INPUTS[name], :, own] = value
 
     def _from_history(self, past: History) -> None:
         at, planes = self._order.positions, len(self._before)
@@ -102,48 +102,52 @@ class Inputs:
         self._put("moved_around", moved)
         self._put("moved_around_all", moved.sum(0, dtype=np.int16) // planes)
 
-    def _from_phases(self, past: History) -> None:
-        around, planes = self._order.neighbours, len(self._before)
+    def add_phases(self, own: slice) -> None:
+        """Add what the phases before say of the digits at some positions, which are `own` of all
+        in their order: those of one phase, or of all."""
+        around, planes = self._order.neighbours[:, own], len(self._before)
         near = self._now.take(around, axis=1)  # [planes, 4, n]
-        turned = np.abs(near - past.before.take(around, axis=1))
+        turned = np.abs(near - self._past.before.take(around, axis=1))
         spread = near.max(1) - near.min(1)
-        self._near = near.sum(1, dtype=np.int16) >> 2
-        self.values[INPUTS["near0"] : INPUTS["near3"] + 1] = near.transpose(1, 0, 2)
-        self._put("spread", spread)
-        self._put("spread_all", spread.sum(0, dtype=np.int16) // planes)
-        self._put("turned", turned.sum(1, dtype=np.int16))
+        self._near[:, own] = near.sum(1, dtype=np.int16) >> 2
+        self._put("spread", spread, own)
+        self._put("spread_all", spread.sum(0, dtype=np.int16) // planes, own)
+        self._put("turned", turned.sum(1, dtype=np.int16), own)
         turned_all = 4 * turned.sum(0, dtype=np.int16) // planes
-        self.values[INPUTS["turned0"] : INPUTS["turned3"] + 1] = turned_all[:, None]
-        if past.latents:
-            self._put("equal_phases", self._equal_before(past).take(self._order.phases))
+        for number in range(4):
+            self._put(f"near{number}", near[:, number], own)
+            self._put(f"turned{number}", turned_all[number], own)
+        if self._past.latents:
+            self._put("equal_phases", self._equal_before().take(self._order.phases[own]), own)
 
-    def _equal_before(self, past: History) -> Shorts:
+    def _equal_before(self) -> Shorts:
         """Of each phase, how many of the digits of those before it are as they were, in 127ths."""
         grid = self._order.grid
-        equal = (self._now == past.before)[:, :-1].sum(0)
+        equal = (self._now == self._past.before)[:, :-1].sum(0)
         same = np.bincount(grid, equal, PHASES).astype(np.int64).cumsum()
         count = np.bincount(grid, minlength=PHASES).cumsum() * len(self._now)
         return np.array([0, *(LARGEST * same // count)[:-1]], np.int16)
 
-    def add_plane(self, plane: int) -> NDArray[np.float32]:
-        """Add what the planes before one say of it: its inputs, [inputs, n]."""
-        found: NDArray[np.float32] = self.values[:, plane]
+    def add_plane(self, plane: int, own: slice) -> NDArray[np.float32]:
+        """Add what the planes before one say: its inputs, [inputs, n]."""
+        found: NDArray[np.float32] = self.values[:, plane, own]
         found[INPUTS["plane0"] + min(plane, _PLANES - 1)] = 16
         if plane:
-            value = self._now[plane - 1].take(self._order.positions)
-            step, off = value - self._before[plane - 1], value - self._near[plane - 1]
+            value = self._now[plane - 1].take(self._order.positions[own])
+            step = value - self._before[plane - 1, own]
+            off = value - self._near[plane - 1, own]
             size = np.abs(step)
-            self._steps += size
-            self._same += size == 0
-            self._offs += np.abs(off)
-            np.maximum(self._largest, size, out=self._largest)
-            found[INPUTS["steps"]] = 4 * self._steps // plane
-            found[INPUTS["equal_steps"]] = 16 * self._same // plane
-            found[INPUTS["largest_step"]] = self._largest
-            found[INPUTS["offs"]] = 4 * self._offs // plane
+            self._steps[own] += size
+            self._same[own] += size == 0
+            self._offs[own] += np.abs(off)
+            np.maximum(self._largest[own], size, out=self._largest[own])
+            found[INPUTS["steps"]] = 4 * self._steps[own] // plane
+            found[INPUTS["equal_steps"]] = 16 * self._same[own] // plane
+            found[INPUTS["largest_step"]] = self._largest[own]
+            found[INPUTS["offs"]] = 4 * self._offs[own] // plane
             for name, latest in (("value1", value), ("step1", step), ("off1", off)):
                 first = INPUTS[name]
                 found[first] = latest
                 more = slice(first + 1, first + _DEPTH[name])
-                found[more] = self.values[first : first + _DEPTH[name] - 1, plane - 1]
+                found[more] = self.values[first : first + _DEPTH[name] - 1, plane - 1, own]
         return found

@@ -19,15 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.coding.inputs import History, Inputs
-from vidtok_edge.runtime.coding.network import bounds_of, frequencies, network_at
+from vidtok_edge.runtime.coding.network import bounds_of, network_at
 from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpack
-from vidtok_edge.runtime.coding.planes import (
-    DIGITS,
-    PHASES,
-    digits_of,
-    order_of,
-    tokens_of,
-)
+from vidtok_edge.runtime.coding.planes import DIGITS, digits_of, order_of, tokens_of
 from vidtok_edge.runtime.coding.rans import Decoder, encode
 
 __all__ = ["LONGEST_RUN", "LatentCoder", "largest", "place_of", "takes"]
@@ -124,22 +118,24 @@ class LatentCoder:
         self, digits: NDArray[np.int32], values: NDArray[np.int16]
     ) -> tuple[list[int], list[int]]:
         """Of all digits of a latent, in the order of decoding."""
-        order, _ = order_of(self._height, self._width)
+        order = order_of(self._height, self._width)
         inputs = Inputs(order, values, self._past)
+        every = slice(0, len(order.positions))
+        inputs.add_phases(every)
         for plane in range(len(self._levels)):
-            inputs.add_plane(plane)
+            inputs.add_plane(plane, every)
         digits = digits.take(order.positions, axis=1)
         starts: list[int] = []
         freqs: list[int] = []
-        for phase in range(PHASES):
-            own = order.of_phase(phase)
+        for phase, own in enumerate(order.parts):
             outputs = network_at(self.place > 0, phase).outputs(inputs.values[:, :, own])
             for levels, planes in _alike(self._levels):
                 now = digits[planes, own].reshape(-1)
-                table = frequencies(outputs[:, planes].reshape(len(outputs), -1), levels)
+                bounds = bounds_of(outputs[:, planes].reshape(len(outputs), -1), levels)
                 places = now * len(now) + np.arange(len(now))
-                freqs += table.reshape(-1).take(places).tolist()
-                starts += bounds_of(table).reshape(-1).take(places).tolist()
+                found = bounds.reshape(-1).take(places)
+                starts += found.tolist()
+                freqs += (bounds[1:].reshape(-1).take(places) - found).tolist()
         return starts, freqs
 
     def _decoded(self, data: bytes) -> NDArray[np.int32]:
@@ -162,20 +158,19 @@ class LatentCoder:
     def _decoded_digits(self, decoder: Decoder) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
         """The digits of a latent and their values."""
         digits = np.zeros((len(self._levels), self._height * self._width), np.int32)
-        values = self._values(digits)
-        values[:] = 0
-        for phase, order in enumerate(order_of(self._height, self._width)[1]):
-            if not len(order.positions):
-                continue
-            inputs = Inputs(order, values, self._past)
-            network = network_at(self.place > 0, phase)
+        values = np.zeros((len(digits), digits.shape[1] + 1), np.int16)
+        order = order_of(self._height, self._width)
+        inputs = Inputs(order, values, self._past)
+        for phase, own in enumerate(order.parts):
+            positions, network = order.positions[own], network_at(self.place > 0, phase)
+            inputs.add_phases(own)
             for plane, levels in enumerate(self._levels):
-                freqs = frequencies(network.outputs(inputs.add_plane(plane)), levels)
-                bounds = bounds_of(freqs).T.reshape(-1)
+                outputs = network.outputs(inputs.add_plane(plane, own))
+                bounds = bounds_of(outputs, levels).T.reshape(-1)
                 found = decoder.take(bounds.tolist(), levels + 1)
                 now = np.array(found, np.int32) - np.arange(0, len(bounds), levels + 1)
-                digits[plane, order.positions] = now
-                values[plane, order.positions] = 2 * now - (levels - 1)
+                digits[plane, positions] = now
+                values[plane, positions] = 2 * now - (levels - 1)
         return digits, values
 
     def _went(self, values: NDArray[np.int16]) -> None:

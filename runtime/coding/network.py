@@ -29,7 +29,6 @@ __all__ = [
     "UNIT",
     "Network",
     "bounds_of",
-    "frequencies",
     "network_at",
     "networks_from_bytes",
 ]
@@ -73,7 +72,7 @@ class Network:
         if count % _BLOCK:
             zeros = np.zeros((*inputs.shape[:-1], -count % _BLOCK), np.float32)
             inputs = np.concatenate([inputs, zeros], -1)
-        x = np.moveaxis(inputs.reshape(*inputs.shape[:-1], -1, _BLOCK), 0, -2)
+        x = inputs.reshape(*inputs.shape[:-1], -1, _BLOCK).swapaxes(0, -2)
         for weights, biases in self.layers[:-1]:
             x = np.matmul(weights, x)
             x += biases
@@ -81,7 +80,7 @@ class Network:
             np.floor(x, out=x)
         weights, biases = self.layers[-1]
         x = np.floor(np.matmul(weights, x) + biases)
-        found: NDArray[np.int32] = np.moveaxis(x.astype(np.int32), -2, 0)
+        found: NDArray[np.int32] = x.astype(np.int32).swapaxes(0, -2)
         return found.reshape(*found.shape[:-2], -1)[..., :count]
 
 
@@ -117,14 +116,14 @@ def network_at(later: bool, phase: int) -> Network:
 
 
 @lru_cache(maxsize=1)
-def _powers() -> NDArray[np.int64]:
+def _powers() -> NDArray[np.float64]:
     """floor(2^16 / 2^(d/64)) of each d from 0 to 1023.
 
     >>> _powers()[[0, 1, 64, 1023]].tolist()
-    [65536, 64830, 32768, 1]
+    [65536.0, 64830.0, 32768.0, 1.0]
     """
     # x is the largest with x^64 <= 2^(16 * 64 - d)
-    return np.array([_root(1 << (16 * UNIT - d)) for d in range(_FAR + 1)], np.int64)
+    return np.array([_root(1 << (16 * UNIT - d)) for d in range(_FAR + 1)], np.float64)
 
 
 def _root(number: int) -> int:
@@ -136,21 +135,16 @@ def _root(number: int) -> int:
     return low
 
 
-def frequencies(outputs: NDArray[np.int32], levels: int) -> NDArray[np.int64]:
-    """Of each digit of a plane of so many levels, int64 [levels, n]; a column's sum is 2^14."""
+def bounds_of(outputs: NDArray[np.int32], levels: int) -> NDArray[np.int32]:
+    """Where each digit of a plane of so many levels starts out of 2^14, and 2^14: int32
+    [levels + 1, n] of outputs [8, n]. No two are the same."""
     first = (DIGITS - levels) // 2
     outputs = outputs[first : first + levels]
-    distance = outputs.max(0) - outputs
-    likely = _powers().take(np.minimum(distance, _FAR))
-    best = likely.argmax(0)
-    freqs: NDArray[np.int64] = likely * ((1 << BITS) - levels) // likely.sum(0) + 1
-    freqs[best, np.arange(len(best))] += (1 << BITS) - freqs.sum(0)
-    return freqs
-
-
-def bounds_of(freqs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each digit starts, and 2^14: int64 [levels + 1, n] of frequencies [levels, n]."""
-    bounds = np.zeros((len(freqs) + 1, freqs.shape[1]), np.int64)
-    for digit, freq in enumerate(freqs):  # four times as fast as cumsum along this axis
-        np.add(bounds[digit], freq, out=bounds[digit + 1])
+    likely = _powers().take(np.minimum(outputs.max(0) - outputs, _FAR))
+    sums = np.zeros((levels + 1, outputs.shape[1]))
+    for digit, one in enumerate(likely):  # four times as fast as cumsum along this axis
+        np.add(sums[digit], one, out=sums[digit + 1])
+    # Whole numbers below 2^34: a quotient that is none is further from the next than rounding goes.
+    bounds: NDArray[np.int32] = (sums * ((1 << BITS) - levels) / sums[levels]).astype(np.int32)
+    bounds += np.arange(levels + 1, dtype=np.int32)[:, None]
     return bounds

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,26 +50,13 @@ class Order:
     grid: Places
     """[h * w]: the phase of each position, row by row"""
 
-    def of_phase(self, phase: int) -> slice:
-        """Which positions a phase has."""
-        first, last = self.phases.searchsorted([phase, phase + 1]).tolist()
-        return slice(first, last)
-
-    def alone(self, phase: int) -> Order:
-        """The positions of one phase."""
-        own = self.of_phase(phase)
-        return Order(
-            self.positions[own],
-            self.neighbours[:, own],
-            self.around[:, own],
-            self.phases[own],
-            self.grid,
-        )
+    parts: tuple[slice, ...]
+    """Which positions each phase has."""
 
 
 @lru_cache(maxsize=8)
-def order_of(height: int, width: int) -> tuple[Order, tuple[Order, ...]]:
-    """The order of a grid, and of each phase alone; of a small grid later ones may be empty."""
+def order_of(height: int, width: int) -> Order:
+    """The order of a grid; of a small grid later phases may be empty."""
     y, x = (one.reshape(-1) for one in np.mgrid[0:height, 0:width])
     grid = np.array([0, 2, 1])[(y & 1) + (x & 1)]
     positions = grid.argsort(kind="stable")
@@ -80,8 +68,9 @@ def order_of(height: int, width: int) -> tuple[Order, tuple[Order, ...]]:
     for phase, offsets in ((1, _DIAGONAL), (2, _BESIDE)):
         own = phases == phase
         neighbours[:, own] = around[[_AROUND.index(offset) for offset in offsets]][:, own]
-    whole = Order(positions, neighbours, around, phases, grid)
-    return whole, tuple(whole.alone(phase) for phase in range(PHASES))
+    ends = (0, *phases.searchsorted(np.arange(1, PHASES + 1)).tolist())
+    parts = tuple(slice(first, last) for first, last in pairwise(ends))
+    return Order(positions, neighbours, around, phases, grid, parts)
 
 
 def _place(ys: Places, y: Places, height: int, xs: Places, x: Places, width: int) -> Places:

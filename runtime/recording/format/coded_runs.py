@@ -12,8 +12,8 @@ from vidtok_edge.runtime.streaming.records import LatentRecord
 
 __all__ = ["CodedRuns", "Wanted"]
 
-# A latent of 1024 tokens of five digits takes some 130 bytes, of which zstd may leave 40 where
-# nothing moves: its times, and its place in the index.
+# Where nothing moves, a latent of 5,120 digits takes some 20 bytes, and with its times 70 of the
+# file, one of 20,480 digits 87. That is in runs of 256: in those of a second it is 290 and 860.
 _DIGITS_PER_BYTE = 256
 _DIGITS_AT_LEAST = 1 << 24
 

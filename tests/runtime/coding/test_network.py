@@ -13,8 +13,8 @@ from vidtok_edge.runtime.coding.network import (
     MOST,
     SHIFTS,
     Network,
+    _powers,
     bounds_of,
-    frequencies,
     network_at,
 )
 from vidtok_edge.runtime.coding.planes import order_of
@@ -51,12 +51,26 @@ def test_sums_that_float32_does_not_hold_are_refused() -> None:
         Network(((weights * 100, biases), *rest))
 
 
+def in_python(outputs: NDArray[np.int32]) -> list[int]:
+    largest, levels = int(outputs.max()), len(outputs)
+    likely = [int(_powers()[min(largest - int(one), 1023)]) for one in outputs]
+    total = sum(likely)
+    return [sum(likely[:d]) * ((1 << 14) - levels) // total + d for d in range(levels + 1)]
+
+
 @pytest.mark.parametrize("levels", [2, 5, 8])
-def test_frequencies_add_up(levels: int) -> None:
+def test_every_digit_has_a_share(levels: int) -> None:
     outputs = np.random.default_rng(levels).integers(-30_000, 30_000, (8, 500)).astype(np.int32)
-    freqs = frequencies(outputs, levels)
-    assert freqs.shape == (levels, 500) and freqs.min() >= 1
-    assert (freqs.sum(0) == 1 << 14).all() and (bounds_of(freqs)[-1] == 1 << 14).all()
+    bounds = bounds_of(outputs, levels)
+    assert bounds.shape == (levels + 1, 500) and np.diff(bounds, axis=0).min() >= 1
+    assert (bounds[0] == 0).all() and (bounds[-1] == 1 << 14).all()
+    first = (8 - levels) // 2
+    for column in range(0, 500, 7):
+        assert bounds[:, column].tolist() == in_python(outputs[first : first + levels, column])
+    best = outputs[first : first + levels].argmax(0)
+    assert (
+        np.diff(bounds, axis=0).max(0) <= np.diff(bounds, axis=0)[best, np.arange(500)] + 1
+    ).all()
 
 
 @pytest.mark.parametrize("planes", [1, 5, 8])
@@ -66,21 +80,23 @@ def test_inputs_are_small_and_the_same_phase_by_phase(planes: int, shape: tuple[
     rng = np.random.default_rng(planes)
     count = shape[0] * shape[1]
     past = History(planes, count)
-    whole, alone = order_of(*shape)
+    order, every = order_of(*shape), slice(0, count)
     for number in range(5):
         values = np.zeros((planes, count + 1), np.int16)
         values[:, :-1] = 2 * rng.integers(0, 8, (planes, count)) - 7
         if number % 2:
             values = np.where(rng.random(count + 1) < 0.5, values, past.before)
-        together = Inputs(whole, values, past)
+        together = Inputs(order, values, past)
+        together.add_phases(every)
         for plane in range(planes):
-            together.add_plane(plane)
+            together.add_plane(plane, every)
         assert np.abs(together.values).max() <= LARGEST
         known = np.zeros_like(values)
-        for phase, order in enumerate(alone):
-            inputs = Inputs(order, known, past)
+        one_by_one = Inputs(order, known, past)
+        for own in order.parts:
+            one_by_one.add_phases(own)
             for plane in range(planes):
-                found = inputs.add_plane(plane)
-                assert (found == together.values[:, plane, whole.of_phase(phase)]).all()
-                known[plane, order.positions] = values[plane, order.positions]
+                found = one_by_one.add_plane(plane, own)
+                assert (found == together.values[:, plane, own]).all()
+                known[plane, order.positions[own]] = values[plane, order.positions[own]]
         past.add(values)

@@ -12,20 +12,22 @@ from vidtok_edge.runtime.coding.planes import digits_of, order_of, tokens_of
 
 @given(st.integers(1, 9), st.integers(1, 9))
 def test_every_position_is_coded_once_and_its_neighbours_before(height: int, width: int) -> None:
-    whole, alone = order_of(height, width)
-    assert sorted(whole.positions.tolist()) == list(range(height * width))
+    order = order_of(height, width)
+    assert sorted(order.positions.tolist()) == list(range(height * width))
+    assert set(order.around.reshape(-1).tolist()) <= {*range(height * width + 1)}
     known = {height * width}  # what lies outside counts as nothing
-    for phase, order in enumerate(alone):
-        assert order.positions.tolist() == whole.positions[whole.of_phase(phase)].tolist()
-        assert set(order.neighbours.reshape(-1).tolist()) <= known
-        assert set(order.around.reshape(-1).tolist()) <= {height * width, *whole.positions.tolist()}
-        known |= set(order.positions.tolist())
+    for phase, own in enumerate(order.parts):
+        assert (order.phases[own] == phase).all()
+        assert (order.grid[order.positions[own]] == phase).all()
+        assert set(order.neighbours[:, own].reshape(-1).tolist()) <= known
+        known |= set(order.positions[own].tolist())
+    assert len(known) == height * width + 1
 
 
 def test_neighbours_of_a_small_grid() -> None:
     """0 1 2
     3 4 5"""
-    order = order_of(2, 3)[0]
+    order = order_of(2, 3)
     assert order.positions.tolist() == [0, 2, 4, 1, 3, 5]
     assert order.neighbours.T.tolist() == [
         [6, 6, 6, 6],
@@ -36,7 +38,7 @@ def test_neighbours_of_a_small_grid() -> None:
         [2, 2, 4, 4],
     ]
     assert order.around[:, 0].tolist() == [4, 3, 4, 1, 0, 1, 4, 3, 4]
-    assert order_of(1, 3)[0].neighbours.T.tolist()[2] == [6 // 2, 3, 0, 2]
+    assert order_of(1, 3).neighbours.T.tolist()[2] == [3, 3, 0, 2]
 
 
 @pytest.mark.parametrize("levels", [(8, 8, 8, 8, 8), (8, 5, 2, 3)])

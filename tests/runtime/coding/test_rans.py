@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.coding.network import bounds_of
 from vidtok_edge.runtime.coding.rans import BITS, Decoder, encode
 
 TOTAL = 1 << BITS
@@ -22,6 +21,10 @@ def frequencies(rng: np.random.Generator, count: int, symbols: int) -> NDArray[n
     found = np.floor(likely * (TOTAL - symbols)).astype(np.int64) + 1
     found[found.argmax(0), np.arange(count)] += TOTAL - found.sum(0)
     return found
+
+
+def bounds_of(freqs: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros_like(freqs[:1]), freqs.cumsum(0)])
 
 
 def drawn(rng: np.random.Generator, freqs: NDArray[np.int64]) -> NDArray[np.int64]:

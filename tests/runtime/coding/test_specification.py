@@ -7,6 +7,7 @@ import struct
 import zlib
 from itertools import pairwise, takewhile
 from math import prod
+from operator import mul
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,11 @@ class Decoder:
             before = list(coded)
             for plane, levels in enumerate(self.levels):
                 for place in self.phase(phase):
-                    f = self.frequencies(
-                        self.inputs(now, before, plane, phase, *place), phase, plane
-                    )
+                    inputs = self.inputs(now, before, plane, phase, *place)
+                    starts = self.starts(inputs, phase, plane)
                     slot = x % (1 << 14)
-                    d = max(d for d in range(levels) if sum(f[:d]) <= slot)
-                    x = f[d] * (x >> 14) + slot - sum(f[:d])
+                    d = max(d for d in range(levels) if starts[d] <= slot)
+                    x = (starts[d + 1] - starts[d]) * (x >> 14) + slot - starts[d]
                     if x < 1 << 32:
                         x = (x << 16) + words.pop(0)
                     now[plane][place[0] * self.width + place[1]] = 2 * d - levels + 1
@@ -168,12 +168,12 @@ class Decoder:
         alike = list(takewhile(lambda value: value == values[0], values[1:]))
         return min(7, len(alike))
 
-    def frequencies(self, x: list[int], phase: int, plane: int) -> list[int]:
+    def starts(self, x: list[int], phase: int, plane: int) -> list[int]:
         network = NETWORKS[3 * bool(self.past) + phase]
         for number, (weights, biases) in enumerate(network):
             size = len(x)
             sums = [
-                sum(w * i for w, i in zip(weights[size * out : size * (out + 1)], x, strict=True))
+                sum(map(mul, weights[size * out : size * (out + 1)], x))
                 for out in range(len(biases))
             ]
             x = [(s + bias) >> SHIFTS[number] for s, bias in zip(sums, biases, strict=True)]
@@ -183,14 +183,12 @@ class Decoder:
         first = (8 - levels) // 2
         z = x[first : first + levels]
         u = [POWER[min(max(z) - one, 1023)] for one in z]
-        f = [one * ((1 << 14) - levels) // sum(u) + 1 for one in u]
-        f[u.index(max(u))] += (1 << 14) - sum(f)
-        return f
+        return [sum(u[:d]) * ((1 << 14) - levels) // sum(u) + d for d in range(levels + 1)]
 
 
 @pytest.mark.parametrize(
     ("name", "source", "most"),
-    [("entropy-planes.mcap", 0, 10), ("entropy-planes.mcap", 1, 8), ("entropy-robot.mcap", 0, 3)],
+    [("entropy-planes.mcap", 0, 10), ("entropy-planes.mcap", 1, 8), ("entropy-robot.mcap", 0, 2)],
 )
 def test_a_stranger_decodes_the_same(name: str, source: int, most: int) -> None:
     with Recording.open(CONFORMANCE / name) as recording:

@@ -20,7 +20,7 @@ from recordings import FSQ, KL, SECOND, WALL, record, values_of
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.coding.latent_coder import LatentCoder
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
-from vidtok_edge.runtime.recording.format import mcap_file
+from vidtok_edge.runtime.recording.format import coded_runs, mcap_file
 from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
 from vidtok_edge.runtime.recording.format.mcap_file import McapFile, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent
@@ -250,13 +250,16 @@ def facts() -> SourceFacts:
 
 
 @pytest.mark.slow
-def test_a_file_that_asks_for_much_work_is_refused(tmp_path: Path) -> None:
-    """A few bytes claim to be a latent of 2^28 tokens; or a thousand of 2^16 are all alike."""
+def test_a_file_that_asks_for_much_work_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes claim to be a latent of 2^28 tokens; or hundreds of 2^14 are all alike."""
+    monkeypatch.setattr(coded_runs, "_DIGITS_AT_LEAST", 1 << 20)
     [small] = [one for one in latents_of(CONFORMANCE / "entropy-robot.mcap")[:1]]
-    large = replace(small, values=np.zeros((256, 256), np.int32))
-    grid = replace(FSQ, height=256, width=256, grid_height=256, grid_width=256)
-    data = bytes_from_latent(large, grid, LatentCoder(grid.levels, 256, 256))
-    for number, (tokenizer, count) in enumerate([(facts().tokenizer, 1), (grid, 1000)]):
+    large = replace(small, values=np.full((128, 128), 4 * 0o11111, np.int32))
+    grid = replace(FSQ, height=128, width=128, grid_height=128, grid_width=128)
+    data = bytes_from_latent(large, grid, LatentCoder(grid.levels, 128, 128))
+    for number, (tokenizer, count) in enumerate([(facts().tokenizer, 1), (grid, 300)]):
         path = tmp_path / f"{number}.mcap"
         with path.open("wb") as file:
             mcap = McapFile(file, [replace(facts(), tokenizer=tokenizer)])
