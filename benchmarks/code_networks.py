@@ -195,7 +195,7 @@ def fit_all(tokens: Tokens, levels: tuple[int, ...], steps: int) -> bytes:
 @click.option("--bundle", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
-@click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=16_000, show_default=True)
 def main(bundle: Path, data: Path, output: Path, steps: int) -> None:
     """Fit the networks and write them."""
     loaded = Bundle.load(bundle)

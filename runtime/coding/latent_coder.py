@@ -68,7 +68,7 @@ class LatentCoder:
     def reset(self) -> None:
         """Begin a new run."""
         self.place = 0
-        self._past = History(len(self._levels), self._height * self._width)
+        self._begun: History | None = None
 
     def encode(self, tokens: NDArray[np.int32]) -> bytes:
         """The bytes of the next latent of the run; `tokens` int32 [h, w], each of the codebook.
@@ -106,6 +106,13 @@ class LatentCoder:
             self.reset()
             raise
         return tokens.reshape(self._height, self._width)
+
+    @property
+    def _past(self) -> History:
+        """Made when it is needed: whoever names a source may claim any grid."""
+        if self._begun is None:
+            self._begun = History(len(self._levels), self._height * self._width)
+        return self._begun
 
     def _values(self, digits: NDArray[np.int32]) -> NDArray[np.int16]:
         """Digits about zero, [planes, h * w + 1], and one 0 for what lies outside of the grid."""

@@ -9,10 +9,12 @@ float32 holds it exactly, in whatever order it is added: every machine gets the 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +52,12 @@ _EXACT = 1 << 24  # float32 has every whole number up to it
 _BLOCK = 64
 """Digits that are multiplied at once: so few that no BLAS wakes its threads for them."""
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Of each layer weights float32 [outputs, inputs] and biases [outputs, 1], shifted down: as
+    """Of each layer weights [outputs, inputs] and biases [outputs, 1], shifted down: as
     powers of two divide exactly, so do the sums."""
 
     layers: tuple[tuple[Floats, Floats], ...]
@@ -84,18 +86,20 @@ class Network:
         return found.reshape(*found.shape[:-2], -1)[..., :count]
 
 
-def networks_from_bytes(content: bytes) -> tuple[Network, ...]:
+def networks_from_bytes(
+    content: bytes, dtype: type[np.floating[Any]] = np.float32
+) -> tuple[Network, ...]:
     """Networks of a file: weights of all of them int16, then biases int32, little-endian."""
     shapes = [(out, into) for into, out in pairwise(SIZES)]
     count = 2 * PHASES
     split = 2 * count * sum(out * into for out, into in shapes)
-    weights = np.frombuffer(content[:split], "<i2").astype(np.float32).reshape(count, -1)
-    biases = np.frombuffer(content[split:], "<i4").astype(np.float32).reshape(count, -1)
+    weights = np.frombuffer(content[:split], "<i2").astype(dtype).reshape(count, -1)
+    biases = np.frombuffer(content[split:], "<i4").astype(dtype).reshape(count, -1)
     found = []
     for own_weights, own_biases in zip(weights, biases, strict=True):
         layers = []
         for (out, into), shift in zip(shapes, SHIFTS, strict=True):
-            scale = np.float32(2.0**-shift)
+            scale = dtype(2.0**-shift)
             layer = own_weights[: out * into].reshape(out, into), own_biases[:out, None]
             layers.append((layer[0] * scale, layer[1] * scale))
             own_weights, own_biases = own_weights[out * into :], own_biases[out:]
@@ -107,7 +111,17 @@ def networks_from_bytes(content: bytes) -> tuple[Network, ...]:
 def _networks() -> tuple[Network, ...]:
     content = _FILE.read_bytes()
     assert hashlib.sha256(content).hexdigest() == SHA256, f"{_FILE} is not as it was fitted"
-    return networks_from_bytes(content)
+    return networks_from_bytes(content, np.float32 if _is_exact(np.matmul) else np.float64)
+
+
+def _is_exact(multiply: Callable[[Floats, Floats], Floats]) -> bool:
+    """Whether sums of products of whole numbers are. Some libraries can be set to round factors to
+    fewer bits than float32 has; they leave float64 alone, which takes longer."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-8191, 8192, (SIZES[1], SIZES[0]))  # sums stay below 2^24
+    inputs = rng.integers(-LARGEST, LARGEST + 1, (SIZES[0], _BLOCK))
+    found = multiply(weights.astype(np.float32), inputs.astype(np.float32))
+    return bool((found == weights @ inputs).all())
 
 
 def network_at(later: bool, phase: int) -> Network:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vidtok_edge.runtime.coding import network
 from vidtok_edge.runtime.coding.inputs import INPUTS, LARGEST, History, Inputs
 from vidtok_edge.runtime.coding.network import (
     MOST,
@@ -22,9 +23,11 @@ from vidtok_edge.runtime.coding.planes import order_of
 ALL = list(product((False, True), range(3)))
 
 
-def in_whole_numbers(network: Network, x: NDArray[np.int64]) -> NDArray[np.int64]:
-    for number, ((weights, biases), shift) in enumerate(zip(network.layers, SHIFTS, strict=True)):
-        whole = [(one.astype(np.float64) * 2**shift).astype(np.int64) for one in (weights, biases)]
+def in_whole_numbers(one: Network, x: NDArray[np.int64]) -> NDArray[np.int64]:
+    for number, ((weights, biases), shift) in enumerate(zip(one.layers, SHIFTS, strict=True)):
+        whole = [
+            (real.astype(np.float64) * 2**shift).astype(np.int64) for real in (weights, biases)
+        ]
         x = (whole[0] @ x + whole[1]) >> shift
         if number < 2:
             x = x.clip(0, MOST)
@@ -35,13 +38,24 @@ def in_whole_numbers(network: Network, x: NDArray[np.int64]) -> NDArray[np.int64
 @pytest.mark.parametrize("count", [1, 64, 200])
 def test_outputs_are_those_of_whole_numbers(later: bool, phase: int, count: int) -> None:
     rng = np.random.default_rng(count)
-    network = network_at(later, phase)
+    one = network_at(later, phase)
     x = rng.integers(-LARGEST, LARGEST + 1, (len(INPUTS), 3, count))
     x[:, 0] = np.where(x[:, 0] < 0, -LARGEST, LARGEST)
-    found = network.outputs(x.astype(np.float32))
+    found = one.outputs(x.astype(np.float32))
     assert found.shape == (8, 3, count)
     for plane in range(3):
-        assert (found[:, plane] == in_whole_numbers(network, x[:, plane])).all()
+        assert (found[:, plane] == in_whole_numbers(one, x[:, plane])).all()
+
+
+def test_where_float32_is_not_exact_float64_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert network._is_exact(np.matmul)
+    assert not network._is_exact(lambda a, b: (a.astype(np.float16) @ b).astype(np.float32))
+    x = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, (len(INPUTS), 200))
+    usual = network_at(True, 2).outputs(x.astype(np.float32))
+    monkeypatch.setattr(network, "_is_exact", lambda multiply: False)
+    slow = network._networks.__wrapped__()[5]
+    assert slow.layers[0][0].dtype == np.float64
+    assert (slow.outputs(x.astype(np.float32)) == usual).all()
 
 
 def test_sums_that_float32_does_not_hold_are_refused() -> None:
