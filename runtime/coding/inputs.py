@@ -30,7 +30,6 @@ _EVERY = slice(None)
 _DEPTH = {"value1": 4, "step1": 4, "off1": 2}  # of so many planes before
 
 Shorts = NDArray[np.int16]
-Floats = NDArray[np.float32]
 
 
 class History:
@@ -66,7 +65,7 @@ def _share(same: NDArray[np.bool_]) -> int:
 
 
 class Inputs:
-    """The inputs of the digits of a latent, float32 [inputs, planes, h * w], in their order.
+    """The inputs of the digits of a latent, int8 [inputs, planes, h * w], in their order.
 
     Args:
         now: values [planes, h * w + 1] of this latent, the last of each 0. It may be filled later:
@@ -76,7 +75,7 @@ class Inputs:
     def __init__(self, order: Order, now: Shorts, past: History) -> None:
         planes, count = len(now), len(order.positions)
         self._order, self._now, self._past = order, now, past
-        self.values = np.zeros((len(INPUTS), planes, count), np.float32)
+        self.values = np.zeros((len(INPUTS), planes, count), np.int8)
         self._before = past.before.take(order.positions, axis=1)
         self._near = np.zeros_like(self._before)
         self._steps, self._same, self._largest, self._offs = np.zeros((4, count), np.int16)
@@ -128,9 +127,9 @@ class Inputs:
         count = np.bincount(grid, minlength=PHASES).cumsum() * len(self._now)
         return np.array([0, *(LARGEST * same // count)[:-1]], np.int16)
 
-    def add_plane(self, plane: int, own: slice) -> NDArray[np.float32]:
+    def add_plane(self, plane: int, own: slice) -> NDArray[np.int8]:
         """Add what the planes before one say: its inputs, [inputs, n]."""
-        found: NDArray[np.float32] = self.values[:, plane, own]
+        found: NDArray[np.int8] = self.values[:, plane, own]
         found[INPUTS["plane0"] + min(plane, _PLANES - 1)] = 16
         if plane:
             value = self._now[plane - 1].take(self._order.positions[own])

@@ -11,8 +11,7 @@ The first latent of a run, place 0, depends on nothing. A run has 256 latents at
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -135,10 +134,10 @@ class LatentCoder:
         starts: list[int] = []
         freqs: list[int] = []
         for phase, own in enumerate(order.parts):
-            outputs = network_at(self.place > 0, phase).outputs(inputs.values[:, :, own])
-            for levels, planes in _alike(self._levels):
-                now = digits[planes, own].reshape(-1)
-                bounds = bounds_of(outputs[:, planes].reshape(len(outputs), -1), levels)
+            network = network_at(self.place > 0, phase)
+            for plane, levels in enumerate(self._levels):
+                now = digits[plane, own]
+                bounds = bounds_of(network.outputs(inputs.values[:, plane, own]), levels)
                 places = now * len(now) + np.arange(len(now))
                 found = bounds.reshape(-1).take(places)
                 starts += found.tolist()
@@ -183,15 +182,6 @@ class LatentCoder:
     def _went(self, values: NDArray[np.int16]) -> None:
         self._past.add(values)
         self.place += 1
-
-
-def _alike(levels: Sequence[int]) -> Iterator[tuple[int, slice]]:
-    """Planes behind one another that have the same number of levels."""
-    first = 0
-    for count, some in groupby(levels):
-        last = first + len(list(some))
-        yield count, slice(first, last)
-        first = last
 
 
 def _check(tokens: NDArray[np.int32]) -> int:

@@ -68,13 +68,14 @@ class Network:
             largest = sums.max() * 2**shift
             assert largest < _EXACT, f"sums of {largest:.0f} are not exact"
 
-    def outputs(self, inputs: Floats) -> NDArray[np.int32]:
+    def outputs(self, inputs: NDArray[np.int8]) -> NDArray[np.int32]:
         """Logarithms of likelihoods in 64ths of a bit, int32 [8, …, n]; inputs [inputs, …, n]."""
         count = inputs.shape[-1]
         if count % _BLOCK:
-            zeros = np.zeros((*inputs.shape[:-1], -count % _BLOCK), np.float32)
+            zeros = np.zeros((*inputs.shape[:-1], -count % _BLOCK), np.int8)
             inputs = np.concatenate([inputs, zeros], -1)
-        x = inputs.reshape(*inputs.shape[:-1], -1, _BLOCK).swapaxes(0, -2)
+        x: Floats = inputs.astype(self.layers[0][0].dtype)
+        x = x.reshape(*x.shape[:-1], -1, _BLOCK).swapaxes(0, -2)
         for weights, biases in self.layers[:-1]:
             x = np.matmul(weights, x)
             x += biases

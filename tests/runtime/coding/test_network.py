@@ -41,7 +41,7 @@ def test_outputs_are_those_of_whole_numbers(later: bool, phase: int, count: int)
     one = network_at(later, phase)
     x = rng.integers(-LARGEST, LARGEST + 1, (len(INPUTS), 3, count))
     x[:, 0] = np.where(x[:, 0] < 0, -LARGEST, LARGEST)
-    found = one.outputs(x.astype(np.float32))
+    found = one.outputs(x.astype(np.int8))
     assert found.shape == (8, 3, count)
     for plane in range(3):
         assert (found[:, plane] == in_whole_numbers(one, x[:, plane])).all()
@@ -51,11 +51,11 @@ def test_where_float32_is_not_exact_float64_is_taken(monkeypatch: pytest.MonkeyP
     assert network._is_exact(np.matmul)
     assert not network._is_exact(lambda a, b: (a.astype(np.float16) @ b).astype(np.float32))
     x = np.random.default_rng(0).integers(-LARGEST, LARGEST + 1, (len(INPUTS), 200))
-    usual = network_at(True, 2).outputs(x.astype(np.float32))
+    usual = network_at(True, 2).outputs(x.astype(np.int8))
     monkeypatch.setattr(network, "_is_exact", lambda multiply: False)
     slow = network._networks.__wrapped__()[5]
     assert slow.layers[0][0].dtype == np.float64
-    assert (slow.outputs(x.astype(np.float32)) == usual).all()
+    assert (slow.outputs(x.astype(np.int8)) == usual).all()
 
 
 def test_sums_that_float32_does_not_hold_are_refused() -> None:
@@ -89,7 +89,7 @@ def test_every_digit_has_a_share(levels: int) -> None:
 
 @pytest.mark.parametrize("planes", [1, 5, 8])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (7, 6)])
-def test_inputs_are_small_and_the_same_phase_by_phase(planes: int, shape: tuple[int, int]) -> None:
+def test_inputs_are_the_same_phase_by_phase(planes: int, shape: tuple[int, int]) -> None:
     """Which is how they come to be where a latent is decoded: with what is known by then alone."""
     rng = np.random.default_rng(planes)
     count = shape[0] * shape[1]
@@ -104,7 +104,7 @@ def test_inputs_are_small_and_the_same_phase_by_phase(planes: int, shape: tuple[
         together.add_phases(every)
         for plane in range(planes):
             together.add_plane(plane, every)
-        assert np.abs(together.values).max() <= LARGEST
+        assert together.values.min() >= -LARGEST
         known = np.zeros_like(values)
         one_by_one = Inputs(order, known, past)
         for own in order.parts:
