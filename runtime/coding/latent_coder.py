@@ -23,17 +23,20 @@ from vidtok_edge.runtime.coding.packing import bits_for, pack, packed_size, unpa
 from vidtok_edge.runtime.coding.planes import DIGITS, digits_of, order_of, tokens_of
 from vidtok_edge.runtime.coding.rans import Decoder, encode
 
-__all__ = ["LONGEST_RUN", "LatentCoder", "largest", "place_of", "takes"]
+__all__ = ["LONGEST_RUN", "MOST_TOKENS", "LatentCoder", "largest", "place_of", "takes"]
 
 LONGEST_RUN = 256
+MOST_TOKENS = 1 << 18
+"""Of a latent: frames of 4096x4096. Decoding one takes up to 81 bytes for each digit."""
 _PACKED, _CODED = 0, 1
 _HEAD = 2  # bytes
 _CRC = 4
 
 
-def takes(levels: Sequence[int]) -> bool:
-    """Whether latents of planes with so many levels can be coded."""
-    return 0 < len(levels) <= DIGITS and all(2 <= count <= DIGITS for count in levels)
+def takes(levels: Sequence[int], tokens: int) -> bool:
+    """Whether latents of so many tokens, of planes with so many levels, can be coded."""
+    known = 0 < len(levels) <= DIGITS and all(2 <= count <= DIGITS for count in levels)
+    return known and tokens <= MOST_TOKENS
 
 
 def largest(levels: Sequence[int], count: int) -> int:

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import IO, Any, Literal
 
 from vidtok_edge import __version__
@@ -139,8 +140,9 @@ class SourceFacts:
         if not 0 <= number < count <= MAX_SOURCES:
             raise RecordingError(f"source {number} of {count}; allowed: up to {MAX_SOURCES}")
         tokenizer, recording = Tokenizer.from_map(facts), facts.get("recording", "")
-        if code == "entropy" and not takes(tokenizer.levels):
-            raise RecordingError(f"tokens of levels {tokenizer.levels} cannot be coded")
+        if code == "entropy" and not takes(tokenizer.levels, prod(tokenizer.shape)):
+            grid = "x".join(map(str, tokenizer.shape))
+            raise RecordingError(f"{grid} tokens of levels {tokenizer.levels} cannot be coded")
         return cls(number, count, name, tokenizer, interval, recording, code)
 
 

@@ -6,10 +6,11 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
+from math import prod
 from types import TracebackType
 
 from vidtok_edge.errors import OutputNotWritable, UsageError
-from vidtok_edge.runtime.coding.latent_coder import takes
+from vidtok_edge.runtime.coding.latent_coder import MOST_TOKENS, takes
 from vidtok_edge.runtime.recording.format.compressed_image import bytes_from_picture
 from vidtok_edge.runtime.recording.format.data_channels import (
     SCHEMAS,
@@ -86,10 +87,11 @@ class RecordingWriter:
             raise UsageError(f"The flush interval is {flush_interval_s} s; allowed: up to 3600.")
         if not 1 <= len(sources) <= MAX_SOURCES:
             raise UsageError(f"Got {len(sources)} sources; allowed: 1 to {MAX_SOURCES}.")
-        if code == "entropy" and not takes(tokenizer.levels):
+        if code == "entropy" and not takes(tokenizer.levels, prod(tokenizer.shape)):
             raise UsageError(
                 f"The tokens of {tokenizer.variant} have levels {tokenizer.levels or 'of KL: none'}"
-                "; the code 'entropy' is for planes of 2 to 8 levels. Record with the code "
+                f" in a grid of {'x'.join(map(str, tokenizer.shape))}; the code 'entropy' is for "
+                f"planes of 2 to 8 levels, and up to {MOST_TOKENS} tokens. Record with the code "
                 "'packed'."
             )
         self.tokenizer = tokenizer

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vidtok_edge.runtime.coding.latent_coder import (
     LONGEST_RUN,
+    MOST_TOKENS,
     LatentCoder,
     largest,
     place_of,
@@ -118,7 +119,8 @@ def test_the_latents_before_matter() -> None:
     ("levels", "fits"), [(EIGHT, True), ((8, 5, 2), True), ((), False), ((9, 8), False)]
 )
 def test_which_planes_are_taken(levels: tuple[int, ...], fits: bool) -> None:
-    assert takes(levels) is fits
+    assert takes(levels, 1024) is fits
+    assert not takes(levels, MOST_TOKENS + 1)
 
 
 @pytest.mark.parametrize("data", [b"", b"\1", b"\1\0", b"\2\0\0", b"\xff" * 9])

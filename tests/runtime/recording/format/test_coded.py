@@ -253,13 +253,14 @@ def facts() -> SourceFacts:
 def test_a_file_that_asks_for_much_work_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few bytes claim to be a latent of 2^28 tokens; or hundreds of 2^14 are all alike."""
+    """A few bytes claim to be a latent of 2^18 tokens; or hundreds of 2^14 are all alike."""
     monkeypatch.setattr(coded_runs, "_DIGITS_AT_LEAST", 1 << 20)
     [small] = [one for one in latents_of(CONFORMANCE / "entropy-robot.mcap")[:1]]
     large = replace(small, values=np.full((128, 128), 4 * 0o11111, np.int32))
     grid = replace(FSQ, height=128, width=128, grid_height=128, grid_width=128)
+    wide = replace(FSQ, height=512, width=512, grid_height=512, grid_width=512)
     data = bytes_from_latent(large, grid, LatentCoder(grid.levels, 128, 128))
-    for number, (tokenizer, count) in enumerate([(facts().tokenizer, 1), (grid, 300)]):
+    for number, (tokenizer, count) in enumerate([(wide, 4), (grid, 300)]):
         path = tmp_path / f"{number}.mcap"
         with path.open("wb") as file:
             mcap = McapFile(file, [replace(facts(), tokenizer=tokenizer)])
@@ -271,6 +272,16 @@ def test_a_file_that_asks_for_much_work_is_refused(
             with pytest.raises(RecordingError, match="is not read to its end"):
                 list(recording.entries())
             assert time.process_time() - began < 60
+
+
+def test_a_latent_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    with path.open("wb") as file:
+        mcap = McapFile(file, [facts()])
+        mcap.add(0, "latents", bytes(80), log_time_ns=1, wall_time_ns=1)
+        mcap.finish()
+    with pytest.raises(RecordingError, match=r"16384x16384 tokens of levels .* cannot be coded"):
+        Recording.open(path)
 
 
 def test_work_is_bounded_by_what_is_stored() -> None:
