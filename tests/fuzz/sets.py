@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fuzz.mutations import Mutation, of_bytes, of_text, of_zip
 from fuzz.target import Target
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest
 
 __all__ = ["set_targets"]
 
@@ -30,6 +34,11 @@ _ADDED = (
     ("lerobot", "meta/tasks.parquet", of_bytes),
     ("npz", "recording.json", of_text),
 )
+_WITH_VIDEO = (
+    ("meta/info.json", of_text),
+    ("meta/stats.json", of_text),
+    ("meta/episodes/chunk-000/file-000.parquet", of_bytes),
+)
 
 
 def set_targets() -> Sequence[Target]:
@@ -44,7 +53,7 @@ def set_targets() -> Sequence[Target]:
         )
         for format, name, kind, mutation in _FILES
     ]
-    return found + [
+    found += [
         Target(
             name=f"added.{format}.{Path(name).name}",
             make=partial(_set, format, name),
@@ -53,6 +62,16 @@ def set_targets() -> Sequence[Target]:
             needs=_NEEDS,
         )
         for format, name, mutation in _ADDED
+    ]
+    return found + [
+        Target(
+            name=f"added.lerobot.video.{Path(name).name}",
+            make=partial(_set_with_video, name),
+            read=partial(_add_with_video, len(Path(name).parts)),
+            mutation=mutation,
+            needs=(*_NEEDS, "av", "onnx", "onnxruntime"),
+        )
+        for name, mutation in _WITH_VIDEO
     ]
 
 
@@ -63,6 +82,23 @@ def _set(format: str, name: str, folder: Path) -> Path:
 
     recording = eventful(folder / "a.mcap")
     export_recording(recording, folder / "set", format, gaps="keep")  # type: ignore[arg-type]
+    return folder / "set" / name
+
+
+def _set_with_video(name: str, folder: Path) -> Path:
+    from stories import eventful
+    from tiny_bundle import write_tiny_bundle
+
+    from vidtok_edge.runtime.bundle import Bundle
+    from vidtok_edge.runtime.recording import Tokenizer
+    from vidtok_edge.runtime.recording.exports.exporting import export_recording
+    from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest
+
+    write_tiny_bundle(folder / "tiny")
+    bundle = Bundle.load(folder / "tiny")
+    recording = eventful(folder / "a.mcap", tokenizer=Tokenizer.of(bundle))
+    request = PictureRequest(bundle=bundle, backend="cpu")
+    export_recording(recording, folder / "set", "lerobot", gaps="keep", video=request)
     return folder / "set" / name
 
 
@@ -77,7 +113,15 @@ def _train(depth: int, path: Path) -> None:
         windows.close()
 
 
-def _add(format: str, depth: int, path: Path) -> None:
+def _add_with_video(depth: int, path: Path) -> None:
+    from vidtok_edge.runtime.bundle import Bundle
+    from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest
+
+    bundle = Bundle.load(path.parents[depth] / "tiny")
+    _add("lerobot", depth, path, PictureRequest(bundle=bundle, backend="cpu"))
+
+
+def _add(format: str, depth: int, path: Path, video: PictureRequest | None = None) -> None:
     """To a copy, so that the sound one stays."""
     import shutil
     import tempfile
@@ -93,5 +137,6 @@ def _add(format: str, depth: int, path: Path) -> None:
             copy,
             format,  # type: ignore[arg-type]
             gaps="keep",
+            video=video,
             append=True,
         )
