@@ -87,6 +87,7 @@ def test_a_viewer_that_does_not_read_is_not_waited_for(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(live_view, "MOST_WAITING", 2)  # less than comes while Rerun is loaded
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
         target = ViewTarget.parse(f"127.0.0.1:{deaf.getsockname()[1]}")
         options = RecordOptions(duration_s=1.5)

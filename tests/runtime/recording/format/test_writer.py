@@ -294,7 +294,7 @@ def _record_until_killed(path: Path, shared: mmap.mmap) -> None:
 def test_kill_9_at_50_moments_loses_no_more_than_the_interval(tmp_path: Path) -> None:
     """Counted from the last tick, so that a machine with other things to do is no failure."""
     rng = np.random.default_rng(0)
-    counts = []
+    moments = []
     for attempt in range(50):
         path, shared = tmp_path / f"{attempt}.mcap", mmap.mmap(-1, _PROGRESS.size)
         with warnings.catch_warnings():  # Python 3.12 warns: BLAS has threads. The child has none.
@@ -320,9 +320,9 @@ def test_kill_9_at_50_moments_loses_no_more_than_the_interval(tmp_path: Path) ->
             assert ticked_ns - newest_ns <= allowed_ns
             for latent in got[-1:]:
                 np.testing.assert_array_equal(latent.values, values_of(source, latent.index))
-        counts.append(len(got))
+        moments.append(elapsed_ns)
         path.unlink()
-    assert len(set(counts)) > 5  # the moments were different ones
+    assert max(moments) - min(moments) > INTERVAL_NS / 2
 
 
 def test_memory_of_hours_is_flat(tmp_path: Path) -> None:
