@@ -19,18 +19,16 @@ from vidtok_edge.runtime.backends.engines.memory import Memory, require_memory, 
 from vidtok_edge.runtime.backends.engines.sidecar import (
     EngineSidecar,
     MemoryTime,
-    engine_file,
     memory_told,
     read_sidecar,
     write_sidecar,
 )
-from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.runtime.progress import Stage, no_stage
 from vidtok_edge.runtime.proving.golden import GoldenStream
-from vidtok_edge.runtime.proving.prove import golden_items
+from vidtok_edge.runtime.proving.prove import engine_files, golden_items
 from vidtok_edge.runtime.proving.running import decoded, encoded
 
 __all__ = ["AUTO", "MemoryChoice", "check_asked", "choose_memory"]
@@ -110,14 +108,9 @@ def _engine(
     bundle: Bundle, kind: Kind, target: Target, precision: str
 ) -> tuple[Path, EngineSidecar]:
     """The engine that `Bundle.step` opens, and its sidecar, which that checks."""
-    gpu = present_gpu()
-    for form in (bundle, *bundle.other_forms()):
-        for graph in form.manifest.graphs:
-            if gpu is None or (graph.kind, graph.precision) != (kind, precision):
-                continue
-            path = engine_file(form.path, graph, target, gpu.architecture)
-            if path.is_file():
-                return path, _sidecar(path)
+    for graph, path in engine_files(bundle, target):
+        if (graph.kind, graph.precision) == (kind, precision):
+            return path, _sidecar(path)
     raise EngineMissing(
         f"{bundle.path} has no {kind} engine in {precision} for this GPU. Build it with: "
         f"vidtok-edge build {bundle.path} --target {target} --precision {precision}"

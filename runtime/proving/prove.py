@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.bench.meters.sampling import open_meters, peak_rss_mb
 from vidtok_edge.runtime.bench.meters.settings import driver_version
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.manifest.graphs import Kind, Precision
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Precision
 from vidtok_edge.runtime.progress import Progress, no_progress, one_by_one
 from vidtok_edge.runtime.proofs import (
     SCHEMA,
@@ -39,6 +40,7 @@ from vidtok_edge.runtime.proving.running import decoded, encoded
 
 __all__ = [
     "Wanted",
+    "engine_files",
     "engines_here",
     "exact_frames",
     "first_fault",
@@ -76,21 +78,23 @@ def what_to_prove(bundle: Bundle, backend: Backend, precisions: Iterable[str] = 
     return [(backend, precision) for precision in there]
 
 
-def engines_here(bundle: Bundle, target: Target) -> list[str]:
-    """The precisions of which engines lie here for this GPU, fitting or not."""
+def engine_files(bundle: Bundle, target: Target) -> list[tuple[GraphSpec, Path]]:
+    """The engines that lie here for this GPU, fitting or not, as `Bundle.step` looks for them."""
     gpu = present_gpu()
     if gpu is None:
         return []
-    return [
-        precision
-        for precision in bundle.manifest.precisions
-        if any(
-            engine_file(form.path, graph, target, gpu.architecture).is_file()
-            for form in (bundle, *bundle.other_forms())
-            for graph in form.manifest.graphs
-            if graph.precision == precision
-        )
+    found = [
+        (graph, engine_file(form.path, graph, target, gpu.architecture))
+        for form in (bundle, *bundle.other_forms())
+        for graph in form.manifest.graphs
     ]
+    return [(graph, path) for graph, path in found if path.is_file()]
+
+
+def engines_here(bundle: Bundle, target: Target) -> list[str]:
+    """The precisions of `engine_files`."""
+    there = {graph.precision for graph, _ in engine_files(bundle, target)}
+    return [precision for precision in bundle.manifest.precisions if precision in there]
 
 
 def prove(

@@ -59,7 +59,7 @@ def api() -> FakeApi:
 def bundle(tiny: Path, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
     """A bundle with a golden stream and engines of both graphs for the GPU here."""
     library = FakeTensorRT(api)
-    for module in (choosing, proofs, prove_module, step_module, memory_choice):
+    for module in (choosing, proofs, prove_module, step_module):
         monkeypatch.setattr(module, "present_gpu", lambda: GPU)
     monkeypatch.setattr(step_module, "load_tensorrt", lambda target: library)
     for module in (step_module, memory_choice):
@@ -188,7 +188,7 @@ def test_engines_that_cannot_be_measured(bundle: Bundle, monkeypatch: pytest.Mon
     path.unlink()
     with pytest.raises(EngineMissing, match=r"no encoder engine in fp32.*vidtok-edge build"):
         chosen(bundle)
-    monkeypatch.setattr(memory_choice, "present_gpu", lambda: None)
+    monkeypatch.setattr(prove_module, "present_gpu", lambda: None)
     with pytest.raises(EngineMissing):
         chosen(bundle, kind="decoder")
 
