@@ -42,8 +42,13 @@ NEEDS |= dict.fromkeys(
     "av",
 )
 NEEDS |= dict.fromkeys(
-    [f"recording.format.{name}" for name in ("channels", "mcap_file", "reader", "scan")], "mcap"
+    [
+        f"recording.format.{name}"
+        for name in ("channels", "contents", "mcap_file", "mcap_records", "reader", "scan")
+    ],
+    "mcap",
 )
+NEEDS["recording.format.unpacking"] = "zstandard"
 NEEDS |= {
     "recording.recovery": "mcap",
     "recording.bags": "mcap",

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
-from itertools import pairwise
 
 from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
-from vidtok_edge.runtime.recording.format.channels import ChannelTable
 from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns, Wanted
+from vidtok_edge.runtime.recording.format.contents import contents_of
 from vidtok_edge.runtime.recording.format.data_channels import (
     DataChannel,
     data_channel_of,
     sample_from_bytes,
 )
 from vidtok_edge.runtime.recording.format.growing_file import is_growing
-from vidtok_edge.runtime.recording.format.mcap_file import (
-    DATA_METADATA,
-    ChannelKind,
-    Foreign,
-    SourceFacts,
-)
+from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
-from vidtok_edge.runtime.recording.format.scan import (
-    ChunkPlace,
-    Damage,
-    Definition,
-    LeftOut,
-    Scan,
-)
+from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Scan
 from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
 
 try:
-    from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
+    from mcap.records import Message
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
@@ -67,21 +54,15 @@ class Recording:
 
     def __init__(self, scan: Scan, *, use_index: bool = True) -> None:
         self.path = scan.path
-        self.sources: dict[int, SourceFacts] = {}
-        self.damage: list[Damage] = []
-        self._damaged: set[int] = set()  # places of chunks that are among it
+        self._damaged: set[int] = set()  # places of chunks that are among `damage`
         self._unreadable: set[tuple[int, int]] = set()  # chunk, and which of its messages
         self._scan = scan
-        self.chunks: list[ChunkPlace] = []
         self.growing = is_growing(scan.path)
-        self.left_out: Counter[str] = Counter()
-        self._channels = ChannelTable()
-        summary = scan.summary() if use_index else None
-        self.indexed = summary is not None and self._take_index(summary)
-        if not self.indexed:
-            self._walk()
-        if not self.sources:
-            raise self._channels.failure or RecordingError(_nothing_in(scan))
+        contents = contents_of(scan, use_index=use_index)
+        self.sources, self.chunks = contents.sources, contents.chunks
+        self.indexed = contents.indexed
+        self.damage, self.left_out = contents.damage, contents.left_out
+        self._channels = contents.channels
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, use_index: bool = True) -> Recording:
@@ -367,83 +348,3 @@ class Recording:
                 return head
         coder = runs.coder(number, data)
         return latent_from_bytes(data, number, facts.tokenizer, at_ns, coder)
-
-    def _take_index(self, summary: list[McapRecord]) -> bool:
-        """Whether the index and the head of the file tell all that is needed."""
-        for item in self._scan.walk():
-            if not isinstance(item, Metadata):
-                break
-            self._take_facts(item)
-        counted: Statistics | None = None
-        chunks = []
-        for record in summary:
-            if isinstance(record, Channel | Schema):
-                self._channels.add(record, 0)
-            elif isinstance(record, Statistics):
-                counted = record
-            elif isinstance(record, ChunkIndex):
-                chunks.append(
-                    ChunkPlace(
-                        record.chunk_start_offset,
-                        record.chunk_length,
-                        record.message_start_time,
-                        record.message_end_time,
-                    )
-                )
-        ends = sorted((chunk.offset, chunk.offset + chunk.length) for chunk in chunks)
-        apart = all(end <= then for (_, end), (then, _) in pairwise(ends))
-        self.sources = self._channels.resolve(damaged=False)
-        most = max((facts.count for facts in self.sources.values()), default=1)
-        told = len(self.sources) >= most and not self._channels.failure
-        if (
-            counted is None
-            or self._channels.unresolved
-            or not (told and apart)  # a chunk that is listed often would be read as often
-            or not (
-                counted.chunk_count == len(chunks)
-                and (chunks or not counted.message_count)  # else they lie outside of chunks
-                and self._channels.defines(counted.channel_message_counts)
-            )
-        ):
-            self._channels, self.sources = ChannelTable(), {}
-            return False
-        self.chunks = chunks
-        return True
-
-    def _walk(self) -> None:
-        seen = set()
-        for item in self._scan.walk():
-            if isinstance(item, Metadata):
-                self._take_facts(item)
-            elif isinstance(item, Definition):
-                self._channels.add(item.record, item.offset)
-            elif isinstance(item, LeftOut):
-                self.left_out[item.what] += 1
-            elif isinstance(item, ChunkPlace):
-                content = item.crc, item.start_ns, item.end_ns
-                if item.loose or content not in seen:  # else it lies in the file twice
-                    self.chunks.append(item)
-                seen.add(content)
-            else:
-                self.damage.append(item)
-        self.sources = self._channels.resolve(damaged=bool(self.damage))
-
-    def _take_facts(self, record: Metadata) -> None:
-        if record.name == DATA_METADATA:
-            self._channels.add_data(record.metadata)
-            return
-        try:
-            self._channels.add_facts(SourceFacts.from_map(record.metadata))
-        except RecordingError as error:
-            self._channels.failure = error
-
-
-def _nothing_in(scan: Scan) -> str:
-    if scan.size == 0:
-        return f"{scan.path} is empty. Nothing can be recovered from it."
-    if not scan.has_magic():
-        return f"{scan.path} is not a recording (MCAP) of vidtok-edge. Name another file."
-    return (
-        f"{scan.path} holds nothing of vidtok-edge that can be read: it was recorded by something "
-        "else, or all of its chunks are damaged."
-    )

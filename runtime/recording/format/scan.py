@@ -16,24 +16,31 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-import lz4.frame  # type: ignore[import-untyped]
-import zstandard
-from mcap.data_stream import ReadDataStream
-from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
+from mcap.records import Channel, McapRecord, Metadata, Schema
 from mcap.writer import MCAP0_MAGIC
 
-from vidtok_edge.bounded import PIECE, Budget, TooMuchWork
+from vidtok_edge.bounded import Budget, TooMuchWork
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import DATA_METADATA, METADATA, checksum
+from vidtok_edge.runtime.recording.format.mcap_records import (
+    DEFINITIONS,
+    HEAD,
+    MESSAGE_HEAD,
+    WORK_FOR_DEFINITION,
+    WORK_FOR_RECORD,
+    definition_from,
+    metadata_from,
+    places_in,
+    records_of,
+)
+from vidtok_edge.runtime.recording.format.unpacking import COMPRESSIONS, unpacked
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -43,35 +50,23 @@ __all__ = [
     "Found",
     "LeftOut",
     "Scan",
-    "records_of",
 ]
 
 MAX_RECORD_BYTES = 64 << 20  # a chunk of ours has about 1 MiB
-_HEAD = struct.Struct("<BQ")
 _CHUNK = struct.Struct("<QQQII")  # first time, last time, size, CRC-32, length of compression name
 _FOOTER = struct.Struct("<QQI")
-_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 _WINDOW = 1 << 20
 _MAX_METADATA = 1 << 16
 _MAX_NAME = 16  # of a compression
 # A chunk or metadata record shorter than 4 GiB; what it holds is checked where it is found.
 _ANCHOR = re.compile(rb"[\x06\x0c](?=[\s\S]{4}\x00{4})")
-_READABLE = {
-    Opcode.SCHEMA: Schema,
-    Opcode.CHANNEL: Channel,
-    Opcode.METADATA: Metadata,
-    Opcode.CHUNK_INDEX: ChunkIndex,
-    Opcode.STATISTICS: Statistics,
-}
 _OURS = (METADATA, DATA_METADATA)
-_LOOSE = {Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE}  # also allowed outside of chunks
+_LOOSE = {*DEFINITIONS, Opcode.MESSAGE}  # also allowed outside of chunks
 _LOOSE_BYTES = 1 << 20  # of those that are read together
 # In bytes looked at. A sound file costs one to three for each of its bytes, and one that another
 # tool compressed as many for each that it unpacks to.
 _WORK_PER_BYTE = 256
 _WORK_AT_LEAST = 1 << 28
-_WORK_FOR_RECORD = 256
-_WORK_FOR_DEFINITION = 2048  # a recording has a few
 _WORK_FOR_ANCHOR = 64
 _WORK_FOR_METADATA = 64  # for each byte: many small strings
 
@@ -194,7 +189,7 @@ class Scan:
         offset = len(MCAP0_MAGIC) if self.has_magic() else 0
         while offset < self.size:
             opcode, length = self._record(offset) or (None, 0)
-            end = offset + _HEAD.size + length
+            end = offset + HEAD.size + length
             item = None if opcode is None else self._item(offset, opcode, length)
             if isinstance(item, _Chunk):
                 yield from item.definitions
@@ -216,16 +211,16 @@ class Scan:
 
     def summary(self) -> list[McapRecord] | None:
         """Channels and chunk indexes from the end of the file; None: there is no sound index."""
-        tail = _HEAD.size + _FOOTER.size + len(MCAP0_MAGIC)
+        tail = HEAD.size + _FOOTER.size + len(MCAP0_MAGIC)
         start = self.size - tail
         data = self._read(start, tail) if start >= 0 else b""
-        if len(data) != tail or _HEAD.unpack_from(data) != (Opcode.FOOTER, _FOOTER.size):
+        if len(data) != tail or HEAD.unpack_from(data) != (Opcode.FOOTER, _FOOTER.size):
             return None
-        summary_start, _, crc = _FOOTER.unpack_from(data, _HEAD.size)
+        summary_start, _, crc = _FOOTER.unpack_from(data, HEAD.size)
         if not data.endswith(MCAP0_MAGIC) or not start - MAX_RECORD_BYTES <= summary_start <= start:
             return None
         summary = self._read(summary_start, start - summary_start)
-        if zlib.crc32(data[: _HEAD.size + _FOOTER.size - 4], zlib.crc32(summary)) != crc:
+        if zlib.crc32(data[: HEAD.size + _FOOTER.size - 4], zlib.crc32(summary)) != crc:
             return None
         try:
             return list(records_of(summary))
@@ -248,22 +243,22 @@ class Scan:
         if place.loose:
             return self._read(place.offset, place.length)
         found = self._record(place.offset) if 0 <= place.offset < self.size else None
-        if found != (Opcode.CHUNK, place.length - _HEAD.size):
+        if found != (Opcode.CHUNK, place.length - HEAD.size):
             return None
-        return self._chunk_content(place.offset + _HEAD.size, place.length - _HEAD.size)
+        return self._chunk_content(place.offset + HEAD.size, place.length - HEAD.size)
 
     def _between(self, offset: int, opcode: int, length: int) -> Iterator[Found]:
         """What a record outside of chunks is, which no checksum proves."""
-        content = offset + _HEAD.size
+        content = offset + HEAD.size
         if opcode in _LOOSE:
             data = self._read(content, length)
-            place = ChunkPlace(offset, _HEAD.size + length, 0, 0, loose=True)
+            place = ChunkPlace(offset, HEAD.size + length, 0, 0, loose=True)
             if opcode != Opcode.MESSAGE:
-                self._budget.spend(_WORK_FOR_DEFINITION)
+                self._budget.spend(WORK_FOR_DEFINITION)
                 with suppress(RecordingError):
-                    yield Definition(_definition(opcode, data), offset)
-            elif length >= _MESSAGE.size:
-                at_ns = _MESSAGE.unpack_from(data)[2]
+                    yield Definition(definition_from(opcode, data), offset)
+            elif length >= MESSAGE_HEAD.size:
+                at_ns = MESSAGE_HEAD.unpack_from(data)[2]
                 yield replace(place, start_ns=at_ns, end_ns=at_ns)
         elif opcode == Opcode.ATTACHMENT:
             yield LeftOut("attachments")
@@ -271,25 +266,25 @@ class Scan:
             with suppress(RecordingError):
                 if (
                     length > _MAX_METADATA
-                    or _metadata(self._read(content, length)).name not in _OURS
+                    or metadata_from(self._read(content, length)).name not in _OURS
                 ):
                     yield LeftOut("metadata records of others")
 
     def _item(self, offset: int, opcode: int, length: int) -> _Chunk | Metadata | None:
         """The chunk, or the facts of a source, at `offset`, if their checksum fits."""
-        content = offset + _HEAD.size
+        content = offset + HEAD.size
         if opcode == Opcode.CHUNK:
             data = self._chunk_content(content, length)
             if data is None:
                 return None
             times, definitions = self._outline(data, offset)
-            place = ChunkPlace(offset, _HEAD.size + length, *times, zlib.crc32(data))
+            place = ChunkPlace(offset, HEAD.size + length, *times, zlib.crc32(data))
             return _Chunk(place, definitions)
         if opcode != Opcode.METADATA or length > _MAX_METADATA:
             return None
         self._budget.spend(_WORK_FOR_METADATA * length)
         try:
-            record = _metadata(self._read(content, length))
+            record = metadata_from(self._read(content, length))
         except RecordingError:
             return None
         proven = record.metadata.get("crc32") == checksum(record.metadata)
@@ -308,60 +303,47 @@ class Scan:
         if stored != length - start:
             return None
         name = head[_CHUNK.size : start - 8]
-        if name not in _UNPACKERS or (not name and stored != size):
+        if name not in COMPRESSIONS or (not name and stored != size):
             return None
-        paid = offset - _HEAD.size in self._paid  # who reads at random comes here often
+        paid = offset - HEAD.size in self._paid  # who reads at random comes here often
         if not paid:
             self._budget.spend(stored)
-        content = self._unpacked_content(name, self._read(offset + start, stored), size, paid)
+        data = self._read(offset + start, stored)
+        content = unpacked(name, data, size, None if paid else self._budget)
         sound = content is not None and len(content) == size and zlib.crc32(content) == crc
         return content if sound else None
-
-    def _unpacked_content(self, name: bytes, data: bytes, size: int, paid: bool) -> bytes | None:
-        """What `data` unpacks to; None: more than `size` bytes, or not what `name` says."""
-        if not name:
-            return data
-        content = bytearray()
-        try:
-            for piece in _UNPACKERS[name](data, min(PIECE, size + 1)):
-                if not paid:
-                    self._budget.spend(len(piece))
-                content += piece
-                if len(content) > size:
-                    return None
-        except (RuntimeError, ValueError, MemoryError, EOFError, zstandard.ZstdError):
-            return None
-        return bytes(content)
 
     def _outline(self, data: bytes, offset: int) -> tuple[tuple[int, int], tuple[Definition, ...]]:
         """The times of the messages in a chunk, which its checksum covers, and what it defines."""
         times, definitions = [], []
         with suppress(RecordingError):
-            for opcode, begin, end in _places(data):
-                self._budget.spend(_WORK_FOR_RECORD)
-                if opcode == Opcode.MESSAGE and end - begin >= _MESSAGE.size:
-                    times.append(_MESSAGE.unpack_from(data, begin)[2])
+            for opcode, begin, end in places_in(data):
+                self._budget.spend(WORK_FOR_RECORD)
+                if opcode == Opcode.MESSAGE and end - begin >= MESSAGE_HEAD.size:
+                    times.append(MESSAGE_HEAD.unpack_from(data, begin)[2])
                 elif opcode in _LOOSE:
-                    self._budget.spend(_WORK_FOR_DEFINITION)
+                    self._budget.spend(WORK_FOR_DEFINITION)
                     with suppress(RecordingError):
-                        definitions.append(Definition(_definition(opcode, data[begin:end]), offset))
+                        definitions.append(
+                            Definition(definition_from(opcode, data[begin:end]), offset)
+                        )
         self._paid.add(offset)
         return (min(times, default=0), max(times, default=0)), tuple(definitions)
 
     def _record(self, offset: int) -> tuple[int, int] | None:
         """Opcode and length of the record at `offset`; None: there cannot be one."""
-        head = self._read(offset, _HEAD.size)
-        if len(head) < _HEAD.size:
+        head = self._read(offset, HEAD.size)
+        if len(head) < HEAD.size:
             return None
-        opcode, length = _HEAD.unpack(head)
-        fits = length <= MAX_RECORD_BYTES and offset + _HEAD.size + length <= self.size
+        opcode, length = HEAD.unpack(head)
+        fits = length <= MAX_RECORD_BYTES and offset + HEAD.size + length <= self.size
         return (opcode, length) if fits and 1 <= opcode <= Opcode.DATA_END else None
 
     def _next_anchor(self, offset: int, end: int) -> int:
         """Where the next chunk or metadata record that proves itself begins; `end`: not before."""
         while offset < end:
             size = min(_WINDOW, end - offset)
-            for match in _ANCHOR.finditer(self._read(offset, size + _HEAD.size - 1)):
+            for match in _ANCHOR.finditer(self._read(offset, size + HEAD.size - 1)):
                 place = offset + match.start()
                 self._budget.spend(_WORK_FOR_ANCHOR)
                 found = self._record(place)
@@ -379,41 +361,6 @@ class Scan:
             ) from None
 
 
-def records_of(data: bytes, budget: Budget | None = None) -> Iterator[McapRecord]:
-    """The records in `data` that matter here. RecordingError: they are none."""
-    for opcode, begin, end in _places(data):
-        if budget is not None:
-            definition = opcode in _LOOSE and opcode != Opcode.MESSAGE
-            budget.spend(_WORK_FOR_DEFINITION if definition else _WORK_FOR_RECORD)
-        content = data[begin:end]
-        if opcode == Opcode.MESSAGE:
-            if len(content) < _MESSAGE.size:
-                raise RecordingError("a message is cut off")
-            channel, sequence, log_time, publish_time = _MESSAGE.unpack_from(content)
-            yield Message(  # by mcap's own reader a recording takes a fifth longer to read
-                channel_id=channel,
-                sequence=sequence,
-                log_time=log_time,
-                publish_time=publish_time,
-                data=content[_MESSAGE.size :],
-            )
-        elif opcode in _READABLE:
-            yield _parsed(_READABLE[Opcode(opcode)], content)
-
-
-def _places(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Opcode of each record in `data`, and where its content begins and ends."""
-    end = 0
-    while end < len(data):
-        if end + _HEAD.size > len(data):
-            raise RecordingError("a record is cut off")
-        opcode, length = _HEAD.unpack_from(data, end)
-        begin, end = end + _HEAD.size, end + _HEAD.size + length
-        if end > len(data):
-            raise RecordingError("a record is cut off")
-        yield opcode, begin, end
-
-
 def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:
     """Both as one; None: they do not lie one behind the other, or are large together."""
     length = first.length + then.length
@@ -421,52 +368,3 @@ def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:
         return None
     times = (first.start_ns, first.end_ns, then.start_ns, then.end_ns)
     return ChunkPlace(first.offset, length, min(times), max(times), loose=True)
-
-
-def _definition(opcode: int, data: bytes) -> Channel | Schema:
-    record = _parsed(Channel if opcode == Opcode.CHANNEL else Schema, data)
-    assert isinstance(record, Channel | Schema)
-    return record
-
-
-def _metadata(data: bytes) -> Metadata:
-    record = _parsed(Metadata, data)
-    assert isinstance(record, Metadata)
-    return record
-
-
-def _parsed(kind: type[McapRecord], data: bytes) -> McapRecord:
-    try:
-        return kind.read(ReadDataStream(BytesIO(data)))  # type: ignore[attr-defined, no-any-return]
-    except (McapError, ValueError, struct.error) as error:
-        raise RecordingError(f"a record is damaged: {error!r}") from None
-
-
-# Ours are compressed with zstd, copies by other tools in any way. Pieces of at most `size` bytes
-# come out, so that no claim is believed.
-
-
-def _as_it_is(data: bytes, size: int) -> Iterator[bytes]:
-    yield data
-
-
-def _from_lz4(data: bytes, size: int) -> Iterator[bytes]:
-    unpacker = lz4.frame.LZ4FrameDecompressor()
-    while piece := bytes(unpacker.decompress(data, max_length=size)):
-        yield piece
-        if unpacker.eof:
-            return
-        data = b""  # the unpacker holds what is left
-
-
-def _from_zstd(data: bytes, size: int) -> Iterator[bytes]:
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data)
-    while piece := bytes(reader.read(size)):
-        yield piece
-
-
-_UNPACKERS: dict[bytes, Callable[[bytes, int], Iterator[bytes]]] = {
-    b"": _as_it_is,
-    b"lz4": _from_lz4,
-    b"zstd": _from_zstd,
-}
