@@ -171,7 +171,7 @@ def export_recording(
     from vidtok_edge.runtime.recording.data_rows import DataRequest
     from vidtok_edge.runtime.recording.exports.exporting import export_recording as export
     from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest
-    from vidtok_edge.runtime.session.parts import parts_in
+    from vidtok_edge.runtime.session.parts_index import parts_in
 
     request = None
     if bundle is not None:

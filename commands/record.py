@@ -139,7 +139,8 @@ def record(
     """
     need_record()
     from vidtok_edge.runtime.session.options import RecordOptions
-    from vidtok_edge.runtime.session.parts import PartsPlan, index_of
+    from vidtok_edge.runtime.session.parts import PartsPlan
+    from vidtok_edge.runtime.session.parts_index import index_of
     from vidtok_edge.runtime.session.record import record as record_sources
     from vidtok_edge.runtime.session.request import RecordRequest
     from vidtok_edge.runtime.session.session_signals import control_on_signals, stop_on_signals

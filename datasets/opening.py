@@ -13,7 +13,7 @@ from vidtok_edge.datasets.run import Store
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.existing import format_of
-from vidtok_edge.runtime.session.parts import parts_in
+from vidtok_edge.runtime.session.parts_index import parts_in
 
 __all__ = ["stores_of"]
 

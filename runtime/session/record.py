@@ -15,7 +15,7 @@ import numpy as np
 from vidtok_edge.errors import SourceError
 from vidtok_edge.runtime.session.awaited_file import AwaitedFile
 from vidtok_edge.runtime.session.control import Control
-from vidtok_edge.runtime.session.parts import PartedFile
+from vidtok_edge.runtime.session.parted_file import PartedFile
 from vidtok_edge.runtime.session.recorder import Notice, Recorder, ShowSummary
 from vidtok_edge.runtime.session.request import RecordRequest
 from vidtok_edge.runtime.session.summary import RecordSummary, SourceSummary

@@ -28,7 +28,7 @@ from vidtok_edge.runtime.streaming.records import Sink
 if TYPE_CHECKING:
     from vidtok_edge.runtime.session.audit import Audit
     from vidtok_edge.runtime.session.data_log import DataLog
-    from vidtok_edge.runtime.session.parts import PartedFile
+    from vidtok_edge.runtime.session.parted_file import PartedFile
 
 __all__ = ["Notice", "Recorder", "ShowSummary"]
 

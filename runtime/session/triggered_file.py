@@ -1,7 +1,7 @@
 """A session that keeps events: what lies around a moment is written, and nothing else.
 
-Each event is a part as `parts` has them, called by its first moment and listed. It begins with what
-the ring holds, and ends so long after the last trigger as was asked for.
+Each event is a part as `parted_file` has them, called by its first moment and listed. It begins
+with what the ring holds, and ends so long after the last trigger as was asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.session.awaited_file import TRIGGERS
-from vidtok_edge.runtime.session.parts import PartedFile, PartsPlan
+from vidtok_edge.runtime.session.parted_file import PartedFile
+from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.ring import Logged, Ring, renumbered
 from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
@@ -129,7 +130,7 @@ class TriggeredFile(PartedFile):
         if began:
             self._events += 1
             told["looks_back_s"] = round((now_ns - self._write_ring()) / 1e9, 3)
-            self._notice(f"an event: {why}; {self._parts[-1].file}")
+            self._notice(f"an event: {why}; {self._index.last.file}")
         text = json.dumps(told)
         self.log(Sample(channel=TRIGGERS, time_ns=now_ns, wall_time_ns=wall_ns, text=text))
         if began and self._writer is not None:

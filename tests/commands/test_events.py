@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from vidtok_edge.cli import main
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.recovery import recover
-from vidtok_edge.runtime.session.parts import index_of, parts_in
+from vidtok_edge.runtime.session.parts_index import index_of, parts_in
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
 
 FLUSH_S = 0.3

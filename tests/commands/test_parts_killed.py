@@ -23,7 +23,7 @@ import pytest
 
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.recording.recovery import recover
-from vidtok_edge.runtime.session.parts import index_of
+from vidtok_edge.runtime.session.parts_index import index_of
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
 KILLS = int(os.environ.get("VIDTOK_EDGE_KILLS", "3"))

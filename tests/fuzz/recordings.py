@@ -188,6 +188,6 @@ def _parts(folder: Path) -> Path:
 
 
 def _read_parts(path: Path) -> None:
-    from vidtok_edge.runtime.session.parts import parts_of_before
+    from vidtok_edge.runtime.session.parts_index import parts_of_before
 
     parts_of_before(path.with_name("a.mcap"))

@@ -29,7 +29,8 @@ from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.session.audit import LONGEST_SIDE, MOST_BYTES, Audit, jpeg_from_pixels
 from vidtok_edge.runtime.session.control import Control
 from vidtok_edge.runtime.session.options import RecordOptions
-from vidtok_edge.runtime.session.parts import PartsPlan, index_of, parts_in
+from vidtok_edge.runtime.session.parts import PartsPlan
+from vidtok_edge.runtime.session.parts_index import index_of, parts_in
 from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.replay import replay
 from vidtok_edge.runtime.session.request import RecordRequest

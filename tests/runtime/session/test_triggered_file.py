@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_sources import FakeClock
+from parted import parts_of
 from recordings import FSQ, PER_LATENT, SECOND, latents, values_of
 
 from vidtok_edge.errors import OutputNotWritable, UsageError
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.session.awaited_file import TRIGGERS
-from vidtok_edge.runtime.session.parts import PartsPlan, index_of, parts_in
+from vidtok_edge.runtime.session.parts import PartsPlan
+from vidtok_edge.runtime.session.parts_index import index_of, parts_in
 from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
 from vidtok_edge.runtime.session.triggered_file import TriggeredFile
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
@@ -94,11 +96,6 @@ def session(
     return Session(file, clock)
 
 
-def listed(output: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(index_of(output).read_text())["parts"]
-    return found
-
-
 def content(path: Path) -> tuple[list[int], list[str]]:
     """Whose latents it has, of either camera, and why it was kept."""
     with Recording.open(path) as recording:
@@ -140,7 +137,7 @@ def test_an_event_is_a_recording_that_begins_at_a_key(tmp_path: Path) -> None:
         one.go_on(60, lambda at: one.log(at, 0))
         assert one.file.ends_in_s is None and one.file.facts()["state"] == "waiting"
         one.end("over")
-    [part] = listed(output)
+    [part] = parts_of(output)
     path = tmp_path / part["file"]
     # The trigger came at 9.5 s; 3 s before it is 6.5 s, and the key before that at 6 s.
     found, why = content(path)
@@ -171,7 +168,7 @@ def test_a_trigger_in_an_event_lets_it_go_on(tmp_path: Path) -> None:
         one.go_on(7)
         assert not one.file.trigger("second")
         one.go_on(50)
-    [part] = listed(output)
+    [part] = parts_of(output)
     found, why = content(tmp_path / part["file"])
     assert (found, why) == (list(range(47)), ["first", "second"])
 
@@ -214,7 +211,7 @@ def test_the_oldest_events_make_room(tmp_path: Path) -> None:
             one.go_on(60)
             one.file.trigger("again")
             one.go_on(20)
-    parts = listed(output)
+    parts = parts_of(output)
     assert len(parts) == 12 and 0 < sum(not part["removed"] for part in parts) < 12
     assert sum(part["bytes"] for part in parts if not part["removed"]) <= 60_000
 
@@ -247,7 +244,7 @@ def test_what_an_event_began_with_is_in_the_file_at_once(tmp_path: Path) -> None
     one = session(output)
     one.go_on(45)
     one.file.trigger("bumper")
-    [part] = listed(output)
+    [part] = parts_of(output)
     with Recording.open(tmp_path / part["file"]) as recording:
         assert not recording.indexed
         ours = [e for e in recording.entries(0) if isinstance(e, LatentRecord)]
@@ -278,7 +275,7 @@ def test_a_disk_that_fills_leaves_what_fits(
     with pytest.raises(OutputNotWritable, match="cannot be written any further: No space left"):
         drive()
     monkeypatch.undo()
-    [part] = listed(output)
+    [part] = parts_of(output)
     assert not part["finished"] and part["bytes"] == (tmp_path / part["file"]).stat().st_size > 0
     with Recording.open(tmp_path / part["file"]) as recording:
         ours = [e for e in recording.entries(0) if isinstance(e, LatentRecord)]

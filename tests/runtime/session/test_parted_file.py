@@ -1,0 +1,179 @@
+"""A recording in parts: each opens alone, none is too large, and the oldest make room."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_clip
+from parted import parts_of, recorded
+from recordings import FSQ, PER_LATENT
+
+from vidtok_edge.errors import RecordingBusy
+from vidtok_edge.runtime import Bundle
+from vidtok_edge.runtime.recording import Recording, RecordingWriter
+from vidtok_edge.runtime.recording.recovery import recover
+from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.parts import PartsPlan
+from vidtok_edge.runtime.session.record import record
+from vidtok_edge.runtime.session.request import RecordRequest
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
+
+Disk = namedtuple("Disk", "total used free")
+
+
+def test_every_part_is_a_recording_and_none_is_too_large(tmp_path: Path) -> None:
+    plan = PartsPlan(split_bytes=1_000_000)
+    output = recorded(tmp_path / "drive.mcap", plan, 200)
+    parts = parts_of(output)
+    assert len(parts) > 2 and all(part["finished"] for part in parts)
+    assert sum(part["latents"] for part in parts) == 200
+    seen = []
+    for part in parts:
+        path = tmp_path / part["file"]
+        assert 500_000 < path.stat().st_size <= 1_000_000 or part is parts[-1]
+        assert path.stat().st_size == part["bytes"]
+        with Recording.open(path) as recording:
+            assert recording.indexed
+            entries = list(recording.entries())
+            assert isinstance(entries[0], Marker) and entries[0].starts_stream
+            seen += [e.capture_time_ns for e in entries if isinstance(e, LatentRecord)]
+            assert recording.data_channel("a").fields[:2] == ("v0", "v1")
+            assert len(list(recording.samples("a"))) == part["samples"] == part["latents"]
+        assert recover(path, tmp_path / "again.mcap", force=True), "nothing is missing in a part"
+    assert seen == [number * PER_LATENT for number in range(200)]
+
+
+def test_parts_leave_nothing_that_refers_to_itself(tmp_path: Path) -> None:
+    """Else memory grows until Python looks for such, which it does ever more rarely."""
+    unreachable: dict[int, int] = {}
+
+    def look(number: int, output: Path) -> None:
+        if number in (50, 190):
+            unreachable[number] = gc.collect()
+
+    gc.disable()
+    try:
+        recorded(tmp_path / "drive.mcap", PartsPlan(split_s=2), 200, after=look, bulk=1)
+    finally:
+        gc.enable()
+    assert unreachable[190] == 0
+
+
+def test_parts_end_by_time(tmp_path: Path) -> None:
+    output = recorded(tmp_path / "drive.mcap", PartsPlan(split_s=2), 100, bulk=1)
+    assert [part["latents"] for part in parts_of(output)] == [20] * 5
+
+
+def test_the_budget_is_never_passed_by_more_than_a_part(tmp_path: Path) -> None:
+    said: list[str] = []
+    most = 0
+
+    def look(number: int, output: Path) -> None:
+        nonlocal most
+        most = max(most, sum(path.stat().st_size for path in output.parent.glob("*.mcap")))
+
+    plan = PartsPlan(split_bytes=1_000_000, keep_bytes=3_000_000)
+    output = recorded(tmp_path / "drive.mcap", plan, 500, said=said.append, after=look)
+    assert most <= 4_000_000
+    parts = parts_of(output)
+    kept = [part for part in parts if not part["removed"]]
+    assert [p["file"] for p in kept] == sorted(p.name for p in tmp_path.glob("*.mcap"))
+    assert kept == parts[-len(kept) :], "the oldest went"
+    assert sum(part["bytes"] for part in kept) <= 3_000_000
+    assert said and "went to make room" in said[0]
+
+
+def test_a_disk_that_fills_makes_the_oldest_go_and_never_the_one_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [10**12]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**13, 0, free[0]))
+
+    def fill(number: int, output: Path) -> None:
+        if number == 60:
+            free[0] = 1
+
+    plan = PartsPlan(split_s=1, keep_free_bytes=10**9)
+    output = recorded(tmp_path / "drive.mcap", plan, 75, bulk=1, after=fill)
+    parts = parts_of(output)
+    assert [part["removed"] for part in parts[:6]] == [True] * 6
+    assert not parts[-1]["removed"]
+    with Recording.open(tmp_path / parts[-1]["file"]) as recording:
+        assert list(recording.entries())
+
+
+def test_a_part_that_cannot_be_removed_is_told_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    said: list[str] = []
+    plan = PartsPlan(split_s=1, keep_bytes=20_000)
+    monkeypatch.setattr(Path, "unlink", refused)
+    output = recorded(tmp_path / "drive.mcap", plan, 60, bulk=1, said=said.append)
+    assert len(said) == 1 and "cannot be removed: Permission denied" in said[0]
+    assert not any(part["removed"] for part in parts_of(output))
+    assert sum(part["latents"] for part in parts_of(output)) == 60
+
+
+def test_another_session_is_not_disturbed(tmp_path: Path) -> None:
+    output = recorded(tmp_path / "drive.mcap", PartsPlan(split_s=1), 5, bulk=1)
+    path = tmp_path / parts_of(output)[-1]["file"]
+    with (
+        RecordingWriter(path, FSQ, ["cam"], force=True),
+        pytest.raises(RecordingBusy, match="being recorded to by another process"),
+    ):
+        recorded(output, PartsPlan(split_s=1), 5, bulk=1)
+
+
+def test_a_session_in_parts_loses_no_frame(tiny: Path, tmp_path: Path) -> None:
+    request = RecordRequest(
+        bundle=Bundle.load(tiny),
+        sources=("synthetic:100", "synthetic:50"),
+        output=tmp_path / "drive.mcap",
+        backend="cpu",
+        parts=PartsPlan(split_s=1),
+        options=RecordOptions(duration_s=2.6),
+    )
+    done = record(request)
+    parts = parts_of(tmp_path / "drive.mcap")
+    assert len(parts) >= 2
+    frames = [0, 0]
+    for part in parts:
+        with Recording.open(tmp_path / part["file"]) as recording:
+            for entry in recording.entries():
+                if isinstance(entry, LatentRecord):
+                    frames[entry.source] += entry.frames_real
+        assert recover(tmp_path / part["file"], tmp_path / "again.mcap", force=True)
+    assert frames == [source.frames_encoded for source in done.sources]
+    assert sum(source.latents for source in done.sources) == sum(p["latents"] for p in parts)
+
+
+def test_a_source_that_ended_in_an_earlier_part_is_missing_nothing(
+    tiny: Path, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "a.mkv", np.zeros((9, 16, 16, 3), np.uint8))
+    request = RecordRequest(
+        bundle=Bundle.load(tiny),
+        sources=("synthetic:50", str(clip)),
+        output=tmp_path / "drive.mcap",
+        backend="cpu",
+        parts=PartsPlan(split_s=1),
+        options=RecordOptions(duration_s=3.2),
+    )
+    record(request)
+    parts = parts_of(tmp_path / "drive.mcap")
+    assert len(parts) >= 3
+    for part in parts:
+        assert recover(tmp_path / part["file"], tmp_path / "again.mcap", force=True)
+        with Recording.open(tmp_path / part["file"]) as recording:
+            markers = [entry for entry in recording.entries(1) if isinstance(entry, Marker)]
+        assert [m.detail for m in markers if m.kind == "end"] == ["ended"]
