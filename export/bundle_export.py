@@ -26,7 +26,7 @@ from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.bundle import FORMS
-from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.folders import write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.manifest.model import WeightsFacts

@@ -36,7 +36,8 @@ from vidtok_edge.lowering.facts import options_of, variant_of
 from vidtok_edge.lowering.numerics import Numerics
 from vidtok_edge.lowering.step import Kind, StepOptions
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.files import replace_file, write_folder_beside
+from vidtok_edge.runtime.files import replace_file
+from vidtok_edge.runtime.folders import write_folder_beside
 from vidtok_edge.runtime.manifest.graphs import Placement, Precision
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Bar, Stage, no_bar, no_stage

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine_trials.trial import Trial
-from vidtok_edge.runtime.files import write_beside, write_folder_beside
+from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.folders import write_folder_beside
 
 __all__ = [
     "BuiltEngine",

@@ -20,7 +20,7 @@ from vidtok_edge.runtime.comparing.layers import LayerFigure, LayerTable
 from vidtok_edge.runtime.comparing.limits import best_of_layers
 from vidtok_edge.runtime.comparing.part import GraphPart, WholeGraph, names_in
 from vidtok_edge.runtime.comparing.reduction_case import CaseFacts, ReductionCase
-from vidtok_edge.runtime.files import write_folder_beside
+from vidtok_edge.runtime.folders import write_folder_beside
 from vidtok_edge.runtime.manifest.documents import write_document
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.layer_tensors import leaving

@@ -28,7 +28,8 @@ WORK = """
 import time
 import click
 from vidtok_edge.commands.net import Command
-from vidtok_edge.runtime.files import write_beside, write_folder_beside
+from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.folders import write_folder_beside
 
 @click.command(cls=Command)
 def work():

@@ -1,34 +1,16 @@
-"""Outputs are whole or absent, and never take the place of something else unasked."""
+"""Files are whole or absent, and never take the place of something else unasked."""
 
 from __future__ import annotations
 
 import errno
 import os
-import resource
-import stat
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from outputs import names, refuse_links
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime import files
-from vidtok_edge.runtime.files import (
-    add_to_folder_beside,
-    replace_file,
-    require_writable,
-    write_beside,
-    write_folder_beside,
-)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
+from vidtok_edge.runtime.files import require_writable, write_beside
 
 
 def test_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -39,48 +21,6 @@ def test_appears_when_the_block_ends(tmp_path: Path) -> None:
         assert not (tmp_path / "out.bin").exists()
     assert names(tmp_path) == ["out.bin"]
     assert (tmp_path / "out.bin").read_bytes() == b"whole"
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit, MemoryError]),
-    written=st.binary(max_size=64),
-    old=st.none() | st.binary(max_size=8),
-    folder=st.booleans(),
-)
-def test_nothing_is_left_behind_by_any_exception(
-    tmp_path: Path, error: type[BaseException], written: bytes, old: bytes | None, folder: bool
-) -> None:
-    place = tmp_path / "out"
-    held = place / "manifest.json" if folder else place
-    if old is not None:
-        held.parent.mkdir(exist_ok=True)
-        held.write_bytes(old)
-    writing = write_folder_beside if folder else write_beside
-    with pytest.raises(error), writing(place, force=True) as temporary:
-        (temporary / "half" if folder else temporary).write_bytes(written)
-        raise error
-    assert names(tmp_path) == ([] if old is None else ["out"])
-    if old is not None:
-        assert held.read_bytes() == old
-        held.unlink()
-    if folder and old is not None:
-        place.rmdir()
-
-
-@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
-def test_existing_output_is_refused_before_the_work(tmp_path: Path, writing: object) -> None:
-    place = tmp_path / "out"
-    place.write_text("old") if writing is write_beside else place.mkdir()
-    began = False
-    with pytest.raises(OutputExists, match=r"out exists already. Pass --force"):
-        if writing is write_beside:
-            with write_beside(place):
-                began = True
-        else:
-            with write_folder_beside(place):
-                began = True
-    assert not began and names(tmp_path) == ["out"]
 
 
 def test_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -98,151 +38,11 @@ def test_force_replaces_and_follows_links(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_text() == "new"
 
 
-def test_long_names_fit(tmp_path: Path) -> None:
-    with write_beside(tmp_path / ("é" * 120)) as temporary:
-        temporary.write_text("x")
-    with pytest.raises(OutputNotWritable, match="name is too long"), write_beside("x" * 300):
-        pass
-
-
-@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
-def test_folder_that_does_not_exist(tmp_path: Path, writing: object) -> None:
-    opened = write_beside if writing is write_beside else write_folder_beside
-    with (
-        pytest.raises(OutputNotWritable, match=r"no-such does not exist. Create it"),
-        opened(tmp_path / "no-such" / "out"),
-    ):
-        pass
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(OutputNotWritable, match="is a file, not a folder"),
-        opened(tmp_path / "file" / "out"),
-    ):
-        pass
-
-
-def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(OutputNotWritable, match="current folder was removed"), write_beside("out"):
-        pass
-
-
 def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device or pipe"), write_beside(os.devnull, force=True):
         pass
     with pytest.raises(UsageError, match="is a folder"), write_beside(tmp_path, force=True):
         pass
-
-
-@pytest.mark.parametrize(
-    ("code", "sentence"),
-    [
-        (errno.ENOSPC, r"the disk is full \([0-9.]+ MB free in .*\)\. Free some space, or choose"),
-        (errno.EDQUOT, "the disk is full"),
-        (errno.EROFS, "can only be read. Choose"),
-        (errno.EACCES, "no permission to write in .* Change"),
-        (errno.EPERM, "no permission"),
-    ],
-)
-@pytest.mark.parametrize("at_open", [True, False])
-def test_disk_errors_become_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str, at_open: bool
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    if at_open:
-        monkeypatch.setattr(os, "open", fails)
-    with (
-        pytest.raises(OutputNotWritable, match=rf"out cannot be written: .*{sentence}"),
-        write_beside(tmp_path / "out"),
-    ):
-        fails()
-    assert names(tmp_path) == []
-
-
-def test_free_space_that_cannot_be_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(_: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr("shutil.disk_usage", fails)
-    with (
-        pytest.raises(OutputNotWritable, match="free space unknown"),
-        write_beside(tmp_path / "out"),
-    ):
-        raise OSError(errno.ENOSPC, "full")
-
-
-def test_a_write_that_the_kernel_refuses(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with (
-            pytest.raises(OutputNotWritable, match="larger than this disk or account allows"),
-            write_beside(tmp_path / "out") as temporary,
-        ):
-            temporary.write_bytes(bytes(8192))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == []
-
-
-def test_errors_about_other_files_pass_unchanged(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), write_beside(tmp_path / "out"):
-        (tmp_path / "input").read_bytes()
-    assert names(tmp_path) == []
-
-
-# -- folders
-
-
-def test_folder_appears_and_replaces(tmp_path: Path) -> None:
-    for text in ("first", "second"):
-        with write_folder_beside(tmp_path / "bundle", force=True) as temporary:
-            (temporary / "manifest.json").write_text(text)
-            (temporary / text).write_text("")
-        assert names(tmp_path) == ["bundle"]
-    assert names(tmp_path / "bundle") == ["manifest.json", "second"]
-
-
-def test_force_does_not_delete_a_folder_of_something_else(tmp_path: Path) -> None:
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-    with (
-        pytest.raises(UsageError, match=r"holds files but no manifest\.json"),
-        write_folder_beside(tmp_path / "thesis", force=True),
-    ):
-        pass
-    with (
-        pytest.raises(UsageError, match="is a file"),
-        write_folder_beside(tmp_path / "thesis" / "chapter1.tex", force=True),
-    ):
-        pass
-    assert names(tmp_path / "thesis") == ["chapter1.tex"]
-
-
-def test_old_folder_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").write_text("old")
-    rename = os.rename
-
-    def fails_for_the_new(source: Path, target: Path) -> None:
-        if source.name.endswith(".part"):
-            raise OSError(errno.ENOSPC, "full")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", fails_for_the_new)
-    with (
-        pytest.raises(OutputNotWritable, match="disk is full"),
-        write_folder_beside(tmp_path / "bundle", force=True) as temporary,
-    ):
-        (temporary / "manifest.json").write_text("new")
-    assert names(tmp_path) == ["bundle"]
-    assert (tmp_path / "bundle" / "manifest.json").read_text() == "old"
 
 
 def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
@@ -259,233 +59,14 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None
         require_writable(tmp_path)
 
 
-# -- several writers of one place
-
-
-def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException | None]:
-    """What each of them raised, if anything."""
-    raised: list[BaseException | None] = [None] * count
-
-    def run(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:
-            raised[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
-
-
-def nobody() -> None:
-    """Whom a lone writer meets."""
-
-
-def write_whole(
-    writing: Any, place: Path, force: bool, meet: Callable[[], object], text: object
-) -> None:
-    """Write an output; `meet` when it is whole and not yet in its place."""
-    text = str(text)
-    with writing(place, force) as temporary:
-        if writing is write_beside:
-            temporary.write_text(text)
-        else:
-            for number in range(3):
-                (temporary / f"{number}").write_text(text)
-            (temporary / "manifest.json").write_text(text)
-        meet()
-
-
-def texts_of(place: Path) -> set[str]:
-    return {f.read_text() for f in (place.iterdir() if place.is_dir() else [place])}
-
-
-@pytest.fixture(params=[True, False], ids=["links", "no links"])
-def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With and without hard links, which FAT does not have."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EPERM, "no links here")
-
-    if not request.param:
-        monkeypatch.setattr(os, "link", refuse)
-
-
-@pytest.mark.usefixtures("links")
-@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
-def test_of_many_writers_one_succeeds(tmp_path: Path, writing: Any) -> None:
-    for turn in range(40):
-        place, together = tmp_path / str(turn), threading.Barrier(3)
-        raised = in_threads(3, partial(write_whole, writing, place, False, together.wait))
-        winner = raised.index(None)
-        others = [error for n, error in enumerate(raised) if n != winner]
-        assert [type(error) for error in others] == [OutputExists, OutputExists], raised
-        assert texts_of(place) == {str(winner)}, "whole, and the winner's"
-    assert len(names(tmp_path)) == 40
-
-
-@pytest.mark.parametrize("writing", [write_beside, write_folder_beside])
-@pytest.mark.parametrize("old", [True, False])
-def test_of_many_that_force_all_succeed(tmp_path: Path, writing: Any, old: bool) -> None:
-    for turn in range(40):
-        place, together = tmp_path / str(turn), threading.Barrier(3)
-        if old:
-            write_whole(writing, place, False, nobody, "old")
-        raised = in_threads(3, partial(write_whole, writing, place, True, together.wait))
-        assert raised == [None, None, None]
-        assert len(texts_of(place)) == 1 and texts_of(place) < {"0", "1", "2"}
-    assert len(names(tmp_path)) == 40
-
-
-@pytest.mark.parametrize("moment", ["before ours", "between", "moved aside"])
-def test_a_folder_that_another_replaces_at_the_worst_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    place, aside, rename = tmp_path / "bundle", tmp_path / "aside", os.rename
-    write_whole(write_folder_beside, place, False, nobody, "old")
-    done: list[str] = []
-
-    def meanwhile(source: Path, target: Path) -> None:
-        ours = source.name.endswith(".part")
-        now = "moved aside" if not ours else "before ours" if place.exists() else "between"
-        if now == moment and not done:
-            done.append(moment)
-            if now == "moved aside":
-                rename(place, aside)
-            else:
-                write_whole(write_folder_beside, place, True, nobody, "theirs")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", meanwhile)
-    write_whole(write_folder_beside, place, True, nobody, "ours")
-    assert done and texts_of(place) == {"ours"}
-    assert names(tmp_path) == (["aside", "bundle"] if moment == "moved aside" else ["bundle"])
-
-
 def test_a_claim_that_cannot_be_used_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EPERM, "no links here")
-
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "link", refuse)
+    refuse_links(monkeypatch)
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OutputNotWritable, match="disk is full"), write_beside(tmp_path / "out"):
         pass
     assert names(tmp_path) == []
-
-
-# -- permissions
-
-
-@pytest.fixture(params=[0o022, 0o077, 0o002])
-def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def test_new_outputs_have_the_permissions_of_the_umask(tmp_path: Path, umask: int) -> None:
-    for number in range(2):
-        with write_beside(tmp_path / f"{number}") as file:
-            if number:  # a library that writes its own file
-                file.unlink()
-                os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-        assert mode(tmp_path / f"{number}") == 0o666 & ~umask
-    with write_folder_beside(tmp_path / "folder") as folder:
-        (folder / "reports").mkdir()
-        for name in ("a", "reports/b"):
-            os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY, 0o600))
-    assert mode(tmp_path / "folder") == mode(tmp_path / "folder/reports") == 0o777 & ~umask
-    assert mode(tmp_path / "folder/a") == mode(tmp_path / "folder/reports/b") == 0o666 & ~umask
-
-
-@pytest.mark.parametrize("kept", [0o600, 0o640, 0o444, 0o664])
-def test_what_is_replaced_keeps_its_permissions(tmp_path: Path, umask: int, kept: int) -> None:
-    (tmp_path / "file").touch(kept)
-    (tmp_path / "file").chmod(kept)
-    with write_beside(tmp_path / "file", force=True) as file:
-        assert mode(file) & ~(kept | stat.S_IWUSR) == 0, "nobody may read it meanwhile"
-        file.write_text("new")
-    assert mode(tmp_path / "file") == kept
-    for _ in range(2):
-        with write_folder_beside(tmp_path / "bundle", force=True) as folder:
-            for name in ("manifest.json", "weights"):
-                (folder / name).write_text("x")
-        (tmp_path / "bundle" / "weights").chmod(kept)
-        (tmp_path / "bundle").chmod(0o700)
-    with write_folder_beside(tmp_path / "bundle", force=True) as folder:
-        for name in ("manifest.json", "weights", "more"):
-            (folder / name).write_text("x")
-    found = {path.name: mode(path) for path in (tmp_path / "bundle").iterdir()}
-    usual = 0o666 & ~umask
-    assert found == {"manifest.json": usual, "weights": kept, "more": usual}
-    assert mode(tmp_path / "bundle") == 0o700
-    (tmp_path / "a").write_text("a")
-    replace_file(tmp_path / "a", tmp_path / "file")
-    assert mode(tmp_path / "file") == kept
-
-
-def added_to(tmp_path: Path) -> Path:
-    place = tmp_path / "set"
-    (place / "data").mkdir(parents=True)
-    (place / "data" / "1").write_text("one")
-    (place / "list").write_text("1")
-    (place / "link").symlink_to("data")
-    return place
-
-
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_is_added_to(
-    tmp_path: Path, exchange: bool, links: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not exchange:
-        monkeypatch.setattr(files, "_exchanged", lambda new, place: False)
-    place = added_to(tmp_path)
-    with add_to_folder_beside(place, marker="list", without=["list"]) as new:
-        assert new.parent == tmp_path and names(new) == ["data", "link"]
-        (new / "data" / "2").write_text("two")
-        (new / "list").write_text("1 2")
-        assert names(place / "data") == ["1"] and (place / "list").read_text() == "1"
-    assert names(tmp_path) == ["set"] and names(place) == ["data", "link", "list"]
-    assert names(place / "data") == ["1", "2"] and (place / "list").read_text() == "1 2"
-    assert (place / "link").is_symlink()
-
-
-def test_adding_that_fails_leaves_the_folder(tmp_path: Path) -> None:
-    place = added_to(tmp_path)
-    with pytest.raises(KeyError), add_to_folder_beside(place, marker="list") as new:
-        (new / "data" / "2").write_text("two")
-        raise KeyError
-    assert names(tmp_path) == ["set"] and names(place / "data") == ["1"]
-    for other in (place / "data", tmp_path / "none"):
-        with (
-            pytest.raises(UsageError, match="nothing to add to"),
-            add_to_folder_beside(other, marker="list"),
-        ):
-            raise AssertionError
-    assert names(tmp_path) == ["set"]
-
-
-@pytest.mark.parametrize("gone", [True, False])
-def test_what_was_changed_meanwhile_is_not_replaced(tmp_path: Path, gone: bool) -> None:
-    place = added_to(tmp_path)
-    with (
-        pytest.raises(UsageError, match="changed meanwhile"),
-        add_to_folder_beside(place, marker="list"),
-    ):
-        if gone:
-            place.rename(tmp_path / "moved")
-        else:
-            (place / "list").write_text("1 3")
-    assert names(tmp_path) == ["moved" if gone else "set"]

@@ -121,6 +121,7 @@ NEEDED = (
     "runtime.files",
     "runtime.held_signals",
     "runtime.known_hashes",
+    "runtime.output_place",
     "runtime.remembered",
     "runtime.backends",
     "runtime.manifest",

@@ -15,7 +15,7 @@ import numpy as np
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
-from vidtok_edge.runtime.files import add_to_folder_beside, write_folder_beside
+from vidtok_edge.runtime.folders import add_to_folder_beside, write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import (
