@@ -30,9 +30,9 @@ from targets import Target, at_least, ratio_row
 from vidtok_edge.calib.policy import Policy, Rule
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
-from vidtok_edge.runtime.bench.document import Pace, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.manifest.graphs import Precision
 
 ROOT = Path(__file__).resolve().parents[1]

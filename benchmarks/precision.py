@@ -31,11 +31,11 @@ from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Backend
-from vidtok_edge.runtime.bench.document import Pace, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
 from vidtok_edge.runtime.bench.meters.sampling import peak_rss_mb
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.vidtok_ref import embedded_file, load_weights
 
 SPEED = ("embedded-256", "full-128")

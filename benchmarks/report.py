@@ -13,7 +13,7 @@ import click
 from tables import COLUMNS, markdown_of
 from targets import Target
 
-from vidtok_edge.runtime.bench.document import Machine
+from vidtok_edge.runtime.bench.machine import Machine
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
 
 __all__ = ["Report", "begin", "commit_of"]

@@ -11,11 +11,12 @@ from statistics import median
 import click
 
 from vidtok_edge.lowering.step import Kind
-from vidtok_edge.runtime.bench.document import Ratio, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, Entry, run_matrix
 from vidtok_edge.runtime.bench.measuring.ratios import Spread, paired, ratio_of
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.ratio import Ratio
+from vidtok_edge.runtime.bench.settings import Settings
 
 __all__ = ["compared", "cpu_per_frame", "measured", "overhead_share", "spread_of", "step_ms"]
 

@@ -25,13 +25,14 @@ from start import start_target
 from targets import Target, at_most, percent_text
 
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.bench.document import Figures, Pace, Settings
+from vidtok_edge.runtime.bench.figures import Figures
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.figures import figures_of
 from vidtok_edge.runtime.bench.measuring.frames import moving_frames
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import Spread, paired
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session.recorder import Recorder
 from vidtok_edge.runtime.sources import ArraySource, Captures

@@ -29,12 +29,13 @@ from with_openvino import with_openvino
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
 from vidtok_edge.runtime import Bundle
-from vidtok_edge.runtime.bench.document import Pace, Ratio, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.frames import moving_frames
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import Spread, paired, rounds_needed
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.ratio import Ratio
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 
 CHECKS = ("overhead", "import", "start", "memory", "flat")
 COMPARED = 8

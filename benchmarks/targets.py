@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vidtok_edge.runtime.bench.document import Ratio
 from vidtok_edge.runtime.bench.measuring.ratios import Spread
+from vidtok_edge.runtime.bench.ratio import Ratio
 
 __all__ = ["Target", "at_least", "at_most", "percent_text", "ratio_row"]
 

@@ -24,9 +24,9 @@ from rounds import cpu_per_frame, measured, spread_of
 
 from vidtok_edge.runtime import Bundle, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.backends import onnxruntime
-from vidtok_edge.runtime.bench.document import Pace, Settings
 from vidtok_edge.runtime.bench.measuring.candidate import OPEN_BUNDLE, Candidate, open_bundle
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.manifest.graphs import Precision
 
 CASE = "embedded-256"

@@ -22,9 +22,10 @@ from vidtok_edge.errors import CheckFailed, UsageError
 
 if TYPE_CHECKING:
     from vidtok_edge.export.bench_streams import TorchBackend
-    from vidtok_edge.runtime.bench.document import Document, Policy, Settings
+    from vidtok_edge.runtime.bench.document import Document
     from vidtok_edge.runtime.bench.measuring.candidate import Candidate
     from vidtok_edge.runtime.bench.measuring.matrix import Benchmark
+    from vidtok_edge.runtime.bench.settings import Policy, Settings
     from vidtok_edge.runtime.manifest.graphs import Precision
 
 
@@ -201,10 +202,10 @@ def bench(
     _refuse_what_would_be_ignored(context, paced, queue)
     if not bundles:
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
-    from vidtok_edge.runtime.bench.document import Pace, Settings
     from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
     from vidtok_edge.runtime.bench.measuring.frames import clip_doubts
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
+    from vidtok_edge.runtime.bench.settings import Pace, Settings
     from vidtok_edge.runtime.files import require_writable
 
     streams = {bundle: load_bundle(bundle).manifest.streams for bundle in bundles}

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from vidtok_edge.errors import BackendUnavailable, MissingDependency, UsageError
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.bench.document import CallWork, CandidateResult, Ceilings, Document
+    from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+    from vidtok_edge.runtime.bench.ceilings import CallWork, Ceilings
+    from vidtok_edge.runtime.bench.document import Document
     from vidtok_edge.runtime.manifest.graphs import Precision
 
 
@@ -53,7 +55,7 @@ def with_ceilings(document: Document) -> Document:
 
 
 def _work_of(one: CandidateResult) -> tuple[CallWork, ...]:
-    from vidtok_edge.runtime.bench.document import CallWork
+    from vidtok_edge.runtime.bench.ceilings import CallWork
     from vidtok_edge.variants import variant_by_name
 
     if one.precision not in ("fp32", "fp16"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vidtok_edge.lowering.torch_cuda import event_times_ms, require_torch_cuda
-from vidtok_edge.runtime.bench.document import Ceilings
+from vidtok_edge.runtime.bench.ceilings import Ceilings
 
 __all__ = ["gpu_ceilings"]
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from vidtok_edge.runtime.bench.document import Machine
+from vidtok_edge.runtime.bench.machine import Machine
 
 __all__ = ["driver_version", "slug_of"]
 

@@ -13,8 +13,10 @@ from engine_trials.result import rows_of
 from gpu_run.places import Places
 from gpu_run.record import Record, without
 from vidtok_edge.errors import DocumentError, ProofError
-from vidtok_edge.runtime.bench.document import Breakdown, CandidateResult, Ceilings
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.ceilings import Ceilings
 from vidtok_edge.runtime.bench.document_file import read_document
+from vidtok_edge.runtime.bench.figures import Breakdown
 from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, read_proof
 
 __all__ = ["collect", "roofline"]

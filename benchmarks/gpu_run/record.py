@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from gpu_run.step import Step
 from vidtok_edge.errors import DocumentError
-from vidtok_edge.runtime.bench.document import Machine
+from vidtok_edge.runtime.bench.machine import Machine
 from vidtok_edge.runtime.files import write_beside
 
 __all__ = [

@@ -10,7 +10,8 @@ from ceilings import main
 from click.testing import CliRunner
 from gpu_run.figures import roofline
 
-from vidtok_edge.runtime.bench.document import CallWork, CandidateResult, Ceilings
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.ceilings import CallWork, Ceilings
 
 HERE = Ceilings(device="x", copy_gbs=1000.0, fp32_tflops=1.0, fp16_tflops=10.0)
 WORK = CallWork(kind="encoder", operations=2e9, moved_bytes=1.0)

@@ -16,11 +16,12 @@ from vidtok_edge.commands.bench_work import with_ceilings, with_work
 from vidtok_edge.errors import BackendUnavailable, CheckFailed
 from vidtok_edge.export.planning.plan import plan_of
 from vidtok_edge.lowering.step import StepOptions
-from vidtok_edge.runtime.bench.document import CallWork, Settings
+from vidtok_edge.runtime.bench.ceilings import CallWork
 from vidtok_edge.runtime.bench.document_file import read_document
 from vidtok_edge.runtime.bench.measuring import matrix
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.bundle import MANIFEST
 from vidtok_edge.variants import variant_by_name
 

@@ -22,7 +22,7 @@ from vidtok_edge.export.verifying.loss import Loss
 from vidtok_edge.export.verifying.report import ParityReport
 from vidtok_edge.lowering.torch_device_step import DeviceStep
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.bench.document import ClipQuality
+from vidtok_edge.runtime.bench.candidate_result import ClipQuality
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.measuring.frames import moving_frames
 from vidtok_edge.runtime.bench.measuring.reports import PARITY_REPORT, qualities_of

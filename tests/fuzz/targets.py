@@ -369,12 +369,12 @@ def _read_timing(path: Path) -> None:
 
 
 def _document(folder: Path) -> Path:
-    from vidtok_edge.runtime.bench.document import Pace, Settings
     from vidtok_edge.runtime.bench.document_file import write_document
     from vidtok_edge.runtime.bench.measuring.candidate import Candidate
     from vidtok_edge.runtime.bench.measuring.documents import document_of
     from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
     from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+    from vidtok_edge.runtime.bench.settings import Pace, Settings
 
     def run(candidate: Candidate, settings: Settings, progress: object) -> Turn:
         return run_turn(candidate, settings, 0)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vidtok_edge.runtime.bench.document import Policy
+from vidtok_edge.runtime.bench.settings import Policy
 
 __all__ = ["Camera", "Clock", "PacedCameras", "Released", "SaturatedCameras"]
 

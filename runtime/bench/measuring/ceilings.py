@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vidtok_edge.runtime.bench.document import Ceilings
+from vidtok_edge.runtime.bench.ceilings import Ceilings
 
 __all__ = ["cpu_ceilings"]
 

@@ -6,16 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vidtok_edge.runtime.bench.document import (
-    FORMAT,
-    SCHEMA,
-    CallTimes,
-    CandidateResult,
-    Document,
-    Method,
-    Settings,
-    TurnResult,
-)
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.document import FORMAT, SCHEMA, Document, Method
 from vidtok_edge.runtime.bench.measuring.figures import figures_of
 from vidtok_edge.runtime.bench.measuring.latency import (
     PERCENTILES,
@@ -30,6 +22,8 @@ from vidtok_edge.runtime.bench.measuring.reconstructions import pictures_of
 from vidtok_edge.runtime.bench.measuring.reports import qualities_of
 from vidtok_edge.runtime.bench.measuring.runs import Calls
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.settings import Settings
+from vidtok_edge.runtime.bench.turn_result import CallTimes, TurnResult
 
 __all__ = ["document_of"]
 

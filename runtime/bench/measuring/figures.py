@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean, median
 
-from vidtok_edge.runtime.bench.document import (
-    Breakdown,
-    Figures,
-    Latency,
-    Sample,
-    Settings,
-    StartUp,
-    metered_w,
-)
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures, StartUp
+from vidtok_edge.runtime.bench.latency import Latency
 from vidtok_edge.runtime.bench.measuring.latency import latency_of
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.runs import Calls
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.sample import Sample, metered_w
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.streaming.framing import Framing
 
 __all__ = ["breakdown_of", "figures_of", "rss_growth"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.bench.document import Curve, Histogram, Latency
+from vidtok_edge.runtime.bench.latency import Curve, Histogram, Latency
 
 __all__ = [
     "PERCENTILES",

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vidtok_edge.errors import UsageError, VidTokEdgeError
-from vidtok_edge.runtime.bench.document import Machine, Settings
+from vidtok_edge.runtime.bench.machine import Machine
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.turn import Turn
 from vidtok_edge.runtime.bench.measuring.worker import run_in_process
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.manifest import Manifest
 

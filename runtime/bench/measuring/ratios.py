@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import ceil, comb, log2
 from statistics import median
 
-from vidtok_edge.runtime.bench.document import Ratio
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.ratio import Ratio
 
 __all__ = [
     "LEVEL",

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, VidTokEdgeError
-from vidtok_edge.runtime.bench.document import Picture, Pictures
 from vidtok_edge.runtime.bench.measuring.candidate import OPEN_BUNDLE, Candidate
 from vidtok_edge.runtime.bench.measuring.frames import COUNT, clip_frames, for_graph, moving_frames
+from vidtok_edge.runtime.bench.pictures import Picture, Pictures
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.quality import psnr
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from vidtok_edge.bounded import read_at_most
-from vidtok_edge.runtime.bench.document import ClipQuality
+from vidtok_edge.runtime.bench.candidate_result import ClipQuality
 
 __all__ = ["PARITY_REPORT", "qualities_of"]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vidtok_edge.runtime.bench.document import Pace
 from vidtok_edge.runtime.bench.measuring.cameras import (
     Camera,
     Clock,
@@ -21,6 +20,7 @@ from vidtok_edge.runtime.bench.measuring.cameras import (
     SaturatedCameras,
 )
 from vidtok_edge.runtime.bench.meters.sampling import peak_rss_mb
+from vidtok_edge.runtime.bench.settings import Pace
 from vidtok_edge.runtime.streaming.decoder import Picture, StreamDecoder
 from vidtok_edge.runtime.streaming.encoder import StreamEncoder
 from vidtok_edge.runtime.streaming.slots import Slots

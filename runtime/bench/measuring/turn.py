@@ -8,17 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidtok_edge.runtime.bench.document import (
-    ProvenQuality,
-    RanGraph,
-    Sample,
-    Settings,
-    StartUp,
-)
+from vidtok_edge.runtime.bench.candidate_result import ProvenQuality, RanGraph
+from vidtok_edge.runtime.bench.figures import StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.frames import COUNT, clip_frames, for_graph, moving_frames
 from vidtok_edge.runtime.bench.measuring.runs import Measured, run_measured
 from vidtok_edge.runtime.bench.meters.sampling import Sampler
+from vidtok_edge.runtime.bench.sample import Sample
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.proofs import NOT_LOOKED_FOR, PartFigures, Proven

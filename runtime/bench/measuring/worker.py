@@ -14,9 +14,9 @@ from typing import Any
 
 import vidtok_edge.errors
 from vidtok_edge.errors import CheckFailed, VidTokEdgeError
-from vidtok_edge.runtime.bench.document import Settings
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.held_signals import held_signals
 from vidtok_edge.runtime.manifest.plain import from_plain
 

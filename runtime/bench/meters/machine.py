@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from vidtok_edge.runtime.backends.gpu import present_gpu
-from vidtok_edge.runtime.bench.document import Machine
+from vidtok_edge.runtime.bench.machine import Machine
 from vidtok_edge.runtime.bench.meters.checks import off_reference
 from vidtok_edge.runtime.bench.meters.settings import Settings, read_settings, text_of
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from vidtok_edge.runtime.bench.document import Sample
 from vidtok_edge.runtime.bench.meters.host import Host
 from vidtok_edge.runtime.bench.meters.jetson import Jtop, Tegrastats
 from vidtok_edge.runtime.bench.meters.nvml import Nvml
 from vidtok_edge.runtime.bench.meters.rapl import Rapl
+from vidtok_edge.runtime.bench.sample import Sample
 
 __all__ = ["METERS", "Meter", "Sampler", "missing_meters", "open_meters", "peak_rss_mb"]
 

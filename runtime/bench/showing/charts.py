@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from statistics import median
 
-from vidtok_edge.runtime.bench.document import (
-    Breakdown,
-    CandidateResult,
-    Curve,
-    Histogram,
-    Sample,
-)
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.figures import Breakdown
+from vidtok_edge.runtime.bench.latency import Curve, Histogram
+from vidtok_edge.runtime.bench.sample import Sample
 from vidtok_edge.runtime.bench.showing.svg import RIGHT, WIDTH, Axis, Plot
 
 __all__ = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.document import CandidateResult, Document
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.document import Document
 
 __all__ = ["Knee", "knees_of"]
 

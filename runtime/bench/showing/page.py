@@ -8,14 +8,11 @@ from html import escape
 from pathlib import Path
 from statistics import fmean
 
-from vidtok_edge.runtime.bench.document import (
-    Breakdown,
-    ClipQuality,
-    Document,
-    Figures,
-    Picture,
-    Sample,
-)
+from vidtok_edge.runtime.bench.candidate_result import ClipQuality
+from vidtok_edge.runtime.bench.document import Document
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures
+from vidtok_edge.runtime.bench.pictures import Picture
+from vidtok_edge.runtime.bench.sample import Sample
 from vidtok_edge.runtime.bench.showing.charts import (
     Chart,
     Series,

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidtok_edge.runtime.bench.document import (
-    Breakdown,
-    CallWork,
-    Ceilings,
-    Document,
-    Figures,
-    Settings,
-)
+from vidtok_edge.runtime.bench.ceilings import CallWork, Ceilings
+from vidtok_edge.runtime.bench.document import Document
+from vidtok_edge.runtime.bench.figures import Breakdown, Figures
+from vidtok_edge.runtime.bench.settings import Settings
 from vidtok_edge.runtime.bench.showing.knee import Knee, knees_of
 
 __all__ = ["Table", "disturbance", "not_metered", "settings_rows", "tables_of"]

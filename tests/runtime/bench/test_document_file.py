@@ -13,19 +13,15 @@ from typing import Any
 import pytest
 
 from vidtok_edge.errors import DocumentError
-from vidtok_edge.runtime.bench.document import (
-    CallWork,
-    Ceilings,
-    Document,
-    Pace,
-    ProvenQuality,
-    Settings,
-)
+from vidtok_edge.runtime.bench.candidate_result import ProvenQuality
+from vidtok_edge.runtime.bench.ceilings import CallWork, Ceilings
+from vidtok_edge.runtime.bench.document import Document
 from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.documents import document_of
 from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.bench.showing.page import page_of
 from vidtok_edge.runtime.bench.showing.tables import disturbance, tables_of
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slow_step import MS, FakeClock
 
-from vidtok_edge.runtime.bench.document import Policy
 from vidtok_edge.runtime.bench.measuring.cameras import (
     Clock,
     PacedCameras,
     Released,
     SaturatedCameras,
 )
+from vidtok_edge.runtime.bench.settings import Policy
 
 SECOND = 1_000 * MS
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from fake_step import fake_manifest
 
-from vidtok_edge.runtime.bench.document import Breakdown, Pace, Sample, Settings, StartUp
+from vidtok_edge.runtime.bench.figures import Breakdown, StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.figures import breakdown_of, figures_of, rss_growth
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.runs import Calls, Measured
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.sample import Sample
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 
 MS = 1_000_000
 SETTINGS = Settings(Pace(40.0), seconds=4, rounds=2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vidtok_edge.runtime.bench.document import Latency
+from vidtok_edge.runtime.bench.latency import Latency
 from vidtok_edge.runtime.bench.measuring.latency import (
     PERCENTILES,
     curve_of,

@@ -26,7 +26,6 @@ from vidtok_edge.errors import (
     VidTokEdgeError,
 )
 from vidtok_edge.runtime.backends.gpu import Gpu
-from vidtok_edge.runtime.bench.document import Pace, Sample, Settings
 from vidtok_edge.runtime.bench.document_file import json_of, read_document, write_document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate, candidates_of
 from vidtok_edge.runtime.bench.measuring.documents import document_of
@@ -35,6 +34,8 @@ from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, order_of, run_
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
 from vidtok_edge.runtime.bench.measuring.worker import run_in_process
 from vidtok_edge.runtime.bench.meters.sampling import Sampler
+from vidtok_edge.runtime.bench.sample import Sample
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.bench.showing.page import page_of
 from vidtok_edge.runtime.bench.showing.tables import tables_of
 from vidtok_edge.runtime.bundle import MANIFEST, Bundle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_step import fake_manifest
 
-from vidtok_edge.runtime.bench.document import StartUp
+from vidtok_edge.runtime.bench.figures import StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import (

@@ -10,13 +10,14 @@ from fake_step import fake_manifest, frame_of
 from slow_step import MS, FakeClock, SlowStep
 
 from vidtok_edge.runtime import StreamDecoder, StreamEncoder
-from vidtok_edge.runtime.bench.document import Pace, Settings, StartUp
+from vidtok_edge.runtime.bench.figures import StartUp
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.figures import figures_of
 from vidtok_edge.runtime.bench.measuring.latency import latency_of
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.runs import FIRST_CALLS, Measured, run_measured
 from vidtok_edge.runtime.bench.measuring.turn import Turn
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 
 FRAMES = [frame_of(value) for value in range(16)]
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from vidtok_edge.runtime.bench.document import Sample
 from vidtok_edge.runtime.bench.meters.host import Host
 from vidtok_edge.runtime.bench.meters.jetson import Jtop, Tegrastats, readings_of
 from vidtok_edge.runtime.bench.meters.machine import describe_machine
@@ -23,6 +22,7 @@ from vidtok_edge.runtime.bench.meters.sampling import (
     open_meters,
     peak_rss_mb,
 )
+from vidtok_edge.runtime.bench.sample import Sample
 
 # Lines as posted by users: NVIDIA's forums and documentation of each generation.
 ORIN_NANO = (

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from vidtok_edge.runtime.bench.document import CandidateResult, Document, Pace, Settings
+from vidtok_edge.runtime.bench.candidate_result import CandidateResult
+from vidtok_edge.runtime.bench.document import Document
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.documents import document_of
 from vidtok_edge.runtime.bench.measuring.matrix import run_matrix
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.bench.showing.knee import knees_of
 from vidtok_edge.runtime.bench.showing.tables import tables_of
 

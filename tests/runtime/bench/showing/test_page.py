@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 
 from vidtok_edge.errors import OutputExists
-from vidtok_edge.runtime.bench.document import Curve, Document, Pace, Sample, Settings
+from vidtok_edge.runtime.bench.document import Document
 from vidtok_edge.runtime.bench.document_file import read_document, write_document
+from vidtok_edge.runtime.bench.latency import Curve
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.documents import document_of
 from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, run_matrix
 from vidtok_edge.runtime.bench.measuring.turn import Turn, run_turn
+from vidtok_edge.runtime.bench.sample import Sample
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.bench.showing.charts import (
     Series,
     kind_of,
