@@ -101,7 +101,7 @@ def record(
     late_after: float | None,
     climb_after: float | None,
     realtime: bool,
-    deadline: float | None,
+    batch_wait: float | None,
     key_interval: float | None,
     flush_interval: float,
     compression: Compression,
@@ -176,7 +176,7 @@ def record(
             force=force,
             options=RecordOptions(
                 on_drop=on_drop,
-                deadline_s=None if deadline is None else deadline / 1000,
+                batch_wait_s=None if batch_wait is None else batch_wait / 1000,
                 key_interval_s=key_interval,
                 duration_s=duration,
                 flush_interval_s=flush_interval,

@@ -86,7 +86,7 @@ late_options = section(
         help="A step up is taken when it was not for so long.  [default: 30]",
     ),
     click.option(
-        "--deadline",
+        "--batch-wait",
         type=click.FloatRange(0),
         metavar="MS",
         help="How long a source waits for the others of its batch.  "

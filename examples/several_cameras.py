@@ -27,7 +27,7 @@ def main(path: str, seconds: float = 2.0) -> None:
             counts[latents.slot] += len(latents)
 
     with bundle.encoder() as encoder:
-        batching = Batching(encoder, deadline_s=0.05)
+        batching = Batching(encoder, wait_s=0.05)
         start = time.monotonic()
         while (now_s := time.monotonic() - start) < seconds:
             slot = min(range(len(due_s)), key=lambda slot: due_s[slot])

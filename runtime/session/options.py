@@ -21,7 +21,7 @@ class RecordOptions:
     on_drop: Literal["continue", "restart"] = "continue"
     """A stream goes on over a gap, as if the frames before and after it were neighbours; or it is
     finished, and another one begins behind the gap."""
-    deadline_s: float | None = None
+    batch_wait_s: float | None = None
     """How long a complete chunk waits for those of other sources; see `Batching`."""
     key_interval_s: float | None = None
     """Begin a new stream that often, at a chunk's end: what is before is not needed from there."""

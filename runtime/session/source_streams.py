@@ -48,7 +48,7 @@ class SourceStreams:
         self._key_interval_s, self._on_drop = options.key_interval_s, options.on_drop
         encoders: dict[str | None, StreamEncoder] = {None: encoder} | dict(spare)
         self._batchings = {
-            precision: Batching(one, options.deadline_s, clock.monotonic_ns)
+            precision: Batching(one, options.batch_wait_s, clock.monotonic_ns)
             for precision, one in encoders.items()
         }
         self.manifest, self._framing = encoder.manifest, encoder.framing

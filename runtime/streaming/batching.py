@@ -1,4 +1,4 @@
-"""Several streams in one batch, none of them held up for longer than a deadline."""
+"""Several streams in one batch, none of them held up for longer than was asked for."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ class Batching:
     """Pushes frames into an encoder's slots and decides when its step runs.
 
     It runs when the chunks of all open slots are complete, also because the one that was missing
-    has left, or when the oldest complete chunk has waited for `deadline_s`, or when a slot whose
+    has left, or when the oldest complete chunk has waited for `wait_s`, or when a slot whose
     chunk is complete gets its next frame. What runs together changes no slot's result. Nothing runs
     by itself: call `run_due` after `due_in_s`.
 
     Args:
         encoder: with as many slots as there are streams; closed by its owner.
-        deadline_s: 0 never waits; None waits for the slot's next frame only.
+        wait_s: how long a complete chunk waits for the others. 0 never waits; None waits for the
+            slot's next frame only.
         monotonic_ns: the clock.
     """
 
     def __init__(
         self,
         encoder: StreamEncoder,
-        deadline_s: float | None = None,
+        wait_s: float | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        if deadline_s is not None and not 0 <= deadline_s < 1e6:
-            raise UsageError(f"The deadline is {deadline_s} s; allowed: 0 or more.")
+        if wait_s is not None and not 0 <= wait_s < 1e6:
+            raise UsageError(f"The wait for a batch is {wait_s} s; allowed: 0 or more.")
         self.encoder = encoder
-        self._deadline_ns = None if deadline_s is None else round(deadline_s * 1e9)
+        self._wait_ns = None if wait_s is None else round(wait_s * 1e9)
         self._now_ns = monotonic_ns
         self._complete_since: dict[int, int] = {}
 
@@ -63,17 +64,17 @@ class Batching:
 
     def due_in_s(self) -> float | None:
         """How long until `run_due` has something to do; None: not before another frame."""
-        if self._deadline_ns is None or not self._complete_since:
+        if self._wait_ns is None or not self._complete_since:
             return None
-        left = min(self._complete_since.values()) + self._deadline_ns - self._now_ns()
+        left = min(self._complete_since.values()) + self._wait_ns - self._now_ns()
         return max(0.0, left / 1e9)
 
     def run_due(self) -> list[Latents]:
-        """Run the step if the deadline of a chunk has passed."""
+        """Run the step if a complete chunk has waited long enough."""
         return self.run_pending() if self.due_in_s() == 0 else []
 
     def run_pending(self) -> list[Latents]:
-        """As `StreamEncoder.run_pending`: before the deadline of a chunk."""
+        """As `StreamEncoder.run_pending`: before a chunk has waited so long."""
         results = self.encoder.run_pending()
         self._note()
         return results

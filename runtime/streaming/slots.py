@@ -49,7 +49,7 @@ class Slots(ABC, Generic[Result]):
 
     A step waits for every open slot, but holds no slot back longer than until that slot's own next
     item: a stream that pauses delays the others by one item at most. Who wants it to run sooner
-    calls `run_pending` (`runtime/streaming/batching.py` does, after a deadline).
+    calls `run_pending` (`runtime/streaming/batching.py` does, after a time).
 
     With a depth of 2 a call runs in a thread of its own while the next chunk is filled; what it
     gave comes with a later item, with `run_pending`, or with `finish`.

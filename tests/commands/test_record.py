@@ -138,7 +138,7 @@ def test_a_clip_with_all_options(tiny: Path, tmp_path: Path) -> None:
         "--on-drop",
         "restart",
         "--realtime",
-        "--deadline",
+        "--batch-wait",
         5,
         "--key-interval",
         0.3,

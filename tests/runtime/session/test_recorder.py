@@ -459,11 +459,11 @@ def test_latents_that_an_end_completes_have_no_latency() -> None:
     assert len(sink.latents) == 2 and done.latency_max_ms == 0
 
 
-def test_a_deadline_runs_the_batch_while_a_source_is_silent() -> None:
+def test_a_wait_that_is_over_runs_the_batch_while_a_source_is_silent() -> None:
     time_ = FakeClock(ns=0)
     events = [opened(0), opened(1), *captured(0, source=1), *captured(0, 1, 2, 3, 4, source=0)]
     captures = FakeCaptures(*events, ended(0), ended(1), at={8: lambda: time_.pass_s(0.05)})
-    recorder, sink = session(captures, streams=2, clock=time_.clock, deadline_s=0.02)
+    recorder, sink = session(captures, streams=2, clock=time_.clock, batch_wait_s=0.02)
     recorder.run()
     before_end = sink.log[: sink.log.index((0, "end", "ended"))]
     written = [entry[2] for entry in before_end if entry[:2] == (0, "latent")]
@@ -537,7 +537,7 @@ def test_a_backlog_is_encoded_in_full_batches() -> None:
         while captures.backlog < 82:
             time.sleep(0.001)
         runs: list[list[int]] = []
-        recorder, _ = session(captures, streams=2, deadline_s=10, runs=runs)
+        recorder, _ = session(captures, streams=2, batch_wait_s=10, runs=runs)
         recorder.run()
     assert runs[1:-1] == 10 * [[0, 1]], "11 latents each; the first began alone"
 
@@ -558,7 +558,7 @@ def test_two_cameras_one_of_which_reconnects() -> None:
     with Captures(openers, policy="block", capacity=4, retry=Retry(0.001)) as captures:
         captures.next(0)
         gate.set()
-        recorder, sink = session(captures, streams=2, deadline_s=0.001)
+        recorder, sink = session(captures, streams=2, batch_wait_s=0.001)
         done = recorder.run()
     assert streams_of(sink, 0) == ["start", tokens(*range(30)), ("end", "ended")]
     assert streams_of(sink, 1) == [

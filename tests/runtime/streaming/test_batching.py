@@ -1,4 +1,4 @@
-"""Many streams in one batch: none disturbs another, and none is held up past the deadline."""
+"""Many streams in one batch: none disturbs another, and none is held up for too long."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Time:
 
 
 def batching(
-    deadline_s: float | None = None, *, streams: int = SLOTS, chunk: int = 1, causal: bool = True
+    wait_s: float | None = None, *, streams: int = SLOTS, chunk: int = 1, causal: bool = True
 ) -> tuple[Batching, FakeStep, Time]:
     step = FakeStep(fake_manifest(streams=streams, chunk=chunk, causal=causal), "encoder")
     time_ = Time()
-    return Batching(StreamEncoder(step.manifest, step), deadline_s, time_), step, time_
+    return Batching(StreamEncoder(step.manifest, step), wait_s, time_), step, time_
 
 
 # --- when it runs -----------------------------------------------------------------------------
@@ -49,9 +49,9 @@ def test_a_full_batch_runs_at_once() -> None:
     assert batch.due_in_s() == 10.0
 
 
-def joined(deadline_s: float | None) -> tuple[Batching, FakeStep, Time]:
+def joined(wait_s: float | None) -> tuple[Batching, FakeStep, Time]:
     """Three streams that all have given their first latent."""
-    batch, step, time_ = batching(deadline_s)
+    batch, step, time_ = batching(wait_s)
     for slot in range(SLOTS):
         batch.push(frame_of(slot), slot=slot)
     batch.run_pending()
@@ -63,7 +63,7 @@ def chunk_of(batch: Batching, slot: int) -> list[Latents]:
     return [r for value in range(4) for r in batch.push(frame_of(value), slot=slot)]
 
 
-def test_a_complete_chunk_waits_for_the_others_until_the_deadline() -> None:
+def test_a_complete_chunk_waits_for_the_others_and_no_longer() -> None:
     batch, step, time_ = joined(0.02)
     assert chunk_of(batch, 0) == [] and batch.due_in_s() == 0.02
     time_.ns += 5_000_000
@@ -76,7 +76,7 @@ def test_a_complete_chunk_waits_for_the_others_until_the_deadline() -> None:
     assert batch.due_in_s() is None and batch.run_due() == []
 
 
-def test_a_deadline_that_passed_is_seen_by_the_next_push() -> None:
+def test_a_wait_that_is_over_is_seen_by_the_next_push() -> None:
     batch, step, time_ = joined(0.02)
     chunk_of(batch, 0)
     time_.ns += 30_000_000
@@ -91,7 +91,7 @@ def test_a_batch_that_fills_up_does_not_wait() -> None:
     assert step.runs == [[0, 1, 2]] and batch.due_in_s() is None
 
 
-def test_no_deadline_waits_for_the_next_frame_only() -> None:
+def test_without_a_limit_it_waits_for_the_next_frame_only() -> None:
     batch, step, time_ = joined(None)
     chunk_of(batch, 0)
     time_.ns += 10**12
@@ -99,7 +99,7 @@ def test_no_deadline_waits_for_the_next_frame_only() -> None:
     assert [r.slot for r in batch.push(frame_of(0), slot=0)] == [0] and step.runs == [[0]]
 
 
-def test_a_deadline_of_zero_never_waits() -> None:
+def test_a_wait_of_zero_is_none() -> None:
     batch, step, _ = joined(0)
     for slot in (1, 0, 2):
         assert [r.slot for r in chunk_of(batch, slot)] == [slot]
@@ -125,8 +125,8 @@ def test_leaving_frees_the_others() -> None:
     assert batch.due_in_s() is None
 
 
-def test_a_deadline_is_no_negative_number() -> None:
-    with pytest.raises(UsageError, match="deadline is -1"):
+def test_a_wait_is_no_negative_number() -> None:
+    with pytest.raises(UsageError, match="wait for a batch is -1"):
         batching(-1)
 
 
@@ -151,15 +151,15 @@ ACTIONS = st.lists(
 
 @given(
     actions=ACTIONS,
-    deadline_s=st.sampled_from([None, 0, 0.005]),
+    wait_s=st.sampled_from([None, 0, 0.005]),
     chunk=st.integers(1, 3),
     causal=st.booleans(),
 )
 def test_streams_do_not_disturb_each_other(
-    actions: list[tuple[int, str, int]], deadline_s: float | None, chunk: int, causal: bool
+    actions: list[tuple[int, str, int]], wait_s: float | None, chunk: int, causal: bool
 ) -> None:
     """Joining, leaving, pausing, other rates: each stream gives what it would give alone."""
-    batch, _, time_ = batching(deadline_s, chunk=chunk, causal=causal)
+    batch, _, time_ = batching(wait_s, chunk=chunk, causal=causal)
     given_frames: dict[int, list[int]] = defaultdict(list)
     got: dict[int, list[int]] = defaultdict(list)
 
