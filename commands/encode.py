@@ -10,21 +10,13 @@ import click
 from vidtok_edge.commands.options import (
     backend_option,
     bundle_option,
-    fit_option,
+    clip_options,
     force_option,
-    fps_option,
     output_option,
     precision_option,
     rate_of,
-    stream_option,
 )
-from vidtok_edge.commands.printing import (
-    frame_bar,
-    load_bundle,
-    need,
-    report_loss,
-    warn,
-)
+from vidtok_edge.commands.printing import frame_bar, load_bundle, need, report_loss, warn
 from vidtok_edge.commands.terminal import say
 
 
@@ -32,9 +24,7 @@ from vidtok_edge.commands.terminal import say
 @click.argument("clip", type=click.Path(path_type=Path))
 @bundle_option
 @output_option
-@fit_option
-@fps_option
-@stream_option
+@clip_options
 @backend_option
 @precision_option
 @force_option

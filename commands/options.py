@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -143,14 +144,17 @@ fps_option = click.option(
     help="Sample the clip at about N frames per second, or take each frame "
     "of a variable rate as it comes.",
 )
-
-
 stream_option = click.option(
     "--stream",
     type=click.IntRange(min=0),
     metavar="N",
     help="Number of the video stream in the file.  [default: its default or best one]",
 )
+
+
+def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a clip is read: --fit, --fps and --stream."""
+    return fit_option(fps_option(stream_option(command)))
 
 
 view_option = click.option(

@@ -10,13 +10,11 @@ import click
 from vidtok_edge.commands.options import (
     backend_option,
     bundle_option,
-    fit_option,
+    clip_options,
     force_option,
-    fps_option,
     output_option,
     precision_option,
     rate_of,
-    stream_option,
 )
 from vidtok_edge.commands.printing import (
     frame_bar,
@@ -37,9 +35,7 @@ from vidtok_edge.commands.printing import (
     type=click.Path(path_type=Path),
     help="The contact sheet.  [default: OUTPUT as .png]",
 )
-@fit_option
-@fps_option
-@stream_option
+@clip_options
 @backend_option
 @precision_option
 @force_option

@@ -166,30 +166,24 @@ class Bundle:
                 said = [step.info.fell_back] if step.info.fell_back else []
                 step.info = replace(step.info, fell_back="; ".join([*said, why]))
             return step
-        if asked.target is None:
-            graph = self.manifest.graph(kind, precision, asked.placement)
+
+        def opened(bundle: Bundle, placement: Placement) -> Step:
             return open_step(
-                self.path,
-                graph,
+                bundle.path,
+                bundle.manifest.graph(kind, precision, placement),
                 asked,
                 threads=threads,
                 to_compare=to_compare,
                 outputs_on=outputs_on,
                 memory=memory,
             )
+
+        if asked.target is None:
+            return opened(self, asked.placement)
         missing = []
         for bundle in (self, *self.other_forms()):
             try:
-                graph = bundle.manifest.graph(kind, precision, Placement.TENSORRT)
-                return open_step(
-                    bundle.path,
-                    graph,
-                    asked,
-                    threads=threads,
-                    to_compare=to_compare,
-                    outputs_on=outputs_on,
-                    memory=memory,
-                )
+                return opened(bundle, Placement.TENSORRT)
             except EngineMissing as error:
                 missing.append(error)
         raise missing[0]

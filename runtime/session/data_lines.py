@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from vidtok_edge.errors import SourceError, StreamError
@@ -71,12 +70,7 @@ class DataLines:
     def __enter__(self) -> DataLines:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def wait(self, seconds: float) -> None:
