@@ -11,77 +11,27 @@ import json
 import os
 import pickle
 import struct
-import sys
-import time
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
-from fuzz.attempt import Attempt, peak_rss, reset_peak_rss
+from costs import MIB, cost_of, measured
+from fuzz.attempt import Attempt
 from fuzz.targets import TARGETS
 from numpy.lib import format as npy_format
 
-from vidtok_edge.bounded import Budget, TooLarge, TooMuchWork, opened_zip, read_at_most
 from vidtok_edge.errors import VidTokEdgeError
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
-MIB = 1 << 20
 EXAMPLES = 12
 """Of the fuzzer's files for each reader; `make fuzz` tries as many as fit a minute."""
-
-measured = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux"
-)
-
-
-def cost_of(read: Callable[[], object]) -> tuple[int, float]:
-    """Bytes of memory at the peak, beyond those before, and seconds of processor."""
-    reset_peak_rss()
-    before, began = peak_rss(), time.process_time()
-    try:
-        read()
-    finally:
-        cost = peak_rss() - before, time.process_time() - began
-    return cost
-
-
-# -- the parts
-
-
-def test_a_file_is_refused_by_its_size_and_a_pipe_where_it_is_too_long(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"123")
-    assert read_at_most(path, 3) == b"123"
-    with pytest.raises(TooLarge, match="larger than 2 bytes"):
-        read_at_most(path, 2)
-    with pytest.raises(TooLarge):
-        read_at_most(Path("/dev/zero"), 5 * MIB)
-
-
-def test_a_zip_with_a_long_directory_is_refused(tmp_path: Path) -> None:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("a" * 1000, b"1")
-    with opened_zip(made) as archive:
-        assert archive.read("a" * 1000) == b"1"
-    with pytest.raises(TooLarge, match="list of members"):
-        opened_zip(made, largest_directory=1000)
-
-
-def test_a_budget_is_at_least_and_in_proportion() -> None:
-    assert Budget(10, per_byte=2, at_least=100).left == 100
-    budget = Budget(100, per_byte=2, at_least=100)
-    budget.spend(200)
-    with pytest.raises(TooMuchWork):
-        budget.spend(1)
 
 
 # -- documents that are far too large: sparse, so that only reading costs
@@ -126,9 +76,6 @@ def test_a_policy_of_many_rules_is_refused(tmp_path: Path) -> None:
                 target.read(path)
         else:
             assert cost_of(lambda: target.read(path))[1] < 4
-
-
-# -- token files
 
 
 def npz(folder: Path, shape: tuple[int, ...], length: int) -> Path:
@@ -197,9 +144,6 @@ def test_a_sound_token_file_takes_its_tokens_once(tmp_path: Path) -> None:
     TokenFile(tokens=tokens).save(tmp_path / "a.npy")
     memory, _ = cost_of(lambda: read_tokens(tmp_path / "a.npy"))
     assert memory < 1.1 * tokens.nbytes + 8 * MIB
-
-
-# -- checkpoints
 
 
 def torch_zip(folder: Path, data: bytes, kind: int = zipfile.ZIP_STORED) -> Path:
@@ -295,9 +239,6 @@ def test_yaml_has_no_aliases(bomb: str, tmp_path: Path) -> None:
         variant_from_config(path)
 
 
-# -- pictures and clips
-
-
 def black_png(side: int) -> bytes:
     """One bit for each pixel: 20 kB for 13000x13000."""
 
@@ -381,159 +322,6 @@ def test_a_small_clip_of_huge_frames(suffix: str, claimed: int, tmp_path: Path) 
 
     memory, seconds = cost_of(read)
     assert memory < 64 * MIB and seconds < 2
-
-
-# -- recordings
-
-MAGIC = b"\x89MCAP0\r\n"
-
-
-def chunk(content: bytes, name: bytes = b"", stored: bytes | None = None) -> bytes:
-    stored = content if stored is None else stored
-    head = struct.pack("<QQQII", 0, 0, len(content), zlib.crc32(content), len(name))
-    body = head + name + struct.pack("<Q", len(stored)) + stored
-    return struct.pack("<BQ", 6, len(body)) + body
-
-
-def false_heads(size: int) -> bytes:
-    """Heads of chunks that reach to the end of the file, one behind another."""
-    heads = bytearray(MAGIC)
-    while (length := size - len(heads) - 9) > 40:
-        stored = length - 40
-        heads += struct.pack("<BQQQQIIQ", 6, length, 0, 0, stored, 1, 0, stored)
-    return bytes(heads).ljust(size, b"\1")
-
-
-def packed(record: bytes, kind: str) -> bytes:
-    """Chunks of 32 MiB of one record, again and again."""
-    import lz4.frame  # type: ignore[import-untyped]
-    import zstandard
-
-    content = record * (32 * MIB // len(record))
-    pack = zstandard.compress if kind == "zstd" else lz4.frame.compress
-    return MAGIC + chunk(content, kind.encode(), pack(content)) * 4
-
-
-CHANNEL = struct.pack("<BQHHI", 4, 24, 1, 0, 1) + b"a" + struct.pack("<II", 0, 0) + bytes(7)
-
-
-@measured
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: false_heads(300_000),
-        lambda: false_heads(1_200_000),
-        lambda: packed(struct.pack("<BQ", 0x80, 0), "zstd"),
-        lambda: packed(struct.pack("<BQ", 0x80, 0), "lz4"),
-        lambda: packed(CHANNEL, "zstd"),
-        lambda: MAGIC + (b"\x0c" + struct.pack("<Q", 65_000)) * 100_000,
-    ],
-    ids=["heads", "more heads", "zstd", "lz4", "channels", "metadata"],
-)
-def test_recordings(make: Callable[[], bytes], tmp_path: Path) -> None:
-    for name in ("mcap", "lz4", "zstandard"):
-        pytest.importorskip(name)
-    path = tmp_path / "a.mcap"
-    path.write_bytes(make())
-
-    def read() -> None:
-        with pytest.raises(VidTokEdgeError, match="more work than any sound file"):
-            TARGETS["recording.recover"].read(path)
-
-    memory, seconds = cost_of(read)
-    assert memory < 160 * MIB and seconds < 4
-    assert [file.name for file in tmp_path.iterdir()] == ["a.mcap"]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *sorted((HERE / "written_before").glob("*.mcap")),
-        *sorted((HERE / "field/recordings").glob("*.mcap")),
-    ],
-    ids=lambda path: path.stem,
-)
-def test_a_sound_recording_takes_a_tenth_of_the_work_that_is_allowed(path: Path) -> None:
-    pytest.importorskip("mcap")
-    from vidtok_edge.runtime.recording.format import scan
-
-    found = scan.Scan(path)
-    allowed = Budget(found.size, per_byte=scan._WORK_PER_BYTE, at_least=scan._WORK_AT_LEAST).left
-    assert list(found.walk())
-    assert allowed - found._budget.left < scan._WORK_PER_BYTE * found.size / 10
-    found.close()
-
-
-def test_a_scan_reads_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mcap")
-    read, path = [0], tmp_path / "a.mcap"
-    pread = os.pread
-
-    def counted(fd: int, length: int, offset: int) -> bytes:
-        data = pread(fd, length, offset)
-        read[0] += len(data)
-        return data
-
-    monkeypatch.setattr(os, "pread", counted)
-    taken = []
-    for size in (2 * MIB, 4 * MIB):
-        path.write_bytes(false_heads(size))
-        read[0] = 0
-        with pytest.raises(VidTokEdgeError, match="more work"):
-            TARGETS["recording.read"].read(path)
-        taken.append(read[0] / size)
-    assert max(taken) < 300 and max(taken) < 1.2 * min(taken)
-
-
-def test_a_chunk_that_the_index_lists_often_is_not_read_by_it(tmp_path: Path) -> None:
-    pytest.importorskip("mcap")
-    from mcap.records import ChunkIndex, McapRecord, Statistics
-    from recordings import record
-
-    from vidtok_edge.runtime.recording.format.reader import Recording
-    from vidtok_edge.runtime.recording.format.scan import Scan
-
-    path = record(tmp_path / "a.mcap")
-    summary = Scan.summary
-
-    def often(scan: Scan) -> list[McapRecord]:
-        found = summary(scan) or []
-        chunks = [item for item in found if isinstance(item, ChunkIndex)]
-        for item in found:
-            if isinstance(item, Statistics):
-                item.chunk_count += len(chunks)
-        return found + chunks
-
-    with Recording.open(path) as recording:
-        assert recording.indexed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scan, "summary", often)
-        with Recording.open(path) as recording:
-            assert not recording.indexed
-
-
-def test_numbers_in_any_order_are_counted_in_a_pass() -> None:
-    pytest.importorskip("mcap")
-    from vidtok_edge.runtime.recording.recovery import _Channel
-
-    steps = [0]
-
-    def count(frame: Any, event: str, arg: object) -> None:
-        steps[0] += event == "call"
-
-    channel = _Channel()
-    sys.setprofile(count)
-    try:
-        for number in range(20_000, 0, -2):
-            channel.add(number, number)
-        gaps = list(channel.gaps(0))
-    finally:
-        sys.setprofile(None)
-    assert [gap.latents for gap in gaps] == [2] + [1] * 9_999
-    assert steps[0] < 10 * 10_000
-
-
-# -- anything
 
 
 @pytest.mark.parametrize("name", TARGETS)

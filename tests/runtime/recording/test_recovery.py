@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +18,7 @@ from vidtok_edge.errors import OutputExists, RecordingBusy, RecordingError, Usag
 from vidtok_edge.runtime.recording import RecordingWriter
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, McapFile
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.recovery import Recovered, recover
+from vidtok_edge.runtime.recording.recovery import Recovered, _Channel, recover
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, SourceRecords
 
 
@@ -255,3 +257,22 @@ def test_damage_anywhere_is_refused_or_recovered_with_true_numbers(
         assert source.lost_latents == known - source.latents
     if found:
         assert len(found.sources) == 2 and all(s.latents == 30 for s in found.sources)
+
+
+@pytest.mark.slow
+def test_numbers_in_any_order_are_counted_in_a_pass() -> None:
+    steps = [0]
+
+    def count(frame: Any, event: str, arg: object) -> None:
+        steps[0] += event == "call"
+
+    channel = _Channel()
+    sys.setprofile(count)
+    try:
+        for number in range(20_000, 0, -2):
+            channel.add(number, number)
+        gaps = list(channel.gaps(0))
+    finally:
+        sys.setprofile(None)
+    assert [gap.latents for gap in gaps] == [2] + [1] * 9_999
+    assert steps[0] < 10 * 10_000
