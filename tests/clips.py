@@ -27,6 +27,11 @@ def picture(index: int, size: tuple[int, int] = (64, 96)) -> NDArray[np.uint8]:
     return pixels
 
 
+def noisy(frames: int, side: int = 64) -> NDArray[np.uint8]:
+    """Frames whose packets are large enough to be hit: uint8 [T, H, W, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), dtype=np.uint8)
+
+
 def index_of(pixels: NDArray[np.uint8]) -> int:
     """Which `picture` (modulo 50) a decoded frame shows, read from its centre."""
     height, width = pixels.shape[:2]

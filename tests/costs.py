@@ -11,9 +11,7 @@ from fuzz.attempt import peak_rss, reset_peak_rss
 
 __all__ = ["MIB", "cost_of", "measured"]
 
-
 MIB = 1 << 20
-
 
 measured = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux"

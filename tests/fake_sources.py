@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from fake_step import frame_of
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.sources.clock import Clock
+from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
 from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.streaming.latents import Stamp
 
-__all__ = ["FakeClock", "FakeSource", "Script", "frame", "opener_of"]
+__all__ = ["FakeClock", "FakeSource", "Script", "frame", "opener_of", "told"]
 
 
 @dataclass
@@ -100,3 +102,21 @@ def opener_of(*lives: Script | BaseException, live: bool = True) -> Callable[[],
         return FakeSource(script, live=live)
 
     return opener
+
+
+def told(events: Iterable[Event | None]) -> list[Any]:
+    """Events in short: a frame's number of ms, or what else."""
+    short: list[Any] = []
+    for event in events:
+        match event:
+            case Captured():
+                short.append(event.frame.capture_time_ns // 1_000_000)
+            case Dropped():
+                short.append(("dropped", event.frames))
+            case Lost():
+                short.append("lost")
+            case Opened():
+                short.append("opened")
+            case Ended():
+                short.append("ended" if event.error is None else type(event.error).__name__)
+    return short

@@ -1,60 +1,34 @@
-"""Reading and writing clips: the good, and every kind of bad, made here."""
+"""Reading clips: the good, and every kind of bad, made here."""
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
-from clips import cut, index_of, make_audio, make_clip, make_two_sizes, picture, scratch
+from clip_reading import SIZE, read, refused
+from clips import cut, index_of, make_audio, make_clip, make_two_sizes, noisy, picture, scratch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vidtok_edge.errors import (
-    ClipError,
-    MissingFromEnvironment,
-    OutputExists,
-    OutputNotWritable,
-    UsageError,
-)
+from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.clips.reading import ClipReader, Rate
-from vidtok_edge.runtime.clips.writing import ClipWriter, encoder_from
 
-SIZE = (64, 96)
 FASTSTART = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 
 
-def read(path: Path, **arguments: Any) -> tuple[list[ClipFrame], ClipReport]:
-    with ClipReader(path, size=arguments.pop("size", SIZE), **arguments) as clip:
-        frames = list(clip)
-    return frames, clip.report
-
-
 def indices(frames: list[ClipFrame]) -> list[int]:
     return [index_of(frame.pixels) for frame in frames]
-
-
-def refused(path: Path, sentence: str, **arguments: Any) -> None:
-    with pytest.raises(ClipError, match=sentence) as caught:
-        read(path, **arguments)
-    assert str(path) in str(caught.value)
-
-
-# -- good clips
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.mov", "a.flv"])
@@ -131,60 +105,6 @@ def test_embedded_clip() -> None:
     assert report == ClipReport(121, 121, None) and len(frames) == 121
 
 
-# -- size
-
-
-def test_crop_takes_the_centre(tmp_path: Path) -> None:
-    pixels = np.zeros((2, 64, 128, 3), np.uint8)
-    pixels[:, :, 32:96] = (0, 200, 0)
-    path = make_clip(tmp_path / "a.mp4", pixels)
-    [frame, _], _ = read(path, size=(32, 32))
-    assert np.abs(frame.pixels.astype(int) - (0, 200, 0)).mean() < 6
-    [frame, _], _ = read(path, size=(32, 32), fit="letterbox")
-    assert (frame.pixels[:8] == 0).all() and (frame.pixels[24:] == 0).all()
-    assert frame.pixels[16, 16, 1] > 180 and frame.pixels[16, 2, 1] < 20
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(
-    size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
-    fit=st.sampled_from(["crop", "letterbox"]),
-)
-def test_any_size(tmp_path: Path, size: tuple[int, int], fit: Any) -> None:
-    path = tmp_path / "a.mp4"
-    if not path.exists():
-        make_clip(path, 1, size=(38, 70))
-    [frame], _ = read(path, size=size, fit=fit)
-    assert frame.pixels.shape == (*size, 3) and frame.pixels.flags["C_CONTIGUOUS"]
-
-
-def test_resizing_is_antialiased(tmp_path: Path) -> None:
-    stripes = np.zeros((1, 128, 128, 3), np.uint8)
-    stripes[:, :, ::2] = 255
-    [frame], _ = read(make_clip(tmp_path / "a.mp4", stripes), size=(32, 32))
-    assert frame.pixels.std() < 16  # nearest or plain bilinear sampling would keep the stripes
-
-
-def test_colours_survive_bt709(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
-        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
-        red = np.full((64, 64, 3), (200, 30, 60), np.uint8)
-        frame = av.VideoFrame.from_ndarray(red, format="rgb24")
-        container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
-        container.mux(stream.encode(None))
-    [read_frame], _ = read(path, size=(64, 64))
-    assert np.abs(read_frame.pixels.astype(int) - red).max() <= 4
-
-
-def test_elongated_clip_needs_letterbox(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.mkv", np.zeros((1, 2, 4096, 3), np.uint8), codec="ffv1")
-    refused(path, "too elongated to cover 512x512. Use fit='letterbox'", size=(512, 512))
-    assert len(read(path, size=(512, 512), fit="letterbox")[0]) == 1
-
-
 def test_wrong_arguments(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", 2)
     wrong: list[tuple[dict[str, Any], str]] = [
@@ -198,9 +118,6 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     for arguments, sentence in wrong:
         with pytest.raises(UsageError, match=sentence):
             read(path, **arguments)
-
-
-# -- frame rate
 
 
 @pytest.mark.parametrize(("rate", "step"), [(30, 1), (24, 1), (15, 2), (10, 3), (7, 4), (1, 30)])
@@ -256,9 +173,6 @@ def test_a_broken_clock_is_not_filled(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", 3, times_ms=[0, 33, 3_600_000])
     refused(path, "3600 s pass between two frames; at most 600 are filled", rate=30)
     assert len(read(path, rate="every-frame")[0]) == 3
-
-
-# -- bad clips
 
 
 def test_not_a_clip(tmp_path: Path) -> None:
@@ -393,136 +307,6 @@ def test_random_bytes_raise_nothing_else(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with suppress(ClipError):
         read(path)
-
-
-def noisy(frames: int, side: int = 64) -> Any:
-    """Frames whose packets are large enough to be hit: uint8 [T, H, W, 3]."""
-    return np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), dtype=np.uint8)
-
-
-# -- writing
-
-
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """Make the kernel refuse files above `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def smooth(index: int, size: tuple[int, int]) -> Any:
-    y, x = np.mgrid[: size[0], : size[1]]
-    return (
-        np.stack([(2 * x + index) % 256, 2 * y, 0 * y + 90], axis=-1).clip(0, 255).astype(np.uint8)
-    )
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-@pytest.mark.parametrize("fps", [30, 30000 / 1001, 12.5, 120])
-def test_written_clip_is_read_back(tmp_path: Path, name: str, fps: float) -> None:
-    originals = [smooth(i, (64, 96)) for i in range(12)]
-    with ClipWriter(tmp_path / name, fps=fps, size=(64, 96)) as writer:
-        for pixels in originals:
-            writer.write(pixels)
-        assert (writer.encoder, writer.fell_back) == ("libx264", False)
-    assert writer.frames_written == 12 and os.listdir(tmp_path) == [name]
-    with ClipReader(tmp_path / name, size=(64, 96)) as clip:
-        assert clip.native_fps == pytest.approx(fps, rel=1e-3)
-        copies = [frame.pixels for frame in clip]
-        assert clip.report.lost is None
-    assert len(copies) == 12
-    assert min(psnr(a, b) for a, b in zip(originals, copies, strict=True)) > 32
-
-
-def test_odd_sides_are_padded_to_even(tmp_path: Path) -> None:
-    with ClipWriter(tmp_path / "a.mp4", fps=30, size=(33, 47)) as writer:
-        writer.write(np.full((33, 47, 3), 120, np.uint8))
-    [frame], _ = read(tmp_path / "a.mp4", size=(34, 48))
-    with ClipReader(tmp_path / "a.mp4", size=(34, 48)) as clip:
-        assert clip.native_size == (34, 48)
-    assert np.abs(frame.pixels.astype(int) - 120).max() <= 3
-
-
-def test_without_libx264(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("av.codecs_available", {"mpeg4", "h264"})
-    with ClipWriter(tmp_path / "a.mp4", fps=30000 / 1001, size=(64, 96)) as writer:
-        assert (writer.encoder, writer.fell_back) == ("mpeg4", True)
-        for i in range(5):
-            writer.write(smooth(i, (64, 96)))
-    frames, _ = read(tmp_path / "a.mp4")
-    assert len(frames) == 5 and psnr(frames[4].pixels, smooth(4, (64, 96))) > 30
-    with pytest.raises(MissingFromEnvironment, match="none of the video encoders libx264, mpeg4"):
-        encoder_from(["h264"])
-
-
-@pytest.mark.parametrize("limit", [0, 300, 20_000])
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, name: str, limit: int) -> None:
-    pixels = noisy(40)
-    with (
-        file_limit(limit),
-        pytest.raises(OutputNotWritable, match="larger than this disk"),
-        ClipWriter(tmp_path / name, fps=30, size=(64, 64)) as writer,
-    ):
-        for frame in pixels:
-            writer.write(frame)
-    assert os.listdir(tmp_path) == []
-
-
-def test_disk_full_says_how_much_is_free(tmp_path: Path) -> None:
-    with (
-        pytest.raises(OutputNotWritable, match=r"disk is full \([0-9.]+ MB free"),
-        ClipWriter(tmp_path / "a.mp4", fps=30, size=(64, 64)),
-    ):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ClipError])
-def test_interrupted_writing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), ClipWriter(tmp_path / "a.mp4", fps=30, size=(64, 96)) as writer:
-        writer.write(picture(0))
-        raise error
-    assert os.listdir(tmp_path) == []
-
-
-def test_writer_refusals(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({"path": tmp_path / "a.gif"}, r"suffix '\.gif'.* Use one of \.mp4, \.mkv"),
-        ({"fps": 0}, "allowed: 0.01 to 1000"),
-        ({"fps": float("nan")}, "allowed: 0.01"),
-        ({"size": (0, 10)}, "1 to 16384"),
-    ]
-    for change, sentence in wrong:
-        arguments: Any = {"path": path, "fps": 30, "size": (64, 96), **change}
-        with pytest.raises(UsageError, match=sentence):
-            ClipWriter(**arguments)
-    with (
-        pytest.raises(
-            UsageError, match=r"uint8 \(32, 32, 3\); this clip takes uint8 \(64, 96, 3\)"
-        ),
-        ClipWriter(path, fps=30, size=(64, 96)) as writer,
-    ):
-        writer.write(picture(0, (32, 32)))
-    with (
-        pytest.raises(UsageError, match="no frame was written"),
-        ClipWriter(path, fps=30, size=(64, 96)),
-    ):
-        pass
-    with pytest.raises(UsageError, match="not open"):
-        ClipWriter(path, fps=30, size=(64, 96)).write(picture(0))
-    assert os.listdir(tmp_path) == []
-    path.write_text("old")
-    with pytest.raises(OutputExists), ClipWriter(path, fps=30, size=(64, 96)):
-        pass
-    with ClipWriter(path, fps=30, size=(64, 96), force=True) as writer:
-        writer.write(picture(0))
-    assert len(read(path)[0]) == 1
 
 
 @pytest.mark.parametrize("module", ["reading", "writing"])

@@ -18,8 +18,6 @@ from vidtok_edge.errors import VidTokEdgeError
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[3]
-
-
 MAGIC = b"\x89MCAP0\r\n"
 
 
