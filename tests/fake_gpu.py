@@ -2,11 +2,11 @@
 
 Streams are queues that do nothing until they are waited for, captures record, memory is full of
 ones at first, and every call can be made to fail. Device memory has addresses of its own, which
-the host cannot read (`fake_memory`). Memory that both share is as real memory is: what the host
-writes while work is under way is found when that work is done, and what it reads before is no
-result. What a real GPU would refuse, or do wrongly without a word,
-raises Misuse; it is noted too, and `assert_fake_gpus_are_clean` fails a test that hid it or left
-something behind. What real hardware would do differently beyond that, this cannot show.
+the host cannot read (`fake_memory`). A real GPU may begin at once or late, so memory of the host
+that work under way uses is nobody else's: what the host writes there is found when that work is
+done, and what it reads before is no result. What a real GPU would refuse, or do wrongly without a
+word, raises Misuse; it is noted too, and `assert_fake_gpus_are_clean` fails a test that hid it or
+left something behind. What real hardware would do differently beyond that, this cannot show.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 Work = Callable[[], None]
-"""May have a method `begin`, called when it is put into a stream that does it later."""
+"""May have a method `begin`: called when it is put into a stream, and for each launch of a graph
+that holds it, it gives what is done later."""
 Made = TypeVar("Made", bound="_Made")
 _FREEING = (
     "cudaFree",
@@ -70,23 +71,44 @@ class _Made:
 class Stream(_Made):
     waiting: list[Work] = field(default_factory=list, init=False)
     recording: list[Work] | None = field(default=None, init=False)
-    recorded: list[Work] | None = field(default=None, init=False)
 
     def put(self, work: Work) -> None:
         if self.recording is not None:
             self.recording.append(work)
             return
-        if hasattr(work, "begin"):
-            work.begin()
-        self.waiting.append(work)
+        self.waiting.append(work.begin() if hasattr(work, "begin") else work)
+
+    def do(self, last: Work | None = None) -> None:
+        """What waits, in its order; no further than `last` where it waits too."""
+        count = self.waiting.index(last) + 1 if last in self.waiting else len(self.waiting)
+        doing, self.waiting = self.waiting[:count], self.waiting[count:]
+        for work in doing:
+            work()
 
 
 @dataclass(eq=False)
 class Event(_Made):
-    ms: float | None = field(default=None, init=False)
-    """When a stream came here; None before it did."""
-    stream: Stream | None = field(default=None, init=False)
-    """Into which it was recorded last."""
+    record: _Record | None = field(default=None, init=False)
+    """The last one; None before the first, and where it became a part of a graph."""
+
+
+@dataclass(eq=False)
+class _Record:
+    """One record of an event in a stream, which later ones of the same event do not change."""
+
+    api: FakeApi
+    stream: Stream
+    ms: float | None = None
+    """When the stream came here; None before it did."""
+
+    def __call__(self) -> None:
+        self.api.clock += 0.25
+        self.ms = self.api.clock
+
+    def awaited(self) -> None:
+        """As another stream waits: what was put in behind the record is not waited for."""
+        if self.ms is None:
+            self.stream.do(self)
 
 
 @dataclass(eq=False)
@@ -101,6 +123,52 @@ class Graph(_Made):
     """A `cudaGraphExec_t`."""
 
     work: list[Work] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Copy:
+    """A copy between the device and pinned memory of the host."""
+
+    api: FakeApi
+    way: str
+    device: int
+    host: int
+    size: int
+    given: Any = None
+    """Of a copy up under way: what the host had there when it was begun."""
+    hidden: bool = False
+    """Of a copy down under way: ones are in place of what the host had there."""
+
+    def begin(self) -> _Copy:
+        """From here on the host may neither write what is read nor read what is written."""
+        begun = replace(self)
+        there = self.api.memory.host(self.host, self.size, f"copy {self.way}")
+        if self.way == "up":
+            begun.given = there.copy()
+        else:  # unless copies before it are still to read there
+            begun.hidden = not any(self._overlaps(other) for other in self.api.under_way)
+        if begun.hidden:
+            there[...] = 0xFF
+        self.api.under_way.append(begun)
+        return begun
+
+    def __call__(self) -> None:  # looked up again: it may have been freed meanwhile
+        self.api.under_way.remove(self)
+        there = self.api.memory.device(self.device, self.size, f"copy {self.way}")
+        here = self.api.memory.host(self.host, self.size, f"copy {self.way}")
+        before = self.given if self.way == "up" else 0xFF
+        if (self.way == "up" or self.hidden) and (here != before).any():
+            raise Misuse(
+                f"the host wrote to {self.size} B at {self.host:#x} while a copy {self.way} was "
+                "under way"
+            )
+        if self.way == "up":
+            there[...] = here
+        else:
+            here[...] = there
+
+    def _overlaps(self, other: _Copy) -> bool:
+        return self.host < other.host + other.size and other.host < self.host + self.size
 
 
 _ALL: list[FakeApi] = []
@@ -124,6 +192,8 @@ class FakeApi:
         copies: which way and how many bytes, of each.
         pageable: those of the copies whose host memory is not pinned. They wait, as CUDA's do.
         misuse: what was wrong, also where somebody caught the exception.
+        lost: whether a call failed; then nobody need wait for what is under way.
+        under_way: copies between the device and pinned memory that were begun.
         memory: both address spaces.
         number: of this GPU among several.
         attributes: what it can, by the names behind `cudaDevAttr`; at first what a discrete GPU
@@ -155,6 +225,8 @@ class FakeApi:
         self.copies: list[tuple[str, int]] = []
         self.pageable: list[tuple[str, int]] = []
         self.misuse: list[str] = []
+        self.lost = False
+        self.under_way: list[_Copy] = []
         self.memory = FakeMemory()
         self.clock, self.number = 0.0, 0
         self.attributes = {
@@ -240,9 +312,11 @@ class FakeApi:
         return self._allocated("managed", size)
 
     def cudaFree(self, address: int) -> None:
+        self._require_no_capture(f"{address:#x} was freed")
         self.memory.free(("device", "managed"), address)
 
     def cudaFreeHost(self, address: int) -> None:
+        self._require_no_capture(f"{address:#x} was freed")
         self.memory.free(("pinned", "mapped"), address)
 
     def cudaMemGetInfo(self) -> tuple[int, int]:
@@ -283,20 +357,11 @@ class FakeApi:
         way, device, host = ways[kind]
         stream = self._used(stream, Stream)
         self.memory.device(device, size, f"copy {way}")
-        pinned = self.memory.pinned(host, size, f"copy {way}") is not None
         self.copies.append((way, size))
-
-        def copied() -> None:  # asked for again: it may have been freed meanwhile
-            there = self.memory.device(device, size, f"copy {way}")
-            here = self.memory.host(host, size, f"copy {way}")
-            if way == "up":
-                there[...] = here
-            else:
-                here[...] = there
-
-        stream.put(copied)
-        if not pinned:
-            self._pageable(way, size, stream)
+        if self.memory.pinned(host, size, f"copy {way}") is not None:
+            stream.put(_Copy(self, way, device, host, size))
+        else:
+            self._copy_pageable(way, device, host, size, stream)
 
     def _copy_within(self, way: str, target: int, source: int, size: int, stream: Stream) -> None:
         """Between addresses of the device; shared memory is only for a copy that infers its way."""
@@ -313,18 +378,32 @@ class FakeApi:
 
         stream.put(copied)
 
-    def _pageable(self, way: str, size: int, stream: Stream) -> None:
-        """CUDA copies such memory while the caller waits, which no graph can hold."""
+    def _copy_pageable(self, way: str, device: int, host: int, size: int, stream: Stream) -> None:
+        """CUDA keeps what goes up when the call returns, and has brought down what goes down;
+        neither fits into a graph."""
         self.pageable.append((way, size))
         if stream.recording is not None:
             raise Misuse(f"{size} B of pageable memory were copied {way} while capturing")
-        _done(stream)
+        here = self.memory.host(host, size, f"copy {way}")
+        if way == "down":
+            stream.do()
+            here[...] = self.memory.device(device, size, f"copy {way}")
+            return
+        kept = here.copy()
+
+        def arrived() -> None:
+            self.memory.device(device, size, f"copy {way}")[...] = kept
+
+        stream.put(arrived)
 
     def _allocated(self, space: Space, size: int) -> int:
+        self._require_no_capture(f"{size} B of {space} memory were asked for")
+        return self.memory.allocate(space, size)
+
+    def _require_no_capture(self, what: str) -> None:
         for made in self._made.values():
             if isinstance(made, Stream) and made.recording is not None:
-                raise Misuse(f"{size} B of {space} memory were asked for while capturing")
-        return self.memory.allocate(space, size)
+                raise Misuse(f"{what} while capturing")
 
     # --- streams and events -----------------------------------------------------------------
 
@@ -345,15 +424,20 @@ class FakeApi:
         return self.attributes[names[attribute].removeprefix("cudaDevAttr")]
 
     def cudaStreamCreateWithFlags(self, flags: int) -> Stream:
+        if flags != self.cudaStreamNonBlocking:
+            raise Misuse(f"a stream with flags {flags} waits for the default stream, and it for it")
         return self._new(Stream(self._handle()))
 
     def cudaStreamDestroy(self, stream: Stream) -> None:
-        self._used(stream, Stream).destroyed = True
+        """Its work would go on without it: nobody could say when it is done."""
+        if self._used(stream, Stream).waiting and not self.lost:
+            raise Misuse(f"{stream} was destroyed, and has work to do")
+        stream.destroyed = True
 
     def cudaStreamSynchronize(self, stream: Stream) -> None:
         if self._used(stream, Stream).recording is not None:
             raise Misuse(f"{stream} was waited for while capturing")
-        _done(stream)
+        stream.do()
 
     def cudaEventCreate(self) -> Event:
         return self._new(Event(self._handle()))
@@ -364,26 +448,19 @@ class FakeApi:
     def cudaEventRecord(self, event: Event, stream: Stream | int) -> None:
         """Into a stream or, as CUDA's bindings allow, into that of an address."""
         there = self.stream_of(stream) if isinstance(stream, int) else self._used(stream, Stream)
-
-        def note() -> None:
-            self.clock += 0.25
-            event.ms = self.clock
-
-        self._used(event, Event).ms, event.stream = None, there
-        there.put(note)
+        record = _Record(self, there)
+        self._used(event, Event).record = record if there.recording is None else None
+        there.put(record)
 
     def cudaStreamWaitEvent(self, stream: Stream, event: Event, flags: int) -> None:
-        if self._used(event, Event).stream is None:
+        record = self._used(event, Event).record
+        if record is None:
             raise Misuse(f"{event} is waited for, and was never recorded")
-
-        def wait() -> None:
-            if event.ms is None and event.stream is not None:
-                _done(event.stream)
-
-        self._used(stream, Stream).put(wait)
+        self._used(stream, Stream).put(record.awaited)
 
     def cudaEventElapsedTime(self, first: Event, second: Event) -> float:
-        begin, end = self._used(first, Event).ms, self._used(second, Event).ms
+        records = self._used(first, Event).record, self._used(second, Event).record
+        begin, end = (None if record is None else record.ms for record in records)
         if begin is None or end is None:
             raise Misuse("the time between events was asked for, to which no stream has come yet")
         return end - begin
@@ -435,14 +512,9 @@ class FakeApi:
 
     def _fail(self, name: str, *arguments: Any) -> None:
         """What a call does even where it fails."""
+        self.lost = True
         if name == "cudaStreamEndCapture":
             arguments[0].recording = None
         elif name in _FREEING:
             with self.noting():
                 object.__getattribute__(self, name)(*arguments)
-
-
-def _done(stream: Stream) -> None:
-    waiting, stream.waiting = stream.waiting, []
-    for work in waiting:
-        work()

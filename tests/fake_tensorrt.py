@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,17 +181,18 @@ class _Work:
         self._bound, self._scratch = bound, scratch
         self._given: dict[str, NDArray[Any]] = {}
 
-    def begin(self) -> None:
+    def begin(self) -> _Work:
         """From here on the host may neither write what is read nor read what is written."""
-        context = self._there()
-        memory = context.library.api.memory
+        context, begun = self._there(), copy(self)
+        memory, begun._given = context.library.api.memory, {}
         for name, address in self._bound.items():
             if memory.shared(address):
                 there = memory.device(address, context.engine.nbytes(name), name)
                 if name in context.engine.inputs:
-                    self._given[name] = there.copy()
+                    begun._given[name] = there.copy()
                 else:
                     there[...] = 0xFF
+        return begun
 
     def __call__(self) -> None:
         context = self._there()

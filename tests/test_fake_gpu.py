@@ -59,7 +59,9 @@ def test_what_went_up_comes_down(api: Any) -> None:
     at(pinned)[...] = np.arange(SIZE)
     api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
     api.cudaMemcpyAsync(pinned, device + 32, 32, DOWN, stream)
-    assert at(pinned)[0] == 0, "nothing happens before the stream is waited for"
+    assert at(pinned).tolist() == list(range(SIZE)), (
+        "nothing happens before the stream is waited for"
+    )
     api.cudaStreamSynchronize(stream)
     assert at(pinned)[:32].tolist() == list(range(32, 64))
     assert not api.pageable
@@ -195,7 +197,7 @@ def test_pageable_memory_makes_the_caller_wait_and_fits_no_graph(api: Any) -> No
     api.cudaMemcpyAsync(device, pageable.ctypes.data, SIZE, UP, stream)
     pageable[...] = 0
     api.cudaMemcpyAsync(pageable.ctypes.data, device, SIZE, DOWN, stream)
-    assert pageable.tolist() == list(range(SIZE)), "each was done when its call returned"
+    assert pageable.tolist() == list(range(SIZE)), "what went up was kept when its call returned"
     assert api.pageable == [("up", SIZE), ("down", SIZE)]
     api.cudaStreamBeginCapture(stream, 0)
     with refused(api, "pageable memory were copied up while capturing"):
@@ -216,6 +218,121 @@ def test_writes_of_the_host_beyond_a_buffer_or_after_its_end(api: Any) -> None:
     with pytest.raises(AssertionError, match="wrote beyond or after: 64 B of pinned"):
         api.assert_clean()
     kept[3] = 0xDD
+
+
+def test_what_the_host_writes_while_a_copy_up_is_under_way(api: Any) -> None:
+    """The real one may have read it already, or not."""
+    device, pinned, stream = made(api)
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    at(pinned)[3] = 1
+    with refused(api, "the host wrote to 64 B at 0x.* while a copy up was under way"):
+        api.cudaStreamSynchronize(stream)
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    api.cudaStreamSynchronize(stream)
+    freed(api, device, pinned, stream)
+    api.assert_clean()
+
+
+def test_what_the_host_reads_before_a_copy_down_is_done(api: Any) -> None:
+    device, pinned, stream = made(api)
+    at(pinned)[...] = 7
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    api.cudaStreamSynchronize(stream)
+    api.cudaMemcpyAsync(pinned, device, SIZE, DOWN, stream)
+    assert set(at(pinned)) == {0xFF}, "neither what was there nor what will be"
+    api.cudaStreamSynchronize(stream)
+    assert set(at(pinned)) == {7}
+    api.cudaMemcpyAsync(pinned, device, SIZE, DOWN, stream)
+    at(pinned)[0] = 1
+    with refused(api, "the host wrote to 64 B at 0x.* while a copy down was under way"):
+        api.cudaStreamSynchronize(stream)
+    freed(api, device, pinned, stream)
+
+
+def test_a_graph_reads_the_host_when_it_is_launched(api: Any) -> None:
+    device, pinned, stream = made(api)
+    at(pinned)[...] = 1
+    api.cudaStreamBeginCapture(stream, 0)
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    recording = api.cudaStreamEndCapture(stream)[1]
+    graph = api.cudaGraphInstantiate(recording, 0)[1]
+    for value in (2, 3):
+        at(pinned)[...] = value
+        api.cudaGraphLaunch(graph, stream)
+        api.cudaStreamSynchronize(stream)
+        assert set(api.memory.device(device, SIZE, "the test")) == {value}
+    api.cudaGraphExecDestroy(graph)
+    api.cudaGraphDestroy(recording)
+    freed(api, device, pinned, stream)
+    api.assert_clean()
+
+
+def test_nothing_is_freed_while_capturing(api: Any) -> None:
+    device, pinned, stream = made(api)
+    api.cudaStreamBeginCapture(stream, 0)
+    for free, address in ((api.cudaFree, device), (api.cudaFreeHost, pinned)):
+        with refused(api, "was freed while capturing"):
+            free(address)
+    with refused(api, "were asked for while capturing"):
+        api.cudaMalloc(8)
+    api.cudaGraphDestroy(api.cudaStreamEndCapture(stream)[1])
+    freed(api, device, pinned, stream)
+
+
+# --- streams and events -----------------------------------------------------------------------
+
+
+def test_a_stream_does_not_wait_for_what_was_put_in_behind_the_mark(api: Any) -> None:
+    device, pinned, stream = made(api)
+    other, event = api.cudaStreamCreateWithFlags(1)[1], api.cudaEventCreate()[1]
+    done = list[str]()
+    other.put(lambda: done.append("before"))
+    api.cudaEventRecord(event, other)
+    other.put(lambda: done.append("behind"))
+    api.cudaStreamWaitEvent(stream, event, 0)
+    api.cudaEventRecord(event, stream)  # the wait is for the record before
+    api.cudaStreamSynchronize(stream)
+    assert done == ["before"]
+    api.cudaStreamSynchronize(other)
+    assert done == ["before", "behind"]
+    api.cudaStreamDestroy(other)
+    api.cudaEventDestroy(event)
+    freed(api, device, pinned, stream)
+    api.assert_clean()
+
+
+def test_a_stream_that_waits_for_the_default_stream(api: Any) -> None:
+    with refused(api, "a stream with flags 0 waits for the default stream"):
+        api.cudaStreamCreateWithFlags(0)
+
+
+def test_a_stream_is_destroyed_when_its_work_is_done(api: Any) -> None:
+    device, pinned, stream = made(api)
+    api.cudaMemcpyAsync(device, pinned, SIZE, UP, stream)
+    with refused(api, "was destroyed, and has work to do"):
+        api.cudaStreamDestroy(stream)
+    api.cudaStreamSynchronize(stream)
+    freed(api, device, pinned, stream)
+    api.assert_clean()
+
+
+def test_an_event_of_a_graph_has_no_time(api: Any) -> None:
+    stream, event = api.cudaStreamCreateWithFlags(1)[1], api.cudaEventCreate()[1]
+    api.cudaStreamBeginCapture(stream, 0)
+    api.cudaEventRecord(event, stream)
+    recording = api.cudaStreamEndCapture(stream)[1]
+    graph = api.cudaGraphInstantiate(recording, 0)[1]
+    api.cudaGraphLaunch(graph, stream)
+    api.cudaStreamSynchronize(stream)
+    with refused(api, "to which no stream has come yet"):
+        api.cudaEventElapsedTime(event, event)
+    for destroy, thing in (
+        (api.cudaGraphExecDestroy, graph),
+        (api.cudaGraphDestroy, recording),
+        (api.cudaEventDestroy, event),
+        (api.cudaStreamDestroy, stream),
+    ):
+        destroy(thing)
 
 
 # --- what is made once ------------------------------------------------------------------------
