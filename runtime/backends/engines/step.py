@@ -177,6 +177,7 @@ class EngineStep:
             )
             self._contexts: list[IExecutionContext] = []
             stack.callback(self._contexts.clear)  # after the graphs, before the memory
+            stack.callback(_freed, cuda.wait, self._stream)  # of calls that use both
             for turn in (0, 1):
                 self._contexts.append(self._bound_context(library, turn))
                 if (captured := self._captured(turn)) is not None:
@@ -244,8 +245,6 @@ class EngineStep:
         # `inputs` and `outputs` lie in memory that goes with the step.
         self.inputs, self.outputs = {}, {}
         self.device.outputs = {}
-        with suppress(DeviceError):  # after a failed launch every call fails, also these
-            self._cuda.wait(self._stream)
         resources.close()
         del self._engine, self._runtime
 
@@ -319,7 +318,8 @@ class EngineStep:
 
 
 def _freed(free: Callable[[Any], None], value: Any) -> None:
-    """Free what was made, if CUDA still does: its error would hide the one that led here."""
+    """Free what was made, if CUDA still does: after a failed launch every call fails, and its error
+    would hide the one that led here."""
     with suppress(DeviceError):
         free(value)
 

@@ -31,7 +31,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines import step as step_module
 from vidtok_edge.runtime.backends.engines.api import TensorRT
-from vidtok_edge.runtime.backends.engines.cuda import load_cuda
+from vidtok_edge.runtime.backends.engines.cuda import Cuda, load_cuda
 from vidtok_edge.runtime.backends.engines.library import host_of
 from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.engines.step import EngineStep, open_engine
@@ -218,6 +218,30 @@ def test_a_device_that_is_lost_at_the_start_fails_once(tiny: Path) -> None:
     api.failing = dict.fromkeys(["cudaMallocHost", *FREEING], Error.LAUNCH_FAILURE)
     with pytest.raises(DeviceError, match="cudaMallocHost failed"):
         tiny_engine(tiny, api)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_ctrl_c_while_an_engine_is_opened(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """What it had begun uses contexts and memory: both outlive it."""
+    api, wait, waited = FakeApi(), Cuda.wait, list[int]()
+
+    def interrupted(cuda: Cuda, stream: Any) -> None:
+        waited.append(1)
+        if len(waited) == calls + 1:
+            raise KeyboardInterrupt
+        wait(cuda, stream)
+
+    monkeypatch.setattr(Cuda, "wait", interrupted)
+    if calls < 2:
+        with pytest.raises(KeyboardInterrupt):
+            tiny_engine(tiny, api)
+    else:
+        with pytest.raises(KeyboardInterrupt), tiny_engine(tiny, api) as step:
+            run_flat(step, (3, 5), start=True)
+            run_flat(step, (1, 1))
+    api.assert_clean()
 
 
 @pytest.mark.parametrize("call", RUNNING)
