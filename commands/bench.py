@@ -24,7 +24,7 @@ from vidtok_edge.commands.bench_printing import (
 )
 from vidtok_edge.commands.bench_work import with_ceilings, with_work
 from vidtok_edge.commands.options import comma_list, threads_option
-from vidtok_edge.commands.printing import load_bundle, need_export, warn
+from vidtok_edge.commands.printing import load_bundle, need_models, warn
 from vidtok_edge.commands.sections import SectionedCommand
 from vidtok_edge.commands.terminal import say, screen, shown
 from vidtok_edge.errors import CheckFailed, UsageError
@@ -146,7 +146,7 @@ def bench(
     candidates = candidates_of(bundles, backend or ("auto",), precision, threads, say_left_out)
     wanted = torch_backends(eager, compiled, torch_device, modes, checkpoint)
     if wanted:
-        need_export()
+        need_models()
         from vidtok_edge.export.bench_streams import torch_candidates
 
         candidates += torch_candidates(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from vidtok_edge.commands.options import finite, force_option, precision_list, size_list
-from vidtok_edge.commands.printing import need_export, print_columns
+from vidtok_edge.commands.printing import need_models, print_columns
 from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def plan(
     force: bool,
 ) -> None:
     """Memory, work, rates, and the least time per call on known devices; builds nothing."""
-    need_export()
+    need_models()
     from vidtok_edge.export.planning.plan import plan_of
     from vidtok_edge.lowering.interface import KINDS
     from vidtok_edge.lowering.step import StepOptions

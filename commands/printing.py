@@ -31,6 +31,11 @@ def need_export() -> None:
     need("export", but=("matplotlib",))  # only the plot of calibrate uses it
 
 
+def need_models() -> None:
+    """What runs the models of the extra `export` where no clip is read."""
+    need("export", but=("matplotlib", "av"))
+
+
 def need_record() -> None:
     # Only chunks that other tools compressed use these, and only `join` the last one.
     need("record", but=("lz4", "zstandard", "mcap-ros2-support"))

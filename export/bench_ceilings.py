@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from vidtok_edge.errors import BackendUnavailable
 from vidtok_edge.lowering.torch_cuda import event_times_ms, require_torch_cuda
 from vidtok_edge.runtime.bench.ceilings import Ceilings
 
@@ -17,9 +18,20 @@ def gpu_ceilings(megabytes: int = 1024, side: int = 8192) -> Ceilings:
     and a product of square matrices, the best of several.
 
     Raises:
-        BackendUnavailable: PyTorch sees no GPU.
+        BackendUnavailable: PyTorch sees no GPU, or cannot run there; one may lack the memory.
     """
     require_torch_cuda()
+    try:
+        return _measured(megabytes, side)
+    except RuntimeError as error:  # all that PyTorch raises of CUDA
+        why = str(error).strip().partition("\n")[0].rstrip(".")
+        raise BackendUnavailable(
+            f"PyTorch {torch.__version__} does not run on this GPU: {why}. Free its memory, or "
+            "install a PyTorch for it."
+        ) from error
+
+
+def _measured(megabytes: int, side: int) -> Ceilings:
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.ones(megabytes * 250_000, device="cuda")
     target = torch.empty_like(source)

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from ceilings import main
 from click.testing import CliRunner
 from gpu_run.figures import roofline
 
+from vidtok_edge.export import bench_ceilings
 from vidtok_edge.runtime.bench.candidate_result import CandidateResult
 from vidtok_edge.runtime.bench.ceilings import CallWork, Ceilings
 
@@ -39,3 +41,17 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = CliRunner().invoke(main, [str(tmp_path / "a.json")])
     assert done.exit_code == 1 and not (tmp_path / "a.json").exists()
+
+
+def test_a_gpu_without_the_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A benchmark goes on without its ceilings; this one says why."""
+
+    def out_of_memory(*size: Any, **options: Any) -> Any:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 1024.00 MiB.\nMore.")
+
+    monkeypatch.setattr(bench_ceilings, "require_torch_cuda", lambda: None)
+    monkeypatch.setattr(torch, "ones", out_of_memory)
+    done = CliRunner().invoke(main, [str(tmp_path / "a.json")])
+    assert done.exit_code == 1
+    assert "does not run on this GPU: CUDA out of memory. Tried" in done.output
+    assert "More" not in done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -100,6 +101,18 @@ def test_pytorch_on_a_gpu_that_is_not_there(tiny: Path, monkeypatch: pytest.Monk
     assert result.exit_code == BackendUnavailable.exit_code, result.output
     assert "error: bundle torch-cuda fp32: PyTorch 2." in result.output
     assert "is one for the CPU" in result.output or "sees no GPU" in result.output
+
+
+def test_pytorch_needs_no_library_for_video(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    absent = {"av", "matplotlib"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in absent else found(name)
+    )
+    assert run("bench", tiny, *QUICK, "--torch", "--dry-run").exit_code == 0
+    absent.add("onnxscript")
+    result = run("bench", tiny, *QUICK, "--torch", "--dry-run")
+    assert result.exit_code == 4 and "This command needs onnxscript" in result.output
 
 
 def test_doubts_about_the_clip_are_said(tiny: Path) -> None:
