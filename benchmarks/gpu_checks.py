@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch_engine import Device, FakeDevice, RealDevice, constants_once, torch_engine
 
 from vidtok_edge.errors import VidTokEdgeError
@@ -45,6 +47,8 @@ MODES = ("reduce-overhead", "default", "max-autotune")
 """Of torch.compile; each makes the calls of a module anew."""
 PARITY_CALLS = 3
 Result = dict[str, Any]
+Arrays = Mapping[str, NDArray[Any]]
+"""By the names of inputs, outputs or caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,16 @@ class Amount:
     size: int
     calls: int
     warmup: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Calls of a step, in float32."""
+
+    given: Sequence[Arrays]
+    wanted: Sequence[Arrays]
+    caches: Arrays
+    """After the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,11 @@ def run_checks(checks: Sequence[Check], end: float) -> Iterator[Result]:
 
 def engine_checks(model: VidTok, amount: Amount, device: Device) -> list[Check]:
     """Both graphs in both precisions and forms."""
+
+    @cache
+    def stream(kind: Kind, form: FormName) -> Stream:
+        return plain_stream(model, kind, StepOptions(amount.size, amount.size, form=form))
+
     checks = []
     for kind, numerics, form in product(KINDS, (FP32, FP16), FORMS):
         facts = {
@@ -163,15 +182,21 @@ def engine_checks(model: VidTok, amount: Amount, device: Device) -> list[Check]:
             "form": form,
             "precision": numerics.precision,
         }
-        work = partial(engine_facts, model, kind, form, numerics, amount, device)
+        work = partial(engine_facts, model, kind, form, numerics, amount, device, stream)
         checks.append(Check(facts, work))
     return checks
 
 
 def engine_facts(
-    model: VidTok, kind: Kind, form: FormName, numerics: Numerics, amount: Amount, device: Device
+    model: VidTok,
+    kind: Kind,
+    form: FormName,
+    numerics: Numerics,
+    amount: Amount,
+    device: Device,
+    stream: Callable[[Kind, FormName], Stream],
 ) -> Result:
-    """Opens one engine, compares it, times it and closes it."""
+    """Opens one engine, holds it to the stream of its kind and form, times it and closes it."""
     options = StepOptions(amount.size, amount.size, form=form)
     interface = interface_of(model.variant, options, kind, numerics)
     graph = graph_spec(kind, options, numerics, interface)
@@ -182,39 +207,44 @@ def engine_facts(
             "fell_back": step.info.fell_back,
             "device_mb": round(step.device_bytes / 1e6),
         }
-        parity = compared(step, plain_step(model, kind, options), model.variant.codebook_size)
+        parity = compared(step, stream(kind, form))
         timing = timed(step, amount)
     device.settle()
-    return {**found, **asdict(parity), **asdict(timing)}
+    fault = fault_of(parity, kind, numerics.precision)
+    failed = {"failed": fault} if fault else {}
+    return {**found, **asdict(parity), **asdict(timing), **failed}
 
 
-def plain_step(model: VidTok, kind: Kind, options: StepOptions) -> TorchStep:
-    """The same step in float32 on the CPU."""
+def plain_stream(
+    model: VidTok, kind: Kind, options: StepOptions, calls: int = PARITY_CALLS
+) -> Stream:
+    """A stream of noise through the same step in float32 on the CPU: seconds a call, full width."""
     graph = graph_spec(kind, options, FP32, interface_of(model.variant, options, kind, FP32))
-    return TorchStep(lower(model, options, kind, FP32).eval(), graph)
-
-
-def compared(
-    step: EngineStep, plain: TorchStep, codebook: int, calls: int = PARITY_CALLS
-) -> Parity:
-    """One stream of noise through both; both must be new."""
-    random, equal, worst = np.random.default_rng(0), [1.0], 0.0
+    step = TorchStep(lower(model, options, kind, FP32).eval(), graph)
+    random, given, wanted = np.random.default_rng(0), list[Arrays](), list[Arrays]()
     for call in range(calls):
-        fill(plain, random, codebook, start=call == 0)
-        for name, array in step.inputs.items():
-            array[...] = plain.inputs[name]
-        plain.run()
+        fill(step, random, model.variant.codebook_size, start=call == 0)
         step.run()
-        for name, wanted in plain.outputs.items():
+        given.append({name: array.copy() for name, array in step.inputs.items()})
+        wanted.append({name: array.copy() for name, array in step.outputs.items()})
+    return Stream(given, wanted, step.caches())
+
+
+def compared(step: EngineStep, stream: Stream) -> Parity:
+    """The same stream through a step, which must be new."""
+    equal, worst = list[float](), 0.0
+    for given, wanted in zip(stream.given, stream.wanted, strict=True):
+        for name, array in step.inputs.items():
+            array[...] = given[name]
+        step.run()
+        for name, value in wanted.items():
             if name == "tokens":
-                equal.append(float((step.outputs[name] == wanted).mean()))
+                equal.append(float((step.outputs[name] == value).mean()))
             else:
-                worst = max(worst, difference(step.outputs[name], wanted))
+                worst = max(worst, difference(step.outputs[name], value))
     mine = step.caches()
-    caches = [difference(mine[name], value) for name, value in plain.caches().items()]
-    return Parity(
-        min(equal) if "tokens" in plain.outputs else None, worst, max(caches, default=0.0)
-    )
+    caches = [difference(mine[name], value) for name, value in stream.caches.items()]
+    return Parity(min(equal, default=None), worst, max(caches, default=0.0))
 
 
 def fill(step: TorchStep, random: np.random.Generator, codebook: int, start: bool) -> None:
@@ -227,7 +257,24 @@ def fill(step: TorchStep, random: np.random.Generator, codebook: int, start: boo
 
 
 def difference(got: Any, wanted: Any) -> float:
-    return float(np.nanmax(np.abs(got.astype(np.float64) - wanted.astype(np.float64))))
+    """The largest; infinity where one of them alone is no number."""
+    got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+    apart = np.where(np.isnan(got) & np.isnan(wanted), 0.0, np.abs(got - wanted))
+    return float(np.where(np.isnan(apart), np.inf, apart).max())
+
+
+def fault_of(parity: Parity, kind: Kind, precision: str) -> str:
+    """Why it is no rounding that sets a step apart from float32; empty where it may be."""
+    least = 0.99 if precision == "fp32" else 0.5
+    if parity.equal_tokens is not None and parity.equal_tokens < least:
+        return (
+            f"{parity.equal_tokens:.1%} of the tokens are float32's, at least {least:.0%} must be"
+        )
+    most = math.inf if precision == "fp16" else 0.1 if kind == "encoder" else 2
+    worst = max(parity.max_difference, parity.max_cache_difference)
+    if not math.isfinite(worst) or parity.max_difference > most:
+        return f"outputs are up to {parity.max_difference:g} apart, caches {worst:g}"
+    return ""
 
 
 def timed(step: EngineStep, amount: Amount) -> Timing:

@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import gpu_checks
+import numpy as np
 import pytest
 import torch
 import torch_engine
 from click.testing import CliRunner
 from fake_gpu import FakeApi
-from gpu_checks import Amount, Check, chunk_shape, engine_checks, original_checks, run_checks
+from gpu_checks import (
+    Amount,
+    Check,
+    Parity,
+    chunk_shape,
+    difference,
+    engine_checks,
+    fault_of,
+    original_checks,
+    run_checks,
+)
 from narrow import narrow
 from torch_engine import FakeDevice, constants_once
 
@@ -60,6 +71,31 @@ def test_the_command_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.Mo
         {"what": "two", "failed": "RuntimeError: the device was lost"},
     ]
     assert [json.loads(line) for line in done.output.splitlines()] == written["results"]
+
+
+@pytest.mark.parametrize(
+    ("parity", "kind", "precision", "said"),
+    [
+        (Parity(1.0, 1e-5, 1e-5), "encoder", "fp32", ""),
+        (Parity(0.98, 0.05, 0.0), "encoder", "fp32", "98.0% of the tokens are float32's"),
+        (Parity(0.98, 0.4, 0.0), "encoder", "fp16", ""),
+        (Parity(0.1, 0.4, 0.0), "encoder", "fp16", "at least 50% must be"),
+        (Parity(None, 3.0, 0.0), "decoder", "fp32", "outputs are up to 3 apart"),
+        (Parity(None, 9.0, math.inf), "decoder", "fp16", "up to 9 apart, caches inf"),
+    ],
+)
+def test_a_step_that_rounding_does_not_explain_has_failed(
+    parity: Parity, kind: Any, precision: str, said: str
+) -> None:
+    fault = fault_of(parity, kind, precision)
+    assert said in fault and bool(said) == bool(fault)
+
+
+def test_what_is_no_number_is_far_away() -> None:
+    one, other = np.array([1.0, np.nan], np.float16), np.array([1.5, np.nan], np.float32)
+    assert difference(one, other) == 0.5
+    assert difference(one, np.array([1.5, 2.0])) == math.inf
+    assert difference(np.array([1.5, 2.0]), one) == math.inf
 
 
 def test_nothing_begins_when_the_time_is_over() -> None:
