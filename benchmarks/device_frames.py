@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,17 +68,22 @@ def main(bundle: Path, out: Path, backend: str, precision: str, calls: int) -> N
     try:
         if backend != "cpu":
             require_torch_cuda()
-        result = measured(Bundle.load(bundle), backend, precision, calls)
+        for result in measured(Bundle.load(bundle), backend, precision, calls):
+            text = json.dumps({"device_frames": result}, indent=1)
+            out.write_text(text + "\n", encoding="utf-8")  # each time: it may be cut off
     except VidTokEdgeError as error:
         raise click.ClickException(str(error)) from None
-    text = json.dumps({"device_frames": result}, indent=1)
     click.echo(text)
-    out.write_text(text + "\n", encoding="utf-8")
     sys.exit(0 if result["equal"] else 1)
 
 
-def measured(bundle: Bundle, backend: str, precision: str, calls: int) -> dict[str, Any]:
-    """Whether each way gives the tokens of NumPy frames, and how fast it is."""
+def measured(
+    bundle: Bundle, backend: str, precision: str, calls: int
+) -> Iterator[Mapping[str, Any]]:
+    """Whether each way gives the tokens of NumPy frames, and how fast it is.
+
+    What is known after memory of the device, and again after each kind that host and GPU share.
+    """
     device = "cpu" if backend == "cpu" else "cuda"
     manifest = bundle.manifest
     size = (manifest.height, manifest.width, 3)
@@ -100,29 +105,30 @@ def measured(bundle: Bundle, backend: str, precision: str, calls: int) -> dict[s
             "host",
         ),
     }
-    shared = shared_here(backend)
-    checks |= {
-        f"frames and tokens in {memory} memory": tokens_of(
-            bundle, backend, precision, taken(frames, count), "host", memory
-        )
-        for memory in shared
-    }
     equal = {name: same(found, wanted) for name, found in checks.items()}
     first = None if backend == "cpu" else Memory.DEVICE
     ways: list[Way] = [("host", 1, first), ("device", 1, first), ("host", 2, first)]
-    ways += [("host", 1, memory) for memory in shared]
     speeds = [
         speed(bundle, backend, precision, frames if way[0] == "host" else lent, way, calls)
         for way in ways
     ]
-    return {
-        "backend": backend,
-        "precision": precision,
-        "device": torch.cuda.get_device_name(0) if device == "cuda" else "CPU",
-        "equal": all(equal.values()) and len({found.tobytes() for found in wanted}) > 1,
-        "checks": equal,
-        "speeds": [asdict(one) for one in speeds],
-    }
+
+    def result() -> dict[str, Any]:
+        return {
+            "backend": backend,
+            "precision": precision,
+            "device": torch.cuda.get_device_name(0) if device == "cuda" else "CPU",
+            "equal": all(equal.values()) and len({found.tobytes() for found in wanted}) > 1,
+            "checks": equal,
+            "speeds": [asdict(one) for one in speeds],
+        }
+
+    yield result()
+    for memory in shared_here(backend):
+        found = tokens_of(bundle, backend, precision, taken(frames, count), "host", memory)
+        equal[f"frames and tokens in {memory} memory"] = same(found, wanted)
+        speeds.append(speed(bundle, backend, precision, frames, ("host", 1, memory), calls))
+        yield result()
 
 
 def shared_here(backend: str) -> list[Memory]:

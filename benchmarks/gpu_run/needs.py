@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from gpu_run.step import Need
-from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.runtime.backends.gpu import gpu_obstacle, present_gpu
 
 __all__ = [
@@ -21,6 +23,35 @@ __all__ = [
     "TORCH_CUDA",
     "checkout",
 ]
+
+
+ASKED_S = 60
+"""For a library to say whether it sees the GPU."""
+_ASK_TORCH = """
+from vidtok_edge.errors import VidTokEdgeError
+from vidtok_edge.lowering.torch_cuda import require_torch_cuda
+try:
+    require_torch_cuda()
+except VidTokEdgeError as error:
+    print(error)
+"""
+_ASK_ORT = """
+from vidtok_edge.runtime.backends.onnxruntime_cuda import CUDA, cuda_obstacle
+from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
+if CUDA not in load_onnxruntime().get_available_providers():
+    print('this ONNX Runtime is one for the CPU; pip install "vidtok-edge[gpu]"')
+else:
+    print(cuda_obstacle() or "")
+"""
+_ASK_RTX = """
+from vidtok_edge.runtime.backends.backend import Target
+from vidtok_edge.runtime.backends.engines.building.targets import gpu_targets
+from vidtok_edge.runtime.backends.engines.library import load_tensorrt
+from vidtok_edge.runtime.backends.gpu import present_gpu
+gpu, targets = present_gpu(), gpu_targets(load_tensorrt(Target.TENSORRT_RTX))
+if gpu is not None and gpu.architecture not in targets:
+    print(f"it builds for {', '.join(targets)}, and this GPU is {gpu.architecture}")
+"""
 
 
 def _package(module: str, remedy: str) -> str:
@@ -48,33 +79,29 @@ def _export(modules: tuple[str, ...], also: str = "") -> str:
 
 
 @functools.cache
+def _told(code: str) -> str:
+    """What `code` prints in a process of its own: libraries of GPUs may end the one they are in."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ASKED_S, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return f"it does not start within {ASKED_S} s"
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
+        return f"it does not load: {said[-1]}"
+    return done.stdout.strip()
+
+
 def _torch_cuda() -> str:
-    if missing := _package("torch", "install PyTorch for the CUDA of this machine (pytorch.org)"):
-        return missing
-    from vidtok_edge.lowering.torch_cuda import require_torch_cuda
-
-    try:
-        require_torch_cuda()
-    except VidTokEdgeError as error:
-        return str(error)
-    return ""
+    remedy = "install PyTorch for the CUDA of this machine (pytorch.org)"
+    return _package("torch", remedy) or _told(_ASK_TORCH)
 
 
-@functools.cache
 def _ort_cuda() -> str:
-    remedy = 'pip install "vidtok-edge[gpu]"'
-    if missing := _package("onnxruntime", remedy):
-        return missing
-    from vidtok_edge.runtime.backends.onnxruntime_cuda import CUDA, cuda_obstacle
-    from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
-
-    try:
-        providers = load_onnxruntime().get_available_providers()
-    except ImportError as error:
-        return f"onnxruntime does not load: {error}"
-    if CUDA not in providers:
-        return f"this ONNX Runtime is one for the CPU; {remedy}"
-    return str(cuda_obstacle() or "")
+    return _package("onnxruntime", 'pip install "vidtok-edge[gpu]"') or _told(_ASK_ORT)
 
 
 def _engines(module: str, extra: str) -> str:
@@ -91,7 +118,9 @@ TORCH_CUDA = Need("PyTorch for CUDA", _torch_cuda)
 ORT_CUDA = Need("ONNX Runtime for CUDA", _ort_cuda)
 BINDINGS = Need("cuda-bindings", lambda: _package("cuda.bindings", "pip install cuda-bindings"))
 TENSORRT = Need("TensorRT", lambda: _engines("tensorrt", "tensorrt"))
-TENSORRT_RTX = Need("TensorRT-RTX", lambda: _engines("tensorrt_rtx", "tensorrt-rtx"))
+TENSORRT_RTX = Need(
+    "TensorRT-RTX", lambda: _engines("tensorrt_rtx", "tensorrt-rtx") or _told(_ASK_RTX)
+)
 
 
 def checkout(root: Path) -> Need:
@@ -100,6 +129,8 @@ def checkout(root: Path) -> Need:
     def missing() -> str:
         if not (root / "tests").is_dir():
             return f"{root} has no folder tests; run in a checkout"
-        return _package("pytest", "pip install pytest")
+        packages = {"pytest": "pytest", "hypothesis": "hypothesis", "xdist": "pytest-xdist"}
+        found = (_package(name, f"pip install {package}") for name, package in packages.items())
+        return next(filter(None, found), "")
 
     return Need("the tests of a checkout", missing)

@@ -20,6 +20,8 @@ LAST_LINES = 6
 """Of the log of a step that failed, in its message."""
 LEAST_S = 1.0
 """Of what is left: with less nothing is begun."""
+GRACE_S = 5.0
+"""Of a limit, at most a quarter: in which a command that was told to end may write what it has."""
 
 
 class Ended(NamedTuple):
@@ -37,8 +39,11 @@ Run = Callable[[Step, float, Path], Ended]
 def run_command(step: Step, limit_s: float, log: Path) -> Ended:
     """Run the command of `step`, for `limit_s` seconds at most; all that it prints goes to `log`.
 
-    The command and what it started are ended at the limit, and where this is interrupted.
+    Shortly before the limit it is told to end (SIGTERM), which `bench` answers with the rounds that
+    are complete. The command and what it started are killed at the limit, and where this is
+    interrupted.
     """
+    grace_s = min(GRACE_S, limit_s / 4)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **step.environment}
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -51,9 +56,11 @@ def run_command(step: Step, limit_s: float, log: Path) -> Ended:
         )
         code: int | None = None
         try:
-            code = process.wait(limit_s)
+            code = process.wait(limit_s - grace_s)
         except subprocess.TimeoutExpired:
-            pass
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import gpu
 import pytest
 from click.testing import CliRunner
+from gpu_run import needs
 from gpu_run.facts import slug_of
-from gpu_run.needs import GPU
+from gpu_run.needs import GPU, ORT_CUDA, TORCH_CUDA
 from gpu_run.page import page_of, table_of
 from gpu_run.places import Places
 from gpu_run.record import Outcome, outcomes, read_record, without
@@ -197,6 +199,15 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> N
     assert ended == Ended(None, "begun")
 
 
+def test_a_command_is_told_to_end_before_it_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit('written'));"
+        "print('begun', flush=True); time.sleep(60)"
+    )
+    ended = run_command(step("ends", code), 4.0, tmp_path / "log.txt")
+    assert ended == Ended(None, "begun\nwritten"), "it was stopped, whatever its exit code"
+
+
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     steps = [step("absent", command=("/no/such/program",))]
     found = outcomes(steps, {})
@@ -221,22 +232,45 @@ def test_steps_come_after_what_they_need(tmp_path: Path, given: Path | None) -> 
 
 
 def test_pytorch_is_measured_after_the_engines_of_tensorrt(tiny: Path, tmp_path: Path) -> None:
+    """Each way in a step of its own, without a library for video."""
     steps = gpu_steps(Places(tmp_path / "out", tmp_path / "scratch"), None)
     names = [one.name for one in steps]
-    found = steps[names.index("bench-torch-cuda")]
-    assert names.index("bench-tensorrt-fp16") < names.index(found.name)
-    assert {need.name for need in found.needs} == {
-        *("a GPU", "PyTorch for CUDA", "the extra `export`")
-    }
     manifest = json.loads((tiny / MANIFEST).read_text())
     manifest["graphs"] += [{**graph, "precision": "fp16"} for graph in manifest["graphs"]]
     (tiny / MANIFEST).write_text(json.dumps(manifest))
-    options = found.command[found.command.index("bench") + 2 :]
-    listed = CliRunner().invoke(main, ["bench", str(tiny), *options, "--dry-run"])
-    assert listed.exit_code == 0, listed.output
-    for name in ("auto", "torch-cuda", "torch-compile-cuda default"):
-        assert f". bundle {name} fp16" in listed.output
-    assert "4. bundle torch-compile-cuda reduce-overhead fp16" in listed.output
+    for name, measured in (
+        ("bench-torch-cuda", "torch-cuda"),
+        ("bench-torch-graphs", "torch-compile-cuda reduce-overhead"),
+        ("bench-torch-compiled", "torch-compile-cuda default"),
+    ):
+        found = steps[names.index(name)]
+        assert names.index("bench-tensorrt-fp16") < names.index(name)
+        assert {need.name for need in found.needs} == {
+            *("a GPU", "PyTorch for CUDA", "what writes graphs, of the extra `export`")
+        }
+        options = found.command[found.command.index("bench") + 2 :]
+        listed = CliRunner().invoke(main, ["bench", str(tiny), *options, "--dry-run"])
+        assert listed.exit_code == 0, listed.output
+        assert "1. bundle auto fp16" in listed.output
+        assert f"2. bundle {measured} fp16" in listed.output and "3. " not in listed.output
+
+
+def test_what_a_library_says_that_ends_its_process() -> None:
+    assert needs._told("print('no GPU')") == "no GPU"
+    assert needs._told("import os; os.abort()") == "it does not load: its process ended with -6"
+    said = needs._told("raise OSError('libcudart.so: not found')")
+    assert said == "it does not load: OSError: libcudart.so: not found"
+
+
+def test_a_library_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "ASKED_S", 0.5)
+    assert needs._told("import time; time.sleep(60)") == "it does not start within 0.5 s"
+
+
+@pytest.mark.skipif(not GPU.missing(), reason="there is a GPU")
+def test_why_pytorch_and_onnx_runtime_have_no_gpu() -> None:
+    assert re.search(r"PyTorch \S+ (is one for the CPU|sees no GPU)", TORCH_CUDA.missing())
+    assert re.search(r"this ONNX Runtime is one for the CPU|no NVIDIA", ORT_CUDA.missing())
 
 
 # --- what is written --------------------------------------------------------------------------
