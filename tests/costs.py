@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fuzz.attempt import peak_rss, reset_peak_rss
 
-__all__ = ["MIB", "cost_of", "measured"]
+__all__ = ["MIB", "cost_of", "measured", "peak_bytes"]
 
 MIB = 1 << 20
 
@@ -27,3 +28,13 @@ def cost_of(read: Callable[[], object]) -> tuple[int, float]:
     finally:
         cost = peak_rss() - before, time.process_time() - began
     return cost
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most memory that was in use while `call` ran."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

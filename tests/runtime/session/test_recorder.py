@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
+from costs import peak_bytes
 from fake_session import WALL, FakeCaptures, captured, ended, opened, session, streams_of, tokens
 from fake_sink import MS, FakeSink
 from fake_sources import FakeClock, FakeSource, opener_of
@@ -185,12 +185,7 @@ def test_hours_take_no_more_memory_than_minutes() -> None:
         recorder, _ = session(
             captures, sink=FakeSink(forget=True), runs=deque(maxlen=1), key_interval_s=0.05
         )
-        tracemalloc.start()
-        recorder.run()
-        try:
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        return peak_bytes(recorder.run)
 
     peak(200)
     assert peak(6_000) < peak(600) + 100_000, "less than 20 bytes a frame: caches that fill up"
