@@ -321,7 +321,7 @@ class Scan:
                 self._budget.spend(WORK_FOR_RECORD)
                 if opcode == Opcode.MESSAGE and end - begin >= MESSAGE_HEAD.size:
                     times.append(MESSAGE_HEAD.unpack_from(data, begin)[2])
-                elif opcode in _LOOSE:
+                elif opcode in DEFINITIONS:
                     self._budget.spend(WORK_FOR_DEFINITION)
                     with suppress(RecordingError):
                         definitions.append(

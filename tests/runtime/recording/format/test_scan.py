@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,14 @@ def test_a_scan_reads_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             TARGETS["recording.read"].read(path)
         taken.append(read[0] / size)
     assert max(taken) < 300 and max(taken) < 1.2 * min(taken)
+
+
+def test_a_message_that_is_cut_off_defines_nothing(tmp_path: Path) -> None:
+    """Its bytes are a schema's, too: number 0, without a name."""
+    from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Scan
+
+    path = tmp_path / "a.mcap"
+    path.write_bytes(MAGIC + chunk(struct.pack("<BQ", 5, 14) + bytes(14)))
+    with closing(Scan(path)) as scan:
+        found = list(scan.walk())
+    assert [type(item) for item in found] == [ChunkPlace]
