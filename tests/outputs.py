@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,18 @@ import pytest
 
 from vidtok_edge.runtime.files import write_beside
 
-__all__ = ["names", "nobody", "refuse_links", "texts_of", "write_whole"]
+__all__ = ["file_limit", "names", "nobody", "refuse_links", "texts_of", "write_whole"]
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """Make the kernel refuse files above `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def names(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from outputs import names, nobody, refuse_links, texts_of, write_whole
+from outputs import file_limit, names, nobody, refuse_links, texts_of, write_whole
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable
 from vidtok_edge.runtime.files import replace_file, write_beside
@@ -137,16 +136,12 @@ def test_free_space_that_cannot_be_asked_for(
 
 
 def test_a_write_that_the_kernel_refuses(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with (
-            pytest.raises(OutputNotWritable, match="larger than this disk or account allows"),
-            write_beside(tmp_path / "out") as temporary,
-        ):
-            temporary.write_bytes(bytes(8192))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        file_limit(4096),
+        pytest.raises(OutputNotWritable, match="larger than this disk or account allows"),
+        write_beside(tmp_path / "out") as temporary,
+    ):
+        temporary.write_bytes(bytes(8192))
     assert names(tmp_path) == []
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import resource
 import zipfile
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -19,6 +18,7 @@ from fake_step import fake_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from outputs import file_limit
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, TokenFileError, UsageError
 from vidtok_edge.runtime.clips import token_files as token_file
@@ -168,13 +168,8 @@ def test_saving_is_refused(tmp_path: Path) -> None:
 def test_disk_full_leaves_nothing(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 32768, (3, 32, 48), dtype=np.int32)
     big = TokenFile(tokens=tokens, time_ns=np.zeros(3, np.int64), meta=META)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
-    try:
-        with pytest.raises(OutputNotWritable):
-            big.save(tmp_path / "a.npz")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_limit(2048), pytest.raises(OutputNotWritable):
+        big.save(tmp_path / "a.npz")
     assert os.listdir(tmp_path) == []
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from clip_reading import read
 from clips import noisy, picture
+from outputs import file_limit
 
 from vidtok_edge.errors import (
     ClipError,
@@ -25,17 +23,6 @@ from vidtok_edge.errors import (
 from vidtok_edge.runtime.clips.quality import psnr
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.clips.writing import ClipWriter, encoder_from
-
-
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """Make the kernel refuse files above `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def smooth(index: int, size: tuple[int, int]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from any_model import kinds, quick, sizes
 from fake_step import (
     CODEBOOK,
     FakeStep,
@@ -16,7 +17,7 @@ from fake_step import (
     pictures_from,
     tokens_from,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stamps import span, stamp
@@ -24,16 +25,6 @@ from stamps import span, stamp
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime import Latents, Picture, StreamDecoder, StreamEncoder
 from vidtok_edge.runtime.manifest.manifest import Manifest
-
-kinds: Any = st.sampled_from(
-    [
-        {"causal": True, "version": "1.0"},
-        {"causal": True, "version": "1.1"},
-        {"causal": False, "version": "1.0"},
-    ]
-)
-sizes = st.tuples(st.sampled_from([2, 4, 8]), st.integers(1, 4))
-quick = settings(max_examples=150)
 
 
 def opened(manifest: Manifest) -> tuple[StreamDecoder, FakeStep]:

@@ -8,24 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from any_model import kinds, quick, sizes
 from fake_step import FakeStep, fake_manifest, frame_of, tokens_from
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from stamps import stamp
 
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime import Latents, StreamEncoder
 from vidtok_edge.runtime.manifest.manifest import Manifest
-
-kinds: Any = st.sampled_from(
-    [
-        {"causal": True, "version": "1.0"},
-        {"causal": True, "version": "1.1"},
-        {"causal": False, "version": "1.0"},
-    ]
-)
-sizes = st.tuples(st.sampled_from([2, 4, 8]), st.integers(1, 4))
-quick = settings(max_examples=150)
 
 
 def opened(manifest: Manifest, fail_after: int | None = None) -> tuple[StreamEncoder, FakeStep]:
