@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-Codec = Literal["libx264", "mpeg4", "mpeg1video", "mjpeg", "ffv1"]
+Codec = Literal["libx264", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "ffv1"]
 LEVELS = 50  # frames before the brightness repeats
 
 

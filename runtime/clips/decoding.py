@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import ClipError, MissingDependency
 from vidtok_edge.runtime.clips.cadence import Cadence
-from vidtok_edge.runtime.clips.filtering import filtered
+from vidtok_edge.runtime.clips.filtering import FilterStep, filtered
 from vidtok_edge.runtime.clips.media_clock import MediaClock
 from vidtok_edge.runtime.clips.scanning import (
     Scan,
@@ -21,7 +21,7 @@ from vidtok_edge.runtime.clips.scanning import (
     reason_of,
     variable_rate_error,
 )
-from vidtok_edge.runtime.clips.suitability import Mending, mending_of
+from vidtok_edge.runtime.clips.suitability import mending_of, transparency_of
 
 try:
     import av
@@ -47,8 +47,7 @@ class ClipDecoding:
             where reading fails.
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
-        mending: what is done with frames and why; known once the first was read.
-        pixel_aspect: width of a pixel over its height.
+        pixel_aspect: width of a pixel over its height, at the beginning.
         other_streams: the video streams that are not read, for a message; empty for none.
     """
 
@@ -68,7 +67,14 @@ class ClipDecoding:
         self._container, self._stream = open_clip(path, stream)
         self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
-        self.mending = Mending((), ())
+        self._interlaced = False
+        self._kind: tuple[Any, ...] | None = None  # of frames that are mended alike
+        self._steps: tuple[FilterStep, ...] = ()
+        self._about_frames: dict[str, None] = {}  # sentences, in order
+        self._drained = False  # all that the file holds was decoded
+        self._leading: int | None = None  # packets before the first that can be decoded by itself
+        self._first_aspect: Any = None  # shape of pixels as frames say it, not the container
+        self._last_aspect: Any = None
         self.frames = self._mended(self._decode())
         self.pixel_aspect = pixel_aspect_of(self._stream)
         self.other_streams = other_streams(self._container, self._stream)
@@ -80,6 +86,9 @@ class ClipDecoding:
     def first_frame(self) -> VideoFrame:
         """The first readable picture; once, before `frames` is read on."""
         for frame in self.frames:
+            self._first_aspect = self._last_aspect
+            if (doubt := transparency_of(frame, self._stream)) is not None:
+                self._about_frames[doubt] = None
             return frame
         why = self._stopped or "no frame could be decoded"
         raise ClipError(
@@ -92,17 +101,43 @@ class ClipDecoding:
         """Seconds to where the clock stepped back, as far as was read."""
         return self._clock.steps
 
+    @property
+    def doubts(self) -> list[str]:
+        """What a tokenizer was not made for, in sentences, as far as was read."""
+        found = list(self._about_frames)
+        first, last = self._first_aspect, self._last_aspect
+        if first and last and first != last:
+            found.append(
+                f"the shape of its pixels changes, from {first.numerator}:{first.denominator} to "
+                f"{last.numerator}:{last.denominator}: that of the beginning is taken throughout, "
+                "so that a part of it is stretched. Cut the clip there"
+            )
+        unseen = min(self._leading or 0, self._packets - self.read - self._errors)
+        if self._drained and unseen > 0:
+            found.append(
+                f"it begins in the middle of a group of pictures: {unseen} frames before its first "
+                "whole picture cannot be shown, and are left out"
+            )
+        return found
+
     def _mended(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        for first in frames:
-            self.mending = mending_of(first)
-            frames = chain([first], frames)
-            if self.mending.steps:
-                frames = filtered(frames, self._stream, self.mending.steps)
-            try:
-                yield from frames
-            except av.FFmpegError as error:  # of a filter
-                self._stopped = reason_of(error)
-            return
+        try:
+            for steps, alike in groupby(frames, self._steps_for):
+                if steps:
+                    alike = filtered(alike, self._stream, steps)
+                yield from alike
+        except av.FFmpegError as error:  # of a filter
+            self._stopped = reason_of(error)
+
+    def _steps_for(self, frame: VideoFrame) -> tuple[FilterStep, ...]:
+        self._last_aspect = self._stream.codec_context.sample_aspect_ratio
+        self._interlaced = self._interlaced or frame.interlaced_frame
+        kind = self._interlaced, frame.format.name, frame.color_trc, frame.color_primaries
+        if kind != self._kind:
+            mending = mending_of(frame, self._interlaced)
+            self._about_frames |= dict.fromkeys(mending.doubts)
+            self._kind, self._steps = kind, mending.steps
+        return self._steps
 
     def _decode(self) -> Iterator[VideoFrame]:
         try:
@@ -111,6 +146,7 @@ class ClipDecoding:
                     self._count(packet)
                 frames = self._decode_packet(packet)
                 yield from self._placed(packet, frames) if self._clock.ordered_only else frames
+            self._drained = True
         except av.FFmpegError as error:
             self._stopped = reason_of(error)
 
@@ -140,6 +176,8 @@ class ClipDecoding:
         self._end = max(self._end, (packet.pos or 0) + packet.size)
         if packet.is_corrupt:
             self._marked.append(self._packets)
+        if self._leading is None and packet.is_keyframe:
+            self._leading = self._packets
         self._packets += 1
         if self._even and not self._errors and not self._marked:
             self._cadence.add(packet)
@@ -165,6 +203,23 @@ class ClipDecoding:
         return "the file ends in the middle of a frame"
 
     def _lost_at_end(self, end: Fraction) -> str | None:
+        told = self._missing_at_end(end)
+        if told is None or not (promised := _promised_seconds(self._container)):
+            return told
+        # Of all streams together: the pictures may begin late, or end before the sound.
+        held = _held_seconds(self.path)
+        if promised - held <= self._overhang:
+            return None
+        if len(self._container.streams) == 1:
+            return told
+        return f"the file ends at {held:.1f} s of the {promised:.1f} s announced"
+
+    @property
+    def _overhang(self) -> float:
+        """Seconds by which the pictures may end before what the container says."""
+        return max(_AUDIO_OVERHANG_S, 2 * float(self._scan.cadence.largest))
+
+    def _missing_at_end(self, end: Fraction) -> str | None:
         counted = self._stream.frames > 0
         # Known better now, where an index grew while it was read.
         announced = _announced(self._container, self._stream, self._scan)
@@ -172,11 +227,8 @@ class ClipDecoding:
         missing = (announced or 0) - self._packets
         if announced and missing > (0 if counted else _AUDIO_OVERHANG_S * self._scan.fps):
             return f"{missing} of {announced} announced frames are missing from the file"
-        duration = _promised_seconds(self._container)
-        if announced or not duration:
-            return None
-        gap = max(_AUDIO_OVERHANG_S, 2 * float(self._scan.cadence.largest))
-        if duration - end <= gap:
+        duration = _promised_seconds(self._container) - _begin_seconds(self._stream)
+        if announced or duration - end <= self._overhang:
             return None
         return f"the pictures end at {float(end):.1f} s of the {duration:.1f} s announced"
 
@@ -184,13 +236,14 @@ class ClipDecoding:
 def _announced(container: InputContainer, stream: VideoStream, scan: Scan) -> int | None:
     """Frames that the container promises: counted in its header, or from its duration."""
     if stream.frames > 0:
-        left_out = _left_out_of_avi(stream) if container.format.name == "avi" else 0
+        left_out = _left_out_of_avi(stream, scan) if container.format.name == "avi" else 0
         # A trimmed mp4 counts the frames before its edit list, which are never shown.
         counted = min(stream.frames, _indexed(container, stream) or stream.frames)
         return max(0, counted - left_out) or None
     if not scan.constant:
         return None
-    return round(_promised_seconds(container) * scan.fps) or None
+    promised = _promised_seconds(container) - _begin_seconds(stream)
+    return max(0, round(promised * scan.fps)) or None
 
 
 def _promised_seconds(container: InputContainer) -> float:
@@ -200,6 +253,27 @@ def _promised_seconds(container: InputContainer) -> float:
     return (container.duration or 0) / 1_000_000
 
 
+def _begin_seconds(stream: VideoStream) -> float:
+    """When the first picture is shown, on the clock of the container."""
+    tick = stream.time_base
+    return float((stream.start_time or 0) * tick) if tick else 0.0
+
+
+def _held_seconds(path: Path) -> float:
+    """When the last packet of any stream ends that the file still holds, on its clock."""
+    container, _ = open_clip(path)
+    last = 0.0
+    try:
+        for packet in container.demux():
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    except av.FFmpegError:
+        pass  # what comes behind is not there to be read
+    finally:
+        container.close()
+    return last
+
+
 def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
     """Frames that an mp4's index lists; grows while a fragmented one is read."""
     if not container.format.name.startswith("mov"):
@@ -207,7 +281,12 @@ def _indexed(container: InputContainer, stream: VideoStream) -> int | None:
     return len(stream.index_entries)
 
 
-def _left_out_of_avi(stream: VideoStream) -> int:
-    """Frames that were dropped while an AVI was recorded: counted, though they have no packet."""
-    listed = stream.index_entries
-    return max(0, listed[-1].timestamp + 1 - len(listed)) if len(listed) else 0
+def _left_out_of_avi(stream: VideoStream, scan: Scan) -> int:
+    """Places without a packet, which are counted: frames that were dropped while an AVI was
+    recorded, and those behind the last one where a place is less than a frame lasts."""
+    listed, tick = stream.index_entries, stream.time_base
+    if not len(listed) or not tick:
+        return 0
+    places = listed[-1].timestamp + 1
+    lasts = round(1 / (scan.fps * tick)) if scan.fps else 1
+    return max(0, places - len(listed)) + max(0, min(stream.frames - places, lasts - 1))

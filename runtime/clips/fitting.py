@@ -58,6 +58,13 @@ class ClipFitting:
         self._placement = _placement(self.native_size, size, fit)
         self._require_sane_placement()
 
+    def turned_alike(self, frame: VideoFrame) -> bool:
+        """Whether a frame is turned and mirrored as the first one was."""
+        try:
+            return orientation_of(self._path, frame) == self._orientation
+        except ClipError:  # by no quarter turn
+            return False
+
     def pixels(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of the asked size."""
         height, width, top, left = self._placement

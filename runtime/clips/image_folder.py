@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["ImageFolderReader", "natural_order"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+_OTHER_PICTURES = (
+    ".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm",
+    ".pnm", ".tga",
+)  # fmt: skip
 # Pillow looks at what a file holds, not at its name: PostScript named .png would run Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -45,12 +51,9 @@ class ImageFolderReader:
 
     Attributes:
         fps: 0 where not known.
-        doubts: none; see `ClipReader`.
 
     Raises ClipError: it cannot be read, or holds no images; UsageError: no rate that could be one.
     """
-
-    doubts: tuple[str, ...] = ()
 
     def __init__(
         self, path: Path, *, size: tuple[int, int], fit: Fit = "crop", fps: float | None = None
@@ -59,7 +62,9 @@ class ImageFolderReader:
             raise UsageError(f"{fps:g} images per second; allowed: 0.001 to 1000000.")
         self.path, self.fps = path, fps or 0.0
         self._fitting = FrameFitting(str(path), size, fit, error=ClipError)
-        self._files = _images_in(path)
+        self._files, left_out = _images_in(path)
+        self._about_names = tuple(_doubts_about(self._files, left_out))
+        self._about_pixels: Counter[str] = Counter()
         self._read = 0
         self._started = False
         self._lost: str | None = None
@@ -68,6 +73,15 @@ class ImageFolderReader:
     def frames_announced(self) -> int:
         """How many images there are."""
         return len(self._files)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `ClipReader`; of the pixels, as far as was read."""
+        told = [
+            f"{_counted(count, 'image has', 'images have')} {what}"
+            for what, count in self._about_pixels.items()
+        ]
+        return (*self._about_names, *told)
 
     @property
     def report(self) -> ClipReport:
@@ -92,7 +106,7 @@ class ImageFolderReader:
     def _frames(self) -> Iterator[ClipFrame]:
         for number, file in enumerate(self._files):
             try:
-                pixels = self._fitting.from_rgb(_rgb(file))
+                pixels = self._fitting.from_rgb(self._rgb(file))
             except ClipError as error:
                 left = len(self._files) - number
                 self._lost = f"{file.name}: {str(error).rstrip('.')}; {left} images were not used"
@@ -100,19 +114,81 @@ class ImageFolderReader:
             self._read += 1
             yield ClipFrame(pixels, round(number * 1e9 / self.fps) if self.fps else 0)
 
+    def _rgb(self, file: Path) -> NDArray[np.uint8]:
+        try:
+            with Image.open(file, formats=_FORMATS) as image:
+                _require_usable(image, file)
+                self._about_pixels.update(_doubts_about_pixels(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        except (ClipError, MemoryError):
+            raise
+        except Exception as error:  # OSError, SyntaxError, TypeError, struct.error, by format
+            raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 
-def _images_in(folder: Path) -> list[Path]:
+
+def _images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images of a folder, in order, and pictures of other formats."""
     try:
-        found = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in _SUFFIXES and path.name[0] != "." and path.is_file()
-        ]
+        seen = [path for path in folder.iterdir() if path.name[0] != "." and path.is_file()]
     except OSError as error:
         raise ClipError(f"{folder} cannot be read: {error.strerror}.") from error
+    found = [path for path in seen if path.suffix.lower() in _SUFFIXES]
     if not found:
         raise ClipError(f"{folder} holds no images; looked for {', '.join(_SUFFIXES)}.")
-    return sorted(found, key=lambda path: natural_order(path.name))
+    others = [path for path in seen if path.suffix.lower() in _OTHER_PICTURES]
+    return (
+        sorted(found, key=lambda path: natural_order(path.name)),
+        sorted(others, key=lambda path: natural_order(path.name)),
+    )
+
+
+def _doubts_about(files: Sequence[Path], left_out: Sequence[Path]) -> Iterator[str]:
+    """Sentences about names: what they say of the order is all that is known of it."""
+    if left_out:
+        yield (
+            f"{_counted(len(left_out), 'picture is', 'pictures are')} left out, the first "
+            f"{left_out[0].name}: images are read from {', '.join(_SUFFIXES)}. Convert them"
+        )
+    kinds = list(dict.fromkeys(re.sub(r"[0-9]+", "#", file.name) for file in files))
+    if len(kinds) > 1:
+        shown = ", ".join(kinds[:3]) + (", ..." if len(kinds) > 3 else "")
+        yield (
+            f"its images have names of {len(kinds)} kinds ({shown}): all are taken, in the order "
+            "of their names, as one clip. Give each camera or kind a folder of its own"
+        )
+        return
+    missing, before = _missing_in([file.name for file in files])
+    if missing:
+        yield (
+            f"{_counted(missing, 'number is', 'numbers are')} missing in its names, the first "
+            f"behind {before}: images are taken as if none was. Where time passed there, cut it"
+        )
+
+
+def _missing_in(names: Sequence[str]) -> tuple[int, str]:
+    """How many numbers are left out of names that count in equal steps, and behind which name.
+
+    >>> _missing_in(["a00.png", "a02.png", "a04.png", "a08.png"])
+    (1, 'a04.png')
+    >>> _missing_in(["1700000000.png", "1700000033.png", "1700000066.png", "1700000100.png"])
+    (0, '')
+    """
+    numbers = [[int(number) for number in re.findall(r"[0-9]+", name)] for name in names]
+    columns = list(zip(*numbers, strict=True))  # names of one kind have as many
+    counting = [column for column in columns if len(set(column)) > 1]
+    if len(counting) != 1:
+        return 0, ""
+    steps = [after - before for before, after in pairwise(counting[0])]
+    step, times = Counter(steps).most_common(1)[0]
+    if step < 1 or 2 * times <= len(steps) or any(one < 1 or one % step for one in steps):
+        return 0, ""
+    behind = next((name for name, one in zip(names, steps, strict=False) if one != step), "")
+    return sum(one // step - 1 for one in steps), behind
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -125,16 +201,30 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
-def _rgb(file: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            _require_usable(image, file)
-            ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except (ClipError, MemoryError):
-        raise
-    except Exception as error:  # OSError, SyntaxError, TypeError, struct.error and more, by format
-        raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
+def _doubts_about_pixels(image: Image.Image) -> Iterator[str]:
+    """What is not used of an image, behind "it has"; by its header, but for transparency."""
+    if _more_than_8_bits(image):
+        yield (
+            "more than 8 bits per value, of which the upper 8 are taken. If it is depth or heat, "
+            "map its range to 8 bits yourself"
+        )
+    if image.has_transparency_data and (np.asarray(image.convert("RGBA"))[..., 3] < 255).any():
+        yield (
+            "transparency, which is not used: where it can be seen through, the colours that are "
+            "stored there are taken. Lay it over a background first"
+        )
+
+
+def _more_than_8_bits(image: Image.Image) -> bool:
+    """Before it is loaded: Pillow opens RGB of 16 bits as RGB."""
+    tiles: Any = getattr(image, "tile", ())
+    for tile in tiles:
+        said = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(one, str) and ";16" in one for one in said):
+            return True
+        if image.format == "PPM" and any(isinstance(one, int) and one > 255 for one in said):
+            return True
+    return False
 
 
 def _require_usable(image: Image.Image, file: Path) -> None:

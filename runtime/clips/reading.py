@@ -59,7 +59,8 @@ class ClipReader:
     them, the other frames are yielded and `report.lost` says what is missing; where nothing marks
     them (mkv, ts) they cannot be told from a variable rate, and are refused as one.
 
-    A clip has one size: where it changes, reading ends, and `report.lost` says so.
+    A clip has one size, and is turned one way: where that changes, reading ends, and `report.lost`
+    says so.
 
     Raises UsageError for the arguments, ClipError for the clip: here when that can be known, or
     while iterating (variable rate after the first thousand frames).
@@ -89,15 +90,17 @@ class ClipReader:
             self._first = self._decoding.first_frame()
             aspect = self._decoding.pixel_aspect
             self._fitting = ClipFitting(self.path, self._first, size, fit, aspect)
-            self._doubts = self._doubts_at_start(stream)
+            self._named = stream is not None
         except BaseException:
             self.close()
             raise
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What a tokenizer was not made for; of the clock, as far as was looked or read."""
-        doubts = list(self._doubts)
+        """What a tokenizer was not made for, as far as was looked or read."""
+        doubts = self._decoding.doubts
+        if not self._named and (others := self._decoding.other_streams):
+            doubts.append(f"it has more than one video stream; not read: {others}")
         if steps := max(self._scan.clock_steps, self._decoding.clock_steps, key=len):
             times = "once" if len(steps) == 1 else f"{len(steps)} times"
             doubts.append(
@@ -164,12 +167,6 @@ class ClipReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _doubts_at_start(self, stream: int | None) -> tuple[str, ...]:
-        doubts = list(self._decoding.mending.doubts)
-        if stream is None and (others := self._decoding.other_streams):
-            doubts.append(f"it has more than one video stream; not read: {others}")
-        return tuple(doubts)
-
     # -- which frames
 
     def _sampling_interval(self) -> int:
@@ -220,6 +217,14 @@ class ClipReader:
             if (frame.height, frame.width) != size:
                 self._decoding.read -= 1
                 self._lost = _resized(index, size, frame)
+                return
+            # It changes with key frames; looking it up takes a third of the time of a small one.
+            if frame.key_frame and not self._fitting.turned_alike(frame):
+                self._decoding.read -= 1
+                self._lost = (
+                    f"frame {index} is turned or mirrored otherwise than those before it: it and "
+                    "all that follow were not used; cut the clip there"
+                )
                 return
             if frame.pts is None or frame.time_base is None:
                 time = self._time + (period if index else 0)

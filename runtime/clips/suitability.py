@@ -19,13 +19,15 @@ except ImportError:
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
-__all__ = ["Mending", "mending_of"]
+__all__ = ["Mending", "mending_of", "transparency_of"]
 
 # Transfer characteristics (ITU-T H.273, table 3): for people, and for FFmpeg.
 _HDR = {16: ("PQ", "smpte2084"), 18: ("HLG", "arib-std-b67")}
 # Colour primaries (table 2) that HDR video has; where none are named, those of BT.2020.
 _PRIMARIES = {1: "bt709", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
+_OPAQUE = 255
 _BITS = 10  # more are rarely from a camera, and often depth or heat
 _TONE_MAPPING_SINCE = 9  # libswscale, of FFmpeg 8
 # One frame for each, not for each field; fields in the order that frames say.
@@ -41,11 +43,16 @@ class Mending:
     doubts: tuple[str, ...]
 
 
-def mending_of(frame: VideoFrame) -> Mending:
-    """As the first frame of a clip, as it was decoded, shows."""
+def mending_of(frame: VideoFrame, interlaced: bool = False) -> Mending:
+    """As a frame, as it was decoded, shows.
+
+    Args:
+        interlaced: one before it was; a clip may have both, and what is whole passes as it is.
+    """
     steps: list[FilterStep] = []
     doubts = []
-    for step, doubt in filter(None, (_fields(frame), _brightness(frame), _precision(frame))):
+    fields = _fields() if interlaced or frame.interlaced_frame else None
+    for step, doubt in filter(None, (fields, _brightness(frame), _precision(frame))):
         steps += [] if step is None else [step]
         doubts.append(doubt)
     if any(name == "scale" for name, _ in steps):
@@ -53,9 +60,21 @@ def mending_of(frame: VideoFrame) -> Mending:
     return Mending(tuple(steps), tuple(doubts))
 
 
-def _fields(frame: VideoFrame) -> tuple[FilterStep | None, str] | None:
-    if not frame.interlaced_frame:
+def transparency_of(frame: VideoFrame, stream: VideoStream) -> str | None:
+    """A sentence where something can be seen through, in the first frame or by the header."""
+    announced = stream.metadata.get("alpha_mode") == "1"  # of WebM; FFmpeg's own decoder skips it
+    if not announced and any(part.is_alpha for part in frame.format.components):
+        alpha = frame.reformat(format="rgba").to_ndarray()[..., 3]
+        announced = bool((alpha < _OPAQUE).any())
+    if not announced:
         return None
+    return (
+        "it has transparency, which is not used: where it can be seen through, the colours that "
+        "are stored there are taken. Lay it over a background first (FFmpeg: overlay)"
+    )
+
+
+def _fields() -> tuple[FilterStep | None, str]:
     if _DEINTERLACING[0] in filters_available:
         return _DEINTERLACING, (
             "it is interlaced: each frame is made from one field by FFmpeg's bwdif, with half of "

@@ -301,6 +301,8 @@ class Recorder:
                 self._notice(f"{track.name} is lost and will be opened again: {event.reason}")
             track.away = True
         elif isinstance(event, Ended):
+            for doubt in event.doubts:
+                self._notice(f"{track.name}: {doubt}")
             # A pipe that Ctrl-C ended along with us is no error.
             track.error = None if self._stop.is_set() else event.error
             reason = "ended" if event.error is None else _reason(event.error)

@@ -181,6 +181,7 @@ class _Capture:
         self.failure: BaseException | None = None
         """Why it could not be opened the first time."""
         self._current: Source | None = None
+        self._doubts_at_end: tuple[str, ...] = ()
         self._attempt = 0
 
     def run(self) -> None:
@@ -195,7 +196,7 @@ class _Capture:
         with self._shared.changed:
             self.failure = None if self.opened else error
         if error is not None or not self._shared.closing.is_set():
-            self._add(Ended(self.source, *self._shared.clock.now(), error))
+            self._add(Ended(self.source, *self._shared.clock.now(), error, self._doubts_at_end))
         with self._shared.changed:
             self.done = True
             self._shared.changed.notify_all()
@@ -214,8 +215,9 @@ class _Capture:
                 raise
             return self._wait_after(error)
         self._current = source
+        known = source.doubts
         try:
-            self._tell_opened(source)
+            self._tell_opened(source, known)
             self._frames_of(source)
             return True
         except SourceError as error:
@@ -224,15 +226,16 @@ class _Capture:
             return self._wait_after(error)
         finally:
             source.close()
+            self._doubts_at_end = tuple(doubt for doubt in source.doubts if doubt not in known)
 
-    def _tell_opened(self, source: Source) -> None:
+    def _tell_opened(self, source: Source, doubts: tuple[str, ...]) -> None:
         with self._shared.changed:
             self.opened = True
             if self.queue.policy is None:
                 self.queue.policy = "drop-oldest" if source.live else "block"
         now = self._shared.clock.now()
         can_be_late = source.live or self._shared.realtime or self.queue.policy != "block"
-        self._add(Opened(self.source, *now, source.fps, can_be_late, source.doubts))
+        self._add(Opened(self.source, *now, source.fps, can_be_late, doubts))
 
     def _frames_of(self, source: Source) -> None:
         begun, closing = self._shared.begun, self._shared.closing

@@ -60,3 +60,5 @@ class Ended(Event):
 
     error: BaseException | None
     """Why, where it is not simply over."""
+    doubts: tuple[str, ...] = ()
+    """See `Source`; those that were not known when it was opened."""

@@ -61,13 +61,15 @@ class Source(Protocol):
         name: as the user wrote it.
         live: a camera: it cannot be paused, and its loss is worth a retry.
         fps: frames per second as announced; None where unknown.
-        doubts: a sentence for each thing that a tokenizer was not made for.
     """
 
     name: str
     live: bool
     fps: float | None
-    doubts: tuple[str, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """A sentence for each thing that a tokenizer was not made for, as far as was read."""
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames; ends where the source does.

@@ -45,6 +45,11 @@ class ImageFolderSource(Reading):
         except ClipError as error:
             raise SourceError(str(error)) from error
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return self._images.doubts
+
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
 

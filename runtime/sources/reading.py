@@ -26,13 +26,17 @@ class Reading(ABC):
     """
 
     live = False
-    doubts: tuple[str, ...] = ()
 
     def __init__(self, name: str, fps: float | None, clock: Clock) -> None:
         self.name, self.fps, self._clock = name, fps, clock
         self._closed = threading.Event()
         self._lock = threading.Lock()  # for the two below
         self._started = self._released = False
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return ()
 
     @property
     def shown(self) -> str:

@@ -41,8 +41,12 @@ class VideoFileSource(Reading):
         except ClipError as error:
             raise SourceError(str(error)) from error
         super().__init__(path, self._clip.fps or None, clock)
-        self.doubts = self._clip.doubts
         self._realtime = realtime
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return self._clip.doubts
 
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)

@@ -31,7 +31,11 @@ class WatchedSource:
     def __init__(self, source: Source, number: int, watching: Watching) -> None:
         self._source, self._number, self._watching = source, number, watching
         self.name, self.live, self.fps = source.name, source.live, source.fps
-        self.doubts = source.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Of the source."""
+        return self._source.doubts
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:

@@ -110,6 +110,19 @@ def test_what_happens_to_sources_is_told() -> None:
     assert away == [False, True, False] and not done.sources[0].away
 
 
+def test_what_is_odd_about_a_source_is_told_once_also_where_it_is_found_late() -> None:
+    def find() -> None:
+        source.doubts = "known", "found"
+
+    told: list[str] = []
+    source = FakeSource([1, 2, find])
+    source.doubts = ("known",)
+    with Captures([lambda: source]) as captures:
+        recorder, _ = session(captures, clock=CLOCK, notice=told.append)
+        recorder.run()
+    assert told == ["cam0: known", "cam0: found"]
+
+
 def test_a_stop_and_a_flush_do_not_wait_for_silent_sources() -> None:
     stop = threading.Event()
     with Captures([lambda: FakeSource([1, threading.Event()], live=True)]) as captures:
