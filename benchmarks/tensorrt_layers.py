@@ -25,6 +25,8 @@ import torch
 from vidtok_edge.errors import EngineRefused, VidTokEdgeError
 from vidtok_edge.lowering.torch_cuda import event_times_ms, require_torch_cuda
 from vidtok_edge.runtime.backends.backend import Target
+from vidtok_edge.runtime.backends.engines.building.precision_proof import compute_layers
+from vidtok_edge.runtime.backends.engines.building.sums import Float32Sums, sum_in_float32
 from vidtok_edge.runtime.backends.engines.library import load_tensorrt
 from vidtok_edge.runtime.manifest.graphs import CACHE_PREFIX, NEW_CACHE_PREFIX
 
@@ -92,11 +94,19 @@ def main(graph: Path, out: Path, level: int, aux: int | None) -> None:
 
 
 def built(
-    trt: Any, logger: Any, graph: Path, level: int, aux: int | None, builder: Any = None
+    trt: Any,
+    logger: Any,
+    graph: Path,
+    level: int,
+    aux: int | None,
+    builder: Any = None,
+    *,
+    float32_sums: bool = False,
 ) -> Any:
     """The serialized engine of `graph`, strongly typed, without TF32.
 
-    `builder` is taken where there is one: to start another takes 16 to 45 s.
+    `builder` is taken where there is one: to start another takes 16 to 45 s. With `float32_sums`
+    FP16 convolutions sum in float32, by TF32, as `build --float32-sums` lets them.
 
     Raises:
         EngineRefused: TensorRT does not parse or does not build it.
@@ -110,7 +120,12 @@ def built(
         raise EngineRefused(f"TensorRT {trt.__version__} does not parse {graph}: {said}")
     click.echo(f"parsed: {network.num_layers} layers, {time.perf_counter() - start:.1f} s")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)
+    sums = Float32Sums()
+    if float32_sums:
+        sums = sum_in_float32(trt, network, compute_layers(trt, network))
+        click.echo(f"{len(sums.layers)} convolutions sum in float32")
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
     config.builder_optimization_level = level
     if aux is not None:
         config.max_aux_streams = aux

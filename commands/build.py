@@ -58,6 +58,12 @@ if TYPE_CHECKING:
     "given several times.",
 )
 @click.option(
+    "--float32-sums",
+    is_flag=True,
+    help="Sum the products of FP16 convolutions in float32: more tokens are those of FP32, and a "
+    "call takes longer.  [default: as TensorRT likes; --form auto: where nothing else passes]",
+)
+@click.option(
     "--memory",
     type=click.Choice(["auto", "device", "mapped", "managed"]),
     help="Where frames and tokens of the engines lie: auto measures here and keeps the fastest.  "
@@ -74,6 +80,7 @@ def build(
     optimization: int | None,
     form: Literal["auto"] | None,
     unfused: tuple[str, ...],
+    float32_sums: bool,
     memory: str | None,
     rebuild: bool,
     dry_run: bool,
@@ -94,7 +101,7 @@ def build(
         Target.named(target),
         precision,
         gpu,
-        BuilderOptions(workspace, optimization, unfused),
+        BuilderOptions(workspace, optimization, unfused, float32_sums),
         rebuild,
     )
     plans = plan_forms(request) if form else [plan_engines(request)]
@@ -182,7 +189,7 @@ def prove_built(path: Path, target: str) -> None:
     from vidtok_edge.commands.prove import prove_all
     from vidtok_edge.runtime import Bundle
     from vidtok_edge.runtime.backends.backend import Backend, Target
-    from vidtok_edge.runtime.proving.prove import engines_here
+    from vidtok_edge.runtime.proving.prove import engine_files, engines_here
 
     bundle = Bundle.load(path)
     precisions = engines_here(bundle, Target.named(target))
@@ -193,6 +200,19 @@ def prove_built(path: Path, target: str) -> None:
     try:
         prove_all(bundle, [(Backend.named(target), precision) for precision in precisions], None)
     except CheckFailed:
+        files = [file for _, file in engine_files(bundle, Target.named(target))]
+        if summed := [file.name for file in files if sums_in_fp16(file)]:
+            warn(f"sums in FP16 cost accuracy: build with --float32-sums, for {', '.join(summed)}")
         raise
     except VidTokEdgeError as error:  # the engines are built, whatever keeps them from being run
         warn(f"the engines are not proven: {error} Later: {line}")
+
+
+def sums_in_fp16(engine: Path) -> bool:
+    """Whether a sidecar says so of an engine."""
+    from vidtok_edge.runtime.backends.engines.sidecar import read_sidecar
+
+    try:
+        return read_sidecar(engine).proof.fp16_sums > 0
+    except ValueError:  # it is not for this toolkit, and is not run either
+        return False

@@ -31,6 +31,7 @@ class TrialForm:
         hypothesis: one sentence.
         kinds: of the graphs that it changes.
         int8: whether its convolutions can be INT8.
+        float32_sums: whether its FP16 convolutions sum in float32.
     """
 
     form: Form
@@ -38,6 +39,7 @@ class TrialForm:
     timeline: type[CausalTimeline] = CausalTimeline
     kinds: tuple[Kind, ...] = KINDS
     int8: bool = True
+    float32_sums: bool = False
 
     @property
     def host_zeroes(self) -> bool:
@@ -86,6 +88,19 @@ TRIAL_FORMS: dict[str, TrialForm] = {
     "conv2d": TrialForm(
         form=Conv2dForm(),
         hypothesis="As it ships: time in the batch axis, every convolution 2-D over joined taps.",
+    ),
+    "conv3d-float32-sums": TrialForm(
+        form=Conv3dForm(),
+        kinds=("encoder",),
+        float32_sums=True,
+        hypothesis="conv3d with FP16 values summed in float32 by TF32: the tokens that FP16 sums "
+        "cost, at half the rate of products.",
+    ),
+    "conv2d-float32-sums": TrialForm(
+        form=Conv2dForm(),
+        kinds=("encoder",),
+        float32_sums=True,
+        hypothesis="The same of conv2d.",
     ),
     "chunk-tail": TrialForm(
         form=Conv3dForm(),

@@ -88,9 +88,13 @@ class EngineBuilder:
     def __call__(self, trial: Trial) -> BuiltEngine:
         from tensorrt_layers import built
 
+        from engine_trials.forms import TRIAL_FORMS
+
         start = time.monotonic()
         path = graph_path(self.folder, trial)
-        blob = built(self.trt, self.logger, path, trial.level, trial.aux, self.builder)
+        wide = TRIAL_FORMS[trial.form].float32_sums and trial.precision != "fp32"
+        options = (trial.level, trial.aux, self.builder)
+        blob = built(self.trt, self.logger, path, *options, float32_sums=wide)
         with write_beside(engine_path(self.folder, trial), force=True) as temporary:
             temporary.write_bytes(blob)
         return BuiltEngine(time.monotonic() - start, blob.nbytes / 1e6)

@@ -124,10 +124,16 @@ def _require(text: str, what: str, got: str, allowed: Collection[str]) -> None:
 
 def _default() -> list[Trial]:
     """The most informative first, since time may end anywhere."""
-    first = {"embedded": ["conv3d", "conv2d", "channels_last", "chunk-tail"]}
-    first["full"] = first["embedded"][:3]
+    wide = "conv3d-float32-sums"
+    first = {
+        "embedded": ["conv3d", "conv2d", wide, "channels_last", "chunk-tail"],
+        "full": ["conv3d", "conv2d", wide, "channels_last"],
+    }
     found = [
-        Trial(model, kind, form) for model in MODELS for form in first[model] for kind in KINDS
+        Trial(model, kind, form)
+        for model in MODELS
+        for form in first[model]
+        for kind in TRIAL_FORMS[form].kinds
     ]
     found += [
         Trial(model, kind, name)

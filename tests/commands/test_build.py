@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from engine_graphs import write_engine_bundle
+from engine_sidecars import sidecar_of
 from fake_gpu import FakeApi
-from fake_tensorrt import fake_engine
+from fake_tensorrt import HERE, fake_engine
 from tiny_golden import write_tiny_golden
 from wrong_graphs import FAULTS, spoil
 
@@ -27,6 +28,7 @@ from vidtok_edge.runtime import Bundle, proofs
 from vidtok_edge.runtime import bundle as bundle_module
 from vidtok_edge.runtime.backends.engines.building import targets as engine_targets
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
+from vidtok_edge.runtime.backends.engines.sidecar import write_sidecar
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.proving import memory_choice
 from vidtok_edge.runtime.proving import prove as prove_module
@@ -198,10 +200,19 @@ def test_a_build_ends_with_a_proof(orin: Path, capsys: pytest.CaptureFixture[str
     assert (orin / "proof" / "tensorrt.fp32.sm87.json").is_file()
 
 
-def test_a_build_whose_engine_is_wrong_fails(orin: Path) -> None:
+@pytest.mark.parametrize(("fp16_sums", "told"), [(0, False), (3, True), (None, False)])
+def test_a_build_whose_engine_is_wrong_fails(
+    orin: Path, fp16_sums: int | None, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     spoil(orin, "decoder", FAULTS["start"])
+    if fp16_sums is not None:
+        sidecar = sidecar_of(Bundle.load(orin).manifest.graph("encoder"), b"", HERE)
+        sidecar = replace(sidecar, proof=replace(sidecar.proof, fp16_sums=fp16_sums))
+        write_sidecar(orin / "engines" / "encoder.fp32.tensorrt.sm87.engine", sidecar)
     with pytest.raises(CheckFailed, match=r"sm87: decoder, picture 0 of latent 0 \(start\)"):
         prove_built(orin, "tensorrt")
+    cure = "build with --float32-sums, for encoder.fp32.tensorrt.sm87.engine"
+    assert (cure in capsys.readouterr().err) == told
 
 
 def test_engines_of_other_gpus_are_not_proven_here(

@@ -53,9 +53,12 @@ class ILayer(Protocol):
 
     def get_input(self, index: int) -> ITensor | None: ...
     def get_output(self, index: int) -> ITensor | None: ...
+    def set_input(self, index: int, tensor: ITensor) -> None: ...
 
 
 class IConvolutionLayer(ILayer, Protocol):
+    kernel: Any
+    bias: Any
     kernel_size_nd: Sequence[int]
     num_groups: int
     num_output_maps: int
@@ -67,8 +70,11 @@ class IMatrixMultiplyLayer(ILayer, Protocol):
 
 class INetworkDefinition(Protocol):
     num_layers: int
+    num_outputs: int
 
     def get_layer(self, index: int) -> ILayer: ...
+    def get_output(self, index: int) -> ITensor: ...
+    def add_cast(self, input: ITensor, to_type: Enumerator) -> ILayer: ...
     def mark_output(self, tensor: ITensor) -> None: ...
 
 
@@ -150,6 +156,11 @@ class _CreationFlags(Protocol):
     STRONGLY_TYPED: Enumerator
 
 
+class _DataTypes(Protocol):
+    FLOAT: Enumerator
+    HALF: Enumerator
+
+
 class _BuilderFlags(Protocol):
     TF32: Enumerator
 
@@ -180,6 +191,7 @@ class TensorRT(Protocol):
     """The module `tensorrt` or `tensorrt_rtx`."""
 
     __version__: str
+    DataType: _DataTypes
     NetworkDefinitionCreationFlag: _CreationFlags
     BuilderFlag: _BuilderFlags
     MemoryPoolType: _MemoryPools
@@ -196,3 +208,4 @@ class TensorRT(Protocol):
     def Builder(self, logger: object) -> _Builder: ...
     def OnnxParser(self, network: INetworkDefinition, logger: object) -> _OnnxParser: ...
     def Runtime(self, logger: object) -> _Runtime: ...
+    def Weights(self, values: object) -> object: ...

@@ -22,7 +22,9 @@ from vidtok_edge.runtime.manifest.plain import ADDED_LATER, to_plain
 __all__ = [
     "ENGINES",
     "FLAGS",
+    "NO_TF32",
     "SIDECAR_SCHEMA",
+    "TF32_OF_FP16",
     "EngineFile",
     "EngineHost",
     "EngineSidecar",
@@ -50,12 +52,16 @@ _DOCUMENT = DocumentKind(
     other_schema="schema: this toolkit reads {schema}",
 )
 
+NO_TF32 = "no TF32"
+TF32_OF_FP16 = "TF32 of FP16 values"
+"""Where values are those of FP16, TF32 keeps all of them, and sums in float32."""
 FLAGS: Mapping[Target, tuple[str, ...]] = {
-    Target.TENSORRT: ("STRONGLY_TYPED", "no TF32"),
+    Target.TENSORRT: ("STRONGLY_TYPED", NO_TF32),
     # Without the last one a TensorRT-RTX engine may allocate while it runs, and is not captured.
-    Target.TENSORRT_RTX: ("STRONGLY_TYPED", "no TF32", "REQUIRE_USER_ALLOCATION"),
+    Target.TENSORRT_RTX: ("STRONGLY_TYPED", NO_TF32, "REQUIRE_USER_ALLOCATION"),
 }
-"""What an engine must have been built with to be run."""
+"""What an engine must have been built with to be run; `TF32_OF_FP16` in place of `NO_TF32` where it
+sums in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,8 @@ class PrecisionProof:
     shares: tuple[PrecisionShare, ...]
     fp16_sums: int = field(default=0, metadata=ADDED_LATER)
     """How many of the layers sum their products in FP16, by the names of their kernels."""
+    float32_sums: int = field(default=0, metadata=ADDED_LATER)
+    """How many of those that are counted as FP16 were told to sum in float32."""
 
     def work_permille(self, *precisions: str) -> int:
         """Share of the multiply-adds that run in any of `precisions`, in thousandths."""
@@ -121,8 +129,9 @@ class PrecisionProof:
             for s in self.shares
             if s.layers
         ]
-        if self.fp16_sums:
-            parts.append(f"{self.fp16_sums} of {total} sum in fp16")
+        for precision, layers in (("float32", self.float32_sums), ("fp16", self.fp16_sums)):
+            if layers:
+                parts.append(f"{layers} of {total} sum in {precision}")
         return f"{'; '.join(parts) or 'no convolution or matrix product'} ({self.source})"
 
 
@@ -135,6 +144,8 @@ class OtherEngine:
     step_ms: float
     fault: str = field(default="", metadata=ADDED_LATER)
     """What it gave wrong, first of all; empty where nothing was."""
+    float32_sums: bool = field(default=False, metadata=ADDED_LATER)
+    """Whether its FP16 convolutions sum in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +207,8 @@ class EngineSidecar:
     extra_outputs: tuple[TensorSpec, ...] = field(default=(), metadata=ADDED_LATER)
     """Those tensors: the engine writes them beside the outputs of its graph, and nothing reads
     them."""
+    float32_sums: bool = field(default=False, metadata=ADDED_LATER)
+    """Whether its FP16 convolutions sum in float32."""
     memory: Memory | None = field(default=None, metadata=ADDED_LATER)
     """Where its frames and tokens lie, when a stream does not ask for another; None: nobody chose,
     and it is memory of the device."""
@@ -293,7 +306,7 @@ def mismatches(sidecar: EngineSidecar, graph: GraphSpec, here: EngineHost) -> tu
             sidecar.int8_layers_sha256[:12],
             layers_sha256(graph.int8_layers)[:12],
         ),
-        ("flags", ", ".join(sidecar.flags), ", ".join(FLAGS[here.target])),
+        ("flags", ", ".join(sidecar.flags), ", ".join(_flags(sidecar, here.target))),
     ]
     if not here.target.any_gpu_model:
         pairs.append(("GPU model", sidecar.gpu_name, here.gpu_name))
@@ -303,6 +316,11 @@ def mismatches(sidecar: EngineSidecar, graph: GraphSpec, here: EngineHost) -> tu
         for fact, built, now in pairs
         if built != now
     )
+
+
+def _flags(sidecar: EngineSidecar, target: Target) -> tuple[str, ...]:
+    tf32 = TF32_OF_FP16 if sidecar.float32_sums else NO_TF32
+    return tuple(tf32 if flag == NO_TF32 else flag for flag in FLAGS[target])
 
 
 def _file_mismatches(sidecar: EngineSidecar, path: Path) -> tuple[str, ...]:

@@ -34,10 +34,13 @@ from vidtok_edge.runtime.backends.engines.building.precision_proof import (
     proof_from_inspector,
     proof_from_network,
 )
+from vidtok_edge.runtime.backends.engines.building.sums import Float32Sums, sum_in_float32
 from vidtok_edge.runtime.backends.engines.building.targets import build_hosts, builds_ahead
 from vidtok_edge.runtime.backends.engines.library import collected_log, load_tensorrt
 from vidtok_edge.runtime.backends.engines.sidecar import (
+    NO_TF32,
     SIDECAR_SCHEMA,
+    TF32_OF_FP16,
     EngineFile,
     EngineHost,
     EngineSidecar,
@@ -70,11 +73,13 @@ class BuilderOptions:
         optimization: 0 (quick to build) to 5 (tries most); None: TensorRT's own, 3.
         unfused: layers (`*` and `?` as in file names) whose tensors become outputs, so that
             nothing is fused over them.
+        float32_sums: sum the products of FP16 convolutions in float32.
     """
 
     workspace_mb: int | None = None
     optimization: int | None = None
     unfused: tuple[str, ...] = ()
+    float32_sums: bool = False
 
     def __post_init__(self) -> None:
         if self.workspace_mb is not None and self.workspace_mb < 1:
@@ -95,7 +100,9 @@ class BuilderOptions:
         )
         if self.unfused and set(self.unfused) != set(sidecar.unfused):
             had, wanted = ", ".join(sidecar.unfused) or "none", ", ".join(self.unfused)
-            return (*wrong, f"broken fusions: built with {had}, asked for {wanted}")
+            wrong += (f"broken fusions: built with {had}, asked for {wanted}",)
+        if self.float32_sums and not sidecar.float32_sums and sidecar.precision != "fp32":
+            wrong += ("sums: built with TensorRT's choice, asked for float32",)
         return wrong
 
 
@@ -242,14 +249,16 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         )
         layers = compute_layers(library, parsed.network)
         check_proof(engine.graph, proof_from_network(layers), layers)
+        wide = options.float32_sums and engine.graph.precision != "fp32"
+        sums = sum_in_float32(library, parsed.network, layers) if wide else Float32Sums()
         extra_outputs = break_fusions(
             parsed.network, plan.bundle.path, engine.graph, options.unfused
         )
         config = builder_config(plan, engine, parsed)
-        flags = _set_flags(library, config)
-        blob = _serialized(library, parsed, config, engine, messages)
+        flags = _set_flags(library, config, tf32=wide)
+        blob = _serialized(library, parsed, config, engine, messages, wide)
         seconds = time.perf_counter() - start
-        proof = _proof(library, logger, blob, engine.host, layers)
+        proof = _proof(library, logger, blob, engine.host, layers, sums.layers)
         check_proof(engine.graph, proof, layers)
     graph, host, content = engine.graph, engine.host, memoryview(blob)
     sidecar = EngineSidecar(
@@ -275,6 +284,7 @@ def _build(plan: EnginePlan, engine: PlannedEngine) -> None:
         proof=proof,
         unfused=options.unfused,
         extra_outputs=extra_outputs,
+        float32_sums=wide,
     )
     write_engine(engine.path, content, sidecar)
     if not builds_ahead(library) and (cache := config.get_timing_cache()) is not None:
@@ -301,14 +311,17 @@ def builder_config(
     return config
 
 
-def _set_flags(library: TensorRT, config: IBuilderConfig) -> tuple[str, ...]:
+def _set_flags(library: TensorRT, config: IBuilderConfig, *, tf32: bool) -> tuple[str, ...]:
     """Set the builder's flags; as a sidecar names them."""
-    # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
-    config.clear_flag(library.BuilderFlag.TF32)
+    flags = (TF32_OF_FP16 if tf32 else NO_TF32,)
+    if tf32:
+        config.set_flag(library.BuilderFlag.TF32)
+    else:  # it is on by default, and keeps 10 bits of the mantissa: fp32 promises more
+        config.clear_flag(library.BuilderFlag.TF32)
     if not hasattr(library.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # TensorRT-RTX only
-        return ("no TF32",)
+        return flags
     config.set_flag(library.BuilderFlag.REQUIRE_USER_ALLOCATION)
-    return ("no TF32", "REQUIRE_USER_ALLOCATION")
+    return (*flags, "REQUIRE_USER_ALLOCATION")
 
 
 def _aim(library: TensorRT, config: IBuilderConfig, gpu: str) -> None:
@@ -325,6 +338,7 @@ def _serialized(
     config: IBuilderConfig,
     engine: PlannedEngine,
     messages: Sequence[str],
+    wide: bool,
 ) -> IHostMemory:
     with interruptible(library) as monitor:
         config.progress_monitor = monitor
@@ -332,24 +346,31 @@ def _serialized(
     if blob is None:
         raise EngineRefused(
             f"{engine.host.product} does not build {engine.graph.file} for {engine.host.gpu}: "
-            f"{_with_advice(said(messages), engine)}"
+            f"{_with_advice(said(messages), engine, wide)}"
         )
     return blob
 
 
-def _with_advice(reason: str, engine: PlannedEngine) -> str:
+def _with_advice(reason: str, engine: PlannedEngine, wide: bool) -> str:
     if "memory" in reason.lower():
         return f"{reason} Try a smaller --workspace, or a lower --optimization."
     if engine.host.gpu == "sm75" and engine.graph.precision == "fp32":
         return f"{reason} TensorRT-RTX multiplies fp16 and INT8 on Turing: build those."
+    if engine.host.gpu == "sm75" and wide:
+        return f"{reason} Turing has no TF32: build it without --float32-sums."
     return reason
 
 
 def _proof(
-    library: TensorRT, logger: Any, blob: IHostMemory, host: EngineHost, layers: list[ComputeLayer]
+    library: TensorRT,
+    logger: Any,
+    blob: IHostMemory,
+    host: EngineHost,
+    layers: list[ComputeLayer],
+    float32_sums: Sequence[str],
 ) -> PrecisionProof:
     """From the built engine where its GPU is present and TensorRT tells; else from the network."""
-    demanded = proof_from_network(layers)
+    demanded = proof_from_network(layers, float32_sums)
     gpu = present_gpu()
     if gpu is None or gpu.architecture != host.gpu:
         return demanded
@@ -359,5 +380,5 @@ def _proof(
     text = built.create_engine_inspector().get_engine_information(
         library.LayerInformationFormat.JSON
     )
-    inspected = proof_from_inspector(layers, text)
+    inspected = proof_from_inspector(layers, text, float32_sums)
     return demanded if inspected.work_permille("unknown") > 500 else inspected

@@ -3,7 +3,8 @@
 Unverified on hardware. Forms compute the same but for rounding, which TensorRT's kernels decide: on
 an H200 an FP16 engine of `conv3d` lost more tokens than one of `conv2d`. So each engine streams its
 part of the golden stream, and one that does not pass is kept only where no other of its precision
-does. INT8 costs quality, so it is kept only where it is faster than FP16.
+does. Where none does, they are built again with sums in float32, which is what FP16 lost there.
+INT8 costs quality, so it is kept only where it is faster than FP16.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import EngineRefused, UsageError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building.build import (
@@ -34,7 +35,7 @@ from vidtok_edge.runtime.backends.engines.sidecar import (
 from vidtok_edge.runtime.backends.engines.step import open_engine
 from vidtok_edge.runtime.backends.gpu import present_gpu
 from vidtok_edge.runtime.backends.step import Step
-from vidtok_edge.runtime.manifest.graphs import GraphSpec
+from vidtok_edge.runtime.manifest.graphs import KINDS, GraphSpec
 from vidtok_edge.runtime.progress import Stage, no_stage
 
 __all__ = ["Choice", "Faults", "Measured", "build_fastest", "choose", "plan_forms"]
@@ -46,6 +47,8 @@ _CALLS = 10
 Opened = Callable[[Path, GraphSpec, Target], Step]
 Faults = Callable[[Bundle, PlannedEngine], str]
 """What an engine of a bundle gives wrong, first of all; an empty text where nothing."""
+Rivals = Sequence[tuple[EnginePlan, PlannedEngine]]
+"""Engines of one kind, each with the plan that it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Measured:
     """Median over rounds of the mean call, copies included."""
     fault: str = ""
     """What it gives wrong, first of all; empty where it passed, or nobody looked."""
+    float32_sums: bool = False
+    """Whether its FP16 convolutions sum in float32."""
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -65,8 +70,9 @@ class Measured:
 
     def __str__(self) -> str:
         graph = self.engine.graph
+        sums = ", sums in float32" if self.float32_sums else ""
         failed = f", does not pass ({self.fault})" if self.fault else ""
-        return f"{graph.precision} {graph.form} {self.step_ms:.2f} ms{failed}"
+        return f"{graph.precision} {graph.form} {self.step_ms:.2f} ms{sums}{failed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +131,9 @@ def build_fastest(
     for plan in plans:
         build_engines(plan, stage)
     choices = []
-    engines = [(plan.bundle, engine) for plan in plans for engine in plan.engines]
-    for kind in ("encoder", "decoder"):
-        rivals = [(b, engine) for b, engine in engines if engine.graph.kind == kind]
-        with stage(f"measuring {kind}s", None):
-            measured = _measured(rivals, opened)
-        with stage(f"comparing {kind}s with the reference", None):
-            faults = [fault_of(bundle, engine) for bundle, engine in rivals]
-        pairs = zip(measured, faults, strict=True)
-        choices += choose([replace(one, fault=fault) for one, fault in pairs])
+    for kind in KINDS:
+        rivals = [(plan, it) for plan in plans for it in plan.engines if it.graph.kind == kind]
+        choices += _chosen(rivals, stage, opened, fault_of)
     for choice in choices:
         _record(choice)
     return choices
@@ -156,6 +156,70 @@ def choose(measured: Sequence[Measured]) -> list[Choice]:
     return list(choices.values())
 
 
+def _judged(rivals: Rivals, stage: Stage, opened: Opened, fault_of: Faults) -> list[Measured]:
+    """How long each takes, in what it sums, and what it gives wrong."""
+    kind = rivals[0][1].graph.kind
+    with stage(f"measuring {kind}s", None):
+        measured = _measured([(plan.bundle, engine) for plan, engine in rivals], opened)
+    with stage(f"comparing {kind}s with the reference", None):
+        faults = [fault_of(plan.bundle, engine) for plan, engine in rivals]
+    return [
+        replace(one, fault=fault, float32_sums=read_sidecar(one.engine.path).float32_sums)
+        for one, fault in zip(measured, faults, strict=True)
+    ]
+
+
+def _chosen(rivals: Rivals, stage: Stage, opened: Opened, fault_of: Faults) -> list[Choice]:
+    """What is kept of engines of one kind, some perhaps built again to sum in float32."""
+    judged = _judged(rivals, stage, opened, fault_of)
+    refused = _summed_in_float32([it for it in rivals if _may_pass(it[1], judged)], stage)
+    again = [it for it in rivals if refused.get(it[1].path) == ""]
+    if not again:
+        return choose([_with_fault(one, refused) for one in judged])
+    gone = {engine.path for _, engine in again}
+    left = [_with_fault(one, refused) for one in judged if one.engine.path not in gone]
+    replaced = [one for one in judged if one.engine.path in gone]
+    found = choose([*left, *_judged(again, stage, opened, fault_of)])
+    return [_with_others(choice, replaced) for choice in found]
+
+
+def _may_pass(engine: PlannedEngine, judged: Sequence[Measured]) -> bool:
+    """Whether sums in float32 may help: it has none yet, and nothing of its precision passes."""
+    rivals = [one for one in judged if one.engine.graph.precision == engine.graph.precision]
+    wide = any(one.float32_sums for one in rivals if one.engine is engine)
+    return engine.graph.precision != "fp32" and not wide and all(one.fault for one in rivals)
+
+
+def _summed_in_float32(rivals: Rivals, stage: Stage) -> dict[Path, str]:
+    """Build engines anew, with sums in float32, in the place of those that are there.
+
+    Returns:
+        For the path of each an empty text or, where that one stays, why TensorRT refused.
+    """
+    refused = {}
+    for plan, engine in rivals:
+        options = replace(plan.request.options, float32_sums=True)
+        again = replace(engine, why="nothing of its precision passes")
+        request = replace(plan.request, options=options)
+        try:
+            build_engines(replace(plan, request=request, engines=(again,)), stage)
+            refused[engine.path] = ""
+        except EngineRefused as error:
+            refused[engine.path] = f"; with sums in float32: {error}"
+    return refused
+
+
+def _with_fault(one: Measured, more: Mapping[Path, str]) -> Measured:
+    return replace(one, fault=one.fault + more.get(one.engine.path, ""))
+
+
+def _with_others(choice: Choice, replaced: Sequence[Measured]) -> Choice:
+    """`choice`, kept also before those of its precision that were built anew."""
+    precision = choice.kept.engine.graph.precision
+    others = [one for one in replaced if one.engine.graph.precision == precision]
+    return replace(choice, others=(*choice.others, *others))
+
+
 def _measured(rivals: Sequence[tuple[Bundle, PlannedEngine]], opened: Opened) -> list[Measured]:
     """Every engine in turn, round after round, so that clocks and heat are the same for all."""
     with ExitStack() as stack:
@@ -176,14 +240,15 @@ def _measured(rivals: Sequence[tuple[Bundle, PlannedEngine]], opened: Opened) ->
 
 def _record(choice: Choice) -> None:
     """Write what was measured into the sidecar that is kept; remove what was passed over."""
-    for one in choice.others:
-        drop_engine(one.engine.path)
+    for path in {one.engine.path for one in choice.others} - {choice.kept.engine.path}:
+        drop_engine(path)
     others = [
         OtherEngine(
             precision=one.engine.graph.precision,
             form=one.engine.graph.form,
             step_ms=round(one.step_ms, 4),
             fault=one.fault,
+            float32_sums=one.float32_sums,
         )
         for one in choice.others
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
@@ -66,17 +66,32 @@ def compute_layers(library: TensorRT, network: INetworkDefinition) -> list[Compu
     return found
 
 
-def proof_from_network(layers: list[ComputeLayer]) -> PrecisionProof:
-    """What the network demands; TensorRT must obey a strongly typed one."""
+def proof_from_network(
+    layers: list[ComputeLayer], float32_sums: Collection[str] = ()
+) -> PrecisionProof:
+    """What the network demands; TensorRT must obey a strongly typed one.
+
+    Args:
+        layers: of the network as it was parsed.
+        float32_sums: names of those that were then told to sum in float32.
+    """
     shares = _shares((layer, layer.precision) for layer in layers)
-    return PrecisionProof(source="network", shares=shares)
+    return PrecisionProof(source="network", shares=shares, float32_sums=len(float32_sums))
 
 
-def proof_from_inspector(layers: list[ComputeLayer], information: str) -> PrecisionProof:
+def proof_from_inspector(
+    layers: list[ComputeLayer], information: str, float32_sums: Collection[str] = ()
+) -> PrecisionProof:
     """What the engine inspector's JSON says of the engine's layers.
 
     TensorRT fuses layers and joins their names. A layer of the network that no layer of the engine
-    names, or that is part of one that the inspector does not look into, is `unknown`.
+    names, or that is part of one that the inspector does not look into, is `unknown`. One that was
+    told to sum in float32 reads values of FP16 in float32, and counts as FP16.
+
+    Args:
+        layers: of the network as it was parsed.
+        information: the inspector's JSON.
+        float32_sums: as for `proof_from_network`.
     """
     try:
         entries = json.loads(information).get("Layers", [])
@@ -84,11 +99,13 @@ def proof_from_inspector(layers: list[ComputeLayer], information: str) -> Precis
         entries = []
     engine = [entry for entry in entries if isinstance(entry, dict)]
     found = {name: _inspected_precision(entry) for entry in engine for name in _onnx_names(entry)}
+    found |= {name: "fp16" for name in float32_sums if found.get(name) == "fp32"}
     half = {name for entry in engine if _sums_in_fp16(entry) for name in _onnx_names(entry)}
     return PrecisionProof(
         source="engine inspector",
         shares=_shares((layer, found.get(layer.name, "unknown")) for layer in layers),
         fp16_sums=sum(1 for layer in layers if layer.name in half),
+        float32_sums=len(float32_sums),
     )
 
 

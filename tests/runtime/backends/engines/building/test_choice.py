@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidtok_edge.cli import main
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import EngineRefused, UsageError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines.building import (
@@ -26,7 +26,12 @@ from vidtok_edge.runtime.backends.engines.building import (
 from vidtok_edge.runtime.backends.engines.building import (
     targets as engine_targets,
 )
-from vidtok_edge.runtime.backends.engines.building.build import BuildRequest, PlannedEngine
+from vidtok_edge.runtime.backends.engines.building.build import (
+    BuildRequest,
+    EnginePlan,
+    PlannedEngine,
+    build_engines,
+)
 from vidtok_edge.runtime.backends.engines.building.choice import (
     Measured,
     build_fastest,
@@ -187,6 +192,50 @@ def test_the_fastest_goes_where_it_gives_something_wrong(bundle: Path) -> None:
     sidecar = read_sidecar(choice.kept.engine.path)
     assert not sidecar.slower
     assert [(one.form, one.fault) for one in sidecar.faulty] == [("conv3d", "98.6% of the tokens")]
+
+
+def failing_until_summed_in_float32(at: Bundle, engine: PlannedEngine) -> str:
+    wide = read_sidecar(engine.path).float32_sums
+    return "" if wide or engine.graph.kind == "decoder" else "98.6% of the tokens"
+
+
+def test_where_nothing_passes_sums_are_float32(bundle: Path) -> None:
+    plans = plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",)))
+    encoder, decoder = build_fastest(
+        plans, opened=opening(TIMES_MS), fault_of=failing_until_summed_in_float32
+    )
+    assert encoder.kept.float32_sums and not encoder.kept.fault
+    assert str(encoder.kept).endswith("ms, sums in float32")
+    assert engines(bundle) == {
+        "forms/conv3d/engines/encoder.fp16.tensorrt-rtx.sm86.engine",
+        "engines/decoder.fp16.tensorrt-rtx.sm86.engine",
+    }
+    sidecar = read_sidecar(encoder.kept.engine.path)
+    assert sidecar.float32_sums
+    assert [(one.form, one.float32_sums) for one in sidecar.slower] == [("conv2d", True)]
+    assert {(one.form, one.float32_sums) for one in sidecar.faulty} == {
+        ("conv2d", False),
+        ("conv3d", False),
+    }
+    assert not read_sidecar(decoder.kept.engine.path).float32_sums, "it passed"
+
+
+def test_where_sums_cannot_be_float32_the_fastest_stays_and_says_why(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(plan: EnginePlan, stage: Any) -> Any:
+        if plan.request.options.float32_sums:
+            raise EngineRefused("no TF32 here")
+        return build_engines(plan, stage)
+
+    monkeypatch.setattr(engine_choice, "build_engines", refusing)
+    plans = plan_forms(BuildRequest(bundle, Target.TENSORRT_RTX, ("fp16",), ("sm86",)))
+    encoder, _ = build_fastest(
+        plans, opened=opening(TIMES_MS), fault_of=failing_until_summed_in_float32
+    )
+    assert encoder.kept.engine.graph.form == "conv3d"
+    assert encoder.kept.fault == "98.6% of the tokens; with sums in float32: no TF32 here"
+    assert not read_sidecar(encoder.kept.engine.path).float32_sums
 
 
 def test_a_stream_runs_the_form_that_was_kept(

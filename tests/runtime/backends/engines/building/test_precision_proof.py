@@ -73,6 +73,15 @@ def test_the_kernel_says_in_what_it_sums(sums: str, count: int) -> None:
     assert ("; 1 of 2 sum in fp16 (" in str(proof)) == bool(count)
 
 
+def test_what_was_told_to_sum_in_float32_counts_as_fp16() -> None:
+    """Its factors are read as float32, and have the values of FP16."""
+    full = [{"Format/Datatype": "Channel major FP32 format where channel % 4 == 0"}]
+    layers = [{"Name": name, "Inputs": full} for name in ("conv2", "attn/MatMul")]
+    proof = proof_from_inspector([HALF, FULL], json.dumps({"Layers": layers}), ["conv2"])
+    assert {s.precision: s.multiply_adds for s in proof.shares} == {"fp16": 200, "fp32": 100}
+    assert "; 1 of 2 sum in float32 (engine inspector)" in str(proof)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": ["conv1", 7]}', '{"Layers": [{}]}'])
 def test_an_inspector_that_says_nothing_proves_nothing(text: str) -> None:
     assert proof_from_inspector([INT8, HALF], text).work_permille("unknown") == 1000
