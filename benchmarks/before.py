@@ -24,7 +24,7 @@ import click
 from cases import CASES
 from precision import write_precisions
 from report import begin
-from rounds import compared, measured, spread_of, step_ms
+from rounds import compared, measured, saturated, spread_of, step_ms
 from targets import Target, at_least, ratio_row
 
 from vidtok_edge.calib.policy import Policy, Rule
@@ -32,7 +32,6 @@ from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
 from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
-from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.runtime.manifest.graphs import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,9 +112,7 @@ def compare(
 ) -> list[Target]:
     """Adds to `rows`, of the table of speeds; the targets."""
     seconds = CASES[CASE].seconds * runs
-    settings = Settings(
-        Pace(None), seconds=seconds, warmup_s=0.0, rounds=runs, decode=True, meters=False
-    )
+    settings = saturated(seconds, runs)
     targets: list[Target] = []
     for precision, limits in wanted.items():
         names = ["", "", ", the layers of 0.1"] if precision == "int8" else ["", ""]

@@ -18,7 +18,7 @@ import click
 from cases import CASES, Case, write_bundle
 from processes import in_fresh_process
 from report import Report, begin
-from rounds import compared, cpu_per_frame, measured, spread_of, step_ms
+from rounds import compared, cpu_per_frame, measured, saturated, spread_of, step_ms
 from targets import Target, at_least, at_most, ratio_row
 
 from vidtok_edge.calib.calibration import CalibrationRequest, calibrate
@@ -35,7 +35,6 @@ from vidtok_edge.runtime.bench.measuring.candidate import Candidate
 from vidtok_edge.runtime.bench.measuring.matrix import Entry
 from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
 from vidtok_edge.runtime.bench.meters.sampling import peak_rss_mb
-from vidtok_edge.runtime.bench.settings import Pace, Settings
 from vidtok_edge.vidtok_ref import embedded_file, load_weights
 
 SPEED = ("embedded-256", "full-128")
@@ -81,14 +80,7 @@ def run_speed(report: Report, name: str, case: Case, runs: int) -> list[Target]:
     with tempfile.TemporaryDirectory(prefix="precision_") as scratch:
         bundle = write_precisions(case, Path(scratch) / name, frames=9)
         candidates = [Candidate(str(bundle.path), "cpu", p) for p in ("fp32", "int8")]
-        settings = Settings(
-            Pace(None),
-            seconds=case.seconds * runs,
-            warmup_s=0.0,
-            rounds=runs,
-            decode=True,
-            meters=False,
-        )
+        settings = saturated(case.seconds * runs, runs)
         fp32, int8 = measured(candidates, settings, name).entries
     for kind in KINDS:
         value_of, what = step_ms(kind), f"{kind}, {case.title}"

@@ -16,9 +16,17 @@ from vidtok_edge.runtime.bench.measuring.matrix import Benchmark, Entry, run_mat
 from vidtok_edge.runtime.bench.measuring.ratios import Spread, paired, ratio_of
 from vidtok_edge.runtime.bench.measuring.turn import Turn
 from vidtok_edge.runtime.bench.ratio import Ratio
-from vidtok_edge.runtime.bench.settings import Settings
+from vidtok_edge.runtime.bench.settings import Pace, Settings
 
-__all__ = ["compared", "cpu_per_frame", "measured", "overhead_share", "spread_of", "step_ms"]
+__all__ = [
+    "compared",
+    "cpu_per_frame",
+    "measured",
+    "overhead_share",
+    "saturated",
+    "spread_of",
+    "step_ms",
+]
 
 Value = Callable[[Turn], float | None]
 
@@ -45,6 +53,13 @@ def measured(candidates: Sequence[Candidate], settings: Settings, label: str) ->
     if done.troubles:
         raise click.ClickException("; ".join(done.troubles))
     return done
+
+
+def saturated(seconds: float, rounds: int) -> Settings:
+    """Encode and decode as fast as it goes, for so long in all, with no meter beside."""
+    return Settings(
+        Pace(None), seconds=seconds, warmup_s=0.0, rounds=rounds, decode=True, meters=False
+    )
 
 
 def step_ms(kind: Kind) -> Value:

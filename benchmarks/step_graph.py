@@ -21,7 +21,15 @@ from cases import CASES, FORMS, Case, write_bundle
 from originals import COMPILED, EAGER, NAIVE, export_naive, original
 from processes import run_import
 from report import Report, begin
-from rounds import compared, cpu_per_frame, measured, overhead_share, spread_of, step_ms
+from rounds import (
+    compared,
+    cpu_per_frame,
+    measured,
+    overhead_share,
+    saturated,
+    spread_of,
+    step_ms,
+)
 from start import start_target
 from targets import Target, at_least, at_most, percent_text, ratio_row
 from with_openvino import with_openvino
@@ -143,14 +151,7 @@ def run_case(
         candidates += [original(folder, COMPILED)] if compiled else []
         candidates += [with_openvino(b.path, "fp32") for b in bundles] if openvino else []
         report.notes += agreement(name, candidates)
-        settings = Settings(
-            Pace(None),
-            seconds=case.seconds * runs,
-            warmup_s=0.0,
-            rounds=runs,
-            decode=True,
-            meters=False,
-        )
+        settings = saturated(case.seconds * runs, runs)
         eager, naive, *entries = measured(candidates, settings, name).entries
         forms, rest = entries[: len(FORMS)], entries[len(FORMS) :]
         conv2d, _, channels_last = forms
@@ -231,9 +232,7 @@ def first_chunk(candidate: Candidate) -> tuple[np.ndarray[Any, Any], np.ndarray[
 
 
 def overhead_targets(bundle: Path, runs: int) -> list[Target]:
-    settings = Settings(
-        Pace(None), seconds=3.0 * runs, warmup_s=0.0, rounds=runs, decode=True, meters=False
-    )
+    settings = saturated(3.0 * runs, runs)
     [entry] = measured([Candidate(str(bundle), "cpu", "fp32")], settings, "overhead").entries
     targets = []
     for kind in KINDS:
@@ -260,14 +259,7 @@ def import_targets(report: Report) -> list[Target]:
 def memory_target(bundle: Path) -> Target:
     """Peaks of whole processes that encode and decode, in pairs."""
     candidates = [original(bundle, EAGER), Candidate(str(bundle), "cpu", "fp32")]
-    settings = Settings(
-        Pace(None),
-        seconds=2.0 * MEMORY_ROUNDS,
-        warmup_s=0.0,
-        rounds=MEMORY_ROUNDS,
-        decode=True,
-        meters=False,
-    )
+    settings = saturated(2.0 * MEMORY_ROUNDS, MEMORY_ROUNDS)
     eager, ours = measured(candidates, settings, "memory").entries
     ratio = Spread.of(paired(ours.turns, eager.turns, peak_mb))
     mine, theirs = (spread_of(entry.turns, peak_mb).median for entry in (ours, eager))
