@@ -16,6 +16,8 @@ __all__ = ["Jtop", "Tegrastats", "readings_of"]
 
 _TOTAL_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
 """What is drawn in all, VIN by a Thor; other AGX modules have rails that make it up instead."""
+_MOST_MHZ = 10_000
+"""Of a GPU's clock: jtop has it in kHz, but in MHz where NVML tells it, as on a Thor."""
 _RAIL_NAMES = ("VDD", "POM", "VIN", "CV", "GPU", "CPU", "SOC", "SYS5V")
 
 
@@ -111,9 +113,9 @@ class Jtop:
         clocks = [core["freq"]["cur"] / 1e3 for core in jtop.cpu["cpu"] if core.get("online")]
         if clocks:
             found["cpu_mhz"] = sum(clocks) / len(clocks)
-        gpus = [gpu["freq"]["cur"] / 1e3 for gpu in jtop.gpu.values()]
-        if gpus:
-            found["gpu_mhz"] = gpus[0]
+        gpus = [gpu["freq"]["cur"] for gpu in jtop.gpu.values()]
+        if gpus and gpus[0]:  # 0: not told
+            found["gpu_mhz"] = gpus[0] / 1e3 if gpus[0] > _MOST_MHZ else float(gpus[0])
         degrees = [zone["temp"] for zone in jtop.temperature.values() if zone.get("online", True)]
         if degrees:
             found["temperature_c"] = float(max(degrees))

@@ -83,12 +83,15 @@ def test_the_program_tegrastats(tmp_path: Path) -> None:
         meter.read()
 
 
-def test_jtop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("told", "mhz"), [(624_750, 624.75), (1575, 1575.0), (0, None)])
+def test_jtop(monkeypatch: pytest.MonkeyPatch, told: int, mhz: float | None) -> None:
+    """A GPU's clock is in kHz, in MHz where NVML tells it, or not told."""
+
     class FakeJtop:
         memory = {"RAM": {"used": 2_000_000}}  # noqa: RUF012
         power = {"tot": {"power": 7250}}  # noqa: RUF012
         cpu = {"cpu": [{"online": True, "freq": {"cur": 1_510_400}}, {"online": False}]}  # noqa: RUF012
-        gpu = {"ga10b": {"freq": {"cur": 624_750}}}  # noqa: RUF012
+        gpu = {"ga10b": {"freq": {"cur": told}}}  # noqa: RUF012
         temperature = {"tj": {"temp": 51.5, "online": True}, "cv0": {"temp": -256, "online": False}}  # noqa: RUF012
 
         def __init__(self, interval: float) -> None:
@@ -105,13 +108,8 @@ def test_jtop(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "jtop", SimpleNamespace(jtop=FakeJtop))
     meter = Jtop()
-    assert meter.read() == {
-        "device_mb": 2048.0,
-        "module_w": 7.25,
-        "cpu_mhz": 1510.4,
-        "gpu_mhz": 624.75,
-        "temperature_c": 51.5,
-    }
+    found = {"device_mb": 2048.0, "module_w": 7.25, "cpu_mhz": 1510.4, "temperature_c": 51.5}
+    assert meter.read() == found | ({} if mhz is None else {"gpu_mhz": mhz})
     meter.close()
     with pytest.raises(RuntimeError, match="stopped"):
         meter.read()
