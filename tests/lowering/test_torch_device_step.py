@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from narrow import narrow
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vidtok_edge.errors import BackendUnavailable
 from vidtok_edge.lowering.facts import BOTH_FP16, BOTH_FP32
-from vidtok_edge.lowering.interface import KINDS, Kind
+from vidtok_edge.lowering.forms import FormName
+from vidtok_edge.lowering.interface import KINDS, Kind, zeros
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.lowering.torch_cuda import exact_float32, require_torch_cuda
 from vidtok_edge.lowering.torch_device_step import CUDA_GRAPH_MODES, DeviceStep
@@ -85,6 +89,36 @@ def test_no_call_makes_a_constant_on_the_host(kind: Kind, monkeypatch: pytest.Mo
     assert not made
     called(host, 1)
     assert bool(made) == (kind == "encoder"), "the quantiser's, as it is exported"
+
+
+class HostTouched(TorchDispatchMode):
+    """Notes the operators that read or write tensors of the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = set[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = tree_leaves((args, kwargs, result))
+        if any(isinstance(one, torch.Tensor) and one.device.type != "meta" for one in given):
+            self.found.add(str(func))
+        return result
+
+
+@pytest.mark.parametrize("form", ["conv2d", "conv3d"])
+@pytest.mark.parametrize("numerics", [BOTH_FP32, BOTH_FP16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_a_call_is_on_the_host(kind: Kind, numerics: Any, form: FormName) -> None:
+    """On PyTorch's device `meta`, where tensors have no numbers: one of the host is seen."""
+    model = narrow("vidtok_fsq_causal_488_32768_v1_1", 16)
+    step = TorchStreams(model, replace(OPTIONS, form=form), numerics).steps[kind]
+    step.module.hold_constants()
+    step.module.to("meta")
+    with torch.inference_mode(), HostTouched() as host:
+        results = step.module(*zeros(step.graph.inputs, "meta"))
+    assert {result.device.type for result in results} == {"meta"}
+    assert not host.found
 
 
 class Overwriting(torch.nn.Module):
