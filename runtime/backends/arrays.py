@@ -261,6 +261,8 @@ def _by_interface(
         told = None if stream is None else int(stream)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise StreamError(f"{what} has a __cuda_array_interface__ that lacks {error}.") from None
+    if interface.get("mask") is not None:  # which elements are none
+        raise StreamError(f"{what} has a mask. Give an array in which every element counts.")
     return Borrowed(array=array, after=told if after is None else after, owner=value)
 
 

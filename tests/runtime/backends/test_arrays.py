@@ -194,6 +194,12 @@ def test_an_interface_that_is_none(facts: dict[str, Any], said: str) -> None:
         borrowed(Interface(**facts), "It", stream=1)
 
 
+def test_an_interface_with_a_mask() -> None:
+    with pytest.raises(StreamError, match=r"It has a mask\. Give an array in which every"):
+        borrowed(Interface(mask=Interface()), "It", stream=1)
+    assert isinstance(borrowed(Interface(mask=None), "It", stream=1), Borrowed)
+
+
 @pytest.mark.parametrize(
     "value", [Owner(np.zeros(2)), Interface()], ids=["DLPack", "the interface"]
 )
