@@ -122,13 +122,12 @@ def main(out: Path, full: bool, size: int, calls: int, seconds: float, fake: boo
     if not fake:
         wanted += original_checks(model, size)
     results: list[Result] = []
-    with constants_once():
-        for result in run_checks(wanted, end):
-            click.echo(json.dumps(result))
-            results.append(result)
-            document = {"model": name, "size": size, "device": str(device.here)}
-            document |= {"torch": torch.__version__, "results": results}
-            out.write_text(json.dumps(document, indent=1) + "\n")  # each time: it may be cut off
+    for result in run_checks(wanted, end):
+        click.echo(json.dumps(result))
+        results.append(result)
+        document = {"model": name, "size": size, "device": str(device.here)}
+        document |= {"torch": torch.__version__, "results": results}
+        out.write_text(json.dumps(document, indent=1) + "\n")  # each time: it may be cut off
     sys.exit(1 if any("failed" in result for result in results) else 0)
 
 
@@ -201,7 +200,7 @@ def engine_facts(
     interface = interface_of(model.variant, options, kind, numerics)
     graph = graph_spec(kind, options, numerics, interface)
     module = lower(model, options, kind, numerics).eval()
-    with torch_engine(module, graph, device) as step:
+    with constants_once(), torch_engine(module, graph, device) as step:
         found = {
             "cuda_graph": step.captured,
             "fell_back": step.info.fell_back,

@@ -64,7 +64,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
         _bench_torch(places, "bench-torch-cuda", None, expected_s=40),
         _bench_torch(places, "bench-torch-graphs", "reduce-overhead", expected_s=120),
         _prove_cuda(places),
-        _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=45),
+        _bench(places, "cuda", ORT_CUDA, "fp16,fp32", after="bundle", expected_s=70),
         _checks(places, "checks", "gpu_checks on the embedded model", ("--seconds", "60"), 90),
         _tests(places),
         _bench_torch(places, "bench-torch-compiled", "default", expected_s=100),
@@ -132,7 +132,7 @@ def _engines(
         leaves_at=frozenset({0, 1}),
         environment=places.environment,
     )
-    bench = _bench(places, target, need, precision, after=name, expected_s=25)
+    bench = _bench(places, target, need, precision, after=name, expected_s=40)
     return [build, bench]
 
 
@@ -229,8 +229,8 @@ def _paced(places: Places, backend: str, need: Need, *, after: str) -> Step:
             *("bench", str(places.bundle), "--backend", backend, "--precision", "fp16"),
             *("--decode", "--paced", "30", "--seconds", "10", "--json", str(places.found(name))),
         ),
-        expected_s=20,
-        limit_s=50,
+        expected_s=32,
+        limit_s=60,
         needs=(GPU, need),
         after=(after,),
         environment=places.environment,
