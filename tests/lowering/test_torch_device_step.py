@@ -91,11 +91,11 @@ def test_no_call_makes_a_constant_on_the_host(kind: Kind, monkeypatch: pytest.Mo
     assert bool(made) == (kind == "encoder"), "the quantiser's, as it is exported"
 
 
-class HostTouched(TorchDispatchMode):
+class HostTouched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # in PyTorch
     """Notes the operators that read or write tensors of the host."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = set[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
