@@ -45,7 +45,8 @@ def load_cuda(target: Target) -> Cuda:
 
     Raises:
         MissingDependency: cuda-bindings is not installed.
-        BackendUnavailable: there is no driver, or one that is too old, or no GPU.
+        BackendUnavailable: there is no driver, or one that is too old, or no GPU, or this thread
+            uses another one than the first.
     """
     try:
         api = importlib.import_module("cuda.bindings.runtime")
@@ -58,7 +59,7 @@ def load_cuda(target: Target) -> Cuda:
         ) from error
     cuda = Cuda(api)
     try:
-        count = cuda.devices()
+        count, current = cuda.devices(), cuda.device()
     except DeviceError as error:
         obstacle = gpu_obstacle()
         cure = (
@@ -69,6 +70,11 @@ def load_cuda(target: Target) -> Cuda:
         raise BackendUnavailable(f"CUDA does not start: {error} {said}.") from None
     if not count:
         raise BackendUnavailable("CUDA shows no GPU. Look at CUDA_VISIBLE_DEVICES.")
+    if current:  # the host program chose it, for this thread alone
+        raise BackendUnavailable(
+            f"CUDA's device in this thread is GPU {current}, and engines run on the first one that "
+            f"it shows, GPU 0. Let it show that one alone: CUDA_VISIBLE_DEVICES={current}."
+        )
     return cuda
 
 

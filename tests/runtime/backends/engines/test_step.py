@@ -392,6 +392,16 @@ def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
         load_cuda(Target.TENSORRT)
 
 
+def test_a_thread_that_uses_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sidecar was held to the first one, and other threads use that."""
+    api = FakeApi()
+    monkeypatch.setattr(importlib, "import_module", lambda name: api)
+    assert load_cuda(Target.TENSORRT).device() == 0
+    api.number = 1
+    with pytest.raises(BackendUnavailable, match=r"thread is GPU 1, .*CUDA_VISIBLE_DEVICES=1\."):
+        load_cuda(Target.TENSORRT)
+
+
 def test_every_call_exists_in_the_bindings() -> None:
     real = pytest.importorskip("cuda.bindings.runtime")
     made = [name for name in vars(FakeApi) if name.startswith("cuda")]
