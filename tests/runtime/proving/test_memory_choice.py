@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -86,14 +86,16 @@ def sidecar(bundle: Bundle, kind: Kind = "encoder") -> EngineSidecar:
 
 
 def slowed(monkeypatch: pytest.MonkeyPatch, ms: dict[Memory, float]) -> None:
-    """Let calls take so much longer."""
-    run = EngineStep.run
+    """Let calls take so long, and all else no time."""
+    run, now_s = EngineStep.run, [0.0]
 
     def slow(step: EngineStep) -> None:
-        time.sleep(ms[Memory(step.info.memory)] / 1000)
+        now_s[0] += ms[Memory(step.info.memory)] / 1000
         run(step)
 
     monkeypatch.setattr(EngineStep, "run", slow)
+    clock = SimpleNamespace(perf_counter=lambda: now_s[0])
+    monkeypatch.setattr(memory_choice, "time", clock)
 
 
 def chosen(bundle: Bundle, asked: str | None = None, kind: Kind = "encoder") -> Any:
