@@ -33,7 +33,7 @@ def stores_of(
         raise UsageError("Got no recording and no exported set. Name one or several.")
     found: list[Store] = []
     for path in map(Path, several):
-        if path.is_dir():
+        if os.path.isdir(path):  # a name that cannot be one is told where it is opened
             found.append(_set(path, source, data))
             continue
         found += [

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vidtok_edge.errors import CheckpointError, UsageError
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.files import require_not_read, write_beside
 from vidtok_edge.vidtok_ref.wrappers import state_inside
 
 __all__ = ["Converted", "convert_checkpoint"]
@@ -40,7 +40,7 @@ def convert_checkpoint(
         force: replace `output`.
 
     Raises:
-        UsageError: no consent, or `output` has another suffix.
+        UsageError: no consent, or `output` has another suffix, or is `path`.
         CheckpointError: the file cannot be read, or holds no tensors by key.
         OutputExists, OutputNotWritable: `output` is there already, or cannot be written.
     """
@@ -52,6 +52,7 @@ def convert_checkpoint(
         )
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} must end in .safetensors. Name such a file.")
+    require_not_read(output, path)
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}. Check the path.")
     with write_beside(output, force) as temporary:

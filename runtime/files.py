@@ -20,7 +20,7 @@ from vidtok_edge.runtime.output_place import (
     set_mode,
 )
 
-__all__ = ["replace_file", "require_writable", "write_beside"]
+__all__ = ["replace_file", "require_not_read", "require_writable", "write_beside"]
 
 
 @contextmanager
@@ -61,6 +61,14 @@ def require_writable(path: str | os.PathLike[str], force: bool = False) -> None:
     with output_errors(place, temporary), held_signals():
         _create(temporary, None)
         temporary.unlink()
+
+
+def require_not_read(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Raise UsageError where `output` is one of `inputs`, whatever the names; also with force."""
+    for path in inputs:
+        with suppress(OSError, ValueError):  # one is not there, or cannot be: told where it is used
+            if os.path.samefile(path, output):
+                raise UsageError(f"{output} is read here, and stays as it is. Name another output.")
 
 
 def replace_file(new: Path, place: Path) -> None:

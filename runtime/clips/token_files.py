@@ -279,6 +279,7 @@ class TokenFile:
             )
 
 
+_AXES = {1: "[t]", 3: "[t, h, w]", 4: "[t, z, h, w]"}
 _AGAIN = "Encode the clip again, or copy the file again from its source."
 
 
@@ -295,17 +296,17 @@ def _require_count(name: str, value: object) -> None:
 def _require_array(name: str, array: NDArray[Any]) -> None:
     dtype, axes = _ARRAYS[name]
     if array.dtype != np.dtype(dtype) or array.ndim != axes or array.size == 0:
-        shape = "[t, h, w]" if axes == 3 else "[t, z, h, w]"
         raise TokenFileError(
-            f"{name} is {array.dtype} {array.shape}; allowed: {dtype} {shape}, none of them 0."
+            f"{name} is {array.dtype} {array.shape}; allowed: {dtype} {_AXES[axes]}, none of them "
+            "0."
         )
 
 
 def _require_range(tokens: NDArray[np.int32], codebook_size: int | None) -> None:
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or (codebook_size is not None and high >= codebook_size):
-        limit = "" if codebook_size is None else f" to {codebook_size - 1}"
-        raise TokenFileError(f"The tokens range from {low} to {high}; allowed: 0{limit}.")
+        allowed = "0 or more" if codebook_size is None else f"0 to {codebook_size - 1}"
+        raise TokenFileError(f"The tokens range from {low} to {high}; allowed: {allowed}.")
 
 
 def _require_times(time_ns: NDArray[np.int64], latents: int) -> None:
@@ -355,11 +356,15 @@ def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise TokenFileError(f"{name} holds pickled Python objects, which are never loaded.")
     if name == "meta":
         fits = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * _MAX_META_CHARACTERS
+        allowed = f"one string of at most {_MAX_META_CHARACTERS} characters"
+        mend = _AGAIN
     else:
         kind, axes = _ARRAYS.get(name, ("int64", 1))
         fits = dtype == np.dtype(kind) and len(shape) == axes
+        allowed = f"{kind} {_AXES[axes]}"
+        mend = f"Save it so, as with numpy's astype({kind!r})."
     if not fits:
-        raise TokenFileError(f"{name} is {dtype} {shape}, which is not what a token file holds.")
+        raise TokenFileError(f"{name} is {dtype} {shape}; allowed: {allowed}. {mend}")
     size = dtype.itemsize * int(np.prod(shape, dtype=object))
     if size > MAX_ARRAY_BYTES:
         raise TokenFileError(

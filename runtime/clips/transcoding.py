@@ -24,7 +24,7 @@ from vidtok_edge.runtime.clips.quality import Quality
 from vidtok_edge.runtime.clips.reading import ClipReader, Rate
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.clips.writing import ClipWriter
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.files import require_not_read, write_beside
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 from vidtok_edge.runtime.manifest.manifest import Manifest
 from vidtok_edge.runtime.progress import Progress, no_progress
@@ -153,7 +153,7 @@ def _stamp(frame: ClipFrame) -> Stamp:
 
 def _open(source: ClipSource, manifest: Manifest) -> Reader:
     size, path = (manifest.height, manifest.width), Path(source.path)
-    if path.is_dir():
+    if os.path.isdir(path):  # a name that cannot be one is told where it is opened
         if source.stream is not None or not isinstance(source.rate, int | float):
             raise UsageError(
                 f"{path} is a folder of images: it has one stream, and its rate is not known. Give "
@@ -316,11 +316,12 @@ def reconstruct_clip(
         picture: the contact sheet, `.png`; None: beside `output`.
 
     Raises:
-        As `encode_clip`.
+        As `encode_clip`. UsageError: `output` or `picture` is the clip itself, or each other.
     """
     manifest = bundle.manifest
     _require_uint8(manifest)
     sheet = Path(picture) if picture is not None else Path(output).with_suffix(".png")
+    _require_apart(source.path, Path(output), sheet)
     encode_watch, decode_watch = _Stopwatch(), _Stopwatch()
     quality, samples = Quality(), Samples()
     waiting: deque[ClipFrame] = deque()
@@ -378,6 +379,16 @@ def reconstruct_clip(
         doubts=clip.doubts,
         backend=backend_used,
     )
+
+
+def _require_apart(clip: StrPath, output: Path, sheet: Path) -> None:
+    """Raise UsageError where one of the three would take the place of another."""
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"{sheet}: the contact sheet is stored as .png. Name it so.")
+    if os.path.realpath(sheet) == os.path.realpath(output):
+        raise UsageError(f"{sheet} is the name of the clip and of its picture. Name two files.")
+    require_not_read(output, clip)
+    require_not_read(sheet, clip)
 
 
 def _wide(manifest: Manifest) -> tuple[int, int]:

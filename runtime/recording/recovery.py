@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from mcap.records import Message
 
-from vidtok_edge.errors import RecordingError, UsageError
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.errors import RecordingError
+from vidtok_edge.runtime.files import require_not_read, write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
@@ -326,10 +325,7 @@ def copy_entry(mcap: McapFile, message: Message, entry: Record) -> None:
 
 def require_other_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
     """Raise UsageError where `output` is one of `inputs`, RecordingBusy where it is recorded to."""
-    for path in inputs:
-        with suppress(FileNotFoundError):
-            if os.path.samefile(path, output):
-                raise UsageError(f"{output} is read here, and stays as it is. Name another output.")
+    require_not_read(output, *inputs)
     require_unlocked(output)
 
 

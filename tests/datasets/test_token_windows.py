@@ -232,6 +232,12 @@ def test_windows_that_there_are_not(tmp_path: Path) -> None:
         TokenWindows(tmp_path / "mine", length=1)
 
 
+@pytest.mark.parametrize("name", ["no.mcap", "no", "n" * 300, "n" * 300 + ".index.json"])
+def test_names_of_nothing_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises((DatasetError, RecordingError), match="n"):
+        TokenWindows(tmp_path / name, length=1)
+
+
 @pytest.mark.parametrize("given", ["recording", *FORMATS])
 def test_a_file_that_changes_is_refused(given: Any, tmp_path: Path) -> None:
     path = eventful(tmp_path / "a.mcap")

@@ -227,6 +227,42 @@ def test_bare_tokens_have_the_frame_rate_that_is_asked_for(
             ClipError,
             "no.mp4",
         ),
+        (
+            lambda b, p: reconstruct_clip(
+                b, ClipSource(p / "clip.mp4"), p / "clip.mp4", force=True
+            ),
+            UsageError,
+            "clip.mp4 is read here",
+        ),
+        (
+            lambda b, p: reconstruct_clip(
+                b, ClipSource(p / "clip.mp4"), p / "link.mp4", force=True
+            ),
+            UsageError,
+            "link.mp4 is read here",
+        ),
+        (
+            lambda b, p: reconstruct_clip(
+                b, ClipSource(p / "clip.mp4"), p / "new.mp4", picture=p / "new.mp4", force=True
+            ),
+            UsageError,
+            "stored as .png",
+        ),
+        (
+            lambda b, p: encode_clip(b, ClipSource(p / f"{'n' * 300}.mp4"), p / "new.npz"),
+            ClipError,
+            "File name too long",
+        ),
+        (
+            lambda b, p: decode_file(b, p / "long.npy", p / "new.mp4"),
+            TokenFileError,
+            r"tokens is int64 \(1, 2, 2\); allowed: int32 \[t, h, w\]. Save it so, as with numpy",
+        ),
+        (
+            lambda b, p: decode_file(b, p / "below.npy", p / "new.mp4"),
+            TokenFileError,
+            "from -1 to -1; allowed: 0 or more",
+        ),
     ],
 )
 def test_what_cannot_be_done_leaves_the_folder_as_it_was(
@@ -239,7 +275,10 @@ def test_what_cannot_be_done_leaves_the_folder_as_it_was(
     make_clip(tmp_path / "clip.mp4", 5)
     for name in ("there.npz", "there.mp4"):
         (tmp_path / name).write_bytes(b"kept")
+    (tmp_path / "link.mp4").symlink_to("clip.mp4")
     np.save(tmp_path / "large.npy", np.full((1, 2, 2), 32768, np.int32))
+    np.save(tmp_path / "below.npy", np.full((1, 2, 2), -1, np.int32))
+    np.save(tmp_path / "long.npy", np.zeros((1, 2, 2), np.int64))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     with pytest.raises(error, match=message):
         work(bundle, tmp_path)
