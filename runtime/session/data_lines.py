@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import select
 import socket
 import stat
@@ -34,6 +35,9 @@ _PIECE = 1 << 16
 _LOOK_UP_S = 0.2
 _MOST_SENDERS = 64
 _ALLOWED = {"channel", "values", "event", "fields", "time_ns", "wall_time_ns"}
+_MOST_KINDS = 100  # that are told
+_OF_ITS_OWN = re.compile(r"""b?['"\[].*['"\]]|[\d.+-]""", re.DOTALL)
+"""What a refused line has of its own in what is said of it: its text, and numbers."""
 
 
 class DataLines:
@@ -58,6 +62,8 @@ class DataLines:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         if spec.startswith(UNIX):
+            if spec == UNIX:
+                raise SourceError(f"{spec!r} names no socket. Write unix:PATH; it is made there.")
             self._path = Path(spec.removeprefix(UNIX))
             self._socket = listening(self._path)
             work: Callable[[], None] = self._accept
@@ -115,7 +121,14 @@ class DataLines:
             return
         file = os.open(self._spec, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            self._read(file, again=stat.S_ISFIFO(os.fstat(file).st_mode))
+            found = os.fstat(file)
+            self._read(file, again=stat.S_ISFIFO(found.st_mode))
+            left = found.st_size - os.lseek(file, 0, os.SEEK_CUR) if _is_file(found) else 0
+            if left > 0:
+                self._notice(
+                    f"warning: {self._spec} was not read to its end: the session ended before the "
+                    f"last {left} of its {found.st_size} bytes, which are not in the recording"
+                )
         finally:
             os.close(file)
 
@@ -131,7 +144,7 @@ class DataLines:
             except BlockingIOError:
                 continue
             except OSError as error:
-                self._tell(f"reading failed: {error.strerror}")
+                self._notice(f"{self._spec}: reading failed: {error.strerror}")
                 return
             for line in lines.of(piece):
                 self._take(line)
@@ -139,11 +152,15 @@ class DataLines:
                 if not again:
                     return
                 self._stop.wait(_LOOK_UP_S)
-        for line in lines.of(b""):
-            self._take(line)
 
     def _take(self, line: bytes | None) -> None:
         """A line; None: one that was longer than allowed."""
+        try:
+            self._take_sample(line)
+        except Exception as error:  # those behind it are taken all the same
+            self._refuse("?", f"a line cannot be taken, {error!r:.80}: {line!r:.80}")
+
+    def _take_sample(self, line: bytes | None) -> None:
         if line is None:
             self._refuse("?", f"a line of more than {_LONGEST_LINE} bytes")
             return
@@ -162,8 +179,13 @@ class DataLines:
         ):
             self._refuse(name, f"{name}: a time is no whole number: {line[:80]!r}")
             return
+        if "event" in found and "values" in found:
+            self._refuse(
+                name, f"{name}: a line has an event and values, and a channel one: {line[:80]!r}"
+            )
+            return
         try:
-            if "event" in found and "values" not in found:
+            if "event" in found:
                 self._log.event(
                     name, found["event"], times["time_ns"], wall_time_ns=times["wall_time_ns"]
                 )
@@ -183,13 +205,14 @@ class DataLines:
         self._tell(f"{said}; such lines are left out, and counted")
 
     def _tell(self, said: str) -> None:
-        """Once for each kind: what is said, without its numbers."""
-        kind = "".join(c for c in said[:60] if not c.isdigit())
+        """Once for each kind: what is said, without what it has of the line."""
+        kind = _OF_ITS_OWN.sub("", said)
         with self._lock:
-            if kind in self._told or len(self._told) > 100:
+            if kind in self._told or len(self._told) > _MOST_KINDS:
                 return
             self._told.add(kind)
-        self._notice(f"{self._spec}: {said}")
+            last = len(self._told) > _MOST_KINDS
+        self._notice(f"{self._spec}: {'more is left out and not told' if last else said}")
 
 
 def _numbers(values: Any) -> list[float] | None:
@@ -205,6 +228,10 @@ def _numbers(values: Any) -> list[float] | None:
 
 def _texts(fields: Any) -> bool:
     return isinstance(fields, list) and all(isinstance(field, str) for field in fields)
+
+
+def _is_file(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode)
 
 
 def _require_readable(spec: str) -> None:

@@ -24,6 +24,7 @@ _MOST_WAITING = 64 << 20  # bytes, about
 _FARTHEST_NS = 3_600_000_000_000
 _STANDS_STILL = 100  # samples of one time
 _MOST_NAMES = 1000  # that are counted
+_OTHERS = "others"  # the rest of them
 _TAKEN = {GAPS: "says what is missing", TRIGGERS: "says why an event was kept"}
 
 
@@ -137,10 +138,28 @@ class DataLog:
         return found
 
     @property
+    def waiting(self) -> int:
+        """Samples that came since the last call of `taken`."""
+        with self._lock:
+            return len(self._waiting)
+
+    @property
     def counts(self) -> tuple[ChannelCounts, ...]:
         """Of each channel that was named so far."""
         with self._lock:
             return tuple(replace(counts) for counts in self._counts.values())
+
+    @property
+    def counted(self) -> tuple[ChannelCounts, ...]:
+        """As `counts`, without what `taken` has not given: after a session it is in no file."""
+        with self._lock:
+            found = {name: replace(counts) for name, counts in self._counts.items()}
+            waiting = list(self._waiting)
+        for logged in waiting:
+            counts = found[logged.sample.channel if logged.sample.channel in found else _OTHERS]
+            counts.samples -= 1
+            counts.not_finite -= not _is_finite(logged.sample)
+        return tuple(found.values())
 
     def _add(
         self,
@@ -184,7 +203,7 @@ class DataLog:
         self._bytes += size
         self._waiting.append(Logged(sample, fields if first else ()))
         counts.samples += 1
-        counts.not_finite += sample.values is not None and not np.isfinite(sample.values).all()
+        counts.not_finite += not _is_finite(sample)
 
     def _time(self, name: str, time_ns: int | None, wall_time_ns: int | None) -> tuple[int, int]:
         now_ns, wall_ns = self._clock.now()
@@ -194,19 +213,31 @@ class DataLog:
         if abs(away_ns) > _FARTHEST_NS:
             clock = "the monotonic clock" if time_ns is not None else "the wall clock"
             raise StreamError(
-                f"A sample of {name} lies {away_ns / 1e9:+.0f} s from now on {clock}. Give time_ns "
+                f"A sample of {name} lies {_seconds(away_ns)} from now on {clock}. Give time_ns "
                 "as time.monotonic_ns() counts, or wall_time_ns as nanoseconds since 1970."
             )
         return now_ns + away_ns, wall_ns + away_ns
 
     def _count(self, name: str) -> ChannelCounts:
         if name not in self._counts and len(self._counts) >= _MOST_NAMES:
-            name = "others"
+            name = _OTHERS
         return self._counts.setdefault(name, ChannelCounts(name))
 
     def _refused(self, channel: str, said: str) -> StreamError:
         self.refuse(channel)
         return StreamError(said)
+
+
+def _is_finite(sample: Sample) -> bool:
+    """Whether it holds no NaN and no infinity."""
+    return sample.values is None or bool(np.isfinite(sample.values).all())
+
+
+def _seconds(away_ns: int) -> str:
+    """For a message, of a time that may have any number of digits."""
+    if abs(away_ns) > 1 << 63:
+        return "more than 292 years"
+    return f"{away_ns / 1e9:+.0f} s"
 
 
 def _check_order(channel: _Channel, time_ns: int) -> None:

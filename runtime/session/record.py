@@ -193,6 +193,11 @@ def _data_lines(request: RecordRequest, log: DataLog, notice: Notice) -> Iterato
         for spec in request.data:
             stack.enter_context(DataLines(spec, log, notice))
         yield
+    if request.data and (late := log.waiting):
+        notice(
+            f"warning: {late} samples were read after the session had ended, and are not in the "
+            "recording"
+        )
 
 
 def _require_frames(done: RecordSummary) -> None:

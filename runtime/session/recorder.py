@@ -133,7 +133,7 @@ class Recorder:
             latency_p95_ms=latency.quantile_ns(0.95) / 1e6,
             latency_max_ms=latency.max_ns / 1e6,
             bytes_written=self._streams.safe_bytes,
-            channels=() if self._data is None else self._data[0].counts,
+            channels=() if self._data is None else self._data[0].counted,
             given_up="" if self._ladder is None else str(self._ladder.rung),
             steps=self._steps,
             events=0 if self._parts is None else self._parts.events,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +67,9 @@ def test_lines_become_samples(tmp_path: Path) -> None:
         (line(channel="action"), "values are numbers"),
         (line(channel="action", values=[1], time_ns="now"), "a time is no whole number"),
         (line(channel="action", values=[1], time_ns=1.5), "a time is no whole number"),
+        (line(channel="action", values=[1], time_ns=10**400), "more than 292 years from now"),
+        (line(channel="action", values=[1], wall_time_ns=-(10**400)), "more than 292 years"),
+        (line(channel="action", values=[1], event="x"), "a line has an event and values"),
         (line(channel="no name", values=[1]), "is no name of a channel"),
         (line(channel="action", values=[1, 2]), "has 1 number in each sample"),
         (b'{"channel": "' + b"x" * (1 << 21) + b'"}\n', "a line of more than 1048576 bytes"),
@@ -78,6 +83,51 @@ def test_other_lines_are_left_out_counted_and_told_once(
     assert len(found) == 2
     assert sum(counts.refused for counts in log.counts) == 2
     assert len(told) == 1 and said in told[0]
+
+
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1.5, 10**400, -(10**400), 2**63, 1e308, float("nan"), float("-inf"), "x",
+    "\ud800", [], [1], [None], [[1]], [10**400], {}, {"a": 1}, [True], ["\ud800"], [0] * 5000,
+)  # fmt: skip
+
+
+def random_line(rng: random.Random) -> bytes:
+    """With some of the fields of a sample, of any values, and now and then not even JSON."""
+    fields = ("channel", "values", "event", "fields", "time_ns", "wall_time_ns", "other")
+    facts = {name: rng.choice(VALUES) for name in fields if rng.random() < 0.5}
+    if rng.random() < 0.8:
+        facts["channel"] = rng.choice(("a", "b", "task", "no name", "data_gaps", "camera0/markers"))
+    return json.dumps(facts).encode()[rng.choice((0, 0, 0, 1)) :]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_line_keeps_the_reader_from_those_behind_it(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    lines = [random_line(rng) for _ in range(1000)]
+    good = line(channel="good", values=[1])
+    found, log, _ = read(tmp_path / "lines", b"".join(bad + b"\n" + good for bad in lines))
+    assert sum(logged.sample.channel == "good" for logged in found) == len(lines)
+    counted = sum(counts.samples + counts.refused for counts in log.counts)
+    assert counted == 2 * len(lines)  # each became a sample or was refused, and none was both
+
+
+def test_lines_of_many_texts_are_told_as_one_kind(tmp_path: Path) -> None:
+    other = "".join(f"{{garbage of {chr(97 + n % 26) * (n + 1)}\n" for n in range(60))
+    names = b"".join(line(channel=f"{n} 'x' {chr(97 + n % 26)}", values=[1]) for n in range(60))
+    _, log, told = read(tmp_path / "lines", other.encode() + names)
+    assert sum(counts.refused for counts in log.counts) == 120
+    assert len(told) == 2
+
+
+def test_what_a_session_did_not_read_of_a_file_is_told(tmp_path: Path) -> None:
+    path, said = tmp_path / "lines", list[str]()
+    path.write_bytes(line(channel="action", values=[0] * 4000) * 5000)
+    log = DataLog()
+    with DataLines(str(path), log, said.append):
+        pass
+    assert any("was not read to its end" in text for text in said)
+    assert not any("no JSON" in text for text in said), "a line that was cut was taken for one"
+    assert sum(counts.refused for counts in log.counts) == 0
 
 
 def test_a_pipe_is_read_on_when_its_writer_comes_again(tmp_path: Path) -> None:
@@ -134,6 +184,11 @@ def test_a_socket_that_is_left_is_replaced_and_one_in_use_is_not(tmp_path: Path)
     with pytest.raises(SourceError, match="it is no socket"):
         DataLines(f"unix:{path}", DataLog(), lambda text: None)
     assert path.read_text() == "mine"
+
+
+def test_a_socket_without_a_path_is_refused() -> None:
+    with pytest.raises(SourceError, match="'unix:' names no socket"):
+        DataLines("unix:", DataLog(), lambda text: None)
 
 
 @pytest.mark.parametrize("spec", ["missing", "."])

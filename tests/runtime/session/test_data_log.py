@@ -58,6 +58,8 @@ def test_a_number_is_a_sample_of_one_and_is_copied() -> None:
         ([1, 2], {"time_ns": 10**18}, r"\+999999999 s from now on the monotonic clock"),
         ([1, 2], {"wall_time_ns": 0}, "-1700000001 s from now on the wall clock"),
         ([1, 2], {"time_ns": 1, "wall_time_ns": 1}, "got a time and a wall time"),
+        ([1, 2], {"time_ns": 10**400}, "lies more than 292 years from now on the monotonic clock"),
+        ([1, 2], {"wall_time_ns": -(10**400)}, "lies more than 292 years from now on the wall"),
     ],
 )
 def test_what_is_refused_raises_and_is_counted(
@@ -71,6 +73,19 @@ def test_what_is_refused_raises_and_is_counted(
     [counts] = log.counts
     assert (counts.samples, counts.refused) == (2, 1)
     assert len(log.taken()) == 2
+
+
+def test_a_sample_that_no_session_took_is_not_counted_as_recorded() -> None:
+    log = DataLog()
+    log.log("action", [1, 2])
+    log.taken()
+    log.log("action", [3, float("nan")])
+    [counts] = log.counted
+    assert (counts.samples, counts.not_finite, log.waiting) == (1, 0, 1)
+    log.taken()
+    [counts] = log.counted
+    assert (counts.samples, counts.not_finite, log.waiting) == (2, 1, 0)
+    assert log.counted == log.counts
 
 
 def test_the_channel_that_says_what_is_missing_is_taken() -> None:

@@ -401,3 +401,18 @@ def test_encoders_of_a_ladder_are_open_from_the_beginning(
     assert [precision for precision, _ in opened] == [None, "int8"]
     assert all(calls >= 1 for _, calls in opened)
     assert (done.steps, done.given_up) == (0, ""), "files are never late"
+
+
+def test_what_is_said_of_data_is_what_the_file_has_however_soon_the_session_ends(
+    bundle: Bundle, clips: list[str], tmp_path: Path
+) -> None:
+    lines, said = tmp_path / "lines", list[str]()
+    lines.write_text('{"channel": "action", "values": [1, 2, NaN]}\n' * 300_000)
+    asked = request(bundle, clips[:1], tmp_path / "x.mcap", data=(str(lines),))
+    done = record(asked, notice=said.append)
+    with Recording.open(tmp_path / "x.mcap") as recording:
+        written = sum(sample.channel == "action" for sample in recording.samples())
+    assert sum(counts.samples for counts in done.channels) == written < 300_000
+    assert sum(counts.not_finite for counts in done.channels) == written
+    assert not any(counts.refused for counts in done.channels)
+    assert any("was not read to its end" in text for text in said)
