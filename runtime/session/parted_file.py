@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,10 @@ class PartedFile(AwaitedFile):
                 self._index.write()
 
     def __exit__(self, *exc: Any) -> None:
+        with closing(self._index):
+            self._end(*exc)
+
+    def _end(self, *exc: Any) -> None:
         try:
             super().__exit__(*exc)
         except OutputNotWritable:  # else the list would not say what is there
@@ -163,9 +167,11 @@ class PartedFile(AwaitedFile):
         if self._writer is None:
             return
         part = self._index.last
-        with suppress(OSError):
+        try:
             part.bytes = self._output.with_name(part.file).stat().st_size
-        part.finished = finished
+            part.finished = finished
+        except OSError:  # the disk was full as it began, and it was not kept
+            self._index.parts.pop()
         self._writer = None
         self._make_room()
         self._index.write()
@@ -193,7 +199,8 @@ class PartedFile(AwaitedFile):
         try:
             self._index.write()
         except BaseException:
-            writer.close()
+            self._index.parts.pop()
+            writer.discard()
             raise
         return writer
 

@@ -12,12 +12,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import RecordingError
-from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.session.parts import PartsPlan
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.session.held_list import HeldList
 
 __all__ = ["Part", "PartsIndex", "index_of", "parts_in", "parts_of_before"]
 
@@ -70,6 +72,7 @@ class PartsIndex:
 
     def __init__(self, output: Path, plan: PartsPlan, *, force: bool = False) -> None:
         self.path = index_of(output)
+        self._held = _held(self.path)
         self._plan_json = json.dumps(asdict(plan))
         self.parts = [] if force else parts_of_before(output)
         self._of_before = len(self.parts)
@@ -111,14 +114,23 @@ class PartsIndex:
             self._of_before -= number < self._of_before
 
     def write(self) -> None:
-        """Write the list. Raises OutputNotWritable."""
+        """Write the list. Raises OutputNotWritable; RecordingBusy: another session made one."""
         # Neither `indent` nor `asdict`: they leave objects of each part that Python keeps for long.
         parts = ",\n".join(
             json.dumps({key: getattr(part, key) for key in _FIELDS}) for part in self.parts
         )
         content = f'{{"schema": {_SCHEMA},\n"plan": {self._plan_json},\n"parts": [\n{parts}\n]}}\n'
-        with write_beside(self.path, force=True) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+        self._held.write(content)
+
+    def close(self) -> None:
+        """Let another session go on with it."""
+        self._held.close()
+
+
+def _held(path: Path) -> HeldList:
+    from vidtok_edge.runtime.session.held_list import HeldList  # needs file locks
+
+    return HeldList(path)
 
 
 def index_of(output: Path) -> Path:

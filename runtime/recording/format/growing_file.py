@@ -48,6 +48,8 @@ class GrowingFile:
         self.path = Path(path)
         self.safe_bytes = 0
         """Length of the file up to the last flush."""
+        self.head_bytes = 0
+        """Of these, what says nothing yet: a file that has no more when its disk is full goes."""
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._fd = _locked(self.path, force)
@@ -95,10 +97,14 @@ class GrowingFile:
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._fd, self.safe_bytes)
+            kept = self.safe_bytes > self.head_bytes
             raise OutputNotWritable(
                 f"{self.path} cannot be written any further: {os.strerror(error.errno or 0)}. "
                 f"Its first {self.safe_bytes} bytes are safe. Free some space, or choose another "
                 "disk, and record to another file."
+                if kept
+                else f"{self.path} cannot be written: {os.strerror(error.errno or 0)}. Nothing was "
+                "recorded, and it is not kept. Free some space, or choose another disk."
             ) from error
         self.safe_bytes += len(data)
         if data:
@@ -114,6 +120,11 @@ class GrowingFile:
             os.close(self._fd)
             self._fd = -1
             self._disk.raise_failure()
+
+    def remove(self) -> None:
+        """Take the file away, unless another one has its name; before `close`."""
+        if self._fd >= 0:
+            _remove(self.path, self._fd)
 
     def _append(self, data: memoryview) -> None:
         done = 0
@@ -206,6 +217,8 @@ def _locked(path: Path, force: bool) -> int:
         except BlockingIOError:
             raise _busy(path) from None
         except OSError as error:
+            if new:
+                _remove(path, fd)
             raise _not_writable(path, error) from error
         if not new and not force:
             raise OutputExists(path)
@@ -214,6 +227,12 @@ def _locked(path: Path, force: bool) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _remove(path: Path, fd: int) -> None:
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            os.unlink(path)
 
 
 def _existing(path: Path) -> int:

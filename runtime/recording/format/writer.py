@@ -119,8 +119,10 @@ class RecordingWriter:
             self._mcap = McapFile(self._file, facts, compression)
             self._file.flush()
         except BaseException:
+            self._file.remove()
             self._file.close()
             raise
+        self._file.head_bytes = self._file.safe_bytes
         self._flushed_ns = self._facts_ns = time.monotonic_ns()
 
     def __enter__(self) -> RecordingWriter:
@@ -226,7 +228,10 @@ class RecordingWriter:
             raise
 
     def close(self) -> None:
-        """Finish the file and unlock it. After an OutputNotWritable: unlock it only."""
+        """Finish the file and unlock it. After an OutputNotWritable: unlock it only.
+
+        One that could not be written, and in which nothing was recorded yet, is removed.
+        """
         if self._closed:
             return
         self._closed = True
@@ -234,7 +239,19 @@ class RecordingWriter:
             if self._failed is None:
                 self._mcap.finish()
                 self._file.flush()
+        except OutputNotWritable as error:
+            self._failed = error
+            raise
         finally:
+            if self._failed is not None and self._file.safe_bytes <= self._file.head_bytes:
+                self._file.remove()
+            self._file.close()
+
+    def discard(self) -> None:
+        """Remove the file and unlock it, whatever it holds."""
+        if not self._closed:
+            self._closed = True
+            self._file.remove()
             self._file.close()
 
     def _log_time(self, time_ns: int, wall_time_ns: int) -> int:

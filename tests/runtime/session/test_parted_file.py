@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 from clips import make_clip
 from parted import parts_of, recorded
-from recordings import FSQ, PER_LATENT
+from recordings import FSQ, PER_LATENT, WALL
 
-from vidtok_edge.errors import RecordingBusy
+from vidtok_edge.errors import OutputNotWritable, RecordingBusy
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.session.options import RecordOptions
+from vidtok_edge.runtime.session.parted_file import PartedFile
 from vidtok_edge.runtime.session.parts import PartsPlan
+from vidtok_edge.runtime.session.parts_index import index_of
 from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.request import RecordRequest
-from vidtok_edge.runtime.streaming.records import LatentRecord, Marker
+from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -112,7 +114,11 @@ def test_a_disk_that_fills_makes_the_oldest_go_and_never_the_one_being_written(
 def test_a_part_that_cannot_be_removed_is_told_once_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unlink = Path.unlink
+
     def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix != ".mcap":
+            return unlink(self, missing_ok)
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     said: list[str] = []
@@ -132,6 +138,81 @@ def test_another_session_is_not_disturbed(tmp_path: Path) -> None:
         pytest.raises(RecordingBusy, match="being recorded to by another process"),
     ):
         recorded(output, PartsPlan(split_s=1), 5, bulk=1)
+
+
+def opened(output: Path, *, force: bool = False) -> PartedFile:
+    """A file of a camera that has given nothing yet."""
+
+    def writer(path: Path) -> RecordingWriter:
+        return RecordingWriter(path, FSQ, ["cam"])
+
+    return PartedFile(output, writer, PartsPlan(split_s=1), lambda text: None, force=force)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_list_has_one_session_also_while_no_part_is_written(tmp_path: Path, force: bool) -> None:
+    output = recorded(tmp_path / "drive.mcap", PartsPlan(split_s=1), 5, bulk=1)
+    file = opened(output, force=force)
+    with file:  # it waits for its camera
+        before = index_of(output).read_text()
+        for forced in (False, True):
+            with pytest.raises(RecordingBusy, match="the list of another session"):
+                opened(output, force=forced)
+        assert index_of(output).read_text() == before
+        file.take(SourceRecords(0).start("start", 0, WALL, fps=40))
+        file.end_part()  # the list was replaced, twice
+        with pytest.raises(RecordingBusy, match="the list of another session"):
+            opened(output, force=True)
+        listed = parts_of(output)
+        assert len(listed) == (1 if force else 2)
+    with opened(output):
+        assert parts_of(output) == listed
+
+
+def test_of_two_sessions_that_begin_a_list_the_second_keeps_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "drive.mcap"
+    with opened(output) as one, opened(output) as other:
+        one.take(SourceRecords(0).start("start", 0, WALL, fps=40))
+        listed = set(tmp_path.iterdir())
+        with pytest.raises(RecordingBusy, match="the list of another session"):
+            other.take(SourceRecords(0).start("start", 0, WALL, fps=40))
+        assert set(tmp_path.iterdir()) == listed
+    assert [part["file"] for part in parts_of(output)] == [
+        path.name for path in listed if path.suffix == ".mcap"
+    ]
+
+
+@pytest.mark.parametrize("room", [0, 400, 2000])
+def test_a_disk_that_is_full_from_the_beginning_is_not_littered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """As of a service that is started anew all night."""
+    output = recorded(tmp_path / "drive.mcap", PartsPlan(split_s=1), 5, bulk=1)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    real = os.pwrite
+
+    def pwrite(fd: int, data: memoryview, at: int) -> int:
+        if at + len(data) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        with (
+            pytest.raises(OutputNotWritable, match="Nothing was recorded, and it is not kept"),
+            opened(output) as file,
+        ):
+            file.take(SourceRecords(0).start("start", 0, WALL, fps=40))
+            values = rng.normal(size=4000)
+            file.log(Sample(channel="a", time_ns=0, wall_time_ns=WALL, values=values))
+            assert file._writer is not None
+            file._writer.flush()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    monkeypatch.undo()
+    with opened(output):
+        pass
+    assert all((tmp_path / part["file"]).is_file() for part in parts_of(output))
 
 
 def test_a_session_in_parts_loses_no_frame(tiny: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import resource
@@ -199,6 +200,30 @@ def test_a_full_disk_leaves_what_was_flushed(tmp_path: Path) -> None:
         with pytest.raises(OutputNotWritable):
             write(writer, camera, latents(0, 51))
     assert path.read_bytes() == safe and len(entries(path)) == 2
+
+
+@pytest.mark.parametrize("fails", ["locks", "head", "records", "end"])
+def test_a_file_in_which_nothing_was_recorded_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*given: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.mcap"
+    if fails == "locks":
+        monkeypatch.setattr(fcntl, "flock", full)
+    if fails == "head":
+        monkeypatch.setattr(os, "pwrite", full)
+    with (
+        pytest.raises(OutputNotWritable, match="cannot be written: No space left on device"),
+        RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer,
+    ):
+        assert path.stat().st_size
+        monkeypatch.setattr(os, "pwrite", full)
+        writer.take(SourceRecords(0).start("start", 0, WALL))
+        if fails == "records":
+            writer.flush()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_slow_disk_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

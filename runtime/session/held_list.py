@@ -1,0 +1,100 @@
+"""The list of a recording in parts, which one session has for itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from vidtok_edge.errors import OutputExists, RecordingBusy
+from vidtok_edge.runtime.files import write_beside
+
+__all__ = ["HeldList"]
+
+
+class HeldList:
+    """A file that is replaced as a whole, and locked (`flock`) from one version to the next.
+
+    While no part is being written, as between events or when every camera is away, nothing but
+    this says that a session is there: another one would write its own list over this one's.
+
+    Raises RecordingBusy: another session holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        while (fd := _opened(path)) >= 0:
+            try:
+                _lock(fd, path)
+                if _is_at(fd, path):  # else it was replaced before it was locked
+                    break
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+        self._fd = fd
+
+    def write(self, content: str) -> None:
+        """Replace it, or make it.
+
+        Raises:
+            RecordingBusy: another session made one meanwhile.
+            OutputNotWritable: as `write_beside`.
+        """
+        fd = -1
+        try:
+            with write_beside(self._path, force=self._fd >= 0) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+                fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+                _lock(fd, self._path)
+        except BaseException as error:
+            if fd >= 0:
+                os.close(fd)
+            if isinstance(error, OutputExists):
+                raise _busy(self._path) from None
+            raise
+        self.close()
+        self._fd = fd
+
+    def close(self) -> None:
+        """Let others have it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError):
+            self.close()
+
+
+def _opened(path: Path) -> int:
+    """-1: it is not there, or cannot be opened, which others say better."""
+    for mode in (os.O_RDWR, os.O_RDONLY):
+        with suppress(OSError):
+            return os.open(path, mode | os.O_CLOEXEC | os.O_NONBLOCK)
+    return -1
+
+
+def _lock(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _busy(path) from None
+    except OSError:
+        return  # a disk without locks, which is told of the first part
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _busy(path: Path) -> RecordingBusy:
+    return RecordingBusy(
+        f"{path} is the list of another session that is recording. Stop that one first, or name "
+        "another file."
+    )
