@@ -23,7 +23,7 @@ from vidtok_edge.commands.bench_printing import (
     say_planned,
 )
 from vidtok_edge.commands.bench_work import with_ceilings, with_work
-from vidtok_edge.commands.options import comma_list, threads_option
+from vidtok_edge.commands.options import PathName, comma_list, threads_option
 from vidtok_edge.commands.printing import load_bundle, need_models, warn
 from vidtok_edge.commands.sections import SectionedCommand
 from vidtok_edge.commands.terminal import say, screen, shown
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, type=PathName())
 @click.option(
     "--seconds",
     type=float,
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @click.option("--decode", is_flag=True, help="Decode what was encoded, too.")
 @click.option(
     "--clip",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Stream its first frames.  [default: a synthetic moving picture]",
 )
 @click.option(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidtok_edge.commands.options import comma_list, compile_mode_list, force_option, given_options
+from vidtok_edge.commands.options import (
+    OutputName,
+    PathName,
+    comma_list,
+    compile_mode_list,
+    force_option,
+    given_options,
+)
 from vidtok_edge.commands.sections import section
 from vidtok_edge.errors import UsageError
 
@@ -82,14 +88,12 @@ torch_options = section(
 
 outcome_options = section(
     "What comes out",
-    click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything."),
-    click.option(
-        "--html", "html_file", type=click.Path(path_type=Path), help="Write a page to look at."
-    ),
+    click.option("--json", "json_file", type=OutputName(), help="Write everything."),
+    click.option("--html", "html_file", type=OutputName(), help="Write a page to look at."),
     click.option(
         "--from",
         "from_file",
-        type=click.Path(path_type=Path),
+        type=PathName(),
         metavar="JSON",
         help="Measure nothing: show, and draw with --html, what --json wrote, here or elsewhere.",
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidtok_edge.commands.options import comma_list
+from vidtok_edge.commands.options import PathName, comma_list
 from vidtok_edge.commands.printing import stage, warn
 from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import CheckFailed, VidTokEdgeError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PathName())
 @click.option(
     "--precision",
     callback=comma_list,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vidtok_edge.commands.options import PathName
 from vidtok_edge.commands.printing import (
     frame_bar,
     need,
@@ -32,10 +33,10 @@ _LAYERS_SHOWN = 15
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PathName())
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     metavar="CLIPS",
     help="Folder of clips, .txt that lists them, or one clip.  [default: two that ship]",
 )

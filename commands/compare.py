@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.options import comma_list, force_option, threads_option
+from vidtok_edge.commands.options import (
+    OutputName,
+    PathName,
+    comma_list,
+    force_option,
+    threads_option,
+)
 from vidtok_edge.commands.printing import (
     frame_bar,
     load_bundle,
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, required=True, type=PathName())
 @click.option(
     "--backends",
     callback=comma_list,
@@ -53,7 +59,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also reduce the second side's graph to the nodes that differ, into --output.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option("--output", "-o", type=OutputName(), metavar="FOLDER")
 @force_option
 def compare(
     bundles: tuple[Path, ...],

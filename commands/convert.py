@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from vidtok_edge.commands.options import force_option, output_option
+from vidtok_edge.commands.options import PathName, force_option, output_option
 from vidtok_edge.commands.printing import need_export, warn
 from vidtok_edge.commands.terminal import say
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PathName())
 @output_option
 @click.option(
     "--run-its-code",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_edge.commands.options import (
+    PathName,
     backend_option,
     bundle_option,
     force_option,
@@ -22,7 +23,7 @@ from vidtok_edge.commands.terminal import say
 
 
 @click.command()
-@click.argument("tokens", type=click.Path(path_type=Path))
+@click.argument("tokens", type=PathName())
 @bundle_option
 @output_option
 @click.option("--fps", type=float, help="Of the clip; what the token file says where not given.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from vidtok_edge.commands.options import PathName
 from vidtok_edge.commands.printing import print_checks, print_columns
 from vidtok_edge.commands.terminal import Styled
 from vidtok_edge.errors import BackendUnavailable, UsageError
@@ -20,7 +21,7 @@ from vidtok_edge.errors import BackendUnavailable, UsageError
 )
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="With --check: where the bundle lies, or recordings go; its disk is looked at.  "
     "[default: here]",
 )

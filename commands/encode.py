@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from vidtok_edge.commands.options import (
+    PathName,
     backend_option,
     bundle_option,
     clip_options,
@@ -21,7 +22,7 @@ from vidtok_edge.commands.terminal import say
 
 
 @click.command()
-@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("clip", type=PathName())
 @bundle_option
 @output_option
 @clip_options

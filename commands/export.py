@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.net import Command
-from vidtok_edge.commands.options import Size, form_list, precision_list
+from vidtok_edge.commands.options import OutputName, PathName, Size, form_list, precision_list
 from vidtok_edge.commands.printing import (
     describe,
     frame_bar,
@@ -39,7 +39,7 @@ OFFICIAL = (
 @click.option("--variant", help="fsq, kl, or a full name; see `variants`.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="In place of --variant: the YAML that a model of your own was trained with.",
 )
 @click.option(
@@ -79,7 +79,7 @@ OFFICIAL = (
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=OutputName(),
     help="Folder to write.  [default: vidtok-VARIANT]",
 )
 @click.option("--ema", is_flag=True, help="Take the averaged weights of the checkpoint.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.options import (
+    PathName,
     backend_option,
     comma_list,
     force_option,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export-recording", cls=SectionedCommand)
-@click.argument(
-    "recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="REC..."
-)
+@click.argument("recordings", nargs=-1, required=True, type=PathName(), metavar="REC...")
 @output_option
 @click.option(
     "--format",
@@ -121,7 +120,7 @@ if TYPE_CHECKING:
     click.option(
         "--bundle",
         "-b",
-        type=click.Path(path_type=Path),
+        type=PathName(),
         help="Of --video: folder that `export` wrote, of the tokenizer of the recordings.",
     ),
     backend_option,

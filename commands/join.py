@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.options import force_option
+from vidtok_edge.commands.options import OutputName, PathName, force_option
 from vidtok_edge.commands.printing import frame_bar, need_record, print_columns, warn
 from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import UsageError
@@ -15,13 +15,13 @@ from vidtok_edge.errors import UsageError
 if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.joining import Joined, Offset
 
-_PATH = click.Path(path_type=Path)
+_PATH = PathName()
 
 
 @click.command()
 @click.argument("recording", type=_PATH)
 @click.argument("bag", type=_PATH)
-@click.option("-o", "--output", type=_PATH, help="The new recording.")
+@click.option("-o", "--output", type=OutputName(), help="The new recording.")
 @click.option(
     "--take",
     "takes",

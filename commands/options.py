@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from math import isfinite
@@ -42,6 +43,37 @@ class ByteCount(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
             self.fail(f"{value!r} is no number of bytes; write it as 500MB, 20GB or 1GiB")
         step = 1024 if match[3] else 1000
         return int(number * float(step) ** " kmgt".index(match[2] or " "))
+
+
+_EMPTY = "a name is empty; perhaps a variable that the command has in it is not set"
+
+
+class PathName(click.Path):
+    """The name of a file or a folder. An empty one would be the folder that one is in."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if not os.fspath(value):
+            self.fail(_EMPTY, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputName(PathName):
+    """Where something is written that needs a file or a folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "-":  # it would be a file of that name
+            self.fail("nothing is written to standard output here; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def named(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """For texts that name something: none is empty."""
+    if "" in (value if isinstance(value, tuple) else (value,)):
+        raise click.BadParameter(_EMPTY)
+    return value
 
 
 def size_list(
@@ -110,10 +142,10 @@ bundle_option = click.option(
     "--bundle",
     "-b",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Folder that `export` wrote.",
 )
-output_option = click.option("--output", "-o", required=True, type=click.Path(path_type=Path))
+output_option = click.option("--output", "-o", required=True, type=OutputName())
 backend_option = click.option(
     "--backend",
     default="auto",
@@ -126,7 +158,7 @@ precision_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),  # choosing.MOST_THREADS
     metavar="N",
     help="CPU threads of a call.  [default: ONNX Runtime's choice]",
 )
@@ -159,6 +191,7 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 view_option = click.option(
     "--view",
+    callback=named,
     metavar="[window|HOST:PORT|FILE.rrd]",
     is_flag=False,
     flag_value="window",

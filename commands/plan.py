@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vidtok_edge.commands.options import finite, force_option, precision_list, size_list
+from vidtok_edge.commands.options import (
+    OutputName,
+    finite,
+    force_option,
+    precision_list,
+    size_list,
+)
 from vidtok_edge.commands.printing import need_models, print_columns
 from vidtok_edge.commands.terminal import say
 
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
     help="What the device is to run.",
 )
 @click.option("--sources", is_flag=True, help="Also say where each device's numbers are from.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="The same as a file.")
+@click.option("--json", "json_path", type=OutputName(), help="The same as a file.")
 @force_option
 def plan(
     variant: str,

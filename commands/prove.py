@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.options import comma_list, threads_option
+from vidtok_edge.commands.options import PathName, comma_list, threads_option
 from vidtok_edge.commands.printing import frame_bar, load_bundle, print_columns, warn
 from vidtok_edge.commands.terminal import Styled, say
 from vidtok_edge.errors import CheckFailed, OutputNotWritable, UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PathName())
 @click.option(
     "--backend",
     default="auto",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from vidtok_edge.commands.options import (
+    OutputName,
+    PathName,
     backend_option,
     bundle_option,
     clip_options,
@@ -27,12 +30,12 @@ from vidtok_edge.commands.printing import (
 
 
 @click.command()
-@click.argument("clip", type=click.Path(path_type=Path))
+@click.argument("clip", type=PathName())
 @bundle_option
 @output_option
 @click.option(
     "--picture",
-    type=click.Path(path_type=Path),
+    type=OutputName(),
     help="The contact sheet.  [default: OUTPUT as .png]",
 )
 @clip_options
@@ -60,6 +63,8 @@ def reconstruct(
 
     loaded = load_bundle(bundle)
     source = ClipSource(clip, fit, rate_of(fps), stream)
+    if os.path.isdir(output):
+        raise click.UsageError(f"{output} is a folder. Name a file, for example one inside it.")
     sheet = picture or output.with_suffix(".png")
     with frame_bar("reconstructing") as progress:
         done = reconstruct_clip(

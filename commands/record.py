@@ -15,6 +15,7 @@ from vidtok_edge.commands.options import (
     backend_option,
     bundle_option,
     force_option,
+    named,
     output_option,
     precision_option,
     threads_option,
@@ -54,7 +55,7 @@ class _Command(SectionedCommand):
 
 
 @click.command(cls=_Command)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", callback=named)
 @bundle_option
 @output_option
 @backend_option

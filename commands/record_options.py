@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.options import ByteCount, Size, fit_option, view_option
+from vidtok_edge.commands.options import ByteCount, Size, fit_option, named, view_option
 from vidtok_edge.commands.sections import section
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ robot_options = section(
     click.option(
         "--data",
         multiple=True,
+        callback=named,
         metavar="INPUT",
         help='Lines of JSON beside the cameras, as {"channel": "action", "values": [0.1, 0.2]} or '
         '{"channel": "task", "event": "open"}: a pipe, a file, - or unix:PATH for a socket that is '

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vidtok_edge.commands.options import (
+    PathName,
     force_option,
     output_option,
 )
@@ -16,7 +17,7 @@ from vidtok_edge.errors import CheckFailed
 
 
 @click.command()
-@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("recording", type=PathName())
 @output_option
 @force_option
 def recover(recording: Path, output: Path, force: bool) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from vidtok_edge.commands.options import (
+    PathName,
     backend_option,
     bundle_option,
     force_option,
+    named,
     precision_option,
     view_option,
 )
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("recording", type=click.Path(path_type=Path))
+@click.argument("recording", type=PathName())
 @bundle_option
 @click.option(
     "--output",
     "-o",
+    callback=named,
     metavar="PATH|-",
     help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vidtok_edge.commands.options import PathName
 from vidtok_edge.commands.printing import (
     describe,
     need_export,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PathName())
 @click.option("--checkpoint", metavar="PATH", help="The file that the bundle's weights came from.")
 @click.option(
     "--backend",

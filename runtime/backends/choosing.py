@@ -21,7 +21,10 @@ from vidtok_edge.runtime.backends.onnxruntime_loading import load_onnxruntime
 from vidtok_edge.runtime.backends.step import Step
 from vidtok_edge.runtime.manifest.graphs import GraphSpec
 
-__all__ = ["open_fastest", "open_step"]
+__all__ = ["MOST_THREADS", "open_fastest", "open_step"]
+
+MOST_THREADS = 1024
+"""Of a call. Each takes memory and time to begin, and ONNX Runtime takes any number."""
 
 
 def open_step(
@@ -56,8 +59,11 @@ def open_step(
         BundleMismatch: the graph is not what the manifest says.
         EngineMissing, EngineStale: there is no engine that fits.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; use 1 or more, or None for ONNX Runtime's choice.")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(
+            f"threads is {threads}; use 1 or more, {MOST_THREADS} at most, or None for ONNX "
+            "Runtime's choice."
+        )
     if backend.target is not None:
         from vidtok_edge.runtime.backends.engines.memory import Memory
         from vidtok_edge.runtime.backends.engines.step import open_engine

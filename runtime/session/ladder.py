@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from vidtok_edge.errors import UsageError
 
@@ -64,6 +64,12 @@ class LadderPlan:
         rungs = tuple(accumulate(words, Rung.below, initial=Rung()))
         if len(set(rungs)) < len(rungs):
             raise UsageError(f"The ladder {text!r} has a step that changes nothing.")
+        for upper, lower in pairwise(rungs):
+            if lower.every < upper.every:
+                raise UsageError(
+                    f"The ladder {text!r} goes from {upper} up to {lower}, where encoding is late. "
+                    "Name rates in the order half-rate, third-rate, quarter-rate."
+                )
         return rungs
 
 

@@ -102,6 +102,11 @@ class RecordRequest:
         for spec in self.sources:
             if os.path.exists(spec) and _same_file(spec, self.output):
                 raise UsageError(f"{spec} is a source: record to another file than {self.output}.")
+        if os.path.isdir(self.output):
+            raise UsageError(
+                f"{self.output} is a folder. Name a file, for example one inside it, as "
+                f"{self.output / 'drive.mcap'}."
+            )
         if os.path.lexists(self.output) and not (self.force or self.parts.splits):
             raise OutputExists(self.output)
         if self.view is not None:
@@ -180,4 +185,4 @@ def _require_pillow() -> None:
 
 
 def _same_file(one: str, other: Path) -> bool:
-    return other.exists() and os.path.samefile(one, other)
+    return os.path.exists(other) and os.path.samefile(one, other)

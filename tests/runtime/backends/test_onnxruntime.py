@@ -207,6 +207,8 @@ def test_threads(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [0, 0, 1, 1, 2, 2], "0: ONNX Runtime chooses"
     with pytest.raises(UsageError, match="threads is 0; use 1 or more"):
         bundle.encoder(threads=0)
+    with pytest.raises(UsageError, match="threads is 1000000; use 1 or more, 1024 at most"):
+        bundle.decoder(threads=1_000_000)  # was as much memory as there is
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x09" * 500])

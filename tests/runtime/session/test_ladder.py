@@ -42,6 +42,8 @@ def test_each_step_gives_up_what_those_before_do() -> None:
         ("", "A step of the ladder is called ''; allowed: fp32, fp16, int8, half-rate"),
         ("int8,", "A step of the ladder is called ''"),
         ("int8;half-rate", "is called 'int8;half-rate'"),
+        ("quarter-rate,half-rate", "goes from quarter-rate up to half-rate"),
+        ("third-rate,int8,half-rate", "goes from int8, third-rate up to int8, half-rate"),
         ("int8,int8", "has a step that changes nothing"),
         ("half-rate,int8,half-rate", "has a step that changes nothing"),
     ],

@@ -1,0 +1,96 @@
+"""Names on the command line: an empty one, `-`, a folder; as variables of a shell make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from tiny_bundle import write_tiny_bundle
+
+from vidtok_edge.cli import main
+from vidtok_edge.commands.options import OutputName, PathName
+from vidtok_edge.runtime.session.parts_index import index_of
+
+NAMES = {"sources", "view", "data", "output"}  # that name something and are texts
+
+
+def parameters() -> Iterator[tuple[str, click.Parameter]]:
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            text = parameter.name in NAMES and parameter.type is click.STRING
+            if text or isinstance(parameter.type, click.Path):
+                yield name, parameter
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def given(parameter: click.Parameter, value: str) -> list[str]:
+    return [value] if isinstance(parameter, click.Argument) else [parameter.opts[0], value]
+
+
+def test_every_name_of_a_file_is_one_that_may_not_be_empty() -> None:
+    found = list(parameters())
+    assert len(found) > 25
+    for command, parameter in found:
+        done = run(command, *given(parameter, ""))
+        assert done.exit_code == 2, (command, parameter.name, done.output)
+        assert "a name is empty" in done.output, (command, parameter.name, done.output)
+
+
+def test_what_is_written_to_a_file_is_not_written_to_one_called_minus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs = [
+        (command, parameter)
+        for command, parameter in parameters()
+        if isinstance(parameter.type, OutputName)
+    ]
+    assert {command for command, _ in outputs} >= {"record", "recover", "join", "export", "encode"}
+    for command, parameter in parameters():
+        writes = parameter.name in {"output", "picture", "json_file", "html_file", "json_path"}
+        if writes and isinstance(parameter.type, PathName):
+            done = run(command, *given(parameter, "-"))
+            assert done.exit_code == 2 and "nothing is written to standard output" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("more", [[], ["--split-minutes", "1"], ["--force"]])
+@pytest.mark.parametrize("output", [".", "..", "/", "inside", "inside/"])
+def test_a_recording_is_not_written_in_place_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, more: list[str]
+) -> None:
+    write_tiny_bundle(tmp_path / "bundle")
+    folder = tmp_path / "here"
+    (folder / "inside").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    done = run("record", "synthetic:30", "-b", tmp_path / "bundle", "-o", output, *more)
+    assert done.exit_code == 2 and "is a folder. Name a file" in done.output, done.output
+    assert [path.name for path in folder.rglob("*")] == ["inside"]
+    assert not index_of(tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize("output", [".", "..", "/"])
+def test_a_clip_side_by_side_is_not_written_in_place_of_a_folder(
+    tmp_path: Path, output: str
+) -> None:
+    write_tiny_bundle(tmp_path / "bundle")
+    done = run("reconstruct", tmp_path / "x.mp4", "-b", tmp_path / "bundle", "-o", output)
+    assert done.exit_code == 2 and "is a folder. Name a file" in done.output, done.output
+
+
+def test_a_name_that_is_too_long_is_told_as_what_cannot_be_written(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "bundle")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    output = tmp_path / ("x" * 300)
+    done = run("record", "synthetic:30", frames, "-b", tmp_path / "bundle", "-o", output)
+    assert done.exit_code in (3, 4) and "VIDTOK_EDGE_DEBUG" not in done.output, done.output
