@@ -113,6 +113,11 @@ def print_summary(done: RecordSummary, output: Path) -> None:
     ):
         say(f"{pictures} pictures to look at")
     for s in done.sources:
+        if s.frames_damaged:
+            warn(
+                f"{s.frames_damaged} pictures of {s.name} could not be decoded, and are not in the "
+                "recording; the times of its frames show where"
+            )
         if s.pictures_skipped:
             warn(f"{s.pictures_skipped} pictures of {s.name} were skipped: frames waited")
         if s.error is None and not s.frames_captured:

@@ -333,6 +333,13 @@ class Recorder:
         self._notice(f"encoding is late: {what}" if down else f"encoding keeps up: {what}")
 
     def _captured(self, source: int, track: Track, event: Captured) -> None:
+        if event.frame.damaged_before:
+            if not track.damaged:
+                self._notice(
+                    f"{track.name} sends pictures that cannot be decoded: they are left out, and "
+                    "counted"
+                )
+            track.damaged += event.frame.damaged_before
         if self._pausing is not None:
             track.paused_now += 1
         elif self._streams.push(source, event) and self._audit and self._data:

@@ -31,6 +31,9 @@ class SourceSummary:
     """Encoded, dropped, and left out in a pause or at a reduced rate."""
     frames_encoded: int = 0
     frames_dropped: int = 0
+    frames_damaged: int = 0
+    """Pictures of a camera that could not be decoded: not among those captured. Those before a
+    frame that was dropped are not counted."""
     frames_paused: int = 0
     """Left out because the recording was paused."""
     frames_thinned: int = 0

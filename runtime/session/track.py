@@ -33,6 +33,8 @@ class Track:
     """Its frames do not wait for the encoder."""
     encoded: int = 0
     dropped: int = 0
+    damaged: int = 0
+    """Pictures that could not be decoded."""
     reconnects: int = 0
     first_ns: int = 0
     last_ns: int = 0
@@ -60,6 +62,7 @@ class Track:
             frames_captured=self.encoded + self.dropped + self.thinned + paused,
             frames_encoded=self.encoded,
             frames_dropped=self.dropped,
+            frames_damaged=self.damaged,
             frames_paused=paused,
             frames_thinned=self.thinned,
             latents=self.earlier + self.records.latents,

@@ -97,9 +97,7 @@ class CameraSource(Reading):
             try:
                 news = self._news.get(timeout=self._timeouts.read_s)
             except queue.Empty:
-                raise SourceLost(
-                    f"{self.shown} gave no picture for {self._timeouts.read_s:g} s"
-                ) from None
+                raise SourceLost(_silent(self.shown, self._timeouts)) from None
             if isinstance(news, Exception):
                 raise news
             if news is not None:
@@ -124,6 +122,8 @@ class CameraSource(Reading):
             self._tell(None)
             for frame in self._frames(container, stream):
                 self._tell(frame)
+        except av.error.ExitError:  # FFmpeg's own time-out, which is as long as ours
+            self._tell(SourceLost(_silent(self.shown, self._timeouts)))
         except (av.FFmpegError, OSError) as error:
             self._tell(SourceLost(f"{self.shown} failed: {_reason(error)}"))
         except Exception as error:  # a SourceError, or a mistake of ours, which is no loss
@@ -132,14 +132,16 @@ class CameraSource(Reading):
             container.close()
 
     def _frames(self, container: InputContainer, stream: Any) -> Iterator[Frame]:
-        number, aspect = 0, pixel_aspect_of(stream)
+        number, damaged, aspect = 0, 0, pixel_aspect_of(stream)
         for packet in container.demux(stream):
             if self._closed.is_set():
                 return
-            for picture in _decoded(packet):
+            pictures = _decoded(packet)
+            damaged += pictures is None and number > 0  # before, it may begin between two keys
+            for picture in pictures or ():
                 stamp = self._clock.stamp()
-                yield Frame(self._fitting.from_video(picture, aspect), stamp, number)
-                number += 1
+                yield Frame(self._fitting.from_video(picture, aspect), stamp, number, damaged)
+                number, damaged = number + 1, 0
         raise SourceLost(f"{self.shown} ended its stream after {number} frames")
 
     def _tell(self, news: Frame | Exception | None) -> None:
@@ -185,15 +187,21 @@ def _video_stream(container: InputContainer, shown: str) -> Any:
     raise SourceError(f"{shown} has no video stream. Name a camera that sends pictures.")
 
 
-def _decoded(packet: Any) -> list[Any]:
-    """The pictures of a packet; none where it is damaged: the next key frame heals that."""
+def _decoded(packet: Any) -> list[Any] | None:
+    """The pictures of a packet; None where it is damaged: the next key frame heals that."""
     try:
         return list(packet.decode())
     except av.FFmpegError:
-        return []
+        return None
+
+
+def _silent(shown: str, timeouts: CameraTimeouts) -> str:
+    return f"{shown} gave no picture for {timeouts.read_s:g} s"
 
 
 def _not_opened(shown: str, error: Exception) -> Exception:
+    if isinstance(error, av.error.ExitError):
+        return SourceError(f"{shown} cannot be opened: it does not answer. Is it connected?")
     if isinstance(error, av.FFmpegError | OSError | ValueError):
         return SourceError(
             f"{shown} cannot be opened: {_reason(error)}. Is it on, and the name right?"

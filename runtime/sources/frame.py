@@ -27,6 +27,8 @@ class Frame:
     """When it was captured; of a paced file, when it was due."""
     number: int
     """In the source since it was opened, from 0."""
+    damaged_before: int = 0
+    """Pictures between the frame before and this one that could not be decoded."""
 
     @property
     def capture_time_ns(self) -> int:

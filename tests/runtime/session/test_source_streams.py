@@ -99,6 +99,20 @@ def test_a_drop_before_the_first_frame_starts_no_stream() -> None:
     ]
 
 
+def test_pictures_that_a_camera_damaged_are_counted_and_told_once() -> None:
+    one, two, three = captured(1, 2, 3)
+    two, three = (
+        replace(event, frame=replace(event.frame, damaged_before=count))
+        for event, count in ((two, 2), (three, 5))
+    )
+    said: list[str] = []
+    recorder, sink = session(FakeCaptures(opened(), one, two, three, ended()), notice=said.append)
+    [source] = recorder.run().sources
+    assert streams_of(sink) == ["start", tokens(1, 2, 3), ("end", "ended")]
+    assert (source.frames_damaged, source.frames_captured, source.frames_dropped) == (7, 3, 0)
+    assert len(said) == 1 and "cannot be decoded" in said[0]
+
+
 def test_a_camera_that_is_lost_and_comes_back() -> None:
     events = [
         opened(),

@@ -15,7 +15,7 @@ import av
 import pytest
 from clips import index_of, make_clip, picture
 
-from vidtok_edge.errors import SourceError
+from vidtok_edge.errors import SourceError, SourceLost
 from vidtok_edge.runtime.sources import Captured, Captures, Lost, Opened, Retry
 from vidtok_edge.runtime.sources.camera import CameraSource, CameraTimeouts
 
@@ -283,10 +283,28 @@ def test_a_camera_that_fails_is_lost() -> None:
     assert shown == [1, 2] and lost == "SourceLost: /dev/video0 failed: No such device"
 
 
-def test_damaged_packets_are_passed_over() -> None:
-    container = FakeContainer(FakePacket([]), packet(1), FakePacket([]), packet(2))
-    shown, _ = taken(camera(container))
-    assert shown == [1, 2]
+def test_a_time_out_of_ffmpeg_is_said_as_ours() -> None:
+    """Both are as long, so either may come first."""
+    silent = av.error.ExitError(1, "Immediate exit requested")
+    shown, lost = taken(camera(FakeContainer(packet(1), silent)))
+    assert shown == [1] and lost == "SourceLost: /dev/video0 gave no picture for 0.2 s"
+
+    def opener() -> Any:
+        raise silent
+
+    with pytest.raises(SourceError, match="cannot be opened: it does not answer"):
+        CameraSource("/dev/video0", SIZE, opener=opener, timeouts=QUICK)
+
+
+def test_damaged_packets_are_passed_over_and_counted() -> None:
+    bad = FakePacket([])
+    container = FakeContainer(bad, packet(1), bad, packet(2), packet(3), bad, bad, packet(4))
+    damaged = []
+    with pytest.raises(SourceLost):
+        for frame in (source := camera(container)):
+            damaged.append((index_of(frame.pixels), frame.damaged_before))
+    source.close()
+    assert damaged == [(1, 0), (2, 1), (3, 0), (4, 2)]  # before the first one is no damage
 
 
 def test_nothing_but_damaged_packets_is_a_loss() -> None:
