@@ -150,11 +150,16 @@ def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedC
     for take in takes:
         if not any(take.fits(one.topic) for one in found.values()):
             raise RecordingError(
-                f"{bag.scan.path} has no message of {take.topic} with a number or a text at "
-                f"{take.field or 'any field'!r}: {bag.unreadable} could not be taken. Look at the "
-                "fields of the topic."
+                f"{bag.scan.path} has no message of {take.topic} with {_wanted(take)}: "
+                f"{bag.unreadable} could not be taken. Look at the fields of the topic."
             )
     return found
+
+
+def _wanted(take: Take) -> str:
+    if take.field:
+        return f"a number or a text at {take.field!r}"
+    return f"a number, and a text is taken where its field is named, as {take.topic}:data"
 
 
 def _times(

@@ -129,6 +129,11 @@ def _from_all(scan: Scan) -> Contents:
 def _nothing_in(scan: Scan) -> str:
     if scan.size == 0:
         return f"{scan.path} is empty. Nothing can be recovered from it."
+    if not scan.has_magic() and scan.path.name.endswith(".index.json"):
+        return (
+            f"{scan.path} is the list of a recording in parts, which `export-recording` takes as a "
+            "whole. Name one of the parts in it."
+        )
     if not scan.has_magic():
         return f"{scan.path} is not a recording (MCAP) of vidtok-edge. Name another file."
     return (

@@ -248,3 +248,12 @@ def test_neither_input_is_written_over(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is read here, and stays as it is"):
             join(drive, bag, output, [Take.parse("/cmd")], force=True)
     assert PER_LATENT and join(drive, bag, None, [Take.parse("/cmd")]).channels
+
+
+def test_a_topic_of_texts_is_taken_by_its_field_and_says_so(tmp_path: Path) -> None:
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    with pytest.raises(RecordingError, match="a text is taken where its field is named, as /speec"):
+        joined(tmp_path, bag, "/speech")
+    _, path = joined(tmp_path, bag, "/speech:data=said")
+    with Recording.open(path) as recording:
+        assert [sample.text for sample in recording.samples("said")] == ["go on"]

@@ -9,6 +9,7 @@ import pytest
 from parted import parts_of, recorded
 
 from vidtok_edge.errors import RecordingError
+from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session import parts_index
 from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.parts_index import index_of, parts_in
@@ -73,6 +74,8 @@ def test_a_list_stands_for_its_parts(tmp_path: Path) -> None:
     index_of(output).write_text(json.dumps(listed))
     assert [path.name for path in parts_in(index_of(output))] == names[1:]
     assert parts_in(output) == [output]
+    with pytest.raises(RecordingError, match="is the list of a recording in parts"):
+        Recording.open(index_of(output))
     (tmp_path / names[1]).unlink()
     with pytest.raises(RecordingError, match=f"{names[1]} is listed in .* and is not there"):
         parts_in(index_of(output))
