@@ -32,7 +32,6 @@ from rounds import (
 )
 from start import start_target
 from targets import Target, at_least, at_most, percent_text, ratio_row
-from with_openvino import with_openvino
 
 from vidtok_edge.lowering.interface import KINDS
 from vidtok_edge.lowering.step import Kind
@@ -149,7 +148,8 @@ def run_case(
         candidates = [original(folder, EAGER), original(folder, NAIVE)]
         candidates += [Candidate(str(bundle.path), "cpu", "fp32") for bundle in bundles]
         candidates += [original(folder, COMPILED)] if compiled else []
-        candidates += [with_openvino(b.path, "fp32") for b in bundles] if openvino else []
+        if openvino:
+            candidates += [Candidate(str(b.path), "openvino", "fp32") for b in bundles]
         report.notes += agreement(name, candidates)
         settings = saturated(case.seconds * runs, runs)
         eager, naive, *entries = measured(candidates, settings, name).entries

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="A,B",
-    help="auto, cpu, cuda, tensorrt, tensorrt-rtx, onnxruntime-tensorrt-rtx.",
+    help="auto, cpu, cuda, tensorrt, tensorrt-rtx, onnxruntime-tensorrt-rtx, openvino.",
 )
 @click.option(
     "--precision",

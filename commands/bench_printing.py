@@ -77,7 +77,7 @@ def say_planned(document: Document) -> None:
     device = device_called(document.machine.gpu.partition(",")[0])
     for knee in knees:
         one = knee.one
-        if device is None or one.backend.endswith("cpu"):  # PyTorch on it, too
+        if device is None or one.backend.endswith(("cpu", "openvino")):  # PyTorch, too
             say(f"{knee.name}: the table of `plan` has no such device.", dim=True)
             continue
         try:

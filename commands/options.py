@@ -151,7 +151,7 @@ backend_option = click.option(
     default="auto",
     show_default=True,
     help="auto (the fastest here), onnxruntime, cpu, cuda, tensorrt, tensorrt-rtx, "
-    "onnxruntime-tensorrt-rtx.",
+    "onnxruntime-tensorrt-rtx, openvino.",
 )
 precision_option = click.option(
     "--precision", help="fp32, fp16 or int8.  [default: the bundle's first]"

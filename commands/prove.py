@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="auto (engines that lie here, else ONNX Runtime), onnxruntime, cpu, cuda, tensorrt, "
-    "tensorrt-rtx, onnxruntime-tensorrt-rtx.",
+    "tensorrt-rtx, onnxruntime-tensorrt-rtx, openvino.",
 )
 @click.option(
     "--precision",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     default="onnxruntime",
     show_default=True,
     help="onnxruntime (all graphs, with CUDA where it has it), auto (what would run here), cpu, "
-    "cuda, tensorrt, tensorrt-rtx, onnxruntime-tensorrt-rtx.",
+    "cuda, tensorrt, tensorrt-rtx, onnxruntime-tensorrt-rtx, openvino.",
 )
 @click.option(
     "--min-tokens",

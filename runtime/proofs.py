@@ -197,7 +197,7 @@ NOT_LOOKED_FOR = Proven(None, "the stream is not of a bundle, which would look f
 
 def device_of(backend: str, root: Path = Path("/")) -> Device:
     """What `backend` runs on here; `root` is where /proc is, for tests."""
-    gpu = None if backend == Backend.CPU else present_gpu()
+    gpu = None if Backend(backend).on_cpu else present_gpu()
     if gpu is not None:
         return Device(name=gpu.name, short=gpu.architecture)
     machine = re.sub(r"[^a-z0-9_]", "_", platform.machine().lower()) or "cpu"

@@ -52,7 +52,7 @@ class Backend(Name):
 
     `AUTO` is the fastest that is there: an engine that fits, else `ONNXRUNTIME`, which is CUDA
     where ONNX Runtime has it, else the CPU. `ONNXRUNTIME_RTX`, ONNX Runtime with TensorRT-RTX as
-    its provider, is taken only where it is asked for.
+    its provider, and `OPENVINO`, on the CPU, are taken only where they are asked for.
     """
 
     AUTO = "auto"
@@ -62,6 +62,7 @@ class Backend(Name):
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
     ONNXRUNTIME_RTX = "onnxruntime-tensorrt-rtx"
+    OPENVINO = "openvino"
 
     @classmethod
     def named(cls, name: str) -> Backend:
@@ -75,6 +76,11 @@ class Backend(Name):
     def target(self) -> Target | None:
         """The TensorRT whose engines it runs; None: it runs ONNX files, or chooses."""
         return Target(self.value) if self.value in set(Target) else None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the CPU wherever it runs."""
+        return self in (Backend.CPU, Backend.OPENVINO)
 
     @property
     def placement(self) -> Placement:

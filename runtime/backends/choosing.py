@@ -75,6 +75,10 @@ def open_step(
             f"memory is {memory!r}, which is said of engines, and ONNX Runtime runs this graph. "
             "Leave it out, or run an engine: backend tensorrt."
         )
+    if backend is Backend.OPENVINO:
+        from vidtok_edge.runtime.backends.openvino import OpenVinoStep
+
+        return OpenVinoStep(graph, folder / graph.file, threads, to_compare)
     try:
         load_onnxruntime()
     except ImportError as error:

@@ -84,7 +84,7 @@ def test_nothing_is_reduced_where_nothing_differs(layered: Path, tmp_path: Path)
     ("arguments", "code", "said"),
     [
         ("--backends cpu,cpu", 2, "Both sides are cpu of bundle"),
-        ("--backends cpu:fp32,openvino", 2, "There is no backend 'openvino'"),
+        ("--backends cpu:fp32,coreml", 2, "There is no backend 'coreml'"),
         ("--backends cpu:fp32,cpu:fp16", 3, "has no encoder graph in fp16"),
         ("--backends cpu:fp32,cpu:int8 --bisect", 2, "into --output FOLDER: give both"),
         ("--backends cpu:fp32,cpu:int8 --output x", 2, "into --output FOLDER: give both"),

@@ -66,7 +66,7 @@ def test_a_bundle_that_cannot_be_written_is_proven_all_the_same(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("--backend openvino", 2, "There is no backend 'openvino'"),
+        ("--backend coreml", 2, "There is no backend 'coreml'"),
         ("--backend tensorrt", 4, "none was found here"),
         ("--precision int8", 3, "has no encoder graph in int8"),
         ("--report --precision fp32", 2, "leave the other options out"),

@@ -23,6 +23,7 @@ from vidtok_edge.runtime.backends.step import Step
 
 STEPS = [
     "cpu",
+    "openvino",
     "engine on a fake GPU",
     *BACKENDS,
 ]
@@ -130,7 +131,7 @@ def test_where_the_time_of_a_call_went(step: Step) -> None:
     assert step.times.compute_ns == 0, "before the first"
     run_flat(step, (1, 1))
     assert step.times.compute_ns > 0
-    assert (step.times.upload_ns > 0) is (step.info.active != "cpu")
+    assert (step.times.upload_ns > 0) is not Backend(step.info.active).on_cpu
     assert (step.times.download_ns > 0) is step.info.active.startswith("tensorrt")
 
 

@@ -18,8 +18,8 @@ def test_a_side_is_a_backend_and_perhaps_a_precision(tiny: Path) -> None:
     bundle = Bundle.load(tiny)
     assert Side.parse(bundle, "cpu:int8") == Side(bundle, Backend.CPU, "int8")
     assert Side.parse(bundle, "tensorrt-rtx") == Side(bundle, Backend.TENSORRT_RTX, None)
-    with pytest.raises(UsageError, match="There is no backend 'openvino'"):
-        Side.parse(bundle, "openvino:fp32")
+    with pytest.raises(UsageError, match="There is no backend 'coreml'"):
+        Side.parse(bundle, "coreml:fp32")
 
 
 def test_one_bundle_has_two_backends_and_two_bundles_may_share_one(tiny: Path) -> None:
