@@ -170,11 +170,11 @@ def _run(record: Record, steps: Sequence[Step], places: Places, budget_s: float)
         if outcome.status == "not reached":
             click.echo(f"{line}: about {outcome.expected_s:.0f} s, {left:.0f} s left ...")
             return
+        if outcome.seconds is not None:
+            _collect(record, places, outcome)
         took = "" if outcome.seconds is None else f" in {outcome.seconds:.0f} s"
         why = f"; {outcome.message}" if outcome.message else ""
         click.echo(f"{line}: {outcome.status}{took}{why}")
-        if outcome.seconds is not None:
-            collect(record, places)
         record.write(places.output)
 
     try:
@@ -185,6 +185,15 @@ def _run(record: Record, steps: Sequence[Step], places: Places, budget_s: float)
         if rows:
             click.echo(f"\n{title}\n\n{table_of(rows)}")
     click.echo(f"\n{time.monotonic() - begin:.0f} s; {places.output / PAGE}")
+
+
+def _collect(record: Record, places: Places, outcome: Outcome) -> None:
+    """Into `record` what steps wrote by now; where that cannot be read, `outcome` has failed."""
+    try:
+        collect(record, places)
+    except Exception as error:  # whatever it is, the steps that follow are worth having
+        why = f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        outcome.status, outcome.message = "failed", "; ".join(filter(None, (outcome.message, why)))
 
 
 def _write_page(folder: Path) -> None:

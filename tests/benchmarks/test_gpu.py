@@ -103,6 +103,23 @@ def test_a_rehearsal_goes_on_after_a_failure(
     assert (output / "README.md").read_text() == page
 
 
+def test_a_step_whose_figures_cannot_be_read_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(places: Places, given: Path | None) -> list[Step]:
+        odd = f"open({str(places.found('odd'))!r}, 'w').write('{{\"device_frames\": {{}}}}')"
+        removed = f"import os; os.remove({str(places.found('odd'))!r})"
+        return [step("odd", odd), step("next", removed)]
+
+    monkeypatch.setattr(gpu, "rehearsal_steps", steps)
+    output = tmp_path / "result"
+    done = CliRunner().invoke(gpu.main, ["--rehearse", "--output", str(output)])
+    assert done.exit_code == 1, done.output
+    odd, after = json.loads((output / "result.json").read_text())["steps"]
+    assert odd["message"] == "what it wrote cannot be read: KeyError: 'backend'"
+    assert (odd["status"], after["status"]) == ("failed", "passed")
+
+
 def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "GPU", Need("a GPU", lambda: "there is no driver"))
     done = CliRunner().invoke(gpu.main, ["--output", str(tmp_path / "result")])

@@ -198,7 +198,10 @@ class Cuda:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """What the call gives beside its error: nothing, one value, or several."""
-        error, *results = getattr(self._api, name)(*arguments)
+        try:
+            error, *results = getattr(self._api, name)(*arguments)
+        except RuntimeError as raised:  # bindings before 12.9, where the driver lacks the call
+            raise DeviceError(f"{name} failed: {str(raised).rstrip('.')}.") from None
         if int(error):
             raise DeviceError(
                 f"{name} failed: {self._text('cudaGetErrorName', error)} ({int(error)}), "

@@ -392,6 +392,18 @@ def test_a_driver_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
         load_cuda(Target.TENSORRT)
 
 
+def test_bindings_that_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 12.8 does without a driver, or where that is too old for a call."""
+
+    class Raising(FakeApi):
+        def cudaGetDeviceCount(self) -> int:
+            raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: Raising())
+    with pytest.raises(BackendUnavailable, match=r"start: cudaGetDeviceCount failed: Failed to dl"):
+        load_cuda(Target.TENSORRT)
+
+
 def test_a_thread_that_uses_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sidecar was held to the first one, and other threads use that."""
     api = FakeApi()
