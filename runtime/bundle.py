@@ -97,7 +97,8 @@ class Bundle:
             precision: of the graph; the bundle's first where None.
             threads: CPU threads of one call; ONNX Runtime's choice where None.
             tokens_on: `device`: latents stay where the step leaves them, without a copy, and are
-                valid until the next call: `torch.from_dlpack(latents.tokens)`.
+                valid until the next call, which waits for work in CUDA's default stream alone:
+                `torch.from_dlpack(latents.tokens)`.
             depth: 2: a call runs in a thread while the next chunk is filled, and its latents come
                 with a later `push`, with `run_pending` or with `finish`. For frames of the host.
             memory: of an engine, where frames and tokens lie: `device`, `mapped` or `managed`

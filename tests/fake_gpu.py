@@ -195,6 +195,7 @@ class FakeApi:
         lost: whether a call failed; then nobody need wait for what is under way.
         under_way: copies between the device and pinned memory that were begun.
         memory: both address spaces.
+        default: the stream that was there before any was made; its address is 1.
         number: of this GPU among several.
         attributes: what it can, by the names behind `cudaDevAttr`; at first what a discrete GPU
             can.
@@ -228,7 +229,7 @@ class FakeApi:
         self.lost = False
         self.under_way: list[_Copy] = []
         self.memory = FakeMemory()
-        self.clock, self.number = 0.0, 0
+        self.clock, self.number, self.default = 0.0, 0, Stream(1)
         self.attributes = {
             "Integrated": 0,
             "CanMapHostMemory": 1,
@@ -286,6 +287,8 @@ class FakeApi:
 
     def stream_of(self, handle: int) -> Stream:
         """The stream of `handle`, which must be in use."""
+        if handle == self.default.handle:
+            return self.default
         return self._used(self._made.get(handle), Stream)
 
     # --- memory -----------------------------------------------------------------------------

@@ -16,12 +16,16 @@ from vidtok_edge.errors import BackendUnavailable, DeviceError, MissingDependenc
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.gpu import gpu_obstacle
 
-__all__ = ["Cuda", "Event", "Graph", "Stream", "Way", "load_cuda"]
+__all__ = ["DEFAULT_STREAM", "Cuda", "Event", "Graph", "Stream", "Way", "load_cuda"]
 
 Stream = Any
 """A `cudaStream_t`; `int()` gives its address."""
 Event = Any
 Graph = Any
+
+DEFAULT_STREAM = 1
+"""The address of the stream of those who name none, as PyTorch: `cudaStreamLegacy`. It waits for
+all others that were not made to go on beside it."""
 
 _BINDINGS = ("cuda", "cuda.bindings", "cuda.bindings.runtime")
 Way = Literal["up", "down", "within", "inferred"]

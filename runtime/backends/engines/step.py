@@ -29,7 +29,7 @@ from vidtok_edge.runtime.backends.engines.api import (
     TensorRT,
 )
 from vidtok_edge.runtime.backends.engines.buffers import SCRATCH, BufferPlan
-from vidtok_edge.runtime.backends.engines.cuda import Cuda, Graph, load_cuda
+from vidtok_edge.runtime.backends.engines.cuda import DEFAULT_STREAM, Cuda, Graph, load_cuda
 from vidtok_edge.runtime.backends.engines.device_side import DeviceSide
 from vidtok_edge.runtime.backends.engines.dtypes import DTYPES
 from vidtok_edge.runtime.backends.engines.library import collected_log, host_of, load_tensorrt
@@ -132,7 +132,7 @@ class EngineStep:
         self.graph = graph
         self.info = BackendInfo(here.target, here.target, here.product.lower(), "", memory)
         self.times = StepTimes(0, 0, 0)
-        self._cuda, self._turn = cuda, 0
+        self._cuda, self._turn, self._lent = cuda, 0, outputs_on == "device"
         self._graphs: list[Graph | None] = []
         with ExitStack() as stack:  # undone here if anything below fails, else by close()
 
@@ -147,7 +147,7 @@ class EngineStep:
             scratch_bytes = self._engine.device_memory_size_v2
             self._plan = BufferPlan.of(graph, scratch_bytes, to_compare, outputs_on, extra_outputs)
             self._stream = made(cuda.stream(), cuda.free_stream)
-            *self._marks, other = [made(cuda.event(), cuda.free_event) for _ in range(5)]
+            *self._marks, self._other = [made(cuda.event(), cuda.free_event) for _ in range(5)]
             host_side = {
                 spec.name: allocated(memory, cuda, spec.nbytes, made)
                 for spec in self._plan.uploads + self._plan.downloads
@@ -168,7 +168,7 @@ class EngineStep:
             self.device = DeviceSide(
                 cuda,
                 self._stream,
-                other,
+                self._other,
                 self._device,
                 inputs=self._plan.uploads,
                 outputs=graph.stream_outputs,
@@ -199,6 +199,8 @@ class EngineStep:
         cuda, stream = self._cuda, self._stream
         before, uploaded, computed, downloaded = self._marks
         with self._closing_on_error():
+            if self._lent:  # whoever was given the outputs may have put off to read them
+                cuda.await_other(stream, DEFAULT_STREAM, self._other)
             cuda.mark(before, stream)
             for spec, at in self._uploads:
                 for first, size in self.device.uploads(spec):

@@ -254,6 +254,21 @@ def test_tokens_stay_on_the_device(tiny: Path) -> None:
         assert {way for way, _ in api.copies} == {"up"}, "nothing came down"
 
 
+def test_tokens_are_read_before_the_next_call_writes_there(tiny: Path) -> None:
+    """What PyTorch was told to do with them waits in its stream, the default one."""
+    api, frames = FakeApi(), frames_of(6, 9)
+    read: list[list[NDArray[Any]]] = [[], []]
+    with encoder_of(tiny, api, "device") as encoder:
+        for frame in frames:
+            for latents in encoder.push(frame):
+                tokens = latents.tokens
+                read[0].append(on_host(api, tokens))
+                api.default.put(lambda it=tokens: read[1].append(on_host(api, it)))  # type: ignore[misc]
+        api.default.do()
+    assert len(read[0]) == 3 and len({tokens.tobytes() for tokens in read[0]}) == 3
+    np.testing.assert_array_equal(read[1], read[0])
+
+
 def test_a_decoder_takes_tokens_from_the_device(tiny: Path) -> None:
     """They visit the host there, which holds them to their range."""
     api = FakeApi()

@@ -31,7 +31,7 @@ from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends.backend import Target
 from vidtok_edge.runtime.backends.engines import step as step_module
 from vidtok_edge.runtime.backends.engines.api import TensorRT
-from vidtok_edge.runtime.backends.engines.cuda import Cuda, load_cuda
+from vidtok_edge.runtime.backends.engines.cuda import DEFAULT_STREAM, Cuda, load_cuda
 from vidtok_edge.runtime.backends.engines.library import host_of
 from vidtok_edge.runtime.backends.engines.sidecar import engine_file
 from vidtok_edge.runtime.backends.engines.step import EngineStep, open_engine
@@ -427,6 +427,7 @@ def test_every_call_exists_in_the_bindings() -> None:
         assert {name: int(getattr(names, name)) for name in vars(kind)} == vars(kind)
     for flag in ("cudaHostAllocMapped", "cudaMemAttachGlobal", "cudaStreamNonBlocking"):
         assert int(getattr(real, flag)) == getattr(FakeApi, flag)
+    assert int(real.cudaStreamLegacy) == DEFAULT_STREAM == FakeApi().default.handle
 
 
 def test_the_real_bindings_without_a_gpu() -> None:
