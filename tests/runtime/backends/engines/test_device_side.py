@@ -261,7 +261,7 @@ def test_tokens_are_read_before_the_next_call_writes_there(tiny: Path) -> None:
     with encoder_of(tiny, api, "device") as encoder:
         for frame in frames:
             for latents in encoder.push(frame):
-                tokens = latents.tokens
+                tokens: Any = latents.tokens
                 read[0].append(on_host(api, tokens))
                 api.default.put(lambda it=tokens: read[1].append(on_host(api, it)))  # type: ignore[misc]
         api.default.do()
