@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     type=click.Choice(["split", "keep"]),
     default="split",
     show_default=True,
-    help="Where frames were dropped, the camera was away or latents are missing: end the episode, "
-    "or keep it as one; columns say what happened before each latent.",
+    help="Where frames were dropped, the camera was away, latents are missing or times have a gap: "
+    "end the episode, or keep it as one; columns say what happened before each latent.",
 )
 @click.option(
     "--append",
@@ -255,6 +255,8 @@ def _happened(done: Exported) -> str:
         told.append(f"it was paused, and {done.frames_paused} frames were left out")
     for what, streams in done.given_up.items():
         told.append(f"{streams} streams were encoded with {what}, because encoding was late")
+    if done.gaps:
+        told.append(f"times have {done.gaps} gaps, in which no frame came")
     if counts.get("lost"):
         told.append(f"a source was lost {counts['lost']} times")
     if counts.get("reconnect"):

@@ -17,7 +17,16 @@ from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
-__all__ = ["RATES", "Lead", "Playback", "PlayedFrame", "SourceClock", "frame_rate", "rate_doubt"]
+__all__ = [
+    "RATES",
+    "Lead",
+    "Playback",
+    "PlayedFrame",
+    "SourceClock",
+    "frame_rate",
+    "rate_doubt",
+    "told_times",
+]
 
 _RATE_LATENTS = 2000  # that the frame rate is taken from
 RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
@@ -337,6 +346,12 @@ def rate_doubt(recording: Recording, source: int) -> str | None:
         f"source {source} ({name}) announced {announced:g} frames/s, and its frames came at "
         f"{measured:.3g} frames/s, which are taken"
     )
+
+
+def told_times(recording: Recording, source: int) -> bool:
+    """Whether the times of a source's latents are when frames were seen, and not how fast they were
+    read or encoded: as of pipes, and of clips that were recorded without times of their own."""
+    return recording.source(source).name != "-" and not _of_a_clip(recording, source)
 
 
 def _of_a_clip(recording: Recording, source: int) -> bool:

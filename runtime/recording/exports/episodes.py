@@ -16,7 +16,7 @@ from vidtok_edge.runtime.recording.data_rows import Beside
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.part import Part
-from vidtok_edge.runtime.recording.playback import SourceClock, frame_rate
+from vidtok_edge.runtime.recording.playback import SourceClock, frame_rate, told_times
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 if TYPE_CHECKING:
@@ -36,8 +36,12 @@ __all__ = [
 ]
 
 Gaps = Literal["split", "keep"]
-BEGINS = ("", "start", "reconnect", "restart", "key", "unknown")
-"""What began the stream whose first latent it is; empty: nothing; unknown: the marker is lost."""
+GAP = "gap"
+BEGINS = ("", "start", "reconnect", "restart", "key", "unknown", GAP)
+"""What began the stream whose first latent it is; empty: nothing; unknown: the marker is lost; gap:
+no stream, but more time passed since the latent before than its frames take."""
+_GAP_FRAMES = 1.5  # more is a gap in the times of a clip: two frames that are not there
+_GAP_S = 0.5  # of a camera, whose frames may come late over a network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +85,8 @@ class Happened:
     """Streams that were encoded otherwise, because encoding was late, by what was given up."""
     latents_missing: int = 0
     places_missing: int = 0
+    gaps: int = 0
+    """Places where time passed in which nothing came, and no marker says why."""
     end: str | None = None
     """Why it ended; None: the recording does not say."""
 
@@ -98,6 +104,7 @@ class Happened:
             "frames_paused": self.frames_paused,
             "given_up": dict(self.given_up),
             "latents_missing": self.latents_missing,
+            "gaps": self.gaps,
             "end": self.end,
         }
 
@@ -134,8 +141,14 @@ class _Rows:
     happened: Happened
     part: Part
     clock: SourceClock
+    period_ns: float
+    """From one frame of the source to the next."""
+    slack_ns: float | None
+    """More than this beyond what a latent's frames take is a gap; None: times do not say it."""
     at_ns: int = 0
     """Time of the last entry, as the clock says."""
+    _seen_ns: int | None = None
+    """Of the last latent."""
     _due: tuple[int, int] | None = None
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
@@ -192,9 +205,19 @@ class _Rows:
             follows=at == self._due or (new_stream and not latent.index),
             every=self._every if begun else 1,
         )
+        if row.continues and self._is_late(row):
+            row = replace(row, begins=GAP)
+            self.happened.gaps += self.part.holds(self.at_ns)
+        self._seen_ns = self.at_ns
         self._due, self._begins = (at[0], at[1] + 1), ""
         self._ordinal, self._sequence = self._ordinal + missing + 1, sequence
         return row
+
+    def _is_late(self, row: Row) -> bool:
+        if self.slack_ns is None or self._seen_ns is None:
+            return False
+        takes_ns = row.latent.frames_real * row.every * self.period_ns
+        return self.at_ns - self._seen_ns > takes_ns + self.slack_ns
 
     def _missing(self, latent: LatentRecord, sequence: int) -> int:
         """How many are missing before a latent that does not continue its stream."""
@@ -273,8 +296,8 @@ def episodes(
 
     Args:
         gaps: "split": an episode ends where time was left out: frames were dropped, the camera was
-            away, latents are missing. "keep": each source is one episode, and its rows say what
-            happened before them.
+            away, latents are missing, or times say so. "keep": each source is one episode, and its
+            rows say what happened before them.
         happened: is given what the markers of each source say.
         part: its latents by their time; of a non-causal tokenizer the windows that lie in it whole.
             None: everything.
@@ -290,7 +313,11 @@ def episodes(
         fps = frame_rate(recording, source.number)
         # From the beginning, whenever the part begins: what is before says what is missing.
         messages = recording.messages(source.number, end_ns=end_ns)
-        rows = _Rows(told, part, clock)(messages)
+        period_ns = 1e9 / fps
+        slack_ns = None
+        if told_times(recording, source.number):
+            slack_ns = _GAP_FRAMES * period_ns if clock.own else _GAP_S * 1e9
+        rows = _Rows(told, part, clock, period_ns, slack_ns)(messages)
         windows = (
             window
             for window in _windows(rows, source.tokenizer.window)

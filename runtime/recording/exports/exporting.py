@@ -55,6 +55,8 @@ class Exported:
     """How many markers of each kind were met."""
     frames_dropped: int = field(default=0, compare=False)
     """That were captured while recording and not encoded."""
+    gaps: int = field(default=0, compare=False)
+    """Places where time passed in which nothing came, and no marker says why."""
     frames_paused: int = field(default=0, compare=False)
     """That came while it was paused."""
     given_up: Mapping[str, int] = field(default_factory=dict, compare=False)
@@ -203,6 +205,7 @@ def export_recording(
             markers=sum((told.markers for told in happened), Counter()),
             frames_dropped=sum(told.frames_dropped for told in happened),
             given_up=sum((told.given_up for told in happened), Counter()),
+            gaps=sum(told.gaps for told in happened),
             frames_paused=sum(told.frames_paused for told in happened),
             unended=sum(not told.ended for told in happened),
             growing=any(told.growing for told in inputs.told),

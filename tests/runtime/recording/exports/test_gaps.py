@@ -1,0 +1,108 @@
+"""Time in which no frame came ends an episode, and no window reaches over it, marker or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recordings import FSQ, SECOND, WALL, latents, record, values_of, write
+
+from vidtok_edge.runtime.recording import Recording, RecordingWriter
+from vidtok_edge.runtime.recording.exports.episodes import GAP, episodes
+from vidtok_edge.runtime.recording.exports.exporting import Format, export_recording
+from vidtok_edge.runtime.streaming.latents import Latents
+from vidtok_edge.runtime.streaming.records import SourceRecords
+
+FORMATS: tuple[Format, ...] = ("npz", "webdataset", "lerobot", "parquet")
+FPS = 40
+FRAME = SECOND // FPS
+
+
+def timed(given: Latents, own: bool) -> Latents:
+    """With the clip's own time in each stamp: captured five times as fast as it plays."""
+    if not own:
+        return given
+    spans = []
+    for one in given.spans:
+        at = one.last.capture_time_ns
+        last = replace(one.last, capture_time_ns=at // 5, media_time_ns=at)
+        spans.append(replace(one, stamps=len(one.stamps) * (last,), last=last))
+    return replace(given, spans=tuple(spans))
+
+
+def stalled(path: Path, waits: list[int], *, own: bool, name: str = "cam0") -> Path:
+    """A latent behind each wait, in frames beyond what it takes; the last has no wait before it."""
+    with RecordingWriter(path, FSQ, [name], flush_interval_s=1000) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=FPS))
+        frames = 0
+        for index, wait in enumerate([0, *waits]):
+            share = FSQ.framing.share(index)
+            frames += wait + (len(share) if index else 0)
+            write(writer, camera, timed(latents(0, index, at_ns=frames * FRAME), own))
+        at = frames * FRAME // (5 if own else 1)
+        writer.take(camera.end("over", at, WALL + at))
+    return path
+
+
+def runs_between(waits: list[int], most: float) -> list[int]:
+    found = [1]
+    for wait in waits:
+        if wait > most:
+            found.append(0)
+        found[-1] += 1
+    return found
+
+
+def runs_of(path: Path) -> list[int]:
+    with Recording.open(path) as recording:
+        return [sum(1 for _ in episode.rows) for episode in episodes(recording)]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(waits=st.lists(st.sampled_from([0, 0, 0, 1, 2, 5, 19, 21, 90]), min_size=3, max_size=12))
+@pytest.mark.parametrize("own", [True, False])
+def test_an_episode_ends_where_time_passed(own: bool, waits: list[int], tmp_path: Path) -> None:
+    """Of a clip behind two frames that are not there, of a camera behind half a second."""
+    even = [0] * (len(waits) + 1)  # most frames are in time, which is what a rate is
+    path = tmp_path / "a.mcap"
+    path.unlink(missing_ok=True)
+    stalled(path, [*even, *waits], own=own)
+    assert runs_of(path) == runs_between([*even, *waits], 1.5 if own else 20)
+
+
+@pytest.mark.parametrize("name", ["-", "clip.mp4"])
+def test_times_that_say_how_fast_a_source_was_read_end_nothing(name: str, tmp_path: Path) -> None:
+    path = stalled(tmp_path / "a.mcap", [0, 0, 90, 0], own=False, name=name)
+    assert runs_of(path) == [5]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("gaps", ["split", "keep"])
+def test_no_window_reaches_over_it_and_it_is_counted(
+    gaps: Any, format: Format, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    from vidtok_edge.datasets import TokenWindows
+
+    path = stalled(tmp_path / "a.mcap", [0, 0, 40, 0, 0, 2, 0], own=True)
+    done = export_recording(path, tmp_path / "set", format, gaps=gaps)
+    assert (done.gaps, done.episodes) == (2, 3 if gaps == "split" else 1)
+    for opened in (path, tmp_path / "set"):
+        windows = TokenWindows(opened, length=2)
+        assert [int(windows[i]["first"]) for i in range(len(windows))] == [0, 1, 0, 1, 0]
+        begin = [0, 1, 3, 4, 6]
+        for i, first in enumerate(begin):
+            held = np.stack([values_of(0, first), values_of(0, first + 1)])
+            assert torch.equal(windows[i]["tokens"], torch.from_numpy(held).long())
+
+
+def test_a_recording_without_gaps_has_none(tmp_path: Path) -> None:
+    with Recording.open(record(tmp_path / "a.mcap", key=7)) as recording:
+        rows = [row for episode in episodes(recording) for row in episode.rows]
+    assert len(rows) == 60 and GAP not in {row.begins for row in rows}
