@@ -86,6 +86,12 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
             streams_in_header=_names_its_streams(path),
         )
     except (av.FFmpegError, OSError, ValueError) as error:
+        if (kind := _picture_kind(path)) is not None:
+            raise ClipError(
+                f"{path} is a picture, or several in one file, of the format {kind}, and no clip. "
+                "Write each picture to a file: encode, reconstruct and record take their folder and "
+                "their rate (--fps N)."
+            ) from error
         raise ClipError(
             f"{path} is not a clip that can be read: {reason_of(error)}. It is no video file, or "
             "its header is damaged or missing; copy it again from its source."
@@ -97,6 +103,24 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
     except BaseException:
         container.close()
         raise
+
+
+_PICTURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+"""How files of pictures begin that FFmpeg reads by demuxers that are not allowed here."""
+
+
+def _picture_kind(path: Path) -> str | None:
+    with path.open("rb") as file:
+        first = file.read(12)
+    if first[:4] == b"RIFF" and first[8:] == b"WEBP":
+        return "WebP"
+    return next((kind for begin, kind in _PICTURES.items() if first.startswith(begin)), None)
 
 
 def _names_its_streams(path: Path) -> bool:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from vidtok_edge.errors import ClipError
 from vidtok_edge.runtime.clips.image_folder import ImageFolderReader, _missing_in
+from vidtok_edge.runtime.clips.reading import ClipReader
 
 SIZE = 8, 12
 RNG = np.random.default_rng(5)
@@ -121,3 +123,16 @@ def test_transparency_is_said_where_there_is_some(
     _, doubts = read(tmp_path)
     said = seen_through and mode != "RGB"
     assert [doubt.split(",")[0] for doubt in doubts] == ["1 image has transparency"] * said
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "a.webp", "moving.webp"])
+def test_a_picture_that_is_named_as_a_clip_is_told_from_a_damaged_one(
+    tmp_path: Path, name: str
+) -> None:
+    image = Image.fromarray(PICTURE)
+    if name == "moving.webp":
+        image.save(tmp_path / name, save_all=True, append_images=[image.rotate(180)])
+    else:
+        image.save(tmp_path / name)
+    with pytest.raises(ClipError, match=r"is a picture, or several .* take their folder"):
+        ClipReader(tmp_path / name, size=SIZE)
