@@ -284,7 +284,7 @@ def _tests(places: Places) -> Step:
         name="gpu-tests",
         what="the tests marked gpu; must run: those of " + (", ".join(here) or "no backend"),
         command=python(
-            *("-m", "pytest", "-q", "-m", "gpu", "-k", NOT_AGAIN, "-p", "no:cacheprovider"),
+            *("-m", "pytest", "-v", "-m", "gpu", "-k", NOT_AGAIN, "-p", "no:cacheprovider"),
             *("--rootdir", str(ROOT), *(str(ROOT / test) for test in GPU_TESTS)),
         ),
         expected_s=70,
