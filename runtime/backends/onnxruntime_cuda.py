@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import io
 import re
 import sys
@@ -41,11 +42,23 @@ _IDENTITY = (  # y = x of one float; IR version 9, opset 20
 def preload_cuda() -> None:
     """Load the CUDA libraries of NVIDIA's packages, which the loader does not find by itself.
 
-    Once, and quietly: it prints what it does not find, most of which may be absent.
+    Once, and quietly: it prints what it does not find, most of which may be absent. ONNX Runtime
+    looks beside itself; the packages may lie elsewhere in Python's path, as those of PyTorch.
     """
-    if hasattr(ort, "preload_dlls"):  # since 1.21
+    if not hasattr(ort, "preload_dlls"):  # since 1.21
+        return
+    for folder in (None, *_library_folders()):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
-            ort.preload_dlls()
+            ort.preload_dlls(directory=folder)
+
+
+def _library_folders() -> list[str]:
+    """Of NVIDIA's packages that are not beside ONNX Runtime."""
+    found = importlib.util.find_spec("nvidia")
+    places = [] if found is None else [Path(it) for it in found.submodule_search_locations or ()]
+    beside = Path(ort.__file__).resolve().parents[1]
+    elsewhere = [place for place in places if place.resolve().parent != beside]
+    return [str(folder) for place in elsewhere for folder in sorted(place.glob("*/lib"))]
 
 
 def cuda_session(graph: str | bytes, options: Any, providers: list[Any]) -> tuple[Any, str]:

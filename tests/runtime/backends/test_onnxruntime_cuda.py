@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime as ort
@@ -34,6 +36,7 @@ class Machine:
 
     Attributes:
         preloaded: how often its libraries were preloaded.
+        looked: in which other folders they were looked for.
         installed: distributions.
         lacking: what the loader says of the provider's library.
         gpu: what is between us and a GPU.
@@ -42,6 +45,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.preloaded = 0
+        self.looked = list[str]()
         self.installed = {"onnxruntime-gpu"}
         self.lacking, self.printed = MISSING, ""
         self.gpu: Obstacle | None = None
@@ -64,8 +68,9 @@ class Machine:
         extras = ['nvidia-cufft~=12.0; extra == "cuda"', 'nvidia-cudnn-cu13~=9.0; extra == "cudnn"']
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1.21", *extras])
 
-    def preload(self) -> None:
-        self.preloaded += 1
+    def preload(self, directory: str | None) -> None:
+        self.preloaded += directory is None
+        self.looked += [] if directory is None else [directory]
         print(f"Failed to load {MISSING}")
 
     def load(self, name: str) -> None:
@@ -137,3 +142,25 @@ def test_libraries_are_preloaded_once_and_not_for_the_cpu(
             assert MISSING in step.info.fell_back
     assert machine.preloaded == 1
     assert capsys.readouterr().out == ""
+
+
+def test_libraries_beside_another_package_than_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a PyTorch in another folder of Python's path."""
+    machine = Machine(monkeypatch, tmp_path)
+    folders = [tmp_path / "other" / "nvidia" / name / "lib" for name in ("cu13", "cudnn")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    (tmp_path / "other" / "nvidia" / "cu13" / "include").mkdir()
+    beside = Path(ort.__file__).resolve().parents[1] / "nvidia"
+    places = [str(tmp_path / "other" / "nvidia"), str(beside)]
+    spec = SimpleNamespace(submodule_search_locations=places)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: spec if name == "nvidia" else found(name)
+    )
+    cuda.preload_cuda()
+    cuda.preload_cuda()
+    assert machine.preloaded == 1
+    assert machine.looked == [str(folder) for folder in folders], "ONNX Runtime looks beside itself"
