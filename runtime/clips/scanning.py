@@ -89,8 +89,8 @@ def open_clip(path: Path, number: int | None = None) -> tuple[InputContainer, Vi
         if (kind := _picture_kind(path)) is not None:
             raise ClipError(
                 f"{path} is a picture, or several in one file, of the format {kind}, and no clip. "
-                "Write each picture to a file: encode, reconstruct and record take their folder and "
-                "their rate (--fps N)."
+                "Write each picture to a file: encode, reconstruct and record take their folder "
+                "and their rate (--fps N)."
             ) from error
         raise ClipError(
             f"{path} is not a clip that can be read: {reason_of(error)}. It is no video file, or "
