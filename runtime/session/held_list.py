@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
+import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +21,8 @@ class HeldList:
     """A file that is replaced as a whole, and locked (`flock`) from one version to the next.
 
     While no part is being written, as between events or when every camera is away, nothing but
-    this says that a session is there: another one would write its own list over this one's.
+    this says that a session is there: another one would write its own list over this one's. Where
+    there is no list yet, on Linux a name that dies with the process stands for it.
 
     Raises RecordingBusy: another session holds it.
     """
@@ -25,6 +30,7 @@ class HeldList:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = -1
+        self._name = _named(path)
         while (fd := _opened(path)) >= 0:
             try:
                 _lock(fd, path)
@@ -32,6 +38,7 @@ class HeldList:
                     break
             except BaseException:
                 os.close(fd)
+                self.close()
                 raise
             os.close(fd)
         self._fd = fd
@@ -55,11 +62,16 @@ class HeldList:
             if isinstance(error, OutputExists):
                 raise _busy(self._path) from None
             raise
-        self.close()
+        self._let_go()
         self._fd = fd
 
     def close(self) -> None:
         """Let others have it."""
+        self._let_go()
+        if self._name is not None:
+            self._name.close()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -67,6 +79,22 @@ class HeldList:
     def __del__(self) -> None:
         with suppress(AttributeError, OSError):
             self.close()
+
+
+def _named(path: Path) -> socket.socket | None:
+    """What is bound to a name of its own for a list, in no folder. RecordingBusy: another is."""
+    if sys.platform != "linux":
+        return None
+    place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        found.bind(f"\0vidtok-edge/{place}")
+    except OSError as error:
+        found.close()
+        if error.errno == errno.EADDRINUSE:
+            raise _busy(path) from None
+        return None  # a lock of the list is left, from its first part on
+    return found
 
 
 def _opened(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -193,7 +194,8 @@ def _data_lines(request: RecordRequest, log: DataLog, notice: Notice) -> Iterato
         for spec in request.data:
             stack.enter_context(DataLines(spec, log, notice))
         yield
-    if request.data and (late := log.waiting):
+    # What others send then is of no interest: a session ends while they go on.
+    if any(map(os.path.isfile, request.data)) and (late := log.waiting):
         notice(
             f"warning: {late} samples were read after the session had ended, and are not in the "
             "recording"

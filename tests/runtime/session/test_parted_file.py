@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -169,7 +170,22 @@ def test_a_list_has_one_session_also_while_no_part_is_written(tmp_path: Path, fo
         assert parts_of(output) == listed
 
 
-def test_of_two_sessions_that_begin_a_list_the_second_keeps_nothing(tmp_path: Path) -> None:
+def test_two_sessions_do_not_wait_for_the_first_part_of_one_list(tmp_path: Path) -> None:
+    """As with --trigger, for hours."""
+    output = tmp_path / "drive.mcap"
+    with opened(output), opened(tmp_path / "other.mcap"):
+        for force in (False, True):
+            with pytest.raises(RecordingBusy, match="the list of another session"):
+                opened(output, force=force)
+    assert not list(tmp_path.iterdir())
+    with opened(output):
+        pass
+
+
+def test_of_two_sessions_that_begin_a_list_the_second_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")  # has no names that die with a process
     output = tmp_path / "drive.mcap"
     with opened(output) as one, opened(output) as other:
         one.take(SourceRecords(0).start("start", 0, WALL, fps=40))
