@@ -52,7 +52,8 @@ class PathName(click.Path):
     """The name of a file or a folder. An empty one would be the folder that one is in."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        # Not `readable`: who opens it says better what is wrong, with the exit code of that.
+        super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not os.fspath(value):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +34,7 @@ from vidtok_edge.commands.record_options import (
 from vidtok_edge.commands.record_printing import print_summary, show_plan, status_of
 from vidtok_edge.commands.sections import SectionedCommand
 from vidtok_edge.commands.status_line import StatusLine, to_stderr
-from vidtok_edge.commands.terminal import say
+from vidtok_edge.commands.terminal import say, screen
 from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def record(
     steps = steps_of(on_late, ladder, late_after, climb_after)
     if trigger_when and not data:
         raise click.UsageError("--trigger-when compares data, and no --data gives any.")
-    status = StatusLine(to_stderr, sys.stderr.isatty())
+    status = StatusLine(to_stderr, screen().isatty())
     with stop_on_signals() as stop, control_on_signals() as asked, status:
         loaded = load_bundle(bundle)
         raw_frames = None

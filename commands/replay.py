@@ -26,6 +26,7 @@ from vidtok_edge.commands.printing import (
     warn_of_missing,
 )
 from vidtok_edge.commands.terminal import say
+from vidtok_edge.errors import OutputNotWritable
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime import Bundle
@@ -80,6 +81,8 @@ def replay(
     from vidtok_edge.runtime.session.replay import replay as replay_recording
     from vidtok_edge.runtime.viewing.target import ViewTarget
 
+    if output == "-" and sys.stdout is None:  # it was closed before this program began
+        raise OutputNotWritable("There is no standard output. Name a clip with --output.")
     loaded = load_bundle(bundle)
     with frame_bar("decoding") as progress:
         done = replay_recording(

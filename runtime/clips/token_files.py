@@ -192,6 +192,10 @@ class TokenFile:
             raise TokenFileError(
                 f"{path}: {error}. Nothing that small is unpacked so far; encode the clip in parts."
             ) from error
+        except PermissionError as error:
+            raise TokenFileError(
+                f"{path} cannot be read: {error.strerror}. Check its permissions."
+            ) from error
         except (OSError, ValueError) as error:
             raise TokenFileError(f"{path}: damaged or truncated ({error}). {_AGAIN}") from error
 

@@ -210,6 +210,11 @@ class GoldenStream:
             if facts.recipe != RECIPE:
                 raise ValueError(f"its frames are of {facts.recipe[:40]!r}, not of {RECIPE!r}")
             return _read(facts, folder / ARRAYS, manifest)
+        except PermissionError as error:
+            raise GoldenStreamError(
+                f"The golden stream of {folder} cannot be read: {error.strerror}. Check its "
+                "permissions."
+            ) from None
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise GoldenStreamError(
                 f"The golden stream of {folder} cannot be used: {error}. {again}"

@@ -182,6 +182,10 @@ def _listed(index: Path) -> list[Part]:
         parts = [
             Part(**{key: _checked(key, part[key]) for key in _FIELDS}) for part in found["parts"]
         ]
+    except PermissionError as error:
+        raise RecordingError(
+            f"{index} cannot be read: {error.strerror}. Check its permissions."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordingError(
             f"{index} cannot be read as a list of parts: {error!r:.200}. Move it away, or begin a "

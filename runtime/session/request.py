@@ -92,6 +92,8 @@ class RecordRequest:
             raise UsageError(
                 f"A source is named twice: {', '.join(map(without_password, self.sources))}."
             )
+        for spec in self.sources:
+            _require_text(spec)
         kinds = [source_kind(spec) for spec in self.sources]
         if self.raw is not None and "raw" not in kinds:
             raise UsageError(
@@ -182,6 +184,17 @@ _WITH_FPS = {"video", "images", "raw"}
 def _require_pillow() -> None:
     """Raise MissingDependency where no pictures can be made."""
     importlib.import_module("vidtok_edge.runtime.session.audit")
+
+
+def _require_text(spec: str) -> None:
+    """Raise UsageError for a name that neither the recording nor FFmpeg could have."""
+    try:
+        spec.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{without_password(spec)!r}: the name of a source is no text in UTF-8. Rename it, or "
+            "set a locale of UTF-8, as LC_ALL=C.UTF-8."
+        ) from None
 
 
 def _same_file(one: str, other: Path) -> bool:

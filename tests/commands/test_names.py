@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from tiny_bundle import write_tiny_bundle
 
 from vidtok_edge.cli import main
 from vidtok_edge.commands.options import OutputName, PathName
+from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session.parts_index import index_of
 
 NAMES = {"sources", "view", "data", "output"}  # that name something and are texts
@@ -94,3 +100,62 @@ def test_a_name_that_is_too_long_is_told_as_what_cannot_be_written(tmp_path: Pat
     output = tmp_path / ("x" * 300)
     done = run("record", "synthetic:30", frames, "-b", tmp_path / "bundle", "-o", output)
     assert done.exit_code in (3, 4) and "VIDTOK_EDGE_DEBUG" not in done.output, done.output
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = f"{shlex.quote(sys.executable)} -m vidtok_edge.cli"
+    script = line.replace("vidtok-edge", f"{command}")
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
+
+
+def test_a_program_whose_outputs_were_closed_before_it_began(tmp_path: Path) -> None:
+    """As a service manager, or `2>&-`, does."""
+    write_tiny_bundle(tmp_path / "bundle")
+    record = "vidtok-edge record synthetic:30 -b bundle --duration 0.3"
+    for number, closed in enumerate(("2>&-", ">&-", ">&- 2>&-", ">&- 2>&- <&-")):
+        done = shell(f"{record} -o {number}.mcap {closed}", tmp_path)
+        assert done.returncode == 0, (closed, done.stderr)
+        with Recording.open(tmp_path / f"{number}.mcap") as recording:
+            assert sum(1 for _ in recording.entries()) > 2
+    for command in ("recover 0.mcap -o x.mcap", "export-recording 0.mcap --format npz -o set"):
+        assert shell(f"vidtok-edge {command} >&- 2>&-", tmp_path).returncode == 0
+    done = shell("vidtok-edge replay 0.mcap -b bundle -o - >&-", tmp_path)
+    assert done.returncode == 4 and "There is no standard output" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["record", "encode"])
+def test_a_clip_whose_name_is_no_text_is_told_so(tmp_path: Path, command: str) -> None:
+    write_tiny_bundle(tmp_path / "bundle")
+    name = tmp_path / os.fsdecode(b"clip\xff.mp4")
+    name.write_bytes(b"x")
+    suffix = "mcap" if command == "record" else "npz"
+    done = run(command, name, "-b", tmp_path / "bundle", "-o", tmp_path / f"x.{suffix}")
+    assert done.exit_code in (2, 3) and "is no text in UTF-8" in done.output, done.output
+    assert not (tmp_path / f"x.{suffix}").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("vidtok_edge.runtime.clips.token_files._parts", ["decode", "x.npz", "-o", "x.mp4"]),
+        ("vidtok_edge.runtime.session.parts_index.read_at_most", ["export-recording"]),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, arguments: list[str]
+) -> None:
+    def refused(*given: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(place, refused)
+    monkeypatch.chdir(tmp_path)
+    write_tiny_bundle(tmp_path / "bundle")
+    (tmp_path / "x.index.json").write_text("{}")
+    if arguments[0] == "decode":
+        arguments = [*arguments, "-b", "bundle"]
+    else:
+        arguments = [*arguments, "x.index.json", "--format", "npz", "-o", "set"]
+    done = run(*arguments)
+    assert done.exit_code == 3, done.output
+    assert "cannot be read: Permission denied. Check its permissions" in done.output
+    assert "damaged" not in done.output and "--force" not in done.output
