@@ -259,6 +259,8 @@ class Recorder:
         self._notice("paused")
 
     def _resume(self, pausing: Pausing) -> None:
+        """Begin anew with what is captured from now on; what waits was captured in the pause."""
+        self._drain()
         self._pausing = None
         for track in self._streams.tracks:
             if not track.ended:

@@ -67,6 +67,29 @@ def test_what_was_captured_before_a_pause_is_recorded() -> None:
     assert (source.frames_encoded, source.frames_paused) == (6, 3)
 
 
+def test_what_was_captured_in_a_pause_is_left_out() -> None:
+    """However far the encoder is behind: two frames wait when it is to go on."""
+    control = Control()
+    captures = FakeCaptures(opened(), *captured(*range(9)), ended())
+
+    def resume() -> None:
+        captures.backlog = 2
+        control.resume()
+
+    captures._at = {
+        3: control.pause,
+        5: resume,
+        7: lambda: setattr(captures, "backlog", 0),
+    }
+    recorder, sink = session(captures, control=control)
+    [source] = recorder.run().sources
+    assert streams_of(sink) == [
+        *("start", tokens(0, 1, 2), ("drop", 0, "paused")),
+        *(("drop", 4, "paused"), "restart", tokens(7, 8), ("end", "ended")),
+    ]
+    assert (source.frames_encoded, source.frames_paused) == (5, 4)
+
+
 def test_a_session_that_ends_while_it_is_paused_says_what_it_left_out() -> None:
     control, stop = Control(), threading.Event()
     captures = FakeCaptures(
