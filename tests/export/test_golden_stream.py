@@ -201,9 +201,11 @@ def test_an_export_leaves_a_stream_that_says_what_each_precision_gave(precisions
     golden = GoldenStream.load(bundle.path, bundle.manifest)
     given = {(g.precision, str(g.placement)): g for g in golden.facts.given}
     assert set(given) == {("fp16", "any"), ("int8", "onnxruntime"), ("int8", "tensorrt")}
+    # How long it is depends on how busy the machine was.
+    latents, pictures = golden.facts.latents, len(golden.facts.pictures_sha256)
     for one in given.values():
         assert one.library.startswith("onnxruntime ")
-        assert len(one.encoder) == 22 and len(one.decoder) == 137
+        assert (len(one.encoder), len(one.decoder)) == (latents, pictures)
     assert np.mean(given["fp16", "any"].encoder) > 0.98
     assert np.mean(given["int8", "onnxruntime"].encoder) > 0.7
     assert golden.facts.reference.startswith("fp32, cpu on onnxruntime")
@@ -216,10 +218,11 @@ def test_every_precision_of_an_export_proves_itself(precisions: Exported) -> Non
     bundle = precisions.bundle
     wanted = what_to_prove(bundle, Backend.CPU)
     assert [precision for _, precision in wanted] == ["fp32", "fp16", "int8"]
+    latents = GoldenStream.load(bundle.path, bundle.manifest).facts.latents
     for backend, precision in wanted:
         proof = prove(bundle, backend, precision, threads=1)
         assert proof, proof.differences
-        assert proof.precision == precision and proof.encoder.calls == 22
+        assert proof.precision == precision and proof.encoder.calls == latents
 
 
 @pytest.mark.xdist_group("precisions")

@@ -51,8 +51,10 @@ def test_polygraphy_runs_our_graphs_as_they_are(layered: Path, precision: str) -
             value[...] = given[name]
         step.run()
         assert set(got) == {spec.name for spec in graph.outputs}
+        # Polygraphy's session makes INT8 of a layer that ours keeps in float (decision 16).
+        rounding = 1e-4 if precision == "int8" else 0
         for name, value in step.outputs.items():
-            np.testing.assert_array_equal(got[name], value)
+            np.testing.assert_allclose(got[name], value, rtol=0, atol=rounding)
 
 
 def test_what_is_marked_comes_out_and_weights_stay_beside(layered: Path) -> None:
