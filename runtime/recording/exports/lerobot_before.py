@@ -49,7 +49,8 @@ class LeRobotBefore:
         """
         info = Document.load(folder / INFO)
         features = json.loads(json.dumps(features))  # as what is there was read
-        _require_features(folder, info.of("features").content, features)
+        there = info.of("features").content
+        _require_features(folder, there, features)
         episodes, rows = info.whole("total_episodes"), info.whole("total_frames")
         splits = info.of("splits").content
         if splits != {"train": f"0:{episodes}"}:
@@ -61,7 +62,8 @@ class LeRobotBefore:
             raise info.wrong("video_path", info.part("video_path"))
         _require_columns(folder, features)
         return cls(
-            info=info.content,
+            # In the order that is there, with the words of the rows that come.
+            info={**info.content, "features": {name: features[name] for name in there}},
             episodes=episodes,
             rows=rows,
             tasks=_tasks(folder / "meta" / "tasks.parquet"),
@@ -76,7 +78,11 @@ class LeRobotBefore:
 
 
 def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    differ = sorted(name for name in {*there, *own} if there.get(name) != own.get(name))
+    differ = sorted(
+        name
+        for name in {*there, *own}
+        if there.get(name) != own.get(name) and not _more_words(there.get(name), own.get(name))
+    )
     if not differ:
         return
     _require_video(folder, there.get(RECONSTRUCTION), own.get(RECONSTRUCTION))
@@ -87,6 +93,20 @@ def _require_features(folder: Path, there: Mapping[str, Any], own: Mapping[str, 
         f"{name} is {had}, and {has}. Export the same channels under the same names, or into a "
         "folder of its own."
     )
+
+
+def _more_words(there: Any, own: Any) -> bool:
+    """Whether both number the same words, behind which newer versions have more."""
+    if not (isinstance(there, Mapping) and isinstance(own, Mapping)):
+        return False
+    had, has = (feature.get("info") for feature in (there, own))
+    if not (isinstance(had, Mapping) and isinstance(has, Mapping)):
+        return False
+    words = had.get("words"), has.get("words")
+    if not (isinstance(words[0], list) and isinstance(words[1], list) and words[0]):
+        return False
+    alike = {**there, "info": {**had, "words": None}} == {**own, "info": {**has, "words": None}}
+    return alike and words[1][: len(words[0])] == words[0]
 
 
 def _require_video(folder: Path, there: Any, own: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recordings import FSQ, SECOND, WALL, latents, record, values_of, write
 
+from vidtok_edge.errors import DatasetError
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.exports.episodes import GAP, episodes
 from vidtok_edge.runtime.recording.exports.exporting import Format, export_recording
@@ -106,3 +108,25 @@ def test_a_recording_without_gaps_has_none(tmp_path: Path) -> None:
     with Recording.open(record(tmp_path / "a.mcap", key=7)) as recording:
         rows = [row for episode in episodes(recording) for row in episode.rows]
     assert len(rows) == 60 and GAP not in {row.begins for row in rows}
+
+
+def test_a_dataset_that_does_not_know_gaps_is_added_to(tmp_path: Path) -> None:
+    """As an earlier version wrote it; another order of its words is another meaning."""
+    pytest.importorskip("torch")
+    from vidtok_edge.datasets import TokenWindows
+
+    path, output = stalled(tmp_path / "a.mcap", [0, 0, 40, 0], own=True), tmp_path / "set"
+    export_recording(path, output, "lerobot", end_s=0.3)
+    info = output / "meta" / "info.json"
+    told = json.loads(info.read_text("utf-8"))
+    words = told["features"]["begins"]["info"]["words"]
+    for had, taken in ((words[::-1], False), ([*words, "more"], False), (words[:-1], True)):
+        told["features"]["begins"]["info"]["words"] = had
+        info.write_text(json.dumps(told), "utf-8")
+        if taken:
+            export_recording(path, output, "lerobot", gaps="split", append=True)
+        else:
+            with pytest.raises(DatasetError, match="differ in the features begins"):
+                export_recording(path, output, "lerobot", append=True)
+    assert json.loads(info.read_text("utf-8"))["features"]["begins"]["info"]["words"] == words
+    assert len(TokenWindows(output, length=2)) == 2 + 2 + 1
