@@ -226,11 +226,11 @@ def _by_dlpack(
 ) -> NDArray[Any] | Borrowed:
     try:
         kind, number = (int(part) for part in value.__dlpack_device__())
-        if kind in _READ_BY_HOST or (kind == _CUDA_MANAGED and stream is None):
+        if kind in _READ_BY_HOST:
             return np.from_dlpack(value)
         if kind not in (_CUDA, _CUDA_MANAGED):
             raise StreamError(f"{what} is on a device of DLPack's type {kind}. Copy it to a GPU.")
-        if stream is None:
+        if stream is None:  # managed memory too: the host cannot wait for who writes it
             raise _on_a_device(what, f"GPU {number}")
         # -1: its owner need not make `stream` wait for it, for we shall wait for `after`.
         capsule = value.__dlpack__(stream=stream if after is None else -1)

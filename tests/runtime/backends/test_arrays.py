@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vidtok_edge.errors import StreamError
 from vidtok_edge.runtime.backends.arrays import Borrowed, DeviceArray, borrowed
 
-CPU, CUDA, VULKAN = (1, 0), (2, 0), (7, 0)
+CPU, CUDA, VULKAN, MANAGED = (1, 0), (2, 0), (7, 0), (13, 0)
 DTYPES = st.sampled_from(["u1", "i4", "f4", "f2", "i8", "?"])
 ARRAYS = hnp.arrays(DTYPES, hnp.array_shapes(max_dims=4, max_side=5), elements={"allow_nan": False})
 
@@ -201,7 +201,9 @@ def test_an_interface_with_a_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [Owner(np.zeros(2)), Interface()], ids=["DLPack", "the interface"]
+    "value",
+    [Owner(np.zeros(2)), Owner(np.zeros(2), MANAGED), Interface()],
+    ids=["DLPack", "managed", "the interface"],
 )
 def test_a_backend_of_the_host_says_what_to_do(value: Any) -> None:
     with pytest.raises(StreamError, match=r"It is on .*GPU.*Copy it to the host, or run an engine"):
