@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gpu_run.needs import EXPORT, GRAPHS, checkout
+from gpu_run.needs import GRAPHS, checkout
 from gpu_run.places import ROOT, Places
 from gpu_run.step import Need, Step
 from gpu_run.steps import GPU_TESTS, copied_bundle, edge, gpu_steps, python, script
@@ -30,7 +30,7 @@ def rehearsal_steps(places: Places, given: Path | None) -> list[Step]:
     # Saturated, the sums that tiny graphs make grow beyond the codebook: nothing is decoded.
     bench = ("--seconds", "0.2", "--warmup", "0.1", "--rounds", "1")
 
-    further = {"checks": (EXPORT,), "full-bundle": (GRAPHS,), "trials": (GRAPHS,)}
+    further = {"checks": (GRAPHS,), "full-bundle": (GRAPHS,), "trials": (GRAPHS,)}
 
     def step(
         name: str, what: str, command: tuple[str, ...], expected_s: float, after: str = ""
