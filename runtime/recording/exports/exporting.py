@@ -66,7 +66,7 @@ class Exported:
     growing: bool = False
     """It was still being recorded to."""
     doubts: tuple[str, ...] = ()
-    """Of each source, as `rate_doubt`."""
+    """Of each source, as `rate_doubt`; and of recordings that were in the set before."""
     data: tuple[Data, ...] = field(default=(), compare=False)
     """What went along, and where some was missing, of each recording."""
 
@@ -210,8 +210,27 @@ def export_recording(
             unended=sum(not told.ended for told in happened),
             growing=any(told.growing for told in inputs.told),
             data=tuple(told.data for told in inputs.told),
-            doubts=tuple(dict.fromkeys(doubt for told in inputs.told for doubt in told.doubts)),
+            doubts=tuple(dict.fromkeys(_doubts(inputs, before))),
         )
+
+
+def _doubts(inputs: Inputs, before: Existing | None) -> Iterator[str]:
+    """Of rates, and of what is in the set more than once."""
+    there: set[tuple[str, str]] = set()
+    for recording in () if before is None else before.recordings():
+        told_of = recording.get("sources")
+        for number, source in told_of.items() if isinstance(told_of, Mapping) else ():
+            if isinstance(source, Mapping):
+                there.add((str(source.get("recording", "")), str(number)))
+    for told in inputs.told:
+        yield from told.doubts
+        own = {(one.source.recording, str(one.source.number)) for one in told.happened}
+        if any(name for name, _ in own & there):
+            yield (
+                f"{told.path} was in the set before it was added: unless other times were taken of "
+                "it, its latents are there twice"
+            )
+        there |= own
 
 
 _WRITTEN_ANEW = ("meta/info.json", f"meta/{CONTENTS}", "meta/stats.json", "meta/tasks.parquet")

@@ -60,6 +60,19 @@ def test_rows_are_those_of_one_export(format: Format, paths: list[Path], tmp_pat
     assert ours == theirs
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_in_a_set_twice_is_said(format: Format, paths: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = export_recording(paths[:2], out, format)
+    moved = paths[1].rename(tmp_path / "moved.mcap")
+    other = export_recording(paths[2], out, format, append=True)
+    again = export_recording(moved, out, format, append=True)
+    at_once = export_recording([moved, paths[0], moved], tmp_path / "once", format)
+    assert (first.doubts, other.doubts) == ((), ())
+    for done in (again, at_once):
+        assert len(done.doubts) == 1 and "moved.mcap was in the set before" in done.doubts[0]
+
+
 def test_a_lerobot_dataset_goes_on(paths: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_recording(paths[0], out, "lerobot")
