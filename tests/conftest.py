@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click.testing
 import pytest
 from fake_gpu import assert_fake_gpus_are_clean
 from gpu_required import REQUIRE, must_run, required_backends
@@ -42,6 +45,20 @@ settings.register_profile("search", deadline=None, derandomize=False, print_blob
 settings.load_profile("same")
 
 
+def _split_outputs_as_click_8_2_does() -> None:
+    """Before, a result had no `stderr` unless it was asked for, and its `output` then lacked it."""
+    made = click.testing.CliRunner.__init__
+
+    def split(self: Any, *given: Any, **named: Any) -> None:
+        made(self, *given, **{"mix_stderr": False, **named})
+
+    def output(self: Any) -> str:
+        return str(self.stdout + self.stderr)
+
+    click.testing.CliRunner.__init__ = split  # type: ignore[method-assign]
+    click.testing.Result.output = property(output)  # type: ignore[assignment]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
@@ -54,7 +71,13 @@ def pytest_runtest_makereport(
     return report
 
 
+# A helper of tests that is collected for its doctests imports what the viewer's extra brings.
+collect_ignore = [] if find_spec("rerun") else ["rrd_files.py"]
+
+
 def pytest_configure() -> None:
+    if "mix_stderr" in inspect.signature(click.testing.CliRunner).parameters:
+        _split_outputs_as_click_8_2_does()
     required_backends(os.environ.get(REQUIRE, ""))  # refuses a wrong name before anything runs
 
 

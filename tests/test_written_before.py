@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import shutil
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,14 @@ def test_token_files(name: str, tmp_path: Path) -> None:
     assert file.meta is not None
     assert json.loads(file.meta.to_json()) == EXPECTED[name]["meta"]
     file.save(tmp_path / name)
-    assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+    if sys.version_info >= (3, 11, 4):  # before, zipfile wrote another version number
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+    assert members(tmp_path / name) == members(FOLDER / name)
+
+
+def members(path: Path) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        return [(name, archive.read(name)) for name in archive.namelist()]
 
 
 @pytest.mark.parametrize("name", ["recording.mcap", "kl.mcap"])

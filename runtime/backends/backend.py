@@ -36,7 +36,7 @@ class Target(Name):
     @property
     def oldest(self) -> tuple[int, int]:
         """The oldest version that is supported."""
-        return (1, 4) if self is Target.TENSORRT_RTX else (10, 3)
+        return (1, 7) if self is Target.TENSORRT_RTX else (10, 3)
 
     @property
     def any_gpu_model(self) -> bool:

@@ -87,7 +87,7 @@ def test_pytorch_on_a_gpu_is_listed_in_every_mode(tiny: Path) -> None:
     both = ["--torch", "--torch-compile", "--torch-device", "cuda"]
     result = run("bench", tiny, "--backend", "cpu", "--dry-run", *both, *modes)
     assert result.exit_code == 0, result.output
-    listed = result.output[result.output.index("2. ") :]
+    listed = result.stdout[result.stdout.index("2. ") :]
     assert listed.splitlines() == [
         "2. bundle torch-cuda fp32",
         "3. bundle torch-compile-cuda default fp32",

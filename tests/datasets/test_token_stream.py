@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from recordings import FSQ, record
+from recordings import record
 
 torch = pytest.importorskip("torch")
 
+from token_batches import firsts, flat, loaded, train  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from vidtok_edge.datasets import TokenStream, TokenWindows, WindowSampler  # noqa: E402
@@ -29,25 +29,6 @@ COUNT = 23  # windows
 def windows(tmp_path_factory: pytest.TempPathFactory) -> TokenWindows:
     path = record(tmp_path_factory.mktemp("stream") / "a.mcap", COUNT + 1, sources=1)
     return TokenWindows(path, length=2)
-
-
-def firsts(batches: Iterable[dict[str, Any]]) -> list[list[int]]:
-    """Which windows are in each batch, by the latent that they begin with."""
-    found = []
-    for batch in batches:
-        assert batch["tokens"].shape == (len(batch["first"]), 2, *FSQ.shape)
-        found.append(batch["first"].tolist())
-    return found
-
-
-def flat(batches: list[list[int]]) -> list[int]:
-    return [first for batch in batches for first in batch]
-
-
-def loaded(stream: TokenStream, workers: int, **given: Any) -> DataLoader[dict[str, Any]]:
-    if workers:
-        given.setdefault("multiprocessing_context", "fork")
-    return DataLoader(stream, batch_size=None, num_workers=workers, **given)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
@@ -247,16 +228,7 @@ def test_which_rank_this_is(
 @pytest.mark.slow
 def test_two_processes_that_torch_started(windows: TokenWindows, tmp_path: Path) -> None:
     path = windows.windows.runs[0].store.path
-    torch.multiprocessing.spawn(_train, (2, str(path), str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(train, (2, str(path), str(tmp_path)), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     assert sorted(found[0] + found[1]) == list(range(COUNT))
     assert abs(len(found[0]) - len(found[1])) <= 2
-
-
-def _train(rank: int, world_size: int, path: str, folder: str) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size
-    )
-    stream = TokenStream(TokenWindows(path, length=2), batch_size=2)
-    torch.save(flat(firsts(loaded(stream, 2))), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from huggingface_hub import ModelInfo, constants
+from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.hf_api import ModelInfo
 
 from vidtok_edge.errors import (
     CheckpointError,

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vidtok_edge.export.verifying.emulation import write_quick_copy
 
+VERSION = tuple(int(part) for part in ort.__version__.split(".")[:2])
 SCALES = (np.float16(2**-7), np.float16(0.0103), np.float16(6e-8))
 
 
@@ -39,6 +40,12 @@ def outputs(path: Path, x: NDArray[np.float16]) -> list[NDArray[np.int8]]:
     return results
 
 
+def quantized(x: NDArray[np.float16], scale: np.float16) -> NDArray[np.int8]:
+    integers = np.rint(x.astype(np.float32) / np.float32(scale)) + 3
+    result: NDArray[np.int8] = integers.clip(-128, 127).astype(np.int8)
+    return result
+
+
 def test_every_float16_falls_on_the_same_integer(tmp_path: Path) -> None:
     written, copied = tmp_path / "written", tmp_path / "copied"
     written.mkdir()
@@ -47,9 +54,11 @@ def test_every_float16_falls_on_the_same_integer(tmp_path: Path) -> None:
     write_quick_copy(written / "g.onnx", copied)
     bits = np.arange(2**16, dtype=np.uint32).astype(np.uint16).view(np.float16)
     every = bits[np.isfinite(bits)]
-    for a, b in zip(
-        outputs(written / "g.onnx", every), outputs(copied / "g.onnx", every), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    got = outputs(copied / "g.onnx", every)
+    for index, result in zip((0, 1, 2, 1), got, strict=True):
+        np.testing.assert_array_equal(result, quantized(every, SCALES[index]))
+    if VERSION >= (1, 32):  # 1.23 rounds 0.5003 in FP16 to 0
+        for a, b in zip(outputs(written / "g.onnx", every), got, strict=True):
+            np.testing.assert_array_equal(a, b)
     kinds = [node.op_type for node in onnx.load(copied / "g.onnx").graph.node]
     assert kinds == ["Cast", "QuantizeLinear"] * 4
