@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -197,13 +196,6 @@ def pixel_aspect_of(stream: VideoStream) -> Fraction:
 
 
 def _require_file(path: Path) -> None:
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        raise ClipError(
-            f"{os.fspath(path)!r}: the name of a clip is no text in UTF-8, and FFmpeg takes no "
-            "other. Rename it, or set a locale of UTF-8, as LC_ALL=C.UTF-8."
-        ) from None
     try:
         if not path.exists():
             raise ClipError(f"{path} does not exist. Check the name.")
