@@ -62,11 +62,12 @@ def mending_of(frame: VideoFrame, interlaced: bool = False) -> Mending:
 
 def transparency_of(frame: VideoFrame, stream: VideoStream) -> str | None:
     """A sentence where something can be seen through, in the first frame or by the header."""
-    announced = stream.metadata.get("alpha_mode") == "1"  # of WebM; FFmpeg's own decoder skips it
-    if not announced and any(part.is_alpha for part in frame.format.components):
+    if any(part.is_alpha for part in frame.format.components):
         alpha = frame.reformat(format="rgba").to_ndarray()[..., 3]
-        announced = bool((alpha < _OPAQUE).any())
-    if not announced:
+        transparent = bool((alpha < _OPAQUE).any())
+    else:  # of WebM FFmpeg's own decoder skips it
+        transparent = stream.metadata.get("alpha_mode") == "1"
+    if not transparent:
         return None
     return (
         "it has transparency, which is not used: where it can be seen through, the colours that "
