@@ -406,13 +406,14 @@ def test_encoders_of_a_ladder_are_open_from_the_beginning(
 def test_what_is_said_of_data_is_what_the_file_has_however_soon_the_session_ends(
     bundle: Bundle, clips: list[str], tmp_path: Path
 ) -> None:
-    lines, said = tmp_path / "lines", list[str]()
-    lines.write_text('{"channel": "action", "values": [1, 2, NaN]}\n' * 300_000)
+    lines, said, count = tmp_path / "lines", list[str](), 300_000
+    lines.write_text('{"channel": "action", "values": [1, 2, NaN]}\n' * count)
     asked = request(bundle, clips[:1], tmp_path / "x.mcap", data=(str(lines),))
     done = record(asked, notice=said.append)
     with Recording.open(tmp_path / "x.mcap") as recording:
         written = sum(sample.channel == "action" for sample in recording.samples())
-    assert sum(counts.samples for counts in done.channels) == written < 300_000
+    assert sum(counts.samples for counts in done.channels) == written
     assert sum(counts.not_finite for counts in done.channels) == written
     assert not any(counts.refused for counts in done.channels)
-    assert any("was not read to its end" in text for text in said)
+    # A machine may read all of them before the clip ends.
+    assert any("was not read to its end" in text for text in said) == (written < count)
