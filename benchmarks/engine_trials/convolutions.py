@@ -9,7 +9,49 @@ from torch.nn import functional as F
 from vidtok_edge.lowering.forms import Conv2dForm, Convolution
 from vidtok_edge.lowering.kernels import Kernels, Padding
 
-__all__ = ["OneConvUpsample", "TapProducts"]
+__all__ = ["FramesConv", "FramesUpsample", "OneConvUpsample", "TapProducts"]
+
+
+class FramesConv(Convolution):
+    """A convolution of [B*T, C, H, W]; the taps of a kernel in time joined along the channels.
+
+    Where one frame comes out, its taps lie side by side already, and nothing is sliced.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, padding: Padding, time_stride: int, space_stride: int
+    ) -> None:
+        super().__init__()
+        self.taps = weight.shape[2]
+        self.kernels = Kernels([weight.transpose(1, 2).flatten(1, 2)], bias)  # [O, kt*I, kh, kw]
+        self.padding, self.time_stride, self.space_stride = padding, time_stride, space_stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.taps > 1:  # [B, T, C, H, W], with its past
+            x = self._joined(x)
+        return self.kernels.leave(self.kernels.convolve(x, self.padding, self.space_stride))
+
+    def _joined(self, x: Tensor) -> Tensor:
+        if x.shape[1] == self.taps:
+            return x.flatten(1, 2)
+        frames = (x.shape[1] - self.taps) // self.time_stride + 1
+        last = (frames - 1) * self.time_stride + 1
+        taps = [x[:, k : k + last : self.time_stride] for k in range(self.taps)]
+        return torch.cat(taps, dim=2).flatten(0, 1)
+
+
+class FramesUpsample(Convolution):
+    """The four phases of `Conv2dForm`, of [B*T, C, H, W]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.kernels = Conv2dForm().upsample_space(weight, bias).kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads = [Padding(1 - r, r, 1 - c, c) for r in (0, 1) for c in (0, 1)]
+        phases = [self.kernels.convolve(x, pad, 1, i) for i, pad in enumerate(pads)]
+        y = F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), 2)
+        return self.kernels.leave(y)
 
 
 class TapProducts(Convolution):

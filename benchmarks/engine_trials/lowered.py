@@ -40,6 +40,8 @@ def lowered(model: VidTok, trial: Trial, size: int) -> tuple[StepEncoder | StepD
     tried = TRIAL_FORMS[trial.form]
     options = StepOptions(size, size, form=tried.form.name)
     numerics = planned_numerics(model.variant, options, trial.kind, trial.precision)
+    if tried.placing is not None:
+        numerics = tried.placing(numerics, lower(model, options, trial.kind))
     interface = interface_of(model.variant, options, trial.kind, numerics)
     with registered(tried.form):
         step = lower(model, options, trial.kind, numerics)

@@ -52,7 +52,7 @@ class Trial:
         form = form.removesuffix(f"-{precision}")
         _require(text, "form", form, TRIAL_FORMS)
         found = cls(model, "encoder" if kind == "encoder" else "decoder", form)
-        found = replace(found, precision=precision or "fp16")
+        found = replace(found, precision=precision or TRIAL_FORMS[form].precisions[0])
         found._check(text)
         return found._with_builder(text, builder)
 
@@ -63,10 +63,10 @@ class Trial:
                 f"{text}: {self.form} changes nothing in the {self.kind}. Try "
                 f"{self.model}-{form.kinds[0]}-{self.form}, or another form."
             )
-        if self.precision == "int8" and not form.int8:
+        if self.precision not in form.precisions:
             raise UsageError(
-                f"{text}: {self.form} has products that INT8 does not know. Leave the precision "
-                "out, or name another form."
+                f"{text}: {self.form} is tried in {', '.join(form.precisions)} only. Leave the "
+                "precision out, or name another form."
             )
 
     def _with_builder(self, text: str, options: Sequence[str]) -> Trial:
@@ -85,7 +85,8 @@ class Trial:
     @property
     def graph(self) -> str:
         """The name of the graph; several trials may have it."""
-        precision = "" if self.precision == "fp16" else f"-{self.precision}"
+        usual = self.precision == TRIAL_FORMS[self.form].precisions[0]
+        precision = "" if usual else f"-{self.precision}"
         return f"{self.model}-{self.kind}-{self.form}{precision}"
 
     @property
@@ -140,7 +141,14 @@ def _default() -> list[Trial]:
         for model in MODELS
         for name, form in TRIAL_FORMS.items()
         for kind in form.kinds
-        if name not in first[model]
+        if name not in first[model] and form.placing is None
+    ]
+    placings = [name for name, form in TRIAL_FORMS.items() if form.placing is not None]
+    found += [
+        Trial(model, kind, name, "int8")
+        for model in MODELS
+        for name in ("conv2d", *placings)
+        for kind in TRIAL_FORMS[name].kinds
     ]
     decoder = Trial("embedded", "decoder", "chunk-tail")
     return [*found, replace(decoder, aux=0), replace(decoder, level=3), replace(decoder, level=4)]

@@ -36,6 +36,7 @@ def collect(record: Record, places: Places) -> None:
         "Proofs": [row for proof in proofs for row in _proof_rows(proof)],
         "Speed": [row for path in found for row in _speed_rows(path, proofs, ceilings)],
         "Frames on the device": [row for path in found for row in _frame_rows(path)],
+        "Copies inside the CUDA graph": [row for path in found for row in _copy_rows(path)],
         "The original and the forms in PyTorch": [r for path in found for r in _check_rows(path)],
         "Trials of forms": [r for path in found for r in _trial_rows(path, places)],
         "Full width in TensorRT": [row for path in found for row in _layer_rows(path)],
@@ -150,6 +151,11 @@ def _frame_rows(path: Path) -> list[Row]:
         return []
     same = {"backend": found["backend"], "precision": found["precision"], "equal": found["equal"]}
     return [same | speed for speed in found["speeds"]]
+
+
+def _copy_rows(path: Path) -> list[Row]:
+    found = _json(path).get("captured_copies")
+    return [found] if isinstance(found, dict) else []
 
 
 def _check_rows(path: Path) -> list[Row]:

@@ -60,6 +60,7 @@ def gpu_steps(places: Places, given: Path | None) -> list[Step]:
         _ceilings(places),
         *_engines(places, "tensorrt", TENSORRT, "fp16", expected_s=120),
         _device_frames(places),
+        _captured_copies(places),
         _trials(places),
         _bench_torch(places, "bench-torch-cuda", None, expected_s=40),
         _bench_torch(places, "bench-torch-graphs", "reduce-overhead", expected_s=120),
@@ -199,6 +200,22 @@ def _device_frames(places: Places) -> Step:
     )
 
 
+def _captured_copies(places: Places) -> Step:
+    return Step(
+        name="captured-copies",
+        what="copies of frames and tokens inside the CUDA graph: equal, and what a call then takes",
+        command=script(
+            *("captured_copies.py", str(places.bundle), str(places.found("captured-copies"))),
+            *("--backend", "tensorrt", "--precision", "fp16"),
+        ),
+        expected_s=6,
+        limit_s=30,
+        needs=(GPU, TENSORRT),
+        after=("engines-tensorrt-fp16",),
+        environment=places.environment,
+    )
+
+
 def _trials(places: Places) -> Step:
     names = [
         f"embedded-{kind}-{form}"
@@ -206,6 +223,7 @@ def _trials(places: Places) -> Step:
         for kind in ("encoder", "decoder")
     ]
     names.insert(1, "embedded-encoder-conv3d-float32-sums")  # about four are reached
+    names.insert(4, "embedded-encoder-conv2d-frames")
     return Step(
         name="trials",
         what="forms that might make faster engines of the embedded model, fp16, in TensorRT",

@@ -15,6 +15,7 @@ from vidtok_edge.errors import UsageError
         ("embedded-encoder-conv3d", Trial("embedded", "encoder", "conv3d")),
         ("full-decoder-one-conv-upsample", Trial("full", "decoder", "one-conv-upsample")),
         ("full-decoder-conv2d-int8@4", Trial("full", "decoder", "conv2d", "int8", 4)),
+        ("full-encoder-conv2d-wide", Trial("full", "encoder", "conv2d-wide", "int8")),
         (
             "full-decoder-one-conv-upsample-fp32@2@0",
             Trial("full", "decoder", "one-conv-upsample", "fp32", 2, 0),
@@ -34,7 +35,8 @@ def test_a_name_says_all(text: str, trial: Trial) -> None:
         ("full-encoder-conv4d", "there is no form 'conv4d'; it is one of conv3d, conv2d"),
         ("full-encoder", "there is no form ''"),
         ("full-encoder-one-conv-upsample", "Try full-decoder-one-conv-upsample"),
-        ("full-encoder-matmul-int8", "products that INT8 does not know"),
+        ("full-encoder-matmul-int8", "matmul is tried in fp16, fp32 only"),
+        ("full-encoder-conv2d-wide-fp16", "conv2d-wide is tried in int8 only"),
         ("full-encoder-conv3d@high", "got @high. Write for example full-encoder-conv3d@3"),
         ("full-encoder-conv3d@9", "a level of optimization is 0 to 5, got 9"),
         (" , ", "--trials names nothing"),
@@ -55,3 +57,4 @@ def test_the_most_informative_come_first_and_every_form_comes() -> None:
         for kind in ("encoder", "decoder")
     ]
     assert {trial.form for trial in DEFAULT_TRIALS} == {*TRIAL_FORMS}
+    assert "embedded-encoder-conv2d-int8" in names, "what INT8 quantises otherwise is held to it"
