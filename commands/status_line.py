@@ -88,6 +88,8 @@ class StatusLine:
 
 def to_stderr(text: str) -> None:
     """Write past Python's buffer: its lock, held in a write that hangs, would hang the exit too."""
+    if sys.stderr is None:  # it was closed before this program began
+        return
     try:
         number = sys.stderr.fileno()
     except (AttributeError, OSError, ValueError):

@@ -55,11 +55,14 @@ def shown(text: object, *, one_line: bool = False) -> str:
 def say(text: object = "", *, err: bool = False, nl: bool = True, **style: Any) -> None:
     """Print a text whose control characters are written out, in a style of `click.style`.
 
-    Where standard error takes nothing any more, nobody reads it, and the work goes on.
+    Where standard error takes nothing any more, nobody reads it, and the work goes on. Nobody reads
+    either where it was closed before this program began.
 
     Raises:
         OutputNotWritable: standard output takes nothing any more.
     """
+    if (sys.stderr if err else sys.stdout) is None:  # click before 8.1.4 would fail
+        return
     try:
         click.echo(Styled.of(text, **style) if style else shown(text), err=err, nl=nl)
     except OSError as error:

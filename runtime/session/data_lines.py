@@ -36,6 +36,7 @@ _LOOK_UP_S = 0.2
 _MOST_SENDERS = 64
 _ALLOWED = {"channel", "values", "event", "fields", "time_ns", "wall_time_ns"}
 _MOST_KINDS = 100  # that are told
+_MOST_TOLD = 300  # characters of a line, whose names may be as long as the line
 _OF_ITS_OWN = re.compile(r"""b?['"\[].*['"\]]|[\d.+-]""", re.DOTALL)
 """What a refused line has of its own in what is said of it: its text, and numbers."""
 
@@ -206,6 +207,7 @@ class DataLines:
 
     def _tell(self, said: str) -> None:
         """Once for each kind: what is said, without what it has of the line."""
+        said = said if len(said) <= _MOST_TOLD else f"{said[:_MOST_TOLD]}..."
         kind = _OF_ITS_OWN.sub("", said)
         with self._lock:
             if kind in self._told or len(self._told) > _MOST_KINDS:

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from vidtok_edge.errors import StreamError
-from vidtok_edge.runtime.recording.format.data_channels import DataChannel, bytes_from_sample
+from vidtok_edge.runtime.recording.format.data_channels import (
+    LONGEST_NAME,
+    DataChannel,
+    bytes_from_sample,
+    check_channel_name,
+)
 from vidtok_edge.runtime.session.awaited_file import GAPS, TRIGGERS
 from vidtok_edge.runtime.session.summary import ChannelCounts
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
@@ -171,6 +176,7 @@ class DataLog:
         fields: tuple[str, ...],
     ) -> None:
         try:
+            check_channel_name(name)
             if name in _TAKEN:
                 raise StreamError(f"The channel {name} {_TAKEN[name]}. Choose another name.")
             if time_ns is not None and wall_time_ns is not None:
@@ -219,7 +225,9 @@ class DataLog:
         return now_ns + away_ns, wall_ns + away_ns
 
     def _count(self, name: str) -> ChannelCounts:
-        if name not in self._counts and len(self._counts) >= _MOST_NAMES:
+        if len(name) > LONGEST_NAME or (
+            name not in self._counts and len(self._counts) >= _MOST_NAMES
+        ):
             name = _OTHERS
         return self._counts.setdefault(name, ChannelCounts(name))
 

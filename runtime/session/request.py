@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, UsageError
 from vidtok_edge.runtime.bundle import Bundle
+from vidtok_edge.runtime.files import require_not_read
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.trigger import TriggerPlan
@@ -101,9 +102,7 @@ class RecordRequest:
             )
         if self.fps is not None and not _WITH_FPS & set(kinds):
             raise UsageError("--fps is for files, folders and pipes: cameras have a rate already.")
-        for spec in self.sources:
-            if os.path.exists(spec) and _same_file(spec, self.output):
-                raise UsageError(f"{spec} is a source: record to another file than {self.output}.")
+        require_not_read(self.output, *self.sources, *self.data)
         if os.path.isdir(self.output):
             raise UsageError(
                 f"{self.output} is a folder. Name a file, for example one inside it, as "
@@ -195,7 +194,3 @@ def _require_text(spec: str) -> None:
             f"{without_password(spec)!r}: the name of a source is no text in UTF-8. Rename it, or "
             "set a locale of UTF-8, as LC_ALL=C.UTF-8."
         ) from None
-
-
-def _same_file(one: str, other: Path) -> bool:
-    return os.path.exists(other) and os.path.samefile(one, other)

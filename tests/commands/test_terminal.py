@@ -8,6 +8,7 @@ import re
 import shutil
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.status_line import StatusLine
-from vidtok_edge.commands.terminal import Styled, shown
+from vidtok_edge.commands.status_line import StatusLine, to_stderr
+from vidtok_edge.commands.terminal import Styled, say, shown
 from vidtok_edge.runtime.bundle import MANIFEST
 
 pytestmark = pytest.mark.slow
@@ -65,6 +66,20 @@ def test_what_is_harmless_stays_as_it_is(text: str) -> None:
 def test_bytes_that_are_no_text_are_shown_as_bytes() -> None:
     assert shown(b"a\xff\x1b".decode(errors="surrogateescape")) == r"a\xff\x1b"
     assert shown("\ud800") == r"\ud800"
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_outputs_that_were_closed_before_take_nothing(
+    monkeypatch: pytest.MonkeyPatch, err: bool
+) -> None:
+    def refused(*arguments: Any, **options: Any) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'write'")  # click before 8.1.4
+
+    monkeypatch.setattr("sys.stderr" if err else "sys.stdout", None)
+    monkeypatch.setattr("click.echo", refused)
+    say("nobody reads it", err=err)
+    if err:
+        to_stderr("nobody reads it")
 
 
 def test_a_style_is_around_what_is_safe() -> None:

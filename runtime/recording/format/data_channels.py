@@ -21,6 +21,7 @@ from vidtok_edge.runtime.recording.format.mcap_file import Foreign, source_of
 from vidtok_edge.runtime.streaming.records import Sample
 
 __all__ = [
+    "LONGEST_NAME",
     "MOST_VALUES",
     "SCHEMAS",
     "DataChannel",
@@ -37,7 +38,7 @@ FORMAT = 1
 MOST_VALUES = 4096
 """In a sample."""
 _MOST_TEXT = 1 << 16  # bytes of an event
-_LONGEST_NAME = 100
+LONGEST_NAME = 100
 _NAME = re.compile(r"[A-Za-z][\w.-]*(/[A-Za-z][\w.-]*)*", re.ASCII)
 _HEADER = b"\x00\x01\x00\x00"  # CDR, little-endian
 _TIMES = struct.Struct("<qqI")  # the last one: how many values, or bytes of text with its zero
@@ -168,10 +169,10 @@ def _described(kind: str, size: int) -> str:
 
 def check_channel_name(name: str) -> None:
     """Raise StreamError for what cannot be the name of a data channel."""
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise StreamError(
-            f"{name!r} is no name of a channel. Use letters, digits, _ . - and / between parts "
-            f"that begin with a letter, {_LONGEST_NAME} at most, as arm/joint_positions."
+            f"{name!r:.80} is no name of a channel. Use letters, digits, _ . - and / between parts "
+            f"that begin with a letter, {LONGEST_NAME} at most, as arm/joint_positions."
         )
     if source_of(f"/{name}") is not None:
         raise StreamError(f"The name {name} is taken by a camera. Choose another.")

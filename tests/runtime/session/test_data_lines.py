@@ -119,6 +119,18 @@ def test_lines_of_many_texts_are_told_as_one_kind(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
+@pytest.mark.parametrize("character", "[\"'{a")
+def test_a_name_as_long_as_a_line_may_be_is_refused_at_once(tmp_path: Path, character: str) -> None:
+    """What is told of it is short, and no other thread waits for it."""
+    name = character * 400_000
+    content = line(channel=name, values=1, time_ns=1, wall_time_ns=1)
+    content += line(channel=name, values=1, time_ns="soon") + line(channel=name, values=1)
+    found, log, said = read(tmp_path / "lines", content + line(channel="action", values=1))
+    assert [one.sample.channel for one in found] == ["action"]
+    assert {counts.name: counts.refused for counts in log.counts} == {"others": 3, "action": 0}
+    assert said and all(len(one) < 1000 for one in said)
+
+
 def test_what_a_session_did_not_read_of_a_file_is_told(tmp_path: Path) -> None:
     path, said = tmp_path / "lines", list[str]()
     path.write_bytes(line(channel="action", values=[0] * 4000) * 5000)

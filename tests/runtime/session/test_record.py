@@ -224,9 +224,14 @@ def test_a_stop_before_the_first_frame_is_no_error(
 def test_a_source_is_not_recorded_over(bundle: Bundle, clips: list[str], tmp_path: Path) -> None:
     (tmp_path / "link.mcap").hardlink_to(clips[0])
     for path in (Path(clips[0]), tmp_path / "link.mcap"):
-        with pytest.raises(UsageError, match="is a source: record to another file"):
+        with pytest.raises(UsageError, match="is read here, and stays as it is"):
             record(request(bundle, clips, path, force=True))
     assert encoded(bundle, clips[0])
+    actions = tmp_path / "actions.jsonl"
+    actions.write_text('{"channel": "action", "values": 1}\n')
+    with pytest.raises(UsageError, match="is read here, and stays as it is"):
+        record(request(bundle, clips, actions, force=True, data=(str(actions),)))
+    assert actions.read_text().startswith('{"channel"')
 
 
 def test_options_are_for_the_sources_that_they_fit(
