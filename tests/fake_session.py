@@ -39,6 +39,11 @@ class FakeCaptures:
         self._at.get(number, lambda: None)()
         return event
 
+    def waiting(self) -> Iterator[Event]:
+        for _ in range(self.backlog):
+            if (event := self.next()) is not None:
+                yield event
+
     def close(self) -> None:
         self.closed += 1
 

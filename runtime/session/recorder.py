@@ -243,9 +243,8 @@ class Recorder:
 
     def _drain(self) -> None:
         """Handle what was captured by now and waits, however far the encoder is behind."""
-        for _ in range(self._captures.backlog):
-            if (event := self._captures.next(0)) is not None:
-                self._handle(event)
+        for event in self._captures.waiting():
+            self._handle(event)
         self._log_data()
 
     def _pause(self) -> None:

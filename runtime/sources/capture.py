@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from vidtok_edge.errors import SourceError, UsageError
@@ -99,6 +100,13 @@ class Captures:
                 self._shared.changed.wait(0.1)
         return False
 
+    def waiting(self) -> Iterator[Event]:
+        """What waits in all queues now, in order, without what comes while it is taken."""
+        with self._shared.changed:
+            newest = self._shared.order
+        while (event := self._take(newest)) is not None:
+            yield event
+
     def next(self, timeout_s: float | None = None, *, last: Collection[int] = ()) -> Event | None:
         """The next event of any source, in the order in which they happened.
 
@@ -111,11 +119,7 @@ class Captures:
         with shared.changed:
             shared.begun.set()
             while True:
-                waiting = [life for life in self._lives if life.queue]
-                if waiting:
-                    chosen = min(waiting, key=lambda c: (c.source in last, c.queue.first_order))
-                    event = chosen.queue.take()
-                    shared.changed.notify_all()  # a thread may wait for room
+                if (event := self._take(last=last)) is not None:
                     return event
                 if shared.closing.is_set() or all(life.done for life in self._lives):
                     return None
@@ -123,6 +127,16 @@ class Captures:
                 if left is not None and left <= 0:
                     return None
                 shared.changed.wait(left)
+
+    def _take(self, newest: float = math.inf, last: Collection[int] = ()) -> Event | None:
+        """As `next`, without waiting, of events up to the number `newest`."""
+        with self._shared.changed:
+            found = [c for c in self._lives if c.queue and c.queue.first_order <= newest]
+            if not found:
+                return None
+            chosen = min(found, key=lambda c: (c.source in last, c.queue.first_order))
+            self._shared.changed.notify_all()  # a thread may wait for room
+            return chosen.queue.take()
 
     def close(self, wait_s: float = 2.0) -> None:
         """Stop capturing; idempotent. What was captured can still be taken with `next`.
@@ -156,12 +170,13 @@ class _Shared:
         self.begun = threading.Event()
         """The consumer takes events."""
         self.closing = threading.Event()
-        self._order = 0
+        self.order = 0
+        """The number of the newest event; hold `changed`."""
 
     def next_order(self) -> int:
         """Numbers events; hold `changed`."""
-        self._order += 1
-        return self._order
+        self.order += 1
+        return self.order
 
 
 class _Capture:

@@ -7,11 +7,11 @@ from typing import Any
 
 from fake_session import WALL, FakeCaptures, captured, ended, opened, session, streams_of, tokens
 from fake_sink import MS
-from fake_sources import FakeClock
+from fake_sources import FakeClock, FakeSource
 
 from vidtok_edge.runtime.session.control import Asked, Control
 from vidtok_edge.runtime.session.data_log import DataLog
-from vidtok_edge.runtime.sources import Dropped, Lost
+from vidtok_edge.runtime.sources import Captures, Dropped, Lost
 from vidtok_edge.runtime.streaming.records import Sample
 
 
@@ -191,3 +191,30 @@ def test_a_pause_leaves_samples_out_counts_them_and_keeps_what_they_are_called()
         ("a", [4.0], ()),
         ("b", [5.0], ("y",)),
     ]
+
+
+def test_a_queue_that_dropped_loses_no_more_at_a_pause() -> None:
+    """A full one, which begins with what it dropped: all its frames were captured before."""
+    here, behind, full, paused = (threading.Event() for _ in range(4))
+    control = Control()
+
+    def pause() -> None:
+        if not full.is_set():
+            behind.set()
+            assert full.wait(5)
+            control.pause()
+
+    script = [0, behind, *range(1, 7), full.set, paused, 9, 10]
+    with Captures(
+        [lambda: (here.wait(5), FakeSource(script, live=True))[1]], capacity=2
+    ) as captures:
+        assert captures.next(0) is None, "the consumer is there before the first frame"
+        here.set()
+        recorder, _ = session(
+            captures,
+            control=control,
+            before_run=pause,
+            notice=lambda line: paused.set(),
+        )
+        [source] = recorder.run().sources
+    assert (source.frames_encoded, source.frames_dropped, source.frames_paused) == (3, 4, 2)

@@ -120,6 +120,29 @@ def test_a_consumer_slower_than_its_source(policy: Policy) -> None:
     assert taken + dropped == 1800 and taken < 1800
 
 
+def test_what_waits_is_all_that_came_by_now_and_nothing_of_after() -> None:
+    """A full queue that dropped, beside one of another source; both go on while they are taken."""
+    full, further, done = (threading.Event() for _ in range(3))
+    script = [*range(6), full.set, further, 6, 7, done.set, threading.Event()]
+    openers = [
+        lambda: FakeSource(script, live=True),
+        lambda: FakeSource([full, 100, threading.Event()], live=True),
+    ]
+    with started(*openers, capacity=2) as captures:
+        assert full.wait(5)
+        while captures.backlog < 3:
+            time.sleep(0.001)
+        taken: list[Event] = []
+        for event in captures.waiting():
+            taken.append(event)
+            further.set()
+            assert done.wait(5)
+        assert told(e for e in taken if e.source == 1) == ["opened", 100]
+        # What comes drops what had not been taken, and stays itself.
+        assert told(e for e in taken if e.source == 0) == ["opened", ("dropped", 6)]
+        assert told([captures.next(5), captures.next(5)]) == [6, 7]
+
+
 def test_block_loses_nothing_and_holds_little() -> None:
     given = 0
 
