@@ -290,8 +290,6 @@ class Recorder:
             if track.reason == "reconnect":
                 track.reconnects += 1
                 self._notice(f"{track.name} is back")
-            for doubt in event.doubts:
-                self._notice(f"{track.name}: {doubt}")
             if self._ladder is not None and not event.can_be_late:
                 self._notice(f"warning: {track.name} {_WAITS}")
         elif isinstance(event, Lost):
@@ -302,14 +300,14 @@ class Recorder:
                 self._notice(f"{track.name} is lost and will be opened again: {event.reason}")
             track.away = True
         elif isinstance(event, Ended):
-            for doubt in event.doubts:
-                self._notice(f"{track.name}: {doubt}")
             # A pipe that Ctrl-C ended along with us is no error.
             track.error = None if self._stop.is_set() else event.error
             reason = "ended" if event.error is None else _reason(event.error)
             if track.error is not None:
                 self._notice(f"{track.name} failed: {reason}")
             self._end(source, reason, *at)
+        for doubt in event.doubts:
+            self._notice(f"{track.name}: {doubt}")
 
     def _judge(self, ladder: Ladder, track: Track, event: Event) -> None:
         """Take a step of the ladder where frames of a source come too late, or no more do."""

@@ -2,7 +2,15 @@
 
 from vidtok_edge.runtime.sources.arrays import ArraySource
 from vidtok_edge.runtime.sources.capture import Captures, Policy, Retry
-from vidtok_edge.runtime.sources.events import Captured, Dropped, Ended, Event, Lost, Opened
+from vidtok_edge.runtime.sources.events import (
+    Captured,
+    Closed,
+    Dropped,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+)
 from vidtok_edge.runtime.sources.frame import Frame, RawFormat, Source
 from vidtok_edge.runtime.sources.opening import open_source
 
@@ -10,6 +18,7 @@ __all__ = [
     "ArraySource",
     "Captured",
     "Captures",
+    "Closed",
     "Dropped",
     "Ended",
     "Event",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vidtok_edge.errors import SourceError, UsageError
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
-from vidtok_edge.runtime.sources.events import Captured, Ended, Event, Lost, Opened
+from vidtok_edge.runtime.sources.events import Captured, Closed, Ended, Event, Lost, Opened
 from vidtok_edge.runtime.sources.frame import Frame, Source
 from vidtok_edge.runtime.sources.frame_queue import FrameQueue, Policy
 
@@ -210,8 +210,11 @@ class _Capture:
             error = caught
         with self._shared.changed:
             self.failure = None if self.opened else error
+        now, doubts = self._shared.clock.now(), self._doubts_at_end
         if error is not None or not self._shared.closing.is_set():
-            self._add(Ended(self.source, *self._shared.clock.now(), error, self._doubts_at_end))
+            self._add(Ended(self.source, *now, error, doubts=doubts))
+        elif doubts:
+            self._add(Closed(self.source, *now, doubts=doubts))
         with self._shared.changed:
             self.done = True
             self._shared.changed.notify_all()
@@ -250,7 +253,7 @@ class _Capture:
                 self.queue.policy = "drop-oldest" if source.live else "block"
         now = self._shared.clock.now()
         can_be_late = source.live or self._shared.realtime or self.queue.policy != "block"
-        self._add(Opened(self.source, *now, source.fps, can_be_late, doubts))
+        self._add(Opened(self.source, *now, source.fps, can_be_late, doubts=doubts))
 
     def _frames_of(self, source: Source) -> None:
         begun, closing = self._shared.begun, self._shared.closing

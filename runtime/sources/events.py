@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vidtok_edge.runtime.sources.frame import Frame
 
-__all__ = ["Captured", "Dropped", "Ended", "Event", "Lost", "Opened"]
+__all__ = ["Captured", "Closed", "Dropped", "Ended", "Event", "Lost", "Opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class Event:
     """Monotonic clock."""
     wall_time_ns: int
     """The machine's clock at the same moment; it may jump."""
+    doubts: tuple[str, ...] = field(default=(), kw_only=True)
+    """See `Source`; those that were not told before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,6 @@ class Opened(Event):
     fps: float | None
     can_be_late: bool
     """Its frames do not wait for who takes them."""
-    doubts: tuple[str, ...] = ()
-    """See `Source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,8 @@ class Ended(Event):
 
     error: BaseException | None
     """Why, where it is not simply over."""
-    doubts: tuple[str, ...] = ()
-    """See `Source`; those that were not known when it was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(Event):
+    """It was closed before its end, and there are doubts."""

@@ -123,6 +123,24 @@ def test_what_is_odd_about_a_source_is_told_once_also_where_it_is_found_late() -
     assert told == ["cam0: known", "cam0: found"]
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_found_odd_about_a_source_is_told_also_where_the_session_ends_before_it(
+    live: bool,
+) -> None:
+    def find() -> None:
+        source.doubts = "known", "found"
+        stop.set()
+
+    told, stop = list[str](), threading.Event()
+    source = FakeSource([1, 2, find, threading.Event()], live=live)
+    source.doubts = ("known",)
+    with Captures([lambda: source]) as captures:
+        recorder, sink = session(captures, clock=CLOCK, notice=told.append)
+        recorder.run(stop)
+    assert told == ["cam0: known", "cam0: found"]
+    assert streams_of(sink)[-1] == ("end", "stopped")
+
+
 def test_a_stop_and_a_flush_do_not_wait_for_silent_sources() -> None:
     stop = threading.Event()
     with Captures([lambda: FakeSource([1, threading.Event()], live=True)]) as captures:
