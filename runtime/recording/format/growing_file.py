@@ -205,7 +205,8 @@ def _busy(path: Path) -> RecordingBusy:
 def _locked(path: Path, force: bool) -> int:
     """A descriptor of the file, new or emptied, that holds the lock."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        place = os.path.realpath(path)  # a link may lead to where no file is yet
+        fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         new = True
     except FileExistsError:
         fd, new = _existing(path), False
@@ -230,9 +231,10 @@ def _locked(path: Path, force: bool) -> int:
 
 
 def _remove(path: Path, fd: int) -> None:
+    """Take the file away; a link that leads to it stays."""
     with suppress(OSError):
         if os.path.samestat(os.fstat(fd), os.stat(path)):
-            os.unlink(path)
+            os.unlink(os.path.realpath(path))
 
 
 def _existing(path: Path) -> int:
