@@ -58,6 +58,9 @@ class DataLines:
 
     def __init__(self, spec: str, log: DataLog, notice: Callable[[str], None]) -> None:
         self._spec, self._log, self._notice = spec, log, notice
+        self.from_file: set[str] = set()
+        """Channels whose samples came from a regular file."""
+        self._is_file = False
         self._stop = threading.Event()
         self._told: set[str] = set()
         self._lock = threading.Lock()
@@ -118,20 +121,25 @@ class DataLines:
 
     def _read_path(self) -> None:
         if self._spec == "-":
-            self._read(sys.stdin.fileno(), again=False)
+            self._read_file(sys.stdin.fileno(), "standard input", again=False)
             return
         file = os.open(self._spec, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            found = os.fstat(file)
-            self._read(file, again=stat.S_ISFIFO(found.st_mode))
-            left = found.st_size - os.lseek(file, 0, os.SEEK_CUR) if _is_file(found) else 0
-            if left > 0:
-                self._notice(
-                    f"warning: {self._spec} was not read to its end: the session ended before the "
-                    f"last {left} of its {found.st_size} bytes, which are not in the recording"
-                )
+            self._read_file(file, self._spec, again=True)
         finally:
             os.close(file)
+
+    def _read_file(self, file: int, name: str, *, again: bool) -> None:
+        """As `_read`, and say what was left of a regular file; `again`: if it is a pipe."""
+        found = os.fstat(file)
+        self._is_file = stat.S_ISREG(found.st_mode)
+        self._read(file, again=again and stat.S_ISFIFO(found.st_mode))
+        left = found.st_size - os.lseek(file, 0, os.SEEK_CUR) if self._is_file else 0
+        if left > 0:
+            self._notice(
+                f"warning: {name} was not read to its end: the session ended before the last "
+                f"{left} of its {found.st_size} bytes, which are not in the recording"
+            )
 
     def _read(self, file: int, *, again: bool) -> None:
         """Lines until the end; `again`: of a pipe, whose next writer may still come."""
@@ -187,19 +195,20 @@ class DataLines:
             return
         try:
             if "event" in found:
-                self._log.event(
-                    name, found["event"], times["time_ns"], wall_time_ns=times["wall_time_ns"]
-                )
-                return
-            values, fields = _numbers(found.get("values")), found.get("fields", [])
-            if values is None or not _texts(fields):
-                self._refuse(name, f"{name}: values are numbers, fields are texts: {line[:80]!r}")
-                return
-            self._log.log(
-                name, values, times["time_ns"], wall_time_ns=times["wall_time_ns"], fields=fields
-            )
+                self._log.event(name, found["event"], **times)
+            else:
+                values, fields = _numbers(found.get("values")), found.get("fields", [])
+                if values is None or not _texts(fields):
+                    self._refuse(
+                        name, f"{name}: values are numbers, fields are texts: {line[:80]!r}"
+                    )
+                    return
+                self._log.log(name, values, **times, fields=fields)
         except StreamError as error:  # counted by the log
             self._tell(str(error))
+        else:
+            if self._is_file:
+                self.from_file.add(name)
 
     def _refuse(self, channel: str, said: str) -> None:
         self._log.refuse(channel)
@@ -230,10 +239,6 @@ def _numbers(values: Any) -> list[float] | None:
 
 def _texts(fields: Any) -> bool:
     return isinstance(fields, list) and all(isinstance(field, str) for field in fields)
-
-
-def _is_file(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode)
 
 
 def _require_readable(spec: str) -> None:

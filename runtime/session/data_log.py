@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,11 +142,10 @@ class DataLog:
             )
         return found
 
-    @property
-    def waiting(self) -> int:
-        """Samples that came since the last call of `taken`."""
+    def waiting(self, channels: Collection[str]) -> int:
+        """Samples of these channels that came since the last call of `taken`."""
         with self._lock:
-            return len(self._waiting)
+            return sum(logged.sample.channel in channels for logged in self._waiting)
 
     @property
     def counts(self) -> tuple[ChannelCounts, ...]:

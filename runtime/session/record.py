@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -191,11 +190,10 @@ def _data_lines(request: RecordRequest, log: DataLog, notice: Notice) -> Iterato
     from vidtok_edge.runtime.session.data_lines import DataLines
 
     with ExitStack() as stack:
-        for spec in request.data:
-            stack.enter_context(DataLines(spec, log, notice))
+        read = [stack.enter_context(DataLines(spec, log, notice)) for spec in request.data]
         yield
     # What others send then is of no interest: a session ends while they go on.
-    if any(map(os.path.isfile, request.data)) and (late := log.waiting):
+    if late := log.waiting(set[str]().union(*(lines.from_file for lines in read))):
         notice(
             f"warning: {late} samples were read after the session had ended, and are not in the "
             "recording"

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import socket
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -131,15 +132,42 @@ def test_a_name_as_long_as_a_line_may_be_is_refused_at_once(tmp_path: Path, char
     assert said and all(len(one) < 1000 for one in said)
 
 
-def test_what_a_session_did_not_read_of_a_file_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piped", [False, True])
+def test_what_a_session_did_not_read_of_a_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piped: bool
+) -> None:
     path, said = tmp_path / "lines", list[str]()
     path.write_bytes(line(channel="action", values=[0] * 4000) * 5000)
     log = DataLog()
-    with DataLines(str(path), log, said.append):
-        pass
-    assert any("was not read to its end" in text for text in said)
+    with path.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        with DataLines("-" if piped else str(path), log, said.append):
+            pass
+    name = "standard input" if piped else str(path)
+    assert any(f"warning: {name} was not read to its end" in text for text in said)
     assert not any("no JSON" in text for text in said), "a line that was cut was taken for one"
     assert sum(counts.refused for counts in log.counts) == 0
+
+
+def test_a_pipe_as_standard_input_has_no_end_to_be_read_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, said = DataLog(), list[str]()
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb") as file, os.fdopen(writes, "wb", buffering=0) as writer:
+        monkeypatch.setattr(sys, "stdin", file)
+        with DataLines("-", log, said.append) as lines:
+            writer.write(line(channel="action", values=[1]))
+            until(lambda: log.waiting(["action"]) == 1)
+    assert not said and not lines.from_file
+
+
+def test_channels_of_a_file_are_those_whose_samples_it_gave(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(line(channel="action", values=1) + line(channel="task", event="open"))
+    with path.open("ab") as file:
+        file.write(line(channel="no name", values=1) + line(channel="other", values="x"))
+    with DataLines(str(path), DataLog(), lambda text: None) as lines:
+        lines.wait(10)
+    assert lines.from_file == {"action", "task"}
 
 
 def test_a_pipe_is_read_on_when_its_writer_comes_again(tmp_path: Path) -> None:

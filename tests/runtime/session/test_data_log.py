@@ -81,10 +81,11 @@ def test_a_sample_that_no_session_took_is_not_counted_as_recorded() -> None:
     log.taken()
     log.log("action", [3, float("nan")])
     [counts] = log.counted
-    assert (counts.samples, counts.not_finite, log.waiting) == (1, 0, 1)
+    assert (counts.samples, counts.not_finite, log.waiting(["action"])) == (1, 0, 1)
+    assert log.waiting(["other"]) == 0
     log.taken()
     [counts] = log.counted
-    assert (counts.samples, counts.not_finite, log.waiting) == (2, 1, 0)
+    assert (counts.samples, counts.not_finite, log.waiting(["action"])) == (2, 1, 0)
     assert log.counted == log.counts
 
 

@@ -24,6 +24,7 @@ from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.recording import Recording, RecordingWriter, Tokenizer
 from vidtok_edge.runtime.session import record as record_module
 from vidtok_edge.runtime.session import request as request_module
+from vidtok_edge.runtime.session.data_log import DataLog
 from vidtok_edge.runtime.session.ladder import LadderPlan
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.record import record
@@ -422,3 +423,31 @@ def test_what_is_said_of_data_is_what_the_file_has_however_soon_the_session_ends
     assert not any(counts.refused for counts in done.channels)
     # A machine may read all of them before the clip ends.
     assert any("was not read to its end" in text for text in said) == (written < count)
+
+
+@pytest.mark.parametrize(("channel", "told"), [("action", True), ("joints", False)])
+def test_samples_behind_the_end_are_told_of_files_alone(
+    bundle: Bundle,
+    clips: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    channel: str,
+    told: bool,
+) -> None:
+    """Others go on while a session ends: `joints` is logged by a thread."""
+    lines, said, log, run = tmp_path / "lines", list[str](), DataLog(), Recorder.run
+    lines.write_text('{"channel": "action", "values": 1}\n')
+
+    def run_and_log(recorder: Recorder, stop: threading.Event) -> Any:
+        while not log.counts:
+            time.sleep(0.001)
+        done = run(recorder, stop)
+        log.log(channel, 2)
+        return done
+
+    monkeypatch.setattr(Recorder, "run", run_and_log)
+    asked = request(bundle, clips[:1], tmp_path / "x.mcap", data=(str(lines),))
+    record(asked, data=log, notice=said.append)
+    assert [text for text in said if "after the session had ended" in text] == [
+        "warning: 1 samples were read after the session had ended, and are not in the recording"
+    ] * told
