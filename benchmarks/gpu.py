@@ -192,7 +192,8 @@ def _collect(record: Record, places: Places, outcome: Outcome) -> None:
     try:
         collect(record, places)
     except Exception as error:  # whatever it is, the steps that follow are worth having
-        why = f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        what = f"what it wrote cannot be read: {type(error).__name__}: {error}"
+        why = without(what, places.shown)
         outcome.status, outcome.message = "failed", "; ".join(filter(None, (outcome.message, why)))
 
 

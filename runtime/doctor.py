@@ -51,7 +51,7 @@ _PACKAGES = (
     (("zstandard",), "compresses recordings"),
     (("pyarrow",), "recordings as LeRobot datasets and Parquet"),
     (("rerun-sdk",), "the Rerun viewer"),
-    (("openvino",), "FP32 on the CPU, faster"),
+    (("openvino",), "FP32 on the CPU, faster on some"),
     (("nvidia-ml-py",), "power and clocks of NVIDIA GPUs in bench"),
     (("tensorrt", "tensorrt-cu12", "tensorrt-cu13"), "TensorRT engines on the GPU"),
     (("tensorrt-rtx", "tensorrt-rtx-cu12"), "TensorRT-RTX engines, also without a GPU"),

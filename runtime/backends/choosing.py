@@ -61,8 +61,8 @@ def open_step(
     """
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise UsageError(
-            f"threads is {threads}; use 1 or more, {MOST_THREADS} at most, or None for ONNX "
-            "Runtime's choice."
+            f"threads is {threads}; use 1 or more, {MOST_THREADS} at most, or None for the "
+            "library's choice."
         )
     if backend.target is not None:
         from vidtok_edge.runtime.backends.engines.memory import Memory
@@ -72,7 +72,7 @@ def open_step(
         return open_engine(folder, graph, backend.target, to_compare, outputs_on, kind)
     if memory is not None:
         raise UsageError(
-            f"memory is {memory!r}, which is said of engines, and ONNX Runtime runs this graph. "
+            f"memory is {memory!r}, which is said of engines, and {backend} runs none. "
             "Leave it out, or run an engine: backend tensorrt."
         )
     if backend is Backend.OPENVINO:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: faster than ONNX Runtime in FP32 where it was measured, slower in INT8.
+"""OpenVINO on the CPU: in FP32 faster than ONNX Runtime on some processors, slower in INT8.
 
 It reads the same ONNX files. It is taken where it is asked for by name. Intel supports it on
 Intel's and ARM's processors; it was measured on AMD's (docs/performance.md).
@@ -37,11 +37,13 @@ __all__ = ["OpenVinoStep"]
 
 _DEVICE = "CPU"
 _INSTALL = 'Install it with: pip install "vidtok-edge[openvino]"'
-_OPTIONS: Mapping[str, str | int] = {
+_OPTIONS: Mapping[str, str | int | bool] = {
     # Where a processor has bfloat16, OpenVINO takes it, unasked: that is not what fp32 promises.
     "INFERENCE_PRECISION_HINT": "f32",
     # One call at a time, on all cores that it is given.
     "PERFORMANCE_HINT": "LATENCY",
+    # Else every process binds its calls to the same cores, counted from the first, busy or not.
+    "ENABLE_CPU_PINNING": False,
 }
 _DTYPES = {
     "f32": "float32",
@@ -90,8 +92,8 @@ class OpenVinoStep:
         self._require_open()
         start = time.perf_counter_ns()
         try:
-            self._requests[self._turn].infer()
-        except RuntimeError as error:
+            self._requests[self._turn].infer(share_outputs=True)  # else it copies all, caches too
+        except (RuntimeError, MemoryError) as error:
             self.close()
             if OutOfMemory.is_told_by(error):
                 raise OutOfMemory(f"{self.graph.file}: {_reason(error)}") from error

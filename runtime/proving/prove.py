@@ -24,7 +24,7 @@ from vidtok_edge.runtime.bench.meters.machine import describe_machine
 from vidtok_edge.runtime.bench.meters.sampling import open_meters, peak_rss_mb
 from vidtok_edge.runtime.bench.meters.settings import driver_version
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Precision
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, Placement, Precision
 from vidtok_edge.runtime.progress import Progress, no_progress, one_by_one
 from vidtok_edge.runtime.proofs import (
     SCHEMA,
@@ -87,6 +87,7 @@ def engine_files(bundle: Bundle, target: Target) -> list[tuple[GraphSpec, Path]]
         (graph, engine_file(form.path, graph, target, gpu.architecture))
         for form in (bundle, *bundle.other_forms())
         for graph in form.manifest.graphs
+        if graph.serves(Placement.TENSORRT)
     ]
     return [(graph, path) for graph, path in found if path.is_file()]
 

@@ -17,7 +17,7 @@ from gpu_run.facts import slug_of
 from gpu_run.needs import GPU, ORT_CUDA, TORCH_CUDA
 from gpu_run.page import page_of, table_of
 from gpu_run.places import Places
-from gpu_run.record import Outcome, outcomes, read_record, without
+from gpu_run.record import Outcome, Record, outcomes, read_record, without
 from gpu_run.rehearsal import rehearsal_steps
 from gpu_run.running import Ended, run_command, run_steps
 from gpu_run.step import Need, Step
@@ -118,6 +118,19 @@ def test_a_step_whose_figures_cannot_be_read_ends_no_run(
     odd, after = json.loads((output / "result.json").read_text())["steps"]
     assert odd["message"] == "what it wrote cannot be read: KeyError: 'backend'"
     assert (odd["status"], after["status"]) == ("failed", "passed")
+
+
+def test_what_cannot_be_read_is_said_without_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(record: Record, places: Places) -> None:
+        raise PermissionError(13, "Permission denied", str(places.output / "bench.json"))
+
+    monkeypatch.setattr(gpu, "collect", refused)
+    places, one = Places(tmp_path / "result", tmp_path / "scratch"), outcomes([step("a")], {})[0]
+    gpu._collect(Record.__new__(Record), places, one)
+    assert one.status == "failed" and "Permission denied" in one.message
+    assert str(tmp_path) not in one.message
 
 
 def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

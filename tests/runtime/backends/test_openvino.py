@@ -14,7 +14,13 @@ import pytest
 from int8_sums import convolution, save_beside
 from tiny_calls import run_flat
 
-from vidtok_edge.errors import BackendUnavailable, BundleError, BundleMismatch, StreamError
+from vidtok_edge.errors import (
+    BackendUnavailable,
+    BundleError,
+    BundleMismatch,
+    OutOfMemory,
+    StreamError,
+)
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.backends import openvino as module
 from vidtok_edge.runtime.backends.backend import Backend
@@ -49,6 +55,43 @@ def test_arrays_that_nobody_else_holds_stay(tiny: Path) -> None:
             step.inputs["frames"][...] = k
             step.run()
         assert all((array == 7).all() for array in rubbish)
+
+
+def test_a_call_copies_nothing(tiny: Path) -> None:
+    """What it gives lies in arrays of the step; OpenVINO would copy it for who asks."""
+
+    class Kept:
+        def infer(self, **options: Any) -> None:
+            self.result = request.infer(**options)
+
+    step = step_of(tiny)
+    assert isinstance(step, module.OpenVinoStep)
+    with step:
+        request, kept = step._requests[0], Kept()
+        step._requests[0] = kept
+        step.run()
+        ours = [*step._written.values(), *step._sets[1].values()]
+        found = [*kept.result.values()]
+        assert len(found) == len(ours)
+        assert all(any(np.shares_memory(one, array) for array in ours) for one in found)
+
+
+def test_no_process_holds_a_core_for_its_calls(tmp_path: Path) -> None:
+    assert module._compiled(written(tmp_path), 1).get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_memory_that_runs_out_closes_a_step(tiny: Path) -> None:
+    class Full:
+        def infer(self, **options: Any) -> None:
+            raise MemoryError("Unable to allocate 8.00 MiB")
+
+    step = step_of(tiny)
+    assert isinstance(step, module.OpenVinoStep)
+    step._requests[0] = Full()
+    with pytest.raises(OutOfMemory, match="encoder"):
+        step.run()
+    with pytest.raises(StreamError, match="closed"):
+        step.run()
 
 
 @pytest.mark.parametrize("threads", [1, 2, None])
