@@ -16,6 +16,8 @@ from vidtok_edge.runtime.files import write_beside
 
 __all__ = ["HeldList"]
 
+_NONE, _CLOSED = -1, -2
+
 
 class HeldList:
     """A file that is replaced as a whole, and locked (`flock`) from one version to the next.
@@ -29,7 +31,7 @@ class HeldList:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd = -1
+        self._fd = _NONE
         self._name = _named(path)
         while (fd := _opened(path)) >= 0:
             try:
@@ -42,6 +44,7 @@ class HeldList:
                 raise
             os.close(fd)
         self._fd = fd
+        self._is_there = fd != _NONE
 
     def write(self, content: str) -> None:
         """Replace it, or make it.
@@ -52,7 +55,7 @@ class HeldList:
         """
         fd = -1
         try:
-            with write_beside(self._path, force=self._fd >= 0) as temporary:
+            with write_beside(self._path, force=self._is_there) as temporary:
                 temporary.write_text(content, encoding="utf-8")
                 fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
                 _lock(fd, self._path)
@@ -63,7 +66,7 @@ class HeldList:
                 raise _busy(self._path) from None
             raise
         self._let_go()
-        self._fd = fd
+        self._fd, self._is_there = fd, True
 
     def close(self) -> None:
         """Let others have it."""
@@ -74,7 +77,7 @@ class HeldList:
     def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+            self._fd = _NONE
 
     def __del__(self) -> None:
         with suppress(AttributeError, OSError):
@@ -85,10 +88,16 @@ def _named(path: Path) -> socket.socket | None:
     """What is bound to a name of its own for a list, in no folder. RecordingBusy: another is."""
     if sys.platform != "linux":
         return None
-    place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
+    real = os.path.realpath(path)
+    try:
+        folder = os.stat(os.path.dirname(real))
+    except OSError:  # told where the list is written
+        return None
+    # Not the path: containers may see another disk there, or this one elsewhere.
+    place = f"{folder.st_dev}:{folder.st_ino}:".encode() + os.fsencode(os.path.basename(real))
     found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        found.bind(f"\0vidtok-edge/{place}")
+        found.bind(f"\0vidtok-edge/{hashlib.sha256(place).hexdigest()}")
     except OSError as error:
         found.close()
         if error.errno == errno.EADDRINUSE:
@@ -98,11 +107,15 @@ def _named(path: Path) -> socket.socket | None:
 
 
 def _opened(path: Path) -> int:
-    """-1: it is not there, or cannot be opened, which others say better."""
+    """A descriptor; _NONE: it is not there; _CLOSED: it cannot be opened, and so not locked."""
     for mode in (os.O_RDWR, os.O_RDONLY):
-        with suppress(OSError):
+        try:
             return os.open(path, mode | os.O_CLOEXEC | os.O_NONBLOCK)
-    return -1
+        except FileNotFoundError:
+            return _NONE
+        except OSError:
+            continue
+    return _CLOSED
 
 
 def _lock(fd: int, path: Path) -> None:
