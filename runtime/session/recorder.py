@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vidtok_edge.errors import UsageError
+from vidtok_edge.errors import OutputExists, RecordingBusy, UsageError
 from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.session.control import Asked, Control
 from vidtok_edge.runtime.session.ladder import Ladder, Rung, is_behind
@@ -200,6 +200,8 @@ class Recorder:
                 self._do(asked)
             except UsageError as error:
                 asked.answer({"ok": False, "error": str(error)})
+                if isinstance(error, RecordingBusy | OutputExists):
+                    raise  # the disk refused it, and what the ring held is gone
                 if asked.unheard:
                     self._notice(f"{asked.why or asked.word}: {error}")
             except BaseException as error:

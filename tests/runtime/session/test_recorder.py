@@ -14,7 +14,14 @@ from fake_sink import MS, FakeSink
 from fake_sources import FakeClock, FakeSource, opener_of
 from fake_step import FakeStep, fake_manifest
 
-from vidtok_edge.errors import OutputNotWritable, SourceError, SourceLost
+from vidtok_edge.errors import (
+    OutputExists,
+    OutputNotWritable,
+    RecordingBusy,
+    SourceError,
+    SourceLost,
+    UsageError,
+)
 from vidtok_edge.runtime import StreamEncoder
 from vidtok_edge.runtime.session.control import Asked, Control
 from vidtok_edge.runtime.session.recorder import Recorder
@@ -271,18 +278,38 @@ def test_what_cannot_be_done_is_refused_and_told_where_nobody_hears_the_answer()
     ]
 
 
+@pytest.mark.parametrize("error", [RecordingBusy("of another"), OutputExists("drive.mcap")])
+def test_an_event_that_the_disk_refused_ends_the_session(error: UsageError) -> None:
+    """What the ring held is gone then."""
+    control, asked, sink = Control(), list[Asked](), FakeSink()
+    captures = FakeCaptures(
+        opened(), *captured(*range(9)), ended(), at={2: lambda: asked.append(control.trigger())}
+    )
+    recorder, _ = session(captures, sink=sink, control=control, parts=FakeParts(sink, error=error))
+    with pytest.raises(type(error), match=str(error)):
+        recorder.run()
+    assert asked[0].wait(0) == {"ok": False, "error": str(error)}
+    assert captures.closed and sink.log[-1] == (0, "end", f"failed: {error}")
+
+
 class FakeParts:
     """A part that ends once, as an event that is over or as any part."""
 
     events, writing, end_detail = 0, True, "it ends"
 
-    def __init__(self, sink: FakeSink, event_is_over: bool) -> None:
-        self._sink, self.event_is_over = sink, event_is_over
+    def __init__(
+        self, sink: FakeSink, event_is_over: bool = False, error: Exception | None = None
+    ) -> None:
+        self._sink, self.event_is_over, self._error = sink, event_is_over, error
         self.wanted = False
         self.ended_at: int | None = None
 
     def due(self, now_ns: int) -> bool:
         return self.wanted and self.ended_at is None
+
+    def trigger(self, why: str) -> None:
+        if self._error is not None:
+            raise self._error
 
     def end_part(self) -> None:
         self.ended_at = len(self._sink.log)
