@@ -145,8 +145,12 @@ class PartedFile(AwaitedFile):
             if self._make_room():
                 self._index.write()
 
+    def close(self) -> None:
+        """Let another session go on with the list, also where this one never began."""
+        self._index.close()
+
     def __exit__(self, *exc: Any) -> None:
-        with closing(self._index):
+        with closing(self):
             self._end(*exc)
 
     def _end(self, *exc: Any) -> None:

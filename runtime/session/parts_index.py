@@ -74,7 +74,11 @@ class PartsIndex:
         self.path = index_of(output)
         self._held = _held(self.path)
         self._plan_json = json.dumps(asdict(plan))
-        self.parts = [] if force else parts_of_before(output)
+        try:
+            self.parts = [] if force else parts_of_before(output)
+        except BaseException:
+            self.close()
+            raise
         self._of_before = len(self.parts)
 
     @property

@@ -103,8 +103,9 @@ def record(
                 code=request.options.code,
                 force=request.force,
             )
-            log, parts = data or DataLog(), _parts(request, writer, tokenizer, notice)
+            log = data or DataLog()
             with (
+                _parts(request, writer, tokenizer, notice) as parts,
                 _data_lines(request, log, notice),
                 _control(request, control, notice),
                 parts or AwaitedFile(partial(writer, request.output)) as file,
@@ -135,18 +136,20 @@ def record(
         return done
 
 
+@contextmanager
 def _parts(
     request: RecordRequest,
     writer: Callable[[Path], RecordingWriter],
     tokenizer: Tokenizer,
     notice: Notice,
-) -> PartedFile | None:
-    """The file of the session where it is not one alone."""
+) -> Iterator[PartedFile | None]:
+    """The file of the session where it is not one alone; its list is let go at the latest here."""
     output, plan, force = request.output, request.parts, request.force
+    parts: PartedFile
     if request.trigger is not None:
         from vidtok_edge.runtime.session.triggered_file import TriggeredFile
 
-        return TriggeredFile(
+        parts = TriggeredFile(
             output,
             writer,
             plan,
@@ -155,7 +158,13 @@ def _parts(
             trigger=request.trigger,
             force=force,
         )
-    return PartedFile(output, writer, plan, notice, force=force) if plan.splits else None
+    elif plan.splits:
+        parts = PartedFile(output, writer, plan, notice, force=force)
+    else:
+        yield None
+        return
+    with closing(parts):
+        yield parts
 
 
 @contextmanager

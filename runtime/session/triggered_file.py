@@ -67,8 +67,8 @@ class TriggeredFile(PartedFile):
         force: bool = False,
         clock: Clock = CLOCK,
     ) -> None:
-        super().__init__(output, open_writer, plan, notice, force=force, clock=clock)
         self.ring = Ring(tokenizer, seconds=trigger.before_s, most_bytes=trigger.ring_bytes)
+        super().__init__(output, open_writer, plan, notice, force=force, clock=clock)
         self._events = 0
         self._trigger = trigger
         self._until_ns: int | None = None
@@ -118,6 +118,7 @@ class TriggeredFile(PartedFile):
 
         Raises:
             UsageError: no frame has come of which an event could be made.
+            RecordingBusy: another session made the list; what the ring held is gone.
             OutputNotWritable: the disk is full, or the folder was taken away.
         """
         now_ns, wall_ns = self._clock.now()

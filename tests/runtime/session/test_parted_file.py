@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from clips import make_clip
 from parted import parts_of, recorded
 from recordings import FSQ, PER_LATENT, WALL
 
-from vidtok_edge.errors import OutputNotWritable, RecordingBusy
+from vidtok_edge.errors import OutputNotWritable, RecordingBusy, SourceError
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
@@ -180,6 +181,22 @@ def test_two_sessions_do_not_wait_for_the_first_part_of_one_list(tmp_path: Path)
     assert not list(tmp_path.iterdir())
     with opened(output):
         pass
+
+
+def test_a_session_that_could_not_begin_holds_no_list(tiny: Path, tmp_path: Path) -> None:
+    request = RecordRequest(
+        bundle=Bundle.load(tiny),
+        sources=("synthetic:50",),
+        output=tmp_path / "drive.mcap",
+        backend="cpu",
+        parts=PartsPlan(split_s=1),
+        options=RecordOptions(duration_s=0.2),
+        data=(str(tmp_path / "nowhere"),),
+    )
+    with pytest.raises(SourceError, match="nowhere") as failed:
+        record(request)
+    assert record(replace(request, data=())).sources[0].latents
+    assert failed.tb is not None  # it refers to all that there was
 
 
 def test_of_two_sessions_that_begin_a_list_the_second_keeps_nothing(

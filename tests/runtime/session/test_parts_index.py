@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session import parts_index
 from vidtok_edge.runtime.session.parts import PartsPlan
-from vidtok_edge.runtime.session.parts_index import index_of, parts_in
+from vidtok_edge.runtime.session.parts_index import PartsIndex, index_of, parts_in
 
 
 def test_a_list_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +62,12 @@ def test_a_session_goes_on_with_the_list_of_before(tmp_path: Path) -> None:
 def test_a_list_that_is_none_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     output = tmp_path / "drive.mcap"
     index_of(output).write_text(content)
-    with pytest.raises(RecordingError, match="cannot be read as a list of parts"):
+    with pytest.raises(RecordingError, match="cannot be read as a list of parts") as failed:
         recorded(output, PartsPlan(split_s=1), 2, bulk=1)
     assert index_of(output).read_text() == content
+    with closing(PartsIndex(output, PartsPlan(split_s=1), force=True)) as index:  # not held by it
+        index.write()
+    assert parts_of(output) == [] and failed.tb is not None
 
 
 def test_a_list_stands_for_its_parts(tmp_path: Path) -> None:
