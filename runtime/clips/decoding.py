@@ -209,10 +209,18 @@ class ClipDecoding:
         # Of all streams together: the pictures may begin late, or end before the sound.
         held = _held_seconds(self.path)
         if promised - held <= self._overhang:
-            return None
+            return self._missing_between(end)
         if len(self._container.streams) == 1:
             return told
         return f"the file ends at {held:.1f} s of the {promised:.1f} s announced"
+
+    def _missing_between(self, end: Fraction) -> str | None:
+        """What is missing before the end of a clip of constant rate whose end is there."""
+        due = round(float(end) * self._scan.fps) + 1
+        missing = due - self._packets
+        if not self._scan.constant or missing <= _AUDIO_OVERHANG_S * self._scan.fps:
+            return None
+        return f"{missing} of {due} announced frames are missing from the file"
 
     @property
     def _overhang(self) -> float:

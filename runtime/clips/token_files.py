@@ -367,6 +367,8 @@ def _judge(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         fits = dtype == np.dtype(kind) and len(shape) == axes
         allowed = f"{kind} {_AXES[axes]}"
         mend = f"Save it so, as with numpy's astype({kind!r})."
+        if dtype == np.dtype(kind):
+            mend = "Save it with these axes."
     if not fits:
         raise TokenFileError(f"{name} is {dtype} {shape}; allowed: {allowed}. {mend}")
     size = dtype.itemsize * int(np.prod(shape, dtype=object))

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
-from clips import Codec, cut, index_of, picture
+from clips import Codec, cut, index_of, make_clip, picture
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.clips import fitting
@@ -106,6 +106,18 @@ def test_what_was_cut_off_is_told_beside_sound_and_behind_a_late_begin(
         assert clip.report.lost.startswith(f"{100 - len(frames)} of 100 announced frames")
     else:
         assert clip.report.lost.startswith("the file ends at ")
+
+
+@pytest.mark.parametrize("rate", [None, "every-frame"])
+def test_a_hole_before_the_end_is_told(tmp_path: Path, rate: Any) -> None:
+    """Behind the frames by which a changing rate is told; the end of the clip is there."""
+    whole = make_clip(tmp_path / "whole.mkv", 1300, size=(16, 16), codec="ffv1").read_bytes()
+    first, last = int(0.85 * len(whole)), int(0.9 * len(whole))
+    holed = tmp_path / "holed.mkv"
+    holed.write_bytes(whole[:first] + bytes(last - first) + whole[last:])
+    with ClipReader(holed, size=(16, 16), rate=rate) as clip:
+        frames = sum(1 for _ in clip)
+        assert frames < 1290 and "of 1300 announced frames are missing" in str(clip.report)
 
 
 @pytest.mark.parametrize("tick", [25, 100, 600, 1000])
