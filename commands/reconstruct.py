@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -63,15 +62,12 @@ def reconstruct(
 
     loaded = load_bundle(bundle)
     source = ClipSource(clip, fit, rate_of(fps), stream)
-    if os.path.isdir(output):
-        raise click.UsageError(f"{output} is a folder. Name a file, for example one inside it.")
-    sheet = picture or output.with_suffix(".png")
     with frame_bar("reconstructing") as progress:
         done = reconstruct_clip(
             loaded,
             source,
             output,
-            picture=sheet,
+            picture=picture,
             backend=backend,
             precision=precision,
             force=force,
@@ -90,7 +86,7 @@ def reconstruct(
             ("decode", f"{done.decode_fps:.1f} frames/s"),
             ("backend", done.backend),
             ("clip", str(output)),
-            ("picture", str(sheet)),
+            ("picture", str(picture or output.with_suffix(".png"))),
         ]
     )
     for doubt in done.doubts:

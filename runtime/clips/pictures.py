@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency, UsageError
 from vidtok_edge.runtime.clips.quality import psnr
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.files import require_not_read, write_beside
 
 try:
     from PIL import Image, ImageDraw, ImageFont
 except ImportError:
     raise MissingDependency("pillow", "video", "Drawing a contact sheet") from None
 
-__all__ = ["GAP", "Samples", "contact_sheet", "frame_caption", "side_by_side"]
+__all__ = ["GAP", "Samples", "contact_sheet", "frame_caption", "sheet_place", "side_by_side"]
 
 GAP = 8  # pixels between pictures; even, so that a clip of two has an even width
 _MARGIN = 24
@@ -76,6 +77,39 @@ def side_by_side(original: Pixels, reconstruction: Pixels) -> Pixels:
     _require_pair(original, reconstruction)
     between = np.full((original.shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([original, between, reconstruction], axis=1)
+
+
+def sheet_place(
+    clip: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    picture: str | os.PathLike[str] | None,
+) -> Path:
+    """Where the contact sheet of a reconstruction is written: `picture`; None: beside `output`.
+
+    Args:
+        clip: that is read, a file or a folder of images.
+        output: the side-by-side clip.
+
+    Raises UsageError where one of the three would take the place of another, `output` is a folder,
+    or the sheet would be one of the images of `clip`.
+    """
+    if os.path.isdir(output):
+        raise UsageError(f"{output} is a folder. Name a file, for example one inside it.")
+    sheet = Path(picture) if picture is not None else Path(output).with_suffix(".png")
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"{sheet}: the contact sheet is stored as .png. Name it so.")
+    if os.path.realpath(sheet) == os.path.realpath(output):
+        raise UsageError(f"{sheet} is the name of the clip and of its picture. Name two files.")
+    require_not_read(output, clip)
+    require_not_read(sheet, clip)
+    # A link to a picture elsewhere lies in the folder, too.
+    folders = (os.path.realpath(sheet.parent), os.path.dirname(os.path.realpath(sheet)))
+    if os.path.isdir(clip) and os.path.realpath(clip) in folders:
+        raise UsageError(
+            f"{sheet}: the picture would be one of the images of {clip}; name it elsewhere with "
+            "--picture."
+        )
+    return sheet
 
 
 def contact_sheet(

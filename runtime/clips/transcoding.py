@@ -19,7 +19,7 @@ from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.clip_frame import ClipFrame
 from vidtok_edge.runtime.clips.image_folder import ImageFolderReader
-from vidtok_edge.runtime.clips.pictures import Samples, contact_sheet, side_by_side
+from vidtok_edge.runtime.clips.pictures import Samples, contact_sheet, sheet_place, side_by_side
 from vidtok_edge.runtime.clips.quality import Quality
 from vidtok_edge.runtime.clips.reading import ClipReader, Rate
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
@@ -183,13 +183,14 @@ def encode_clip(
 
     Raises:
         ClipError: the clip cannot be read at all.
-        OutputExists, OutputNotWritable: about `output`.
+        OutputExists, OutputNotWritable: about `output`. UsageError: it is the clip itself.
         BackendUnavailable: see `Bundle.encoder`.
     """
     manifest = bundle.manifest
     _require_uint8(manifest)
     if Path(output).suffix.lower() != ".npz":
         raise UsageError(f"{output}: tokens are stored as .npz. Name it so.")
+    require_not_read(output, source.path)
     watch = _Stopwatch()
     with write_beside(output, force) as temporary:
         results: list[Latents] = []
@@ -266,9 +267,11 @@ def decode_file(
 
     Raises:
         TokenFileError: not a token file, or of another tokenizer.
+        UsageError: `output` is the token file itself.
     """
     manifest = bundle.manifest
     _require_uint8(manifest)
+    require_not_read(output, tokens)
     file = TokenFile.load(tokens)
     file.check_fits(manifest)
     values = file.tokens if file.tokens is not None else file.mean
@@ -316,12 +319,11 @@ def reconstruct_clip(
         picture: the contact sheet, `.png`; None: beside `output`.
 
     Raises:
-        As `encode_clip`. UsageError: `output` or `picture` is the clip itself, or each other.
+        As `encode_clip`. UsageError: as `sheet_place`.
     """
     manifest = bundle.manifest
     _require_uint8(manifest)
-    sheet = Path(picture) if picture is not None else Path(output).with_suffix(".png")
-    _require_apart(source.path, Path(output), sheet)
+    sheet = sheet_place(source.path, output, picture)
     encode_watch, decode_watch = _Stopwatch(), _Stopwatch()
     quality, samples = Quality(), Samples()
     waiting: deque[ClipFrame] = deque()
@@ -379,16 +381,6 @@ def reconstruct_clip(
         doubts=clip.doubts,
         backend=backend_used,
     )
-
-
-def _require_apart(clip: StrPath, output: Path, sheet: Path) -> None:
-    """Raise UsageError where one of the three would take the place of another."""
-    if sheet.suffix.lower() != ".png":
-        raise UsageError(f"{sheet}: the contact sheet is stored as .png. Name it so.")
-    if os.path.realpath(sheet) == os.path.realpath(output):
-        raise UsageError(f"{sheet} is the name of the clip and of its picture. Name two files.")
-    require_not_read(output, clip)
-    require_not_read(sheet, clip)
 
 
 def _wide(manifest: Manifest) -> tuple[int, int]:

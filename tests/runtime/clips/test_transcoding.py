@@ -157,6 +157,41 @@ def test_a_folder_of_images_is_encoded_as_a_clip_is(
             encode_clip(bundle, clip, tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize(
+    ("output", "picture"),
+    [
+        ("images/img1.mp4", None),
+        ("both.mp4", "images/new.png"),
+        ("both.mp4", "link/img1.png"),
+        ("both.mp4", "images/img9.png"),
+    ],
+)
+def test_the_picture_is_not_put_among_the_images_that_are_read(
+    bundle: Bundle, tmp_path: Path, images: Path, output: str, picture: str | None
+) -> None:
+    (tmp_path / "link").symlink_to("images")
+    (images / "img8.png").rename(tmp_path / "far.png")
+    (images / "img9.png").symlink_to("../far.png")
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    with pytest.raises(UsageError, match=r"one of the images of .*; name it elsewhere with --pic"):
+        reconstruct_clip(
+            bundle,
+            ClipSource(images, rate=25),
+            tmp_path / output,
+            picture=None if picture is None else tmp_path / picture,
+            force=True,
+        )
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_clip_that_is_written_beside_images_has_its_picture_elsewhere(
+    bundle: Bundle, tmp_path: Path, images: Path
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    done = reconstruct_clip(bundle, ClipSource(images, rate=25), images / "img1.mp4", picture=sheet)
+    assert done.frames == 9 and sheet.is_file() and (images / "img1.mp4").is_file()
+
+
 def test_images_before_one_that_is_damaged_are_encoded(
     bundle: Bundle, tmp_path: Path, images: Path
 ) -> None:
@@ -240,6 +275,26 @@ def test_bare_tokens_have_the_frame_rate_that_is_asked_for(
             ),
             UsageError,
             "link.mp4 is read here",
+        ),
+        (
+            lambda b, p: reconstruct_clip(b, ClipSource(p / "clip.mp4"), p),
+            UsageError,
+            "is a folder. Name a file",
+        ),
+        (
+            lambda b, p: reconstruct_clip(b, ClipSource(p / "clip.mp4"), "."),
+            UsageError,
+            "is a folder. Name a file",
+        ),
+        (
+            lambda b, p: encode_clip(b, ClipSource(p / "there.npz"), p / "there.npz", force=True),
+            UsageError,
+            "there.npz is read here",
+        ),
+        (
+            lambda b, p: decode_file(b, p / "link.mp4", p / "clip.mp4", force=True),
+            UsageError,
+            "clip.mp4 is read here",
         ),
         (
             lambda b, p: reconstruct_clip(
