@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -129,11 +131,13 @@ def bench(
     """
     if from_file is not None:
         refuse_measuring(context)
+        _require_apart(None, html_file, [from_file])
         _draw(from_file, html_file, force)
         return
     refuse_what_would_be_ignored(context, paced, queue)
     if not bundles:
         raise UsageError("Name a bundle to measure, or with --from a file that --json wrote.")
+    _require_apart(json_file, html_file, [file for file in (clip, checkpoint) if file])
     from vidtok_edge.runtime.bench.measuring.candidate import candidates_of
     from vidtok_edge.runtime.bench.measuring.frames import clip_doubts
     from vidtok_edge.runtime.bench.measuring.ratios import rounds_needed
@@ -182,6 +186,19 @@ def bench(
         raise done.interrupted
     if done.troubles:
         raise CheckFailed("Not everything was measured; the warnings above say what failed.")
+
+
+def _require_apart(
+    json_file: Path | None, html_file: Path | None, read: Sequence[str | Path]
+) -> None:
+    """Raise UsageError where an output would take the place of the other, or of what is read."""
+    from vidtok_edge.runtime.files import require_not_read
+
+    files = [file for file in (json_file, html_file) if file is not None]
+    if len({os.path.realpath(file) for file in files}) < len(files):
+        raise UsageError(f"{json_file} is named with --json and with --html. Name two files.")
+    for file in files:
+        require_not_read(file, *read)
 
 
 def _with_cameras(

@@ -223,6 +223,31 @@ def test_a_page_is_drawn_from_what_was_written(tiny: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--from a.json --html a.json", "a.json is read here"),
+        ("--from a.json --html link.html", "link.html is read here"),
+        ("bundle --json both --html both", "is named with --json and with --html"),
+        ("bundle --json both --html ./here/both", "is named with --json and with --html"),
+        ("bundle --clip a.mp4 --json a.mp4", "a.mp4 is read here"),
+        ("bundle --torch --checkpoint a.pt --html a.pt", "a.pt is read here"),
+    ],
+)
+def test_an_output_of_bench_replaces_neither_the_other_nor_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
+) -> None:
+    for name in ("a.json", "a.mp4", "a.pt"):
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "link.html").symlink_to("a.json")
+    (tmp_path / "here").symlink_to(".")
+    monkeypatch.chdir(tmp_path)
+    result = run("bench", *options.split(), "--force")
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+    assert {path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"kept"}
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(
     "options, code, message",
     [
         ([], 2, "Name a bundle to measure, or with --from"),
