@@ -13,6 +13,7 @@ from vidtok_edge.commands.options import (
     compile_mode_list,
     force_option,
     given_options,
+    named,
 )
 from vidtok_edge.commands.sections import section
 from vidtok_edge.errors import UsageError
@@ -81,6 +82,7 @@ torch_options = section(
     ),
     click.option(
         "--checkpoint",
+        callback=named,
         metavar="PATH",
         help="For PyTorch: the file that the bundle's weights came from.",
     ),

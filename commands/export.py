@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vidtok_edge.commands.net import Command
-from vidtok_edge.commands.options import OutputName, PathName, Size, form_list, precision_list
+from vidtok_edge.commands.options import (
+    OutputName,
+    PathName,
+    Size,
+    form_list,
+    named,
+    precision_list,
+)
 from vidtok_edge.commands.printing import (
     describe,
     frame_bar,
@@ -44,6 +51,7 @@ OFFICIAL = (
 )
 @click.option(
     "--checkpoint",
+    callback=named,
     metavar="PATH|hub|random",
     help="Weights; none: the small tokenizer that ships with the package, for --variant fsq.",
 )

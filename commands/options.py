@@ -66,7 +66,7 @@ class OutputName(PathName):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if value == "-":  # it would be a file of that name
-            self.fail("nothing is written to standard output here; name a file", param, ctx)
+            self.fail("nothing is written to standard output here; name a place", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -21,7 +21,7 @@ from vidtok_edge.commands.options import OutputName, PathName
 from vidtok_edge.runtime.recording import Recording
 from vidtok_edge.runtime.session.parts_index import index_of
 
-NAMES = {"sources", "view", "data", "output"}  # that name something and are texts
+NAMES = {"sources", "view", "data", "output", "checkpoint"}  # that name something and are texts
 
 
 def parameters() -> Iterator[tuple[str, click.Parameter]]:
@@ -66,7 +66,7 @@ def test_what_is_written_to_a_file_is_not_written_to_one_called_minus(
         writes = parameter.name in {"output", "picture", "json_file", "html_file", "json_path"}
         if writes and isinstance(parameter.type, PathName):
             done = run(command, *given(parameter, "-"))
-            assert done.exit_code == 2 and "nothing is written to standard output" in done.output
+            assert done.exit_code == 2 and "standard output here; name a place" in done.output
     assert not list(tmp_path.iterdir())
 
 
