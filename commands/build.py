@@ -11,7 +11,7 @@ import click
 from vidtok_edge.commands.options import PathName, comma_list
 from vidtok_edge.commands.printing import stage, warn
 from vidtok_edge.commands.terminal import say
-from vidtok_edge.errors import CheckFailed, VidTokEdgeError
+from vidtok_edge.errors import VidTokEdgeError
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime import Bundle
@@ -186,7 +186,7 @@ def choose_memories(path: Path, target: str, asked: str | None) -> None:
 
 def prove_built(path: Path, target: str) -> None:
     """Let the engines for this GPU prove themselves. Raises CheckFailed: one of them failed."""
-    from vidtok_edge.commands.prove import prove_all
+    from vidtok_edge.commands.prove import prove_each, require_proven
     from vidtok_edge.runtime import Bundle
     from vidtok_edge.runtime.backends.backend import Backend, Target
     from vidtok_edge.runtime.proving.prove import engine_files, engines_here
@@ -198,21 +198,29 @@ def prove_built(path: Path, target: str) -> None:
         say(f"not proven, for no GPU here runs these engines; where they run: {line}", err=True)
         return
     try:
-        prove_all(bundle, [(Backend.named(target), precision) for precision in precisions], None)
-    except CheckFailed:
-        files = [file for _, file in engine_files(bundle, Target.named(target))]
-        if summed := [file.name for file in files if sums_in_fp16(file)]:
-            warn(f"sums in FP16 cost accuracy: build with --float32-sums, for {', '.join(summed)}")
-        raise
+        failed = prove_each(
+            bundle, [(Backend.named(target), precision) for precision in precisions], None
+        )
     except VidTokEdgeError as error:  # the engines are built, whatever keeps them from being run
         warn(f"the engines are not proven: {error} Later: {line}")
+        return
+    wrong = {proof.precision for proof in failed}
+    files = [
+        file
+        for graph, file in engine_files(bundle, Target.named(target))
+        if graph.precision in wrong
+    ]
+    if summed := [file.name for file in files if sums_in_fp16(file)]:
+        warn(f"sums in FP16 cost accuracy: build with --float32-sums, for {', '.join(summed)}")
+    require_proven(bundle, failed)
 
 
 def sums_in_fp16(engine: Path) -> bool:
-    """Whether a sidecar says so of an engine."""
+    """Whether a sidecar says so of an engine that was not told to sum in float32."""
     from vidtok_edge.runtime.backends.engines.sidecar import read_sidecar
 
     try:
-        return read_sidecar(engine).proof.fp16_sums > 0
-    except ValueError:  # it is not for this toolkit, and is not run either
+        sidecar = read_sidecar(engine)
+        return sidecar.proof.fp16_sums > 0 and not sidecar.float32_sums
+    except (ValueError, OSError):  # it is not for this toolkit, and is not run either
         return False

@@ -51,14 +51,14 @@ def prove(
             raise UsageError("--report collects what was proven; leave the other options out.")
         _collect(loaded)
         return
-    prove_all(loaded, what_to_prove(loaded, Backend.named(backend), precision), threads)
+    wanted = what_to_prove(loaded, Backend.named(backend), precision)
+    require_proven(loaded, prove_each(loaded, wanted, threads))
 
 
-def prove_all(bundle: Bundle, wanted: list[tuple[Backend, str]], threads: int | None) -> None:
-    """Prove each backend and precision, write and show what was found.
-
-    Raises CheckFailed: one of them failed; all were tried.
-    """
+def prove_each(
+    bundle: Bundle, wanted: list[tuple[Backend, str]], threads: int | None
+) -> list[Proof]:
+    """Prove each backend and precision, write and show what was found; gives what failed."""
     from vidtok_edge.runtime.proofs import write_proof
     from vidtok_edge.runtime.proving.prove import prove as prove_one
 
@@ -72,9 +72,15 @@ def prove_all(bundle: Bundle, wanted: list[tuple[Backend, str]], threads: int | 
         except OutputNotWritable as error:
             warn(f"the proof is not kept: {error}")
         if not proof:
-            failed.append(f"{proof.name}: {proof.differences[0].text}")
+            failed.append(proof)
+    return failed
+
+
+def require_proven(bundle: Bundle, failed: list[Proof]) -> None:
+    """Raise CheckFailed where a proof failed."""
     if failed:
-        raise CheckFailed(f"{bundle.path} does not give what it should. {'; '.join(failed)}")
+        told = "; ".join(f"{proof.name}: {proof.differences[0].text}" for proof in failed)
+        raise CheckFailed(f"{bundle.path} does not give what it should. {told}")
 
 
 def _show(proof: Proof) -> None:

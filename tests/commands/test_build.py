@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +23,15 @@ from tiny_golden import write_tiny_golden
 from wrong_graphs import FAULTS, spoil
 
 from vidtok_edge.cli import main
-from vidtok_edge.commands.build import prove_built
+from vidtok_edge.commands import prove as prove_command
+from vidtok_edge.commands.build import prove_built, sums_in_fp16
 from vidtok_edge.errors import CheckFailed
 from vidtok_edge.runtime import Bundle, proofs
 from vidtok_edge.runtime import bundle as bundle_module
+from vidtok_edge.runtime.backends.engines import sidecar as sidecar_module
 from vidtok_edge.runtime.backends.engines.building import targets as engine_targets
 from vidtok_edge.runtime.backends.engines.cuda import Cuda
-from vidtok_edge.runtime.backends.engines.sidecar import write_sidecar
+from vidtok_edge.runtime.backends.engines.sidecar import EngineSidecar, write_sidecar
 from vidtok_edge.runtime.backends.gpu import Gpu
 from vidtok_edge.runtime.proving import memory_choice
 from vidtok_edge.runtime.proving import prove as prove_module
@@ -200,19 +203,58 @@ def test_a_build_ends_with_a_proof(orin: Path, capsys: pytest.CaptureFixture[str
     assert (orin / "proof" / "tensorrt.fp32.sm87.json").is_file()
 
 
-@pytest.mark.parametrize(("fp16_sums", "told"), [(0, False), (3, True), (None, False)])
+@pytest.mark.parametrize(
+    ("fp16_sums", "float32_sums", "told"),
+    [(0, False, False), (3, False, True), (3, True, False), (None, False, False)],
+)
 def test_a_build_whose_engine_is_wrong_fails(
-    orin: Path, fp16_sums: int | None, told: bool, capsys: pytest.CaptureFixture[str]
+    orin: Path,
+    fp16_sums: int | None,
+    float32_sums: bool,
+    told: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil(orin, "decoder", FAULTS["start"])
     if fp16_sums is not None:
         sidecar = sidecar_of(Bundle.load(orin).manifest.graph("encoder"), b"", HERE)
-        sidecar = replace(sidecar, proof=replace(sidecar.proof, fp16_sums=fp16_sums))
+        proof = replace(sidecar.proof, fp16_sums=fp16_sums)
+        sidecar = replace(sidecar, proof=proof, float32_sums=float32_sums)
         write_sidecar(orin / "engines" / "encoder.fp32.tensorrt.sm87.engine", sidecar)
     with pytest.raises(CheckFailed, match=r"sm87: decoder, picture 0 of latent 0 \(start\)"):
         prove_built(orin, "tensorrt")
     cure = "build with --float32-sums, for encoder.fp32.tensorrt.sm87.engine"
     assert (cure in capsys.readouterr().err) == told
+
+
+def test_sums_in_float32_are_advised_for_the_precision_that_failed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundle / "engines").mkdir()
+    for graph in Bundle.load(bundle).manifest.graphs:
+        engine = bundle / "engines" / f"{graph.kind}.{graph.precision}.tensorrt.sm87.engine"
+        engine.touch()
+        sidecar = sidecar_of(graph, b"", HERE)
+        proof = replace(sidecar.proof, fp16_sums=3)
+        write_sidecar(engine, replace(sidecar, proof=proof))
+    (bundle / "engines" / "decoder.int8.tensorrt.sm87.json").unlink()
+    monkeypatch.setattr(prove_module, "present_gpu", lambda: Gpu("Orin", "sm87", 8 << 30))
+    difference = SimpleNamespace(text="it differs")
+    failed = SimpleNamespace(name="x", precision="int8", differences=[difference])
+    monkeypatch.setattr(prove_command, "prove_each", lambda *_: [failed])
+    with pytest.raises(CheckFailed, match="x: it differs"):
+        prove_built(bundle, "tensorrt")
+    told = capsys.readouterr().err
+    assert told.strip().endswith("--float32-sums, for encoder.int8.tensorrt.sm87.engine"), told
+
+
+def test_a_sidecar_that_cannot_be_read_says_nothing_of_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(engine: Path) -> EngineSidecar:
+        raise PermissionError("not for you")
+
+    monkeypatch.setattr(sidecar_module, "read_sidecar", failing)
+    assert not sums_in_fp16(tmp_path / "x.engine")
 
 
 def test_engines_of_other_gpus_are_not_proven_here(
