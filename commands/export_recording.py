@@ -256,7 +256,8 @@ def _happened(done: Exported) -> str:
     for what, streams in done.given_up.items():
         told.append(f"{streams} streams were encoded with {what}, because encoding was late")
     if done.gaps:
-        told.append(f"times have {done.gaps} gaps, in which no frame came")
+        gaps = "1 gap" if done.gaps == 1 else f"{done.gaps} gaps"
+        told.append(f"times have {gaps}, in which no frame came")
     if counts.get("lost"):
         told.append(f"a source was lost {counts['lost']} times")
     if counts.get("reconnect"):

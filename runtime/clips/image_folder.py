@@ -106,25 +106,30 @@ class ImageFolderReader:
     def _frames(self) -> Iterator[ClipFrame]:
         for number, file in enumerate(self._files):
             try:
-                pixels = self._fitting.from_rgb(self._rgb(file))
+                rgb, doubts = _rgb(file)
+                pixels = self._fitting.from_rgb(rgb)
             except ClipError as error:
                 left = len(self._files) - number
-                self._lost = f"{file.name}: {str(error).rstrip('.')}; {left} images were not used"
+                unused = _counted(left, "image was", "images were")
+                self._lost = f"{file.name}: {str(error).rstrip('.')}; {unused} not used"
                 return
+            self._about_pixels.update(doubts)
             self._read += 1
             yield ClipFrame(pixels, round(number * 1e9 / self.fps) if self.fps else 0)
 
-    def _rgb(self, file: Path) -> NDArray[np.uint8]:
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                _require_usable(image, file)
-                self._about_pixels.update(_doubts_about_pixels(image))
-                ImageOps.exif_transpose(image, in_place=True)
-                return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except (ClipError, MemoryError):
-            raise
-        except Exception as error:  # OSError, SyntaxError, TypeError, struct.error, by format
-            raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
+
+def _rgb(file: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """The pixels [H, W, 3] of an image, and what of it is not used. Raises ClipError."""
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            _require_usable(image, file)
+            doubts = list(_doubts_about_pixels(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), doubts
+    except (ClipError, MemoryError):
+        raise
+    except Exception as error:  # OSError, SyntaxError, TypeError, struct.error, by format
+        raise ClipError(f"it cannot be read: {error}. Copy it again.") from error
 
 
 def _images_in(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -13,9 +13,11 @@ from recordings import FSQ, latents, record, write
 from stamps import span, stamp
 
 from vidtok_edge.cli import main
+from vidtok_edge.commands.export_recording import _happened
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.manifest.manifest import EntryQuality
 from vidtok_edge.runtime.recording import RecordingWriter, Tokenizer
+from vidtok_edge.runtime.recording.exports.exporting import Exported
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.streaming.latents import Latents
 from vidtok_edge.runtime.streaming.records import Marker, SourceRecords
@@ -226,6 +228,12 @@ def test_an_export_says_what_happened_while_recording(tmp_path: Path, format: st
     )
     assert kept.exit_code == 0 and "4 latents in 1 episodes" in kept.output
     assert "92 frames were dropped in 6 places; columns say where" in kept.stderr
+
+
+@pytest.mark.parametrize(("gaps", "told"), [(1, "1 gap,"), (2, "2 gaps,")])
+def test_an_export_counts_the_gaps_of_its_times(gaps: int, told: str) -> None:
+    done = Exported(episodes=1, latents=2, files=3, gaps=gaps)
+    assert _happened(done) == f"times have {told} in which no frame came"
 
 
 def test_an_export_of_a_killed_recording_says_that_it_has_no_end(tmp_path: Path) -> None:

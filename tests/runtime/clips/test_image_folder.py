@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Sequence
@@ -123,6 +124,21 @@ def test_transparency_is_said_where_there_is_some(
     _, doubts = read(tmp_path)
     said = seen_through and mode != "RGB"
     assert [doubt.split(",")[0] for doubt in doubts] == ["1 image has transparency"] * said
+
+
+@pytest.mark.parametrize("kind", ["cut", "other size"])
+def test_nothing_is_said_of_the_pixels_of_an_image_that_is_not_used(
+    tmp_path: Path, kind: str
+) -> None:
+    filled(tmp_path, ["1.png"])
+    deep = RNG.integers(0, 1 << 16, (SIZE[0], SIZE[1] + 2, 3), dtype=np.uint16)
+    png_of_16_bits(tmp_path / "2.png", deep[:, : SIZE[1]] if kind == "cut" else deep)
+    if kind == "cut":
+        os.truncate(tmp_path / "2.png", 200)
+    with ImageFolderReader(tmp_path, size=SIZE, fps=10) as images:
+        assert len(list(images)) == 1
+    assert images.doubts == ()
+    assert images.report.lost is not None and images.report.lost.endswith("; 1 image was not used")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "a.webp", "moving.webp"])
