@@ -350,8 +350,10 @@ def rate_doubt(recording: Recording, source: int) -> str | None:
 
 def told_times(recording: Recording, source: int) -> bool:
     """Whether the times of a source's latents are when frames were seen, and not how fast they were
-    read or encoded: as of pipes, and of clips that were recorded without times of their own."""
-    return recording.source(source).name != "-" and not _of_a_clip(recording, source)
+    read or encoded: as of pipes, and of clips and images that have no times of their own."""
+    name = recording.source(source).name
+    live = "://" in name or name.startswith(("/dev/", "v4l2:", "synthetic:"))
+    return live or SourceClock.of(recording, source).own
 
 
 def _of_a_clip(recording: Recording, source: int) -> bool:

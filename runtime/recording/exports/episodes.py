@@ -5,11 +5,12 @@ Of a non-causal tokenizer they are whole windows: no decoder can do anything wit
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import chain, groupby
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidtok_edge.runtime.recording.data_rows import Beside
@@ -41,7 +42,8 @@ BEGINS = ("", "start", "reconnect", "restart", "key", "unknown", GAP)
 """What began the stream whose first latent it is; empty: nothing; unknown: the marker is lost; gap:
 no stream, but more time passed since the latent before than its frames take."""
 _GAP_FRAMES = 1.5  # more is a gap in the times of a clip: two frames that are not there
-_GAP_S = 0.5  # of a camera, whose frames may come late over a network
+_GAP_S = 0.5  # of a camera, whose frames may come late over a network; or as many frames
+_LAST_PACES = 3  # latents; so a rate that falls for good is a gap twice, as of a camera at dusk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +151,8 @@ class _Rows:
     """Time of the last entry, as the clock says."""
     _seen_ns: int | None = None
     """Of the last latent."""
+    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=_LAST_PACES))
+    """Nanoseconds that each frame took of the last latents that continued their stream."""
     _due: tuple[int, int] | None = None
     """Stream and index of the latent that continues the stream."""
     _ordinal: int = 0
@@ -214,10 +218,15 @@ class _Rows:
         return row
 
     def _is_late(self, row: Row) -> bool:
+        """Whether it took longer than its frames do at the source's rate, or at the last latents'
+        where that is slower."""
         if self.slack_ns is None or self._seen_ns is None:
             return False
-        takes_ns = row.latent.frames_real * row.every * self.period_ns
-        return self.at_ns - self._seen_ns > takes_ns + self.slack_ns
+        took_ns, frames = self.at_ns - self._seen_ns, row.latent.frames_real * row.every
+        pace_ns = max(self.period_ns, median(self._paces or [0.0]))
+        if frames:
+            self._paces.append(took_ns / frames)
+        return took_ns > frames * pace_ns + self.slack_ns
 
     def _missing(self, latent: LatentRecord, sequence: int) -> int:
         """How many are missing before a latent that does not continue its stream."""
@@ -316,7 +325,8 @@ def episodes(
         period_ns = 1e9 / fps
         slack_ns = None
         if told_times(recording, source.number):
-            slack_ns = _GAP_FRAMES * period_ns if clock.own else _GAP_S * 1e9
+            slack_ns = _GAP_FRAMES * period_ns
+            slack_ns = slack_ns if clock.own else max(slack_ns, _GAP_S * 1e9)
         rows = _Rows(told, part, clock, period_ns, slack_ns)(messages)
         windows = (
             window
