@@ -330,12 +330,12 @@ def rate_doubt(recording: Recording, source: int) -> str | None:
     if measured is None or (announced is not None and measured > _ABOUT * announced):
         return None
     name = recording.source(source).name
-    if announced is None and name != "-":  # few cameras announce one
+    if announced is None and told_times(recording, source):  # few cameras announce one
         return None
     if announced is None:
         return (
-            f"source {source} is a pipe of which no rate was said: its frames came at "
-            f"{measured:.3g} frames/s, which is how fast they were made or encoded"
+            f"source {source} ({name}) came without a rate: its frames came at "
+            f"{measured:.3g} frames/s, which is how fast they were made, read or encoded"
         )
     if _of_a_clip(recording, source):
         return (
@@ -348,12 +348,19 @@ def rate_doubt(recording: Recording, source: int) -> str | None:
     )
 
 
+_CAMERAS = ("/dev/video", "/dev/v4l", "v4l2:", "synthetic:")
+
+
 def told_times(recording: Recording, source: int) -> bool:
     """Whether the times of a source's latents are when frames were seen, and not how fast they were
-    read or encoded: as of pipes, and of clips and images that have no times of their own."""
+    read or encoded: as of pipes, and of clips and images that have no times of their own.
+
+    Of a name that is no path it is taken to be so: a program may call its cameras as it likes.
+    """
     name = recording.source(source).name
-    live = "://" in name or name.startswith(("/dev/", "v4l2:", "synthetic:"))
-    return live or SourceClock.of(recording, source).own
+    if "://" in name or name.startswith(_CAMERAS) or SourceClock.of(recording, source).own:
+        return True
+    return name not in ("-", "synthetic") and "/" not in name and not Path(name).suffix
 
 
 def _of_a_clip(recording: Recording, source: int) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import chain, groupby
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidtok_edge.runtime.recording.data_rows import Beside
@@ -43,7 +42,7 @@ BEGINS = ("", "start", "reconnect", "restart", "key", "unknown", GAP)
 no stream, but more time passed since the latent before than its frames take."""
 _GAP_FRAMES = 1.5  # more is a gap in the times of a clip: two frames that are not there
 _GAP_S = 0.5  # of a camera, whose frames may come late over a network; or as many frames
-_LAST_PACES = 3  # latents; so a rate that falls for good is a gap twice, as of a camera at dusk
+_LAST_PACES = 3  # latents that are slow: their rate fell, as a camera's at dusk, and is no gap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,7 +208,9 @@ class _Rows:
             follows=at == self._due or (new_stream and not latent.index),
             every=self._every if begun else 1,
         )
-        if row.continues and self._is_late(row):
+        if not row.continues:
+            self._paces.clear()
+        elif self._is_late(row):
             row = replace(row, begins=GAP)
             self.happened.gaps += self.part.holds(self.at_ns)
         self._seen_ns = self.at_ns
@@ -218,12 +219,14 @@ class _Rows:
         return row
 
     def _is_late(self, row: Row) -> bool:
-        """Whether it took longer than its frames do at the source's rate, or at the last latents'
-        where that is slower."""
+        """Whether it took longer than its frames do at the source's rate, or where that is slower
+        at the fastest of the last latents."""
         if self.slack_ns is None or self._seen_ns is None:
             return False
         took_ns, frames = self.at_ns - self._seen_ns, row.latent.frames_real * row.every
-        pace_ns = max(self.period_ns, median(self._paces or [0.0]))
+        pace_ns = self.period_ns
+        if len(self._paces) == _LAST_PACES:
+            pace_ns = max(pace_ns, min(self._paces))
         if frames:
             self._paces.append(took_ns / frames)
         return took_ns > frames * pace_ns + self.slack_ns

@@ -160,7 +160,7 @@ def test_a_pipe_without_a_rate_has_no_clock(bundle: Bundle, tmp_path: Path) -> N
             30,
             r"\(clip_robot\.mp4\) was encoded at 8\.\d+ .* 30 frames/s .* taken",
         ),
-        ("pipe-no-fps.mcap", 3.63, r"a pipe of which no rate was said: .* 3\.63 frames/s"),
+        ("pipe-no-fps.mcap", 3.63, r"\(-\) came without a rate: .* 3\.63 frames/s"),
     ],
 )
 def test_what_was_recorded_before_is_doubted(name: str, fps: float, doubt: str) -> None:

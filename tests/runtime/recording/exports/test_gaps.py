@@ -80,16 +80,21 @@ def test_an_episode_ends_where_time_passed(own: bool, waits: list[int], tmp_path
     assert runs_of(path) == runs_between(told, 1.5 if own else 20)
 
 
-def test_two_stalls_one_behind_the_other_are_two_gaps(tmp_path: Path) -> None:
-    assert runs_of(stalled(tmp_path / "a.mcap", [0, 0, 40, 40, 0, 0], own=True)) == [3, 1, 3]
+@pytest.mark.parametrize("waits", [[40, 40], [40, 0, 40, 40], [40, 40, 0, 40], [40, 40, 40]])
+@pytest.mark.parametrize("before", [0, 5])
+def test_stalls_one_behind_the_other_are_gaps_each(
+    before: int, waits: list[int], tmp_path: Path
+) -> None:
+    told = [*[0] * before, *waits, *[0] * 9]
+    assert runs_of(stalled(tmp_path / "a.mcap", told, own=True)) == runs_between(told, 1.5)
 
 
 @pytest.mark.parametrize(("own", "wait"), [(True, 2), (True, 4), (True, 40), (False, 30)])
-def test_a_rate_that_falls_for_good_is_two_gaps_at_most(
+def test_a_rate_that_falls_for_good_is_three_gaps_at_most(
     own: bool, wait: int, tmp_path: Path
 ) -> None:
     runs = runs_of(stalled(tmp_path / "a.mcap", [0] * 20 + [wait] * 12, own=own))
-    assert runs == [21, 1, 11]
+    assert runs == [21, 1, 1, 10]
 
 
 def test_a_slow_camera_may_be_as_late_as_a_frame(tmp_path: Path) -> None:
@@ -106,11 +111,16 @@ def test_a_slow_camera_may_be_as_late_as_a_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["-", "clip.mp4", "frames", "/data/frames", "/tmp/cam", "synthetic"]
+    "name", ["-", "clip.mp4", "/data/frames", "./frames", "/tmp/cam", "/dev/stdin", "synthetic"]
 )
 def test_times_that_say_how_fast_a_source_was_read_end_nothing(name: str, tmp_path: Path) -> None:
     path = stalled(tmp_path / "a.mcap", [0, 0, 90, 0], own=False, name=name)
     assert runs_of(path) == [5]
+
+
+@pytest.mark.parametrize("name", ["rtsp://cam", "/dev/video2", "front", "synthetic:30"])
+def test_a_camera_that_fell_silent_ends_one(name: str, tmp_path: Path) -> None:
+    assert runs_of(stalled(tmp_path / "a.mcap", [0, 0, 90, 0], own=False, name=name)) == [3, 2]
 
 
 @pytest.mark.parametrize("format", FORMATS)
