@@ -28,16 +28,9 @@ class FramesConv(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.taps > 1:  # [B, T, C, H, W], with its past
-            x = self._joined(x)
+            one = x.shape[1] == self.taps
+            x = x.flatten(1, 2) if one else _joined(x, self.taps, self.time_stride, 2)
         return self.kernels.leave(self.kernels.convolve(x, self.padding, self.space_stride))
-
-    def _joined(self, x: Tensor) -> Tensor:
-        if x.shape[1] == self.taps:
-            return x.flatten(1, 2)
-        frames = (x.shape[1] - self.taps) // self.time_stride + 1
-        last = (frames - 1) * self.time_stride + 1
-        taps = [x[:, k : k + last : self.time_stride] for k in range(self.taps)]
-        return torch.cat(taps, dim=2).flatten(0, 1)
 
 
 class FramesUpsample(Convolution):
@@ -68,11 +61,17 @@ class TapProducts(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.taps > 1:  # [B, T, H, W, C], with its past
-            frames = (x.shape[1] - self.taps) // self.time_stride + 1
-            last = (frames - 1) * self.time_stride + 1
-            taps = [x[:, k : k + last : self.time_stride] for k in range(self.taps)]
-            x = torch.cat(taps, dim=4).flatten(0, 1)
+            x = _joined(x, self.taps, self.time_stride, 4)
         return torch.matmul(x, self.kernels.weights[0]) + self.kernels.bias
+
+
+def _joined(x: Tensor, taps: int, stride: int, channel_axis: int) -> Tensor:
+    """[B, T, ...] with its past to [B*T', ...], the frames that a kernel meets side by side along
+    the channels."""
+    frames = (x.shape[1] - taps) // stride + 1
+    last = (frames - 1) * stride + 1
+    met = [x[:, k : k + last : stride] for k in range(taps)]
+    return torch.cat(met, dim=channel_axis).flatten(0, 1)
 
 
 class OneConvUpsample(Convolution):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 from full_width import VARIANT
 
@@ -41,7 +41,7 @@ def lowered(model: VidTok, trial: Trial, size: int) -> tuple[StepEncoder | StepD
     options = StepOptions(size, size, form=tried.form.name)
     numerics = planned_numerics(model.variant, options, trial.kind, trial.precision)
     if tried.placing is not None:
-        numerics = tried.placing(numerics, lower(model, options, trial.kind))
+        numerics = tried.placing(numerics, partial(lower, model, options, trial.kind))
     interface = interface_of(model.variant, options, trial.kind, numerics)
     with registered(tried.form):
         step = lower(model, options, trial.kind, numerics)

@@ -13,20 +13,21 @@ from vidtok_edge.lowering.step import StepDecoder, StepEncoder
 
 __all__ = ["Placing", "fp16_caches", "int8_outputs", "wide_layers"]
 
-Placing = Callable[[Numerics, StepEncoder | StepDecoder], Numerics]
-"""The arithmetic of a trial, from that of the graph that ships and the same step in float32."""
+MakeStep = Callable[[], StepEncoder | StepDecoder]
+Placing = Callable[[Numerics, MakeStep], Numerics]
+"""The arithmetic of a trial, from that of the graph that ships and what lowers it in float32."""
 
 _WIDE = 32
 """Channels that an INT8 product of tensor cores takes at once."""
 
 
-def fp16_caches(numerics: Numerics, step: StepEncoder | StepDecoder) -> Numerics:
+def fp16_caches(numerics: Numerics, make_step: MakeStep) -> Numerics:
     """Inputs are quantised right before an INT8 convolution alone; caches hold FP16."""
     grids = {name: grids for name, grids in numerics.grids.items() if grids.int8}
     return _Fp16Caches(numerics.precision, numerics.placement, grids)
 
 
-def int8_outputs(numerics: Numerics, step: StepEncoder | StepDecoder) -> Numerics:
+def int8_outputs(numerics: Numerics, make_step: MakeStep) -> Numerics:
     """Also what an INT8 convolution gives is quantised, on the grid of its input."""
     grids = {
         name: replace(grids, output=grids.input) if grids.int8 else grids
@@ -35,9 +36,9 @@ def int8_outputs(numerics: Numerics, step: StepEncoder | StepDecoder) -> Numeric
     return replace(numerics, grids=grids)
 
 
-def wide_layers(numerics: Numerics, step: StepEncoder | StepDecoder) -> Numerics:
+def wide_layers(numerics: Numerics, make_step: MakeStep) -> Numerics:
     """Convolutions of few channels, taps joined, stay in FP16, and so do their caches."""
-    layers = convolutions(step)
+    layers = convolutions(make_step())
     grids = {
         name: grids
         for name, grids in numerics.grids.items()
