@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from vidtok_edge.commands.options import PathName, named
+from vidtok_edge.commands.options import PathName, checkpoint_option
 from vidtok_edge.commands.printing import (
     frame_bar,
     need,
@@ -75,12 +75,7 @@ _LAYERS_SHOWN = 15
     help="The same until a share of S of the tokens equals those of fp32.",
 )
 @click.option("--sensitivity", is_flag=True, help="Measure every layer also without a budget.")
-@click.option(
-    "--checkpoint",
-    callback=named,
-    metavar="PATH",
-    help="The file that the bundle's weights came from.",
-)
+@checkpoint_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def calibrate(
     bundle: Path,

@@ -163,6 +163,12 @@ threads_option = click.option(
     metavar="N",
     help="CPU threads of a call.  [default: ONNX Runtime's choice]",
 )
+checkpoint_option = click.option(
+    "--checkpoint",
+    callback=named,
+    metavar="PATH",
+    help="The file that the bundle's weights came from.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is there.")
 fit_option = click.option(
     "--fit",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.options import PathName, named
+from vidtok_edge.commands.options import PathName, checkpoint_option
 from vidtok_edge.commands.printing import (
     describe,
     need_export,
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", type=PathName())
-@click.option(
-    "--checkpoint",
-    callback=named,
-    metavar="PATH",
-    help="The file that the bundle's weights came from.",
-)
+@checkpoint_option
 @click.option(
     "--backend",
     default="onnxruntime",
