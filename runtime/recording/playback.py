@@ -28,6 +28,7 @@ __all__ = [
     "told_times",
 ]
 
+_CAMERAS = ("/dev/video", "/dev/v4l", "v4l2:", "synthetic:")  # how their names begin
 _RATE_LATENTS = 2000  # that the frame rate is taken from
 RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
 _ABOUT = 0.97  # of what was announced; less is another rate
@@ -346,9 +347,6 @@ def rate_doubt(recording: Recording, source: int) -> str | None:
         f"source {source} ({name}) announced {announced:g} frames/s, and its frames came at "
         f"{measured:.3g} frames/s, which are taken"
     )
-
-
-_CAMERAS = ("/dev/video", "/dev/v4l", "v4l2:", "synthetic:")
 
 
 def told_times(recording: Recording, source: int) -> bool:

@@ -16,7 +16,6 @@ from vidtok_edge.runtime.recording.format.data_channels import (
     LONGEST_NAME,
     DataChannel,
     bytes_from_sample,
-    check_channel_name,
 )
 from vidtok_edge.runtime.session.awaited_file import GAPS, TRIGGERS
 from vidtok_edge.runtime.session.summary import ChannelCounts
@@ -175,7 +174,6 @@ class DataLog:
         fields: tuple[str, ...],
     ) -> None:
         try:
-            check_channel_name(name)
             if name in _TAKEN:
                 raise StreamError(f"The channel {name} {_TAKEN[name]}. Choose another name.")
             if time_ns is not None and wall_time_ns is not None:

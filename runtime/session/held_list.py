@@ -44,7 +44,6 @@ class HeldList:
                 raise
             os.close(fd)
         self._fd = fd
-        self._is_there = fd != _NONE
 
     def write(self, content: str) -> None:
         """Replace it, or make it.
@@ -55,7 +54,7 @@ class HeldList:
         """
         fd = -1
         try:
-            with write_beside(self._path, force=self._is_there) as temporary:
+            with write_beside(self._path, force=self._fd != _NONE) as temporary:
                 temporary.write_text(content, encoding="utf-8")
                 fd = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
                 _lock(fd, self._path)
@@ -66,7 +65,7 @@ class HeldList:
                 raise _busy(self._path) from None
             raise
         self._let_go()
-        self._fd, self._is_there = fd, True
+        self._fd = fd
 
     def close(self) -> None:
         """Let others have it."""

@@ -328,8 +328,7 @@ def episodes(
         period_ns = 1e9 / fps
         slack_ns = None
         if told_times(recording, source.number):
-            slack_ns = _GAP_FRAMES * period_ns
-            slack_ns = slack_ns if clock.own else max(slack_ns, _GAP_S * 1e9)
+            slack_ns = max(_GAP_FRAMES * period_ns, 0 if clock.own else _GAP_S * 1e9)
         rows = _Rows(told, part, clock, period_ns, slack_ns)(messages)
         windows = (
             window
