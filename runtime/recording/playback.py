@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.sources.frame import DEVICES
 from vidtok_edge.runtime.streaming.decoder import StreamDecoder
 from vidtok_edge.runtime.streaming.gap_decoder import GapDecoder, TimedPicture
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
@@ -28,7 +29,7 @@ __all__ = [
     "told_times",
 ]
 
-_CAMERAS = ("/dev/video", "/dev/v4l", "v4l2:", "synthetic:")  # how their names begin
+_CAMERAS = (*DEVICES, "synthetic:")  # how their names begin
 _RATE_LATENTS = 2000  # that the frame rate is taken from
 RATES = 0.01, 1000.0  # frames per second of a clip, and of what is measured
 _ABOUT = 0.97  # of what was announced; less is another rate
@@ -363,9 +364,8 @@ def told_times(recording: Recording, source: int) -> bool:
 
 def _of_a_clip(recording: Recording, source: int) -> bool:
     """Whether it has the name of one, and no times of its own."""
-    name = recording.source(source).name
-    device = "://" in name or name.startswith(("/dev/", "v4l2:", "synthetic"))
-    return not device and Path(name).suffix != "" and not SourceClock.of(recording, source).own
+    suffix = Path(recording.source(source).name).suffix
+    return suffix != "" and not told_times(recording, source)
 
 
 def _rates(recording: Recording, source: int) -> tuple[float | None, float | None]:

@@ -33,6 +33,7 @@ __all__ = ["DataLines"]
 _LONGEST_LINE = 1 << 20
 _PIECE = 1 << 16
 _LOOK_UP_S = 0.2
+_PATIENCE_S = 5.0  # for a read that hangs, as of a disk that is far away
 _MOST_SENDERS = 64
 _ALLOWED = {"channel", "values", "event", "fields", "time_ns", "wall_time_ns"}
 _MOST_KINDS = 100  # that are told
@@ -91,7 +92,12 @@ class DataLines:
         """Stop reading, and remove the socket."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(_PATIENCE_S)
+        if any(thread.is_alive() for thread in self._threads):
+            self._notice(
+                f"warning: {self._spec} still hangs in reading {_PATIENCE_S:g} s after the session "
+                "ended: what was not read is not in the recording"
+            )
         if self._socket is not None:
             self._socket.close()
             with suppress(OSError):

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from vidtok_edge.runtime.streaming.latents import Stamp
 
-__all__ = ["Fit", "Frame", "RawFormat", "Source", "without_password"]
+__all__ = ["DEVICES", "Fit", "Frame", "RawFormat", "Source", "without_password"]
+
+DEVICES = ("v4l2:", "/dev/video", "/dev/v4l/")
+"""How the names of V4L2 devices begin."""
 
 Fit = Literal["crop", "letterbox"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidtok_edge.errors import SourceError, UsageError
-from vidtok_edge.runtime.sources.frame import Fit, RawFormat, Source, without_password
+from vidtok_edge.runtime.sources.frame import DEVICES, Fit, RawFormat, Source, without_password
 
 __all__ = ["SourceKind", "open_source", "source_kind"]
 
@@ -28,7 +28,7 @@ def open_source(
     """Open what `spec` names.
 
     Args:
-        spec: a video file; a folder of images; `rtsp://...`; `/dev/video0`, `v4l2:/dev/video0`;
+        spec: a video file; a folder of images; `rtsp://...`; `/dev/video0`, `/dev/v4l/by-id/...`;
             `-` for raw RGB frames or Y4M from standard input, or a named pipe with such;
             `synthetic` or `synthetic:30`, a moving test picture.
         size: (H, W) of the frames to give.
@@ -78,7 +78,7 @@ def source_kind(spec: str) -> SourceKind:
         return "raw"
     if spec == "synthetic" or spec.startswith("synthetic:"):
         return "synthetic"
-    if spec.startswith(("v4l2:", "/dev/video")):
+    if spec.startswith(DEVICES):
         return "camera"
     if "://" in spec:
         return _url_kind(spec)

@@ -60,6 +60,7 @@ def record_streams(
     frame_ns: int = FRAME,
     times_ns: Sequence[int] = (),
     every: Sequence[int] = (),
+    name: str = "cam",
 ) -> list[list[int]]:
     """Frames 0, 1, 2, … in streams of `lengths`; `leave_out`: chunks of the file to break.
 
@@ -73,7 +74,7 @@ def record_streams(
     number, streams = 0, []
     times_ns = times_ns or range(0, (sum(lengths) + 1) * frame_ns, frame_ns)
     camera = SourceRecords(0)
-    with RecordingWriter(path, tokenizer, ["cam"], flush_interval_s=1000) as writer:
+    with RecordingWriter(path, tokenizer, [name], flush_interval_s=1000) as writer:
 
         def write(results: Sequence[Any]) -> None:
             for latents in results:
@@ -227,19 +228,22 @@ def test_half_a_window_is_not_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("announced", "frame_ns", "fps"),
+    ("name", "announced", "frame_ns", "fps"),
     [
-        (None, 25_000_000, 40),
-        (30.0, 33_366_700, 30.0),
-        (30.0, 66_666_667, 15),
-        (30.0, 1_000_000, 30.0),  # a file, read as fast as it goes
+        ("cam", None, 25_000_000, 40),
+        ("cam", 30.0, 33_366_700, 30.0),
+        ("cam", 30.0, 66_666_667, 15),
+        ("cam", 30.0, 1_000_000, 30.0),  # a file, read as fast as it goes
+        ("clip.mp4", 30.0, 66_666_667, 30.0),
+        ("/dev/shm/clip.mp4", 30.0, 66_666_667, 30.0),
+        ("/dev/v4l/by-id/cam.0", 30.0, 66_666_667, 15),
     ],
 )
 def test_the_rate_is_what_timestamps_and_source_say(
-    tmp_path: Path, announced: float | None, frame_ns: int, fps: float
+    tmp_path: Path, name: str, announced: float | None, frame_ns: int, fps: float
 ) -> None:
     path = tmp_path / "a.mcap"
-    record_streams(path, fake_manifest(), [40, 30], fps=announced, frame_ns=frame_ns)
+    record_streams(path, fake_manifest(), [40, 30], fps=announced, frame_ns=frame_ns, name=name)
     with Recording.open(path) as recording:
         assert frame_rate(recording, 0) == pytest.approx(fps, rel=1e-6)
 

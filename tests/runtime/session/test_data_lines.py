@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from vidtok_edge.errors import SourceError
+from vidtok_edge.runtime.session import data_lines
 from vidtok_edge.runtime.session.data_lines import DataLines
 from vidtok_edge.runtime.session.data_log import DataLog, Logged
 
@@ -132,21 +134,52 @@ def test_a_name_as_long_as_a_line_may_be_is_refused_at_once(tmp_path: Path, char
     assert said and all(len(one) < 1000 for one in said)
 
 
+class Slow(DataLog):
+    """So slow that no reader comes to the end of thousands of lines."""
+
+    def log(self, *args: Any, **named: Any) -> None:
+        time.sleep(0.01)
+        super().log(*args, **named)
+
+
 @pytest.mark.parametrize("piped", [False, True])
 def test_what_a_session_did_not_read_of_a_file_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piped: bool
 ) -> None:
     path, said = tmp_path / "lines", list[str]()
     path.write_bytes(line(channel="action", values=[0] * 4000) * 5000)
-    log = DataLog()
+    log = Slow()
     with path.open("rb") as file:
         monkeypatch.setattr(sys, "stdin", file)
-        with DataLines("-" if piped else str(path), log, said.append):
+        with DataLines("-" if piped else str(path), log, said.append) as lines:
             pass
+        lines.wait(30)
     name = "standard input" if piped else str(path)
     assert any(f"warning: {name} was not read to its end" in text for text in said)
     assert not any("no JSON" in text for text in said), "a line that was cut was taken for one"
     assert sum(counts.refused for counts in log.counts) == 0
+
+
+def test_a_read_that_hangs_at_the_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a disk that is far away and does not answer."""
+    reads, answers, said = threading.Event(), threading.Event(), list[str]()
+
+    def hanging(file: int, buffers: list[bytearray]) -> int:
+        reads.set()
+        answers.wait(10)
+        return 0
+
+    path = tmp_path / "lines"
+    path.write_bytes(line(channel="action", values=1))
+    monkeypatch.setattr(data_lines, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(os, "readv", hanging)
+    with DataLines(str(path), DataLog(), said.append) as lines:
+        assert reads.wait(10)
+    assert len(said) == 1 and f"warning: {path} still hangs in reading 0.1 s" in said[0]
+    answers.set()
+    lines.wait(10)
 
 
 def test_a_pipe_as_standard_input_has_no_end_to_be_read_to(monkeypatch: pytest.MonkeyPatch) -> None:

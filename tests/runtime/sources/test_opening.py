@@ -20,14 +20,13 @@ def test_kinds(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     clip = make_clip(tmp_path / "clip.mp4", 3)
     names = ["-", "synthetic", "synthetic:5", "rtsp://h/1", "v4l2:/dev/x", "/dev/video2"]
+    names += ["/dev/v4l/by-id/usb-camera"]
     names += [str(tmp_path), str(tmp_path / "pipe"), str(clip)]
     assert [source_kind(name) for name in names] == [
         "raw",
         "synthetic",
         "synthetic",
-        "camera",
-        "camera",
-        "camera",
+        *4 * ["camera"],
         "images",
         "raw",
         "video",
