@@ -343,6 +343,6 @@ def test_closing_wakes_up_a_reader_at_once() -> None:
     threading.Timer(0.02, source.close).start()
     began = time.monotonic()
     assert list(source) == []
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4, "less than a camera may be silent"
     hang.set()
     assert container.closed.wait(5), "by the thread that reads it"
