@@ -60,8 +60,13 @@ class StreamDecoder(Slots[Picture]):
             encoded, until `finish`.
 
         Raises:
-            StreamError: latents of another model or out of order, a closed stream.
+            StreamError: latents of another model or out of order, a closed stream; no `Latents`.
         """
+        if not isinstance(latents, Latents):
+            raise StreamError(
+                f"Got {type(latents).__name__}; push takes Latents, as an encoder gives them. Give "
+                "bare arrays to push_values, tokens int32 [n, h, w]."
+            )
         self._slot(latents.slot)
         expected = self._progress[latents.slot].latents
         if latents.index != expected:
@@ -163,16 +168,20 @@ class StreamDecoder(Slots[Picture]):
         return self._device.read(found)
 
     def _check_layout(self, values: Array) -> None:
-        expected = self._buffer
-        if not (
-            values.ndim == expected.ndim - 1
-            and values.shape[1:] == expected.shape[2:]
-            and values.dtype == expected.dtype
-        ):
-            raise StreamError(
-                f"Latents are {expected.dtype} [n, {', '.join(map(str, expected.shape[2:]))}], "
-                f"got {described(values)}. Decode with the bundle that encoded them."
-            )
+        expected, shape = self._buffer, self._buffer.shape[2:]
+        fits = values.ndim == expected.ndim - 1 and values.shape[1:] == shape
+        if fits and values.dtype == expected.dtype:
+            return
+        if fits:
+            then = f"Convert them to {expected.dtype}."
+        elif values.shape == shape:
+            then = "Give one as values[None]."
+        else:
+            then = "Decode with the bundle that encoded them."
+        raise StreamError(
+            f"Latents are {expected.dtype} [n, {', '.join(map(str, shape))}], "
+            f"got {described(values)}. {then}"
+        )
 
     def _check_range(self, values: NDArray[Any]) -> None:
         size = self.manifest.model.codebook_size

@@ -177,7 +177,14 @@ class StreamEncoder(Slots[Latents]):
                 "resize the frame, or finish() the stream."
             )
         size = f"{self.manifest.height}x{self.manifest.width}"
+        if frame.shape == expected.shape[2:]:
+            values = "0 to 255" if expected.dtype == np.uint8 else "-1 to 1"
+            then = f"Convert it to {expected.dtype}, values from {values}."
+        elif frame.ndim != 3 or frame.shape[-1] != 3:
+            then = "Give one frame as [height, width, 3], RGB."
+        else:
+            then = "Resize the frame, or export a bundle of its size."
         raise StreamError(
             f"The frame is {got}; this bundle takes {expected.dtype} {list(expected.shape[2:])} "
-            f"(--size {size}). Resize the frame, or export a bundle of its size."
+            f"(--size {size}). {then}"
         )

@@ -230,15 +230,23 @@ def test_more_frames_than_the_latents_stand_for(real: int) -> None:
 @pytest.mark.parametrize(
     ("values", "got"),
     [
-        (tokens(1).astype(np.int64), r"int64 \[1, 1, 1\]"),
-        (tokens(1)[0], r"int32 \[1, 1\]"),
-        (np.zeros((1, 2, 1), np.int32), r"int32 \[1, 2, 1\]"),
+        (tokens(1).astype(np.int64), r"int64 \[1, 1, 1\]\. Convert them to int32\."),
+        (tokens(1)[0], r"int32 \[1, 1\]\. Give one as values\[None\]\."),
+        (np.zeros((1, 2, 1), np.int32), r"int32 \[1, 2, 1\]\. Decode with the bundle"),
     ],
 )
 def test_latents_that_do_not_fit(values: Any, got: str) -> None:
     decoder, _ = opened(fake_manifest())
-    with pytest.raises(StreamError, match=rf"Latents are int32 \[n, 1, 1\], got {got}\. Decode"):
+    with pytest.raises(StreamError, match=rf"Latents are int32 \[n, 1, 1\], got {got}"):
         decoder.push_values(values)
+
+
+@pytest.mark.parametrize("given", [tokens(1), [latents(0, 1, frames_real=1)], None])
+def test_what_is_no_latents(given: Any) -> None:
+    decoder, _ = opened(fake_manifest())
+    said = f"Got {type(given).__name__}; push takes Latents, .* push_values"
+    with pytest.raises(StreamError, match=said):
+        decoder.push(given)
 
 
 @pytest.mark.parametrize("values", [np.int32(1), [[[1]]], None])
