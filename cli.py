@@ -6,29 +6,32 @@ installed.
 
 from __future__ import annotations
 
-import click
+try:
+    import click
 
-from vidtok_edge import __version__
-from vidtok_edge.commands.bench import bench
-from vidtok_edge.commands.build import build
-from vidtok_edge.commands.calibrate import calibrate
-from vidtok_edge.commands.compare import compare
-from vidtok_edge.commands.convert import convert
-from vidtok_edge.commands.decode import decode
-from vidtok_edge.commands.doctor import doctor
-from vidtok_edge.commands.encode import encode
-from vidtok_edge.commands.export import export
-from vidtok_edge.commands.export_recording import export_recording
-from vidtok_edge.commands.join import join
-from vidtok_edge.commands.net import Group
-from vidtok_edge.commands.plan import plan
-from vidtok_edge.commands.prove import prove
-from vidtok_edge.commands.reconstruct import reconstruct
-from vidtok_edge.commands.record import record
-from vidtok_edge.commands.recover import recover
-from vidtok_edge.commands.replay import replay
-from vidtok_edge.commands.variants import variants
-from vidtok_edge.commands.verify import verify
+    from vidtok_edge import __version__
+    from vidtok_edge.commands.bench import bench
+    from vidtok_edge.commands.build import build
+    from vidtok_edge.commands.calibrate import calibrate
+    from vidtok_edge.commands.compare import compare
+    from vidtok_edge.commands.convert import convert
+    from vidtok_edge.commands.decode import decode
+    from vidtok_edge.commands.doctor import doctor
+    from vidtok_edge.commands.encode import encode
+    from vidtok_edge.commands.export import export
+    from vidtok_edge.commands.export_recording import export_recording
+    from vidtok_edge.commands.join import join
+    from vidtok_edge.commands.net import Group
+    from vidtok_edge.commands.plan import plan
+    from vidtok_edge.commands.prove import prove
+    from vidtok_edge.commands.reconstruct import reconstruct
+    from vidtok_edge.commands.record import record
+    from vidtok_edge.commands.recover import recover
+    from vidtok_edge.commands.replay import replay
+    from vidtok_edge.commands.variants import variants
+    from vidtok_edge.commands.verify import verify
+except KeyboardInterrupt:  # before a command is under the net of `net`
+    raise SystemExit(130) from None
 
 __all__ = ["export_main", "main"]
 

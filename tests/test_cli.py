@@ -360,6 +360,19 @@ def test_what_is_missing_comes_with_the_line_that_installs_it(
     assert line in result.stderr + result.stdout
 
 
+def test_ctrl_c_while_commands_are_imported_ends_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    result = subprocess.run(
+        [sys.executable, "-m", "vidtok_edge.cli", "--version"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_each_command_has_a_file_of_its_name(name: str) -> None:
     callback = main.commands[name].callback
