@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,12 +105,20 @@ def sheet_place(
     require_not_read(sheet, clip)
     # A link to a picture elsewhere lies in the folder, too.
     folders = (os.path.realpath(sheet.parent), os.path.dirname(os.path.realpath(sheet)))
-    if os.path.isdir(clip) and os.path.realpath(clip) in folders:
+    if os.path.isdir(clip) and (os.path.realpath(clip) in folders or _links_to(clip, sheet)):
         raise UsageError(
             f"{sheet}: the picture would be one of the images of {clip}; name it elsewhere with "
             "--picture."
         )
     return sheet
+
+
+def _links_to(folder: str | os.PathLike[str], place: Path) -> bool:
+    """Whether a link in a folder leads to that place."""
+    real = os.path.realpath(place)
+    with suppress(OSError), os.scandir(folder) as found:  # told where it is read
+        return any(one.is_symlink() and os.path.realpath(one.path) == real for one in found)
+    return False
 
 
 def contact_sheet(

@@ -164,6 +164,7 @@ def test_a_folder_of_images_is_encoded_as_a_clip_is(
         ("both.mp4", "images/new.png"),
         ("both.mp4", "link/img1.png"),
         ("both.mp4", "images/img9.png"),
+        ("both.mp4", "far.png"),
     ],
 )
 def test_the_picture_is_not_put_among_the_images_that_are_read(
