@@ -71,8 +71,8 @@ class Windows:
             most = int(lengths.max(initial=0))
             raise DatasetError(
                 f"There is no window of {self.length} latents: the longest run between drops, "
-                f"gaps, keys and lost cameras has {most}. Ask for shorter windows, or record for "
-                "longer."
+                "gaps, keys, lost cameras and latents that lack a value of a data channel has "
+                f"{most}. Ask for shorter windows or fewer channels, or record for longer."
             )
 
     def __len__(self) -> int:

@@ -221,7 +221,7 @@ def test_other_channels_are_refused(tmp_path: Path) -> None:
 
 def test_windows_that_there_are_not(tmp_path: Path) -> None:
     path = eventful(tmp_path / "a.mcap")
-    with pytest.raises(DatasetError, match=r"no window of 5 latents.* has 4"):
+    with pytest.raises(DatasetError, match=r"no window of 5 latents.* lack a value .* has 4"):
         TokenWindows(path, length=5)
     with pytest.raises(UsageError, match="length of windows is 0"):
         TokenWindows(path, length=0)
