@@ -91,6 +91,7 @@ class DataLines:
     def close(self) -> None:
         """Stop reading, and remove the socket."""
         self._stop.set()
+        self._threads[0].join(_PATIENCE_S)  # of a socket: it adds to the others until then
         for thread in self._threads:
             thread.join(_PATIENCE_S)
         if any(thread.is_alive() for thread in self._threads):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,36 @@ def test_a_socket_takes_many_senders_and_tells_when_one_goes(tmp_path: Path) -> 
             sender.close()
     assert any("a line is no JSON" in text for text in said)
     assert not path.exists()
+
+
+def test_a_sender_that_comes_as_the_session_ends_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is accepted when the end was told already, and its last bytes take a moment."""
+    ending, said = threading.Event(), list[str]()
+
+    def late(sockets: list[socket.socket], *others: object) -> tuple[list[socket.socket], ...]:
+        ending.wait(10)
+        time.sleep(0.05)
+        return sockets, [], []
+
+    class Ending(DataLines):
+        def close(self) -> None:
+            self._stop.set()
+            ending.set()
+            super().close()
+
+        def _read_sender(self, sender: socket.socket) -> None:
+            time.sleep(0.2)
+            super()._read_sender(sender)
+
+    monkeypatch.setattr(data_lines, "select", SimpleNamespace(select=late))
+    with (
+        Ending(f"unix:{tmp_path / 'socket'}", DataLog(), said.append),
+        socket.socket(socket.AF_UNIX) as sender,
+    ):
+        sender.connect(str(tmp_path / "socket"))
+    assert said == []
 
 
 def test_a_socket_that_is_left_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:
