@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     type=click.Choice(["npz", "webdataset", "lerobot", "parquet"]),
 )
 @click.option("--source", type=int, help="Which camera, from 0.  [default: all]")
-@click.option("--start", type=float, help="Seconds from the beginning of the recording.")
-@click.option("--end", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--start", type=float, help="Seconds from the beginning, of a clip on its own clock.")
+@click.option("--end", type=float, help="Seconds from the beginning, of a clip on its own clock.")
 @click.option(
     "--gaps",
     type=click.Choice(["split", "keep"]),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     help="A clip (.mp4, .mkv), or - for raw RGB frames on standard output.",
 )
 @click.option("--source", type=int, default=0, show_default=True, help="Which camera, from 0.")
-@click.option("--start", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--start", type=float, help="Seconds from the beginning, of a clip on its own clock.")
 @click.option(
     "--fast-start",
     type=click.IntRange(1),
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     help="Begin to decode so few latents before --start: frames come sooner, and the first are "
     "near to those of decoding everything, not equal.",
 )
-@click.option("--end", type=float, help="Seconds from the beginning of the recording.")
+@click.option("--end", type=float, help="Seconds from the beginning, of a clip on its own clock.")
 @click.option("--fps", type=float, help="Of the clip, 0.01 to 1000.  [default: as it was recorded]")
 @backend_option
 @precision_option

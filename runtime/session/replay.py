@@ -17,6 +17,7 @@ from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.last_frame import last_frame_s
 from vidtok_edge.runtime.recording.part import require_times
 from vidtok_edge.runtime.recording.playback import (
     RATES,
@@ -128,7 +129,7 @@ def replay(
             span = _Span()
             frames = span.of(_counted(playback, progress, total))
             frames = _show_frames(frames, show, recording.start_ns)
-            written = _write(frames, output, clip_fps, recording, force)
+            written = _write(frames, output, clip_fps, recording, source, force)
         damaged = sum(damage.length for damage in recording.damage)
         return Replayed(
             frames=written,
@@ -229,13 +230,17 @@ def _write(
     output: str | os.PathLike[str] | IO[bytes] | None,
     fps: float,
     recording: Recording,
+    source: int,
     force: bool,
 ) -> int:
     first = next(frames, None)
     if first is None:
-        length = (recording.end_ns - recording.start_ns) / 1e9
+        last_s = last_frame_s(recording, source)
+        if last_s is None:
+            raise RecordingError(f"{recording.path} has no frame of source {source}.")
         raise RecordingError(
-            f"{recording.path} has no frame of that source in that time; it is {length:.1f} s long."
+            f"{recording.path} has no frame of source {source} in that time; its last one is at "
+            f"{last_s:.1f} s. Choose other times."
         )
     written = 0
     if output is None:

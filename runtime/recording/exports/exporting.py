@@ -32,6 +32,7 @@ from vidtok_edge.runtime.recording.exports.row_pictures import PictureRequest, R
 from vidtok_edge.runtime.recording.exports.webdataset import MOST_SHARDS, write_shards
 from vidtok_edge.runtime.recording.exports.with_data import Data, arrays_of, save_arrays
 from vidtok_edge.runtime.recording.format.reader import Recording
+from vidtok_edge.runtime.recording.last_frame import last_frame_s
 
 __all__ = ["CONTENTS", "Exported", "Format", "export_recording"]
 
@@ -177,7 +178,7 @@ def export_recording(
         if format == "lerobot":
             from vidtok_edge.runtime.recording.exports.lerobot import write_lerobot
 
-            named = {action: "action", state: "observation.state"}
+            named = _named(inputs, action, state)
             with ExitStack() as stack:
                 pictures = None if video is None else RowPictures(inputs, video)
                 if pictures is not None:
@@ -212,6 +213,23 @@ def export_recording(
             data=tuple(told.data for told in inputs.told),
             doubts=tuple(dict.fromkeys(_doubts(inputs, before))),
         )
+
+
+def _named(inputs: Inputs, action: str, state: str) -> dict[str, str]:
+    """The features of LeRobot that two data channels become; those of the usual names may lack.
+
+    Raises RecordingError: another name that no channel has; UsageError: one for both.
+    """
+    if action == state:
+        raise UsageError(f"The channel {action} is to be action and state. Name one for each.")
+    for asked, usual in ((action, "action"), (state, "state")):
+        if asked != usual and asked not in (channels := inputs.channels()):
+            there = ", ".join(channels) or "none"
+            raise RecordingError(
+                f"No data channel {asked!r} is exported, to be {usual}; there are: {there}. Name "
+                "one of them."
+            )
+    return {action: "action", state: "observation.state"}
 
 
 def _doubts(inputs: Inputs, before: Existing | None) -> Iterator[str]:
@@ -294,15 +312,16 @@ def _nothing_in(inputs: Inputs) -> RecordingError:
     with Recording.open(inputs.paths[0]) as recording:
         part = inputs.part_of(recording)
         names = ", ".join(f"{source.number} ({source.name})" for source in part.sources)
-        length_s = (recording.end_ns - recording.start_ns) / 1e9
+        lasts = [last_frame_s(recording, source.number) for source in part.sources]
     others = f" and {len(inputs.paths) - 1} others" if len(inputs.paths) > 1 else ""
     if not part.start_ns and part.end_ns is None:
         return RecordingError(
             f"{inputs.paths[0]}{others} holds no latent of source {names}. Record for longer."
         )
+    last_s = max((last for last in lasts if last is not None), default=0.0)
     return RecordingError(
-        f"{inputs.paths[0]}{others} holds no latent of source {names} in that time; it is "
-        f"{length_s:.1f} s long. Choose other times."
+        f"{inputs.paths[0]}{others} holds no latent of source {names} in that time; the last frame "
+        f"of the first recording is at {last_s:.1f} s. Choose other times."
     )
 
 

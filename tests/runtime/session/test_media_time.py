@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from clips import make_clip
 
+from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.clips.token_files import TokenFile
@@ -105,6 +106,16 @@ def test_a_part_is_exported_by_its_own_time(recording: Path, tmp_path: Path) -> 
     assert (episode["first_latent"], episode["latents"]) == (3, 2)
     last = export_recording(recording, tmp_path / "last", "npz", start_s=0.3)
     assert (last.latents, last.markers, last.unended) == (1, {"end": 1}, 0)
+
+
+def test_the_last_frame_is_told_by_its_own_time(
+    recording: Path, tmp_path: Path, bundle: Bundle
+) -> None:
+    """Not by the recording's length, which is twice that."""
+    with pytest.raises(RecordingError, match=r"its last one is at 0\.3 s"):
+        replay(recording, bundle, io.BytesIO(), start_s=0.5)
+    with pytest.raises(RecordingError, match=r"the last frame .* is at 0\.3 s"):
+        export_recording(recording, tmp_path / "out", "npz", start_s=0.5)
 
 
 def test_a_lerobot_dataset_has_its_own_times(recording: Path, tmp_path: Path) -> None:

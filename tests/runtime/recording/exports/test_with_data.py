@@ -13,7 +13,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, write
 
-from vidtok_edge.errors import RecordingError
+from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.recording import RecordingWriter
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
@@ -151,6 +151,17 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
     request = DataRequest(max_age_s=0.0001, channels=["arm/state"])
     with pytest.raises(RecordingError, match="None of the 12 latents has a value of every"):
         export_recording(path, tmp_path / "out", "npz", data=request)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", ["action", "state"])
+def test_a_channel_that_is_not_there_becomes_no_feature(tmp_path: Path, asked: str) -> None:
+    path = recorded(tmp_path / "a.mcap")
+    said = rf"No data channel 'arm/stat' .* to be {asked}; there are: action, arm/state\. Name"
+    with pytest.raises(RecordingError, match=said):
+        export_recording(path, tmp_path / "out", "lerobot", **{asked: "arm/stat"})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="arm/state is to be action and state"):
+        export_recording(path, tmp_path / "out", "lerobot", action="arm/state", state="arm/state")
     assert not (tmp_path / "out").exists()
 
 
