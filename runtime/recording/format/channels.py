@@ -33,7 +33,8 @@ except ImportError:
 __all__ = ["ChannelTable"]
 
 _MAX_CHANNELS = 1 << 12
-_MAX_EPOCHS = 16
+_MAX_EPOCHS = 1 << 10
+_MAX_RECORDS = 1 << 16  # of all epochs
 _MAX_SCHEMA_BYTES = 8 << 20  # in all
 _KINDS: tuple[ChannelKind, ...] = ("latents", "markers")
 
@@ -79,6 +80,8 @@ class ChannelTable:
         self._named: dict[int, list[SourceFacts]] = {}
         self._told: dict[int, SourceFacts | None] = {}  # by the identity of a channel's record
         self._epochs = [_Epoch(0)]
+        self._full = False
+        self._records = 0
         self._schema_bytes = 0
         self._foreign: dict[tuple[int, int], Foreign] = {}  # by the identity of its records
         self._data: dict[int, Mapping[str, str]] = {}
@@ -108,17 +111,20 @@ class ChannelTable:
     def add(self, record: Channel | Schema, offset: int) -> None:
         """A channel or schema that holds for messages from `offset` on."""
         key, epoch = (type(record), record.id), self._epochs[-1]
-        if epoch.records.get(key) == record or len(epoch.records) >= _MAX_CHANNELS:
+        if self._full or epoch.records.get(key) == record:
             return
-        if isinstance(record, Schema):
-            self._schema_bytes += len(record.data)
-            if self._schema_bytes > _MAX_SCHEMA_BYTES:
-                return
+        self._schema_bytes += len(record.data) if isinstance(record, Schema) else 0
+        too_large = isinstance(record, Schema) and self._schema_bytes > _MAX_SCHEMA_BYTES
         if key in epoch.records:
-            if len(self._epochs) >= _MAX_EPOCHS:
+            self._records += len(epoch.records)
+            if too_large or len(self._epochs) >= _MAX_EPOCHS or self._records > _MAX_RECORDS:
+                self._full = True
+                self._epochs.append(_Epoch(offset))
                 return
             epoch = _Epoch(offset, dict(epoch.records))
             self._epochs.append(epoch)
+        elif too_large or len(epoch.records) >= _MAX_CHANNELS:
+            return
         epoch.records[key] = record
 
     def defines(self, channels: Iterable[int]) -> bool:

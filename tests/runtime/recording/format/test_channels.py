@@ -12,6 +12,7 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from recordings import FSQ, KL, PER_LATENT, WALL, record
 
+from vidtok_edge.runtime.recording.format import channels
 from vidtok_edge.runtime.recording.format.mcap_file import kind_of
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.recovery import recover
@@ -101,11 +102,12 @@ def test_a_copy_without_metadata_records_is_read_as_the_recording(name: str) -> 
         {"use_chunking": False, "use_statistics": False},
         {"repeat_channels": False},
         {"use_statistics": False},
+        {"enable_crcs": False},
         {"topic": lambda name: "/left_arm" + name},
     ],
 )
 def test_copies_of_every_layout_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Without chunks, without an index of channels or statistics, with topics moved."""
+    """Without chunks, checksums, an index of channels or statistics, with topics moved."""
     path = merged(tmp_path / "b.mcap", record(tmp_path / "a.mcap", 9), **options)
     assert both(path) == {0: ("rtsp://cam0/live", 9, 2), 1: ("rtsp://cam1/live", 9, 2)}
 
@@ -139,6 +141,23 @@ def test_files_put_one_behind_another(tmp_path: Path) -> None:
     with Recording.open(path) as recording:
         found = Counter(e.source for e in recording.entries() if isinstance(e, LatentRecord))
     assert found == {0: 4, 1: 7}
+
+
+def test_many_files_put_one_behind_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No source has latents of another one, also where there are more than are told apart."""
+    parts = [record(tmp_path / f"{n}.mcap", n, sources=1, chunk=99) for n in range(3, 23)]
+    path = tmp_path / "all.mcap"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+    def found() -> tuple[list[int], int]:
+        with Recording.open(path) as recording:
+            counted = Counter(e.source for e in recording.entries() if isinstance(e, LatentRecord))
+            return list(counted.values()), recording.unreadable
+
+    assert found() == ([*range(3, 23)], 0)
+    monkeypatch.setattr(channels, "_MAX_EPOCHS", 8)
+    counted, unreadable = found()
+    assert counted == [*range(3, 3 + len(counted))] and 0 < len(counted) < 20 and unreadable
 
 
 def test_a_copy_of_one_camera_does_not_miss_the_other(tmp_path: Path) -> None:
