@@ -109,6 +109,17 @@ def _print(done: Joined, output: Path | None) -> None:
             warn(f"{one.facts.name}: {one.not_finite} samples hold a NaN or an infinity")
         if one.late:
             warn(f"{one.facts.name}: the time of {one.late} samples goes back")
+    if done.clock_set_s:
+        warn(
+            f"the wall clock of the cameras was set by {done.clock_set_s:+.3f} s while they were "
+            "recorded: where the bag's was set with it, what it has from then on lies as much "
+            f"beside, and --offset {done.offset_s - done.clock_set_s:.3f} puts that part in place"
+        )
+    if done.recording_damaged_bytes:
+        warn(
+            f"{done.recording_damaged_bytes} bytes of the recording are damaged, and not in the "
+            "new one; recover says what is lost"
+        )
     if done.unreadable:
         warn(f"{done.unreadable} messages could not be decoded or lack the field, and are left out")
     if done.damaged_bytes:

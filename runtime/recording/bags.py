@@ -10,13 +10,15 @@ import fnmatch
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from vidtok_edge.errors import MissingDependency, RecordingError, UsageError
+from vidtok_edge.runtime.recording.format.channels import ChannelTable
+from vidtok_edge.runtime.recording.format.mcap_file import Foreign
 from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Definition, Scan
 
 try:
@@ -27,10 +29,10 @@ except ImportError:
 
 __all__ = ["Bag", "BagSample", "Take"]
 
-_MOST_TOPICS = 1 << 12
 _DEEPEST = 16
 _MOST_VALUES = 4096
 _MOST_SHOWN = 12  # fields of a topic
+_IN_LIST = re.compile(r"(\w+)\.(\d+)")
 Decode = Callable[[bytes], Any]
 
 
@@ -101,8 +103,9 @@ class Bag:
 
     scan: Scan
     topics: dict[int, _Topic] = field(default_factory=dict)
-    """By the number of the channel."""
+    """By the number of the channel in the table, which knows where in the file it holds."""
     chunks: list[ChunkPlace] = field(default_factory=list)
+    table: ChannelTable = field(default_factory=ChannelTable)
     damaged_bytes: int = 0
     unreadable: int = 0
     """Messages that could not be decoded, or lack the field."""
@@ -139,8 +142,8 @@ class Bag:
         """Each topic, its type, and the fields of its first message that hold numbers or a text."""
         first: dict[int, Message] = {}
         for chunk in self.chunks:
-            for message in self._messages_in(chunk):
-                first.setdefault(message.channel_id, message)
+            for number, message in self._messages_in(chunk):
+                first.setdefault(number, message)
             if len(first) == len(self.topics):
                 break
         rows = []
@@ -156,9 +159,9 @@ class Bag:
         """
         wanted = self._wanted(takes)
         for chunk in self.chunks:
-            for message in self._messages_in(chunk):
-                for take in wanted.get(message.channel_id, ()):
-                    sample = self._taken(self.topics[message.channel_id], take, message)
+            for number, message in self._messages_in(chunk):
+                for take in wanted.get(number, ()):
+                    sample = self._taken(self.topics[number], take, message)
                     if sample is None:
                         self.unreadable += 1
                     else:
@@ -182,32 +185,35 @@ class Bag:
     def _walk(self) -> None:
         if not self.scan.has_magic():
             raise RecordingError(f"{self.scan.path} is no MCAP file. Name a bag in MCAP.")
-        schemas: dict[int, Schema] = {}
-        channels: dict[int, Channel] = {}
+        seen: set[tuple[int | None, int, int]] = set()
         for item in self.scan.walk():
             if isinstance(item, Definition):
-                record = item.record
-                if isinstance(record, Schema):
-                    schemas.setdefault(record.id, record)
-                elif len(channels) < _MOST_TOPICS:
-                    channels.setdefault(record.id, record)
+                self.table.add(item.record, item.offset)
             elif isinstance(item, ChunkPlace):
-                self.chunks.append(item)
+                content = item.crc, item.start_ns, item.end_ns
+                if item.loose or content not in seen:  # else it lies in the file twice
+                    self.chunks.append(item)
+                seen.add(content)
             elif isinstance(item, Damage):
                 self.damaged_bytes += item.length
-        factory = DecoderFactory()
-        for number, channel in channels.items():
-            topic = _Topic(channel, schemas.get(channel.schema_id))
-            topic.decode, topic.refused = _decoder(factory, topic)
-            self.topics[number] = topic
-        if not self.chunks or not channels:
+        self.table.resolve(damaged=False)
+        # It knows a schema by its number, which those of several files may share.
+        factories: defaultdict[int, Any] = defaultdict(DecoderFactory)
+        for one in self.table.foreign:
+            topic = _Topic(one.channel, one.schema)
+            topic.decode, topic.refused = _decoder(factories[id(one.schema)], topic)
+            self.topics[one.number] = topic
+        if not self.chunks or not self.topics:
             raise RecordingError(f"{self.scan.path} holds no message that can be read.")
 
-    def _messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
+    def _messages_in(self, chunk: ChunkPlace) -> Iterator[tuple[int, Message]]:
+        """Messages, each with the number of its topic."""
         try:
             for record in self.scan.records(chunk):
                 if isinstance(record, Message):
-                    yield record
+                    owner = self.table.owner(record.channel_id, chunk.offset)
+                    if isinstance(owner, Foreign):
+                        yield owner.number, record
         except RecordingError:
             self.damaged_bytes += chunk.length
 
@@ -221,7 +227,7 @@ class Bag:
                 return own(None, (), found)
             paths: list[str] = []
             values = list(_numbers(found, "", paths))
-            names = _names_of(decoded, take.field, len(values)) or tuple(paths)
+            names = _names_of(decoded, take.field, paths)
         except Exception:  # a decoder fails in its own ways on a message that is not what it says
             return None
         if not 0 < len(values) <= _MOST_VALUES:
@@ -297,11 +303,21 @@ def _is_message(value: Any) -> bool:
     return hasattr(value, "__slots__") and not isinstance(value, (list, tuple, bytes, memoryview))
 
 
-def _names_of(message: Any, path: str, count: int) -> tuple[str, ...]:
-    """What a message itself calls the places of a list, as sensor_msgs/JointState does: `name`."""
-    if "." in path or not path:
-        return ()
+def _names_of(message: Any, path: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """What numbers at `path` are called, which lie at `paths` in it.
+
+    The places of a list are called as the message itself does, as sensor_msgs/JointState: `name`.
+    """
     names = message.get("name") if isinstance(message, dict) else getattr(message, "name", None)
-    if not isinstance(names, (list, tuple)) or len(names) != count:
-        return ()
-    return tuple(names) if all(isinstance(name, str) for name in names) else ()
+    told = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    if not told or "." in path:
+        return tuple(paths)
+    if path:
+        return tuple(names) if len(names) == len(paths) else tuple(paths)
+    lists = Counter(found[1] for found in map(_IN_LIST.fullmatch, paths) if found)
+    called = []
+    for one in paths:
+        found = _IN_LIST.fullmatch(one)
+        named = found is not None and lists[found[1]] == len(names)
+        called.append(f"{found[1]}.{names[int(found[2])]}" if found and named else one)
+    return tuple(called)

@@ -30,6 +30,7 @@ __all__ = ["Joined", "JoinedChannel", "Offset", "join"]
 Offset = float | Literal["start"]
 """Seconds that are added to the bag's times; `start`: so many that both begin together."""
 _CHUNK_NS = 1_000_000_000
+_CLOCK_SET_NS = 50_000_000  # less is of two clocks that are read one after the other
 
 
 @dataclass(slots=True)
@@ -61,6 +62,10 @@ class Joined:
     """Messages of the bag that could not be decoded, or lack the field."""
     damaged_bytes: int
     """Of the bag."""
+    clock_set_s: float = 0.0
+    """How far the cameras' wall clock was set while they were recorded; 0: it was not."""
+    recording_damaged_bytes: int = 0
+    """Of the recording, which are in the new one no more."""
 
 
 def join(
@@ -112,6 +117,8 @@ def join(
             cameras_s=(recording.end_ns - recording.start_ns) / 1e9,
             unreadable=unreadable,
             damaged_bytes=damaged,
+            clock_set_s=_clock_set_ns(recording) / 1e9,
+            recording_damaged_bytes=sum(one.length for one in recording.damage),
         )
 
 
@@ -136,6 +143,7 @@ def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedC
             )
         try:
             channel.facts.check(_sample(sample, 0, 0))
+            _in_order(sample, channel.facts)
         except StreamError as error:
             at_s = (sample.time_ns - channel.first_ns) / 1e9
             raise RecordingError(
@@ -154,6 +162,28 @@ def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedC
                 f"{bag.unreadable} could not be taken. Look at the fields of the topic."
             )
     return found
+
+
+def _in_order(sample: BagSample, facts: DataChannel) -> BagSample:
+    """A sample whose values come in the order of the first one's, by what they are called.
+
+    Raises StreamError: they are called otherwise.
+    """
+    if sample.values is None or sample.fields == facts.fields:
+        return sample
+    places = {name: place for place, name in enumerate(sample.fields)}
+    if places.keys() != {*facts.fields} or len(places) != facts.size:
+        raise StreamError(
+            f"The values of {facts.name} are called {_names(facts.fields)}, and then "
+            f"{_names(sample.fields)}: they are of different things. Take a field that every "
+            "message has, or record the topics apart."
+        )
+    values = [sample.values[places[name]] for name in facts.fields]
+    return replace(sample, values=values, fields=facts.fields)
+
+
+def _names(fields: Sequence[str]) -> str:
+    return f"{', '.join(fields) or 'nothing':.200}"
 
 
 def _wanted(take: Take) -> str:
@@ -179,6 +209,17 @@ def _times(
             "--offset start."
         )
     return offset_ns, common_ns
+
+
+def _clock_set_ns(recording: Recording) -> int:
+    """The farthest that the wall clock went from the recording's, which never jumps."""
+    first_ns: int | None = None
+    farthest_ns = 0
+    for entry in recording.entries(values=False):
+        away_ns = entry.wall_time_ns - entry.log_time_ns
+        first_ns = away_ns if first_ns is None else first_ns
+        farthest_ns = max(farthest_ns, away_ns - first_ns, key=abs)
+    return farthest_ns if abs(farthest_ns) > _CLOCK_SET_NS else 0
 
 
 def _shown(time_ns: int) -> str:
@@ -208,6 +249,7 @@ def _write(
             _entries(recording), _samples(bag, takes, offset_ns), key=lambda pair: pair[0]
         ):
             if isinstance(item, BagSample):
+                item = _in_order(item, channels[item.channel].facts)
                 sample = _sample(item, at_ns - to_monotonic_ns, at_ns)
                 data = bytes_from_sample(sample)
                 mcap.add_data(sample.channel, data, log_time_ns=at_ns, wall_time_ns=at_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from mcap.writer import Writer
 from mcap_ros2.writer import Writer as RosWriter
-from recordings import PER_LATENT, SECOND, WALL, record
+from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
-from vidtok_edge.runtime.recording import Recording
+from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.bags import Bag, Take
 from vidtok_edge.runtime.recording.joining import Joined, Offset, join
+from vidtok_edge.runtime.streaming.records import SourceRecords
 
 JOINT_STATE = """std_msgs/Header header
 string[] name
@@ -257,3 +258,95 @@ def test_a_topic_of_texts_is_taken_by_its_field_and_says_so(tmp_path: Path) -> N
     _, path = joined(tmp_path, bag, "/speech:data=said")
     with Recording.open(path) as recording:
         assert [sample.text for sample in recording.samples("said")] == ["go on"]
+
+
+def json_bag(path: Path, messages: Mapping[str, Sequence[Any]], **options: Any) -> Path:
+    """A bag with messages in JSON of some topics, a quarter of a second apart."""
+    with path.open("wb") as file:
+        writer = Writer(file, **options)
+        writer.start()
+        for topic, contents in messages.items():
+            channel = writer.register_channel(topic, "json", 0)
+            for i, content in enumerate(contents):
+                at_ns = WALL + i * SECOND // 4
+                writer.add_message(channel, at_ns, json.dumps(content).encode(), at_ns)
+        writer.finish()  # type: ignore[no-untyped-call]
+    return path
+
+
+def values_in(path: Path, name: str) -> list[list[float]]:
+    with Recording.open(path) as recording:
+        return [s.values.tolist() for s in recording.samples(name) if s.values is not None]
+
+
+@pytest.mark.parametrize(
+    ("take", "fields"),
+    [
+        ("/js:position=q", ("left", "right")),
+        ("/js=q", ("position.left", "position.right")),
+        ("/js:by_key=q", ("left", "right")),
+    ],
+)
+def test_values_in_another_order_are_told_apart_by_their_names(
+    tmp_path: Path, take: str, fields: tuple[str, ...]
+) -> None:
+    """Publishers of one topic may each have an order of their own."""
+    messages: list[dict[str, Any]] = [
+        {"name": ["left", "right"], "position": [1, 2]},
+        {"name": ["right", "left"], "position": [2, 1]},
+    ]
+    if "by_key" in take:
+        messages = [{"by_key": dict(zip(*one.values(), strict=True))} for one in messages]
+    _, path = joined(tmp_path, json_bag(tmp_path / "bag.mcap", {"/js": messages}), take)
+    assert values_in(path, "q") == [[1, 2], [1, 2]]
+    with Recording.open(path) as recording:
+        assert recording.data_channel("q").fields == fields
+
+
+def test_as_many_values_of_other_things_are_refused(tmp_path: Path) -> None:
+    names = [["left", "right"], ["left", "grip"]]
+    messages = [{"name": name, "position": [1, 2]} for name in names]
+    bag = json_bag(tmp_path / "bag.mcap", {"/js": messages})
+    said = r"0\.250 s after the first: The values of q are called left, right, and then left, grip"
+    with pytest.raises(RecordingError, match=said):
+        joined(tmp_path, bag, "/js:position=q")
+
+
+def test_bags_put_one_behind_another_number_their_topics_each(tmp_path: Path) -> None:
+    ones, twos = [{"v": 1}] * 3, [{"v": 2}] * 3
+    first = json_bag(tmp_path / "a.mcap", {"/one": ones, "/two": twos}).read_bytes()
+    then = json_bag(tmp_path / "b.mcap", {"/two": twos, "/one": ones}).read_bytes()
+    bag = tmp_path / "both.mcap"
+    bag.write_bytes(first + then + first)
+    _, path = joined(tmp_path, bag, "/one=one", "/two=two")
+    assert values_in(path, "one") == [[1]] * 6, "what is there twice is taken once"
+    assert values_in(path, "two") == [[2]] * 6
+
+
+def test_a_bag_without_checksums_is_read(tmp_path: Path) -> None:
+    """As those of rosbag2 with the profile `zstd_fast`."""
+    bag = json_bag(tmp_path / "bag.mcap", {"/one": [{"v": 1}] * 3}, enable_crcs=False)
+    _, path = joined(tmp_path, bag, "/one=one")
+    assert values_in(path, "one") == [[1]] * 3
+
+
+def test_a_clock_that_was_set_while_cameras_recorded_is_told(tmp_path: Path) -> None:
+    drive = tmp_path / "set.mcap"
+    with RecordingWriter(drive, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        for i in range(LATENTS):
+            jump_ns = 3 * SECOND if i > 9 else 0
+            write(writer, camera, latents(0, i, wall_jump_ns=jump_ns))
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    done, _ = joined(tmp_path, bag, "/cmd=cmd", drive=drive)
+    assert done.clock_set_s == 3
+    done, _ = joined(tmp_path, bag, "/cmd=cmd")
+    assert done.clock_set_s == 0 and not done.recording_damaged_bytes
+
+
+def test_damage_of_the_recording_is_told(tmp_path: Path) -> None:
+    drive = record(tmp_path / "cut.mcap", LATENTS, sources=1)
+    drive.write_bytes(drive.read_bytes()[: drive.stat().st_size // 2])
+    done, _ = joined(tmp_path, joints(tmp_path / "robot.mcap", EVERY), "/cmd=cmd", drive=drive)
+    assert done.recording_damaged_bytes > 0
