@@ -20,6 +20,7 @@ from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.existing import (
     CONTENTS,
     every_in,
+    fields_of,
     full_rate,
     recording_of,
 )
@@ -73,6 +74,7 @@ class NpzStore:
             tokenizer=tokenizer,
             latents_per_s=full_rate(entry) / tokenizer.time_factor,
             channels=channels_in(told, self.request),
+            fields=fields_of(told.of("data").members("channels")),
         )
 
     def _runs_in(self, entry: Document, facts: SetFacts) -> Iterator[Run]:

@@ -80,6 +80,11 @@ class RecordingStore:
                     tokenizer=source.tokenizer,
                     latents_per_s=episode.fps / source.tokenizer.time_factor,
                     channels=channels,
+                    fields={
+                        name: found.channel.fields
+                        for name, found in data.channels.items()
+                        if found.channel.fields
+                    },
                 )
             growing: _Growing | None = None
             for row in episode.rows:

@@ -15,6 +15,7 @@ from vidtok_edge.runtime.recording.exports.existing import (
     CONTENTS,
     INFO,
     feature_channels,
+    fields_of,
     lerobot_facts,
     recordings_of,
 )
@@ -86,7 +87,10 @@ def parquet_layout(
         raise told.wrong("channels", sizes)
     channels = chosen(str(folder), sizes, request)
     facts = SetFacts(
-        tokenizer=tokenizer, latents_per_s=told.rate("latents_per_s"), channels=channels
+        tokenizer=tokenizer,
+        latents_per_s=told.rate("latents_per_s"),
+        channels=channels,
+        fields=fields_of(told.members("channels")),
     )
     return RowLayout(
         facts=facts,

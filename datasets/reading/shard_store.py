@@ -23,11 +23,12 @@ from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.existing import (
     CONTENTS,
     every_in,
+    fields_of,
     full_rate,
     recordings_of,
 )
 from vidtok_edge.runtime.recording.exports.set_document import Document
-from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
+from vidtok_edge.runtime.recording.exports.set_facts import Fields, SetFacts, require_same_fields
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 
 __all__ = ["ShardStore"]
@@ -83,22 +84,27 @@ class ShardStore:
         """As `Store.runs`."""
         document = Document.load(self.path / CONTENTS)
         channels: Channels | None = None
+        fields: Fields = {}
         for told in recordings_of(document):
             own = channels_in(told, self.request)
             if channels is not None and own != channels:
                 raise told.wrong("data", f"of other channels: {', '.join(own)}")
             channels = own
+            named = fields_of(told.of("data").members("channels"))
+            named = {name: one for name, one in named.items() if name in own}
+            require_same_fields(named, fields, told.name, "one before it")
+            fields = {**named, **fields}
         facts: dict[str, SetFacts] = {}
         episode: list[tuple[_Sample, Document]] = []
         for sample in sorted(self._samples(document)):
             if episode and episode[-1][0].episode != sample.episode:
-                yield from self._runs_in(episode, channels or {}, facts)
+                yield from self._runs_in(episode, channels or {}, fields, facts)
                 episode = []
             offset, size = sample.members.get("json", (0, 0))
             text = self._bytes(sample.shard, offset, size)
             episode.append((sample, Document.parse(f"{sample.shard}: {sample.first}", text)))
         if episode:
-            yield from self._runs_in(episode, channels or {}, facts)
+            yield from self._runs_in(episode, channels or {}, fields, facts)
 
     def _samples(self, document: Document) -> Iterator[_Sample]:
         for entry in document.each("shards"):
@@ -124,10 +130,11 @@ class ShardStore:
         self,
         episode: Sequence[tuple[_Sample, Document]],
         channels: Channels,
+        fields: Fields,
         known: dict[str, SetFacts],
     ) -> Iterator[Run]:
         """Of the samples of an episode, in order."""
-        facts = _facts(episode[0][1], channels, known)
+        facts = _facts(episode[0][1], channels, fields, known)
         rows, places = self._rows(episode, facts)
         whole = self.request is None or self.request.missing == "split"
         for first, end in rows.runs(source=self.source, whole=whole):
@@ -221,7 +228,9 @@ def _values(facts: SetFacts) -> str:
     return "tokens.npy" if facts.tokenizer.latent == "fsq" else "latent.npy"
 
 
-def _facts(told: Document, channels: Channels, known: dict[str, SetFacts]) -> SetFacts:
+def _facts(
+    told: Document, channels: Channels, fields: Fields, known: dict[str, SetFacts]
+) -> SetFacts:
     """Of an episode; the same object where they are the same, which is quick to compare."""
     own = told.of("tokenizer").content
     texts = {name: value for name, value in own.items() if isinstance(value, str)}
@@ -229,7 +238,9 @@ def _facts(told: Document, channels: Channels, known: dict[str, SetFacts]) -> Se
     if key not in known:
         tokenizer = Tokenizer.from_map(texts)
         rate = full_rate(told) / tokenizer.time_factor
-        known[key] = SetFacts(tokenizer=tokenizer, latents_per_s=rate, channels=channels)
+        known[key] = SetFacts(
+            tokenizer=tokenizer, latents_per_s=rate, channels=channels, fields=fields
+        )
     return known[key]
 
 

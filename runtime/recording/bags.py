@@ -308,9 +308,9 @@ def _names_of(message: Any, path: str, paths: Sequence[str]) -> tuple[str, ...]:
 
     The places of a list are called as the message itself does, as sensor_msgs/JointState: `name`.
     """
-    names = message.get("name") if isinstance(message, dict) else getattr(message, "name", None)
-    told = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-    if not told or "." in path:
+    own = message.get("name") if isinstance(message, dict) else getattr(message, "name", None)
+    names: Sequence[Any] = own if isinstance(own, (list, tuple)) else ()
+    if not names or "." in path or not all(isinstance(name, str) for name in names):
         return tuple(paths)
     if path:
         return tuple(names) if len(names) == len(paths) else tuple(paths)

@@ -102,6 +102,9 @@ class ChannelSamples:
     """[n, d]."""
     late: int = 0
     """Samples that were written behind one of a later time."""
+    of_recordings: Mapping[str, ChannelSamples] = field(default_factory=dict)
+    """Where several recordings were merged that each have a channel of this name: theirs, by what
+    `SourceFacts.recording` says. The robot of one is not that of another."""
     not_finite: int = field(init=False)
     """Samples that hold a NaN or an infinity."""
 
@@ -111,8 +114,18 @@ class ChannelSamples:
     @classmethod
     def of(cls, recording: Recording, channel: DataChannel) -> ChannelSamples:
         """Read the samples of a channel of numbers."""
+        whole = cls._read(recording, channel, None)
+        names = recording.recordings_with(channel.name)
+        if len(names) > 1:
+            whole.of_recordings = {
+                name: cls._read(recording, channel, name) for name in names if name
+            }
+        return whole
+
+    @classmethod
+    def _read(cls, recording: Recording, channel: DataChannel, name: str | None) -> ChannelSamples:
         times, values = [], []
-        for sample in recording.samples(channel.name):
+        for sample in recording.samples(channel.name, recording=name):
             assert sample.values is not None
             times.append(sample.log_time_ns)
             values.append(sample.values)

@@ -86,11 +86,13 @@ class DataLog:
             time_ns: when that was, on the monotonic clock, as `time.monotonic_ns` counts; now
                 where None.
             wall_time_ns: in its place, since 1970.
-            fields: what the values are called; of a channel's first sample.
+            fields: what the values are called; of a channel's first sample, and the same or none
+                in later ones.
 
         Raises:
-            StreamError: no numbers or another count than before, no name of a channel, a time that
-                lies before the last one, stands still or is more than an hour away.
+            StreamError: no numbers, another count or other fields than before, no name of a
+                channel, a time that lies before the last one, stands still or is more than an hour
+                away.
         """
         try:
             array = np.atleast_1d(np.asarray(values, np.float64)).copy()
@@ -197,6 +199,11 @@ class DataLog:
             channel = _Channel(facts, fields, sample.time_ns)
             self._channels[sample.channel] = channel
         channel.facts.check(sample)
+        if fields and channel.fields and fields != channel.fields:
+            raise StreamError(
+                f"The values of {sample.channel} are {', '.join(channel.fields):.200}, and now "
+                f"{', '.join(fields):.200}. Keep to one order, or log to a channel of another name."
+            )
         _check_order(channel, sample.time_ns)
         counts = self._count(sample.channel)
         if self._bytes + size > self._most_waiting:

@@ -319,3 +319,25 @@ def test_latents_of_half_the_rate_are_in_no_window(given: Any, tmp_path: Path) -
     for number, first in enumerate(firsts):
         expected = np.stack([values_of(0, first), values_of(0, first + 1)])
         np.testing.assert_array_equal(windows[number]["tokens"].numpy(), expected)
+
+
+@pytest.mark.parametrize("given", ["recording", *FORMATS])
+def test_channels_whose_values_are_called_otherwise_are_refused(given: Any, tmp_path: Path) -> None:
+    """Their columns would mean two things."""
+    paths = []
+    for fields in (("x", "y"), ("y", "x")):
+        paths.append(tmp_path / f"{'-'.join(fields)}.mcap")
+        with RecordingWriter(paths[-1], FSQ, ["cam"], flush_interval_s=1000) as writer:
+            camera = SourceRecords(0)
+            writer.take(camera.start("start", 0, WALL, fps=40))
+            for i in range(4):
+                write(writer, camera, latents(0, i))
+                at_ns, values = i * PER_LATENT, np.zeros(2)
+                writer.log(
+                    Sample(channel="q", time_ns=at_ns, wall_time_ns=WALL + at_ns, values=values),
+                    fields,
+                )
+    sets = paths if given == "recording" else [exported(path, given) for path in paths]
+    with pytest.raises(DatasetError, match=r"The values of q are y, x in .*, and x, y in"):
+        TokenWindows(sets, length=2)
+    assert len(TokenWindows(sets, length=2, data=DataRequest(channels=[]))) == 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vidtok_edge.runtime.manifest.plain import from_plain
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import Gaps
 from vidtok_edge.runtime.recording.exports.set_document import Document, said
-from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
+from vidtok_edge.runtime.recording.exports.set_facts import Fields, SetFacts
 from vidtok_edge.runtime.recording.format.data_channels import MOST_VALUES
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
@@ -27,6 +27,7 @@ __all__ = [
     "Existing",
     "every_in",
     "feature_channels",
+    "fields_of",
     "format_of",
     "full_rate",
     "lerobot_facts",
@@ -171,7 +172,8 @@ def _facts(document: Document, entry: Document) -> SetFacts:
             f"{entry.name} does not say its rate: an earlier version wrote it. Export it again."
         )
     rate = full_rate(entry) / tokenizer.time_factor
-    return SetFacts(tokenizer=tokenizer, latents_per_s=rate, channels=sizes)
+    fields = fields_of(told.of("data").members("channels"))
+    return SetFacts(tokenizer=tokenizer, latents_per_s=rate, channels=sizes, fields=fields)
 
 
 def _lerobot(path: Path) -> Existing:
@@ -201,7 +203,22 @@ def lerobot_facts(info: Document, channels: Mapping[str, int]) -> SetFacts:
         tokenizer = from_plain(Tokenizer, plain)
     except ValueError as error:
         raise told.wrong("tokenizer", error) from None
-    return SetFacts(tokenizer=tokenizer, latents_per_s=info.rate("fps"), channels=channels)
+    known = feature_channels(info)
+    fields = {}
+    for name in channels:
+        feature = features.of(known[name][0])
+        own = tuple(feature.texts("names")) if feature.content.get("names") else ()
+        if own != tuple(f"{name}_{i}" for i in range(len(own))):  # else nobody said
+            fields[name] = own
+    return SetFacts(
+        tokenizer=tokenizer, latents_per_s=info.rate("fps"), channels=channels, fields=fields
+    )
+
+
+def fields_of(channels: Iterable[tuple[str, Document]]) -> Fields:
+    """What values are called, of channels as `recording.json` tells them."""
+    told = ((name, one.texts("fields")) for name, one in channels if one.has("fields"))
+    return {name: tuple(fields) for name, fields in told if fields}
 
 
 def feature_channels(info: Document) -> dict[str, tuple[str, int]]:

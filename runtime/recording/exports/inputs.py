@@ -12,7 +12,12 @@ from typing import Any
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.data_rows import DataRequest, channels_of
 from vidtok_edge.runtime.recording.exports.episodes import Episode, Gaps, Happened, episodes
-from vidtok_edge.runtime.recording.exports.set_facts import JITTER, SetFacts
+from vidtok_edge.runtime.recording.exports.set_facts import (
+    JITTER,
+    Fields,
+    SetFacts,
+    require_same_fields,
+)
 from vidtok_edge.runtime.recording.exports.with_data import Data, events_of
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
@@ -131,16 +136,19 @@ class Inputs:
             raise RecordingError(
                 f"The sources run at different rates ({found} frames/s)" + _ONE_ONLY
             )
+        channels = self.channels()
         return SetFacts(
             tokenizer=tokenizer,
             latents_per_s=round(median(rates) / tokenizer.time_factor, 6),
-            channels=_shapes(self.channels()),
+            channels=_shapes(channels),
+            fields=_fields(channels),
         )
 
     def channels(self) -> Mapping[str, DataChannel]:
         """The data channels that go along, which every recording has; before iterating.
 
-        Raises RecordingError: one lacks a channel of the others, or has it with other values.
+        Raises RecordingError: one lacks a channel of the others, or has it with more or fewer
+        values. DatasetError: with values that are called otherwise.
         """
         found: dict[str, DataChannel] | None = None
         for path in self.paths:
@@ -152,6 +160,7 @@ class Inputs:
                     f"{_shown(found)}: a dataset has one shape. Name those that both have with "
                     "--channels, or export each by itself."
                 )
+            require_same_fields(_fields(own), _fields(found or {}), path, self.paths[0])
             found = found or own
         return found or {}
 
@@ -179,6 +188,10 @@ _ONE_ONLY = ", and a dataset has one. Export each with --source, or all to webda
 
 def _shapes(channels: Mapping[str, DataChannel]) -> dict[str, int]:
     return {name: channel.size for name, channel in channels.items()}
+
+
+def _fields(channels: Mapping[str, DataChannel]) -> Fields:
+    return {name: channel.fields for name, channel in channels.items() if channel.fields}
 
 
 def _shown(channels: Mapping[str, DataChannel]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from vidtok_edge.runtime.manifest.identity import differing
 from vidtok_edge.runtime.recording.exports.values import values_dtype
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 
-__all__ = ["JITTER", "SetFacts"]
+__all__ = ["JITTER", "Fields", "SetFacts", "require_same_fields"]
+
+Fields = Mapping[str, tuple[str, ...]]
+"""What the values of data channels are called, of those channels of which it is known."""
 
 JITTER = 1.03
 """Rates are measured: those that differ by no more are one."""
@@ -27,6 +30,7 @@ class SetFacts:
     latents_per_s: float
     channels: Mapping[str, int]
     """The data channels by name, in the order of names, and how many numbers each has."""
+    fields: Fields = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -60,6 +64,19 @@ class SetFacts:
                 f"{here} has the data channels {_shown(self.channels)}, and {there} "
                 f"{_shown(others.channels)}: a dataset has one shape. Name those that "
                 "both have (channels)."
+            )
+        own = {name: fields for name, fields in self.fields.items() if name in self.channels}
+        require_same_fields(own, others.fields, here, there)
+
+
+def require_same_fields(own: Fields, others: Fields, here: object, there: object) -> None:
+    """Raise DatasetError where the values of a channel are called otherwise here than there."""
+    for name in own.keys() & others.keys():
+        if own[name] != others[name]:
+            raise DatasetError(
+                f"The values of {name} are {', '.join(own[name]):.200} in {here}, and "
+                f"{', '.join(others[name]):.200} in {there}: a column has one meaning. Keep them "
+                "apart, or leave the channel out (channels)."
             )
 
 

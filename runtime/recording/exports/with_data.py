@@ -71,6 +71,10 @@ class Data:
                     self.left_out += sum(1 for _ in every)
 
     def _rows(self, episode: Episode) -> Iterator[Row]:
+        own = {
+            name: samples.of_recordings.get(episode.source.recording, samples)
+            for name, samples in self.channels.items()
+        }
         before_ns: int | None = None
         for row in episode.rows:
             at_ns = row.latent.log_time_ns
@@ -78,7 +82,7 @@ class Data:
                 before_ns = at_ns - round(row.latent.frames_real / episode.fps * 1e9)
             beside = {
                 name: samples.beside(before_ns, at_ns, self.request.align, self.request.max_age_s)
-                for name, samples in self.channels.items()
+                for name, samples in own.items()
             }
             self.rows_without.update(name for name, one in beside.items() if one.missing)
             yield replace(row, beside=beside)

@@ -191,6 +191,12 @@ class Recording:
             if channel is None:
                 continue
             before = found.setdefault(channel.name, channel)
+            if before.fields and channel.fields and before.fields != channel.fields:
+                raise RecordingError(
+                    f"{self.path} has two data channels {channel.name}, whose values are "
+                    f"{', '.join(before.fields):.200}, and {', '.join(channel.fields):.200}: a "
+                    "channel has one meaning. Keep these recordings apart."
+                )
             if (before.kind, before.size) != (channel.kind, channel.size):
                 raise RecordingError(
                     f"{self.path} has two data channels {channel.name}: {before.size} "
@@ -215,21 +221,31 @@ class Recording:
         *,
         start_ns: int | None = None,
         end_ns: int | None = None,
+        recording: str | None = None,
     ) -> Iterator[Sample]:
         """What data channels hold, in the order of writing.
 
         Args:
             channel: of this one alone.
             start_ns, end_ns: from `start_ns` to before `end_ns`, as `log_time_ns` counts.
+            recording: what this one of several that were merged has, as `DataChannel` calls it.
 
         Raises RecordingError: as `data_channels`, or there is no such channel.
         """
         names = self.data_channels if channel is None else [self.data_channel(channel).name]
         start, end = start_ns or 0, 1 << 64 if end_ns is None else end_ns
-        wanted = {number: one for number, one in self._data.items() if one.name in names}
+        wanted = {
+            number: one
+            for number, one in self._data.items()
+            if one.name in names and recording in (None, one.recording)
+        }
         for chunk in self.chunks if wanted else ():
             if chunk.end_ns >= start and chunk.start_ns < end:
                 yield from self._samples_in(chunk, wanted, start, end)
+
+    def recordings_with(self, channel: str) -> list[str]:
+        """Which recordings have a data channel of that name: several, where they were merged."""
+        return sorted({one.recording for one in self._data.values() if one.name == channel})
 
     def _samples_in(
         self, chunk: ChunkPlace, wanted: Mapping[int, DataChannel], start: int, end: int

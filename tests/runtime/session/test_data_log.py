@@ -54,6 +54,7 @@ def test_a_number_is_a_sample_of_one_and_is_copied() -> None:
         ([1.0], {}, "action has 2 numbers in each sample, and got 1 number"),
         ([[1.0, 2.0]], {}, r"has the shape \[1, 2\]; allowed: \[d\]"),
         ("fast", {}, "'fast' are no numbers"),
+        ([1, 2], {"fields": ["y", "x"]}, "The values of action are x, y, and now y, x"),
         ([1, 2], {"time_ns": 5}, "The clock of action went back by 1.0"),
         ([1, 2], {"time_ns": 10**18}, r"\+999999999 s from now on the monotonic clock"),
         ([1, 2], {"wall_time_ns": 0}, "-1700000001 s from now on the wall clock"),
@@ -66,10 +67,10 @@ def test_what_is_refused_raises_and_is_counted(
     values: Any, options: dict[str, Any], said: str
 ) -> None:
     log = log_at(FakeClock())
-    log.log("action", [1, 2])
+    log.log("action", [1, 2], fields=["x", "y"])
     with pytest.raises(StreamError, match=said):
         log.log("action", values, **options)
-    log.log("action", [3, 4])
+    log.log("action", [3, 4], fields=["x", "y"])
     [counts] = log.counts
     assert (counts.samples, counts.refused) == (2, 1)
     assert len(log.taken()) == 2

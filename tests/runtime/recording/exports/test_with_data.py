@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
-from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, write
+from mcap.reader import make_reader
+from mcap.writer import Writer
+from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
-from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.errors import DatasetError, RecordingError, UsageError
 from vidtok_edge.runtime.recording import RecordingWriter
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, export_recording
+from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, Format, export_recording
 from vidtok_edge.runtime.streaming.records import Sample, SourceRecords
 
 EVERY_NS = SECOND // 128  # so that seconds are exact in float32
@@ -206,3 +208,74 @@ def test_recordings_of_other_channels_are_no_set(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=said):
         export_recording([first, other], tmp_path / "out", "lerobot")
     assert not (tmp_path / "out").exists()
+
+
+def named(path: Path, *fields: str, of: float | None = None) -> Path:
+    """A recording whose `action` calls its two values so, which are `of`, or say their time."""
+    with RecordingWriter(path, FSQ, ["cam"], flush_interval_s=1000) as writer:
+        camera = SourceRecords(0)
+        writer.take(camera.start("start", 0, WALL, fps=40))
+        for i in range(4):
+            write(writer, camera, latents(0, i))
+            values = None if of is None else [of, of]
+            writer.log(sample(i * PER_LATENT, values=values), fields)
+        writer.take(camera.end("over", 4 * PER_LATENT, WALL))
+    return path
+
+
+@pytest.mark.parametrize("format", ["npz", "webdataset", "lerobot", "parquet"])
+def test_values_that_are_called_otherwise_are_no_column_of_one_set(
+    tmp_path: Path, format: Format
+) -> None:
+    first, nameless = named(tmp_path / "a.mcap", "x", "y"), named(tmp_path / "b.mcap")
+    swapped = named(tmp_path / "c.mcap", "y", "x")
+    said = r"values of action are y, x in .*c\.mcap, and x, y in "
+    if format in ("lerobot", "parquet"):
+        with pytest.raises(DatasetError, match=said):
+            export_recording([first, swapped], tmp_path / "both", format)
+    export_recording([first, nameless], tmp_path / "set", format)
+    with pytest.raises(DatasetError, match=said):
+        export_recording(swapped, tmp_path / "set", format, append=True)
+
+
+def test_recordings_that_were_merged_have_each_their_own_robot(tmp_path: Path) -> None:
+    """Both have an `action` at the same times; a third has none, and goes with what is there."""
+    paths = [named(tmp_path / f"{n}.mcap", of=n) for n in (1, 2)]
+    merged = mcap_merge(tmp_path / "both.mcap", paths)
+    export_recording(merged, tmp_path / "out", "parquet")
+    table = pq.read_table(tmp_path / "out" / "data").to_pylist()
+    assert [(row["source"], *row["action"]) for row in table] == [(0, 1, 1)] * 4 + [(1, 2, 2)] * 4
+    alone = record(tmp_path / "alone.mcap", 4, sources=1)
+    merged = mcap_merge(tmp_path / "with.mcap", [paths[0], alone])
+    done = export_recording(merged, tmp_path / "two", "parquet")
+    assert done.latents == 8
+
+
+def test_recordings_that_were_merged_call_values_alike(tmp_path: Path) -> None:
+    paths = [named(tmp_path / "a.mcap", "x", "y"), named(tmp_path / "b.mcap", "y", "x")]
+    merged = mcap_merge(tmp_path / "both.mcap", paths)
+    with pytest.raises(RecordingError, match="action, whose values are x, y, and y, x"):
+        export_recording(merged, tmp_path / "out", "npz")
+
+
+def mcap_merge(output: Path, inputs: list[Path]) -> Path:
+    """As the `mcap` command does: messages by their times, channels numbered anew."""
+    with output.open("wb") as file:
+        writer = Writer(file)
+        writer.start("ros2")
+        found = []
+        for path in inputs:
+            numbers: dict[int, int] = {}
+            with path.open("rb") as source:
+                for schema, channel, message in make_reader(source).iter_messages():
+                    assert schema is not None
+                    if channel.id not in numbers:
+                        known = writer.register_schema(schema.name, schema.encoding, schema.data)
+                        numbers[channel.id] = writer.register_channel(
+                            channel.topic, "cdr", known, channel.metadata
+                        )
+                    found.append((message.log_time, numbers[channel.id], message))
+        for at_ns, number, message in sorted(found, key=lambda one: one[0]):
+            writer.add_message(number, at_ns, message.data, message.publish_time, message.sequence)
+        writer.finish()  # type: ignore[no-untyped-call]
+    return output
