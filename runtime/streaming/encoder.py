@@ -75,7 +75,8 @@ class StreamEncoder(Slots[Latents]):
 
         Raises:
             StreamError: a frame of another size or type, on another device, or whose pixels are
-                apart; no such slot, a closed stream; a stamp and another capture time.
+                apart; no such slot, a closed stream; a stamp and another capture time, or one that
+                is no whole number.
         """
         self._slot(slot)
         progress = self._progress[slot]
@@ -89,6 +90,11 @@ class StreamEncoder(Slots[Latents]):
             self._device.check(item)
         else:
             self._check(item, slot, number)
+        if not isinstance(capture_time_ns, int | np.integer | None):
+            raise StreamError(
+                f"The capture time is {capture_time_ns!r}; allowed: whole nanoseconds on the "
+                "monotonic clock, as time.monotonic_ns() counts."
+            )
         if stamp is None:
             stamp = Stamp.at(capture_time_ns)
         elif capture_time_ns is not None:

@@ -170,6 +170,16 @@ def test_a_stamp_and_another_time_are_refused() -> None:
     assert len(encoder.push(frame_of(1))) == 1, "the stream is as it was"
 
 
+@pytest.mark.parametrize("given", [time.time(), "1", np.float64(1)])
+def test_a_capture_time_that_is_no_whole_number_is_refused(given: Any) -> None:
+    """Seconds would be taken for nanoseconds, cut off to whole ones."""
+    encoder, _ = opened(fake_manifest())
+    with pytest.raises(StreamError, match=r"capture time is .*; allowed: whole nanoseconds"):
+        encoder.push(frame_of(1), capture_time_ns=given)
+    [latents] = encoder.push(frame_of(1), capture_time_ns=np.int64(7))  # type: ignore[arg-type]
+    assert latents.capture_time_ns.tolist() == [7], "the stream is as it was"
+
+
 def test_a_view_of_any_strides() -> None:
     encoder, _ = opened(fake_manifest())
     other, _ = opened(fake_manifest())
