@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidtok_edge.commands.terminal import Styled, say, screen, shown
+from vidtok_edge.commands.terminal import Styled, columns, say, screen, shown
 from vidtok_edge.errors import CheckFailed, ClipError, OutputNotWritable
 
 if TYPE_CHECKING:
@@ -92,10 +92,14 @@ def stage(name: str, path: Path | None) -> Iterator[None]:
     say(f" {time.perf_counter() - start:7.1f} s {size}")
 
 
+_BESIDE_A_BAR = 30  # columns: brackets, spaces, 99999/99999 and 00:00:00
+
+
 @contextmanager
 def frame_bar(label: str) -> Iterator[Progress]:
     """A progress bar over frames; on something that is no terminal, nothing."""
-    with click.progressbar(length=1, label=label, file=screen(), show_pos=True) as bar:
+    width = min(36, max(1, columns() - len(label) - _BESIDE_A_BAR))
+    with click.progressbar(length=1, label=label, file=screen(), show_pos=True, width=width) as bar:
         bar.length = 0
 
         def progress(done: int, total: int | None) -> None:

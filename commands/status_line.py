@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from vidtok_edge.commands.terminal import shown
+from vidtok_edge.commands.terminal import columns, shown
 
 __all__ = ["StatusLine", "to_stderr"]
 
@@ -83,7 +83,8 @@ class StatusLine:
         if not self._terminal:
             return notes
         self._shown = self._status
-        return f"{_CLEAR}{notes}{self._status}"
+        # A line that the terminal breaks is not written over.
+        return f"{_CLEAR}{notes}{self._status[: columns() - 1]}"
 
 
 def to_stderr(text: str) -> None:

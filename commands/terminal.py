@@ -12,7 +12,7 @@ import click
 
 from vidtok_edge.errors import OutputNotWritable
 
-__all__ = ["Styled", "flush", "say", "screen", "shown"]
+__all__ = ["Styled", "columns", "flush", "say", "screen", "shown"]
 
 # C0 but for tab and newline, DEL, C1, the controls of bidirectional text (Unicode 16, UAX 9), the
 # separators that break a line, and the halves of pairs that stand for bytes in file names.
@@ -80,6 +80,14 @@ def flush() -> None:
     except OSError as error:
         _abandon(sys.stdout)
         raise _broken(error) from error
+
+
+def columns() -> int:
+    """Of the terminal that standard error is; 80 where it is none, or does not tell."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (AttributeError, OSError, ValueError):
+        return 80
 
 
 def screen() -> TextIO:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
+import struct
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -169,3 +173,29 @@ def test_a_status_line() -> None:
         line.note(f"{HOSTILE} is lost")
     text = re.sub(r"\r\x1b\[K", "", "".join(texts))
     assert NAMED in text and commands_in(text) == []
+
+
+def test_lines_that_are_written_over_fit_a_narrow_terminal() -> None:
+    """One that is broken leaves its first half behind each time."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    code = """
+from vidtok_edge.commands.printing import frame_bar
+from vidtok_edge.commands.status_line import StatusLine, to_stderr
+with frame_bar("exporting, latents") as progress:
+    progress(4321, 54321)
+with StatusLine(to_stderr, True) as line:
+    line.show("status " * 20)
+    while not line._shown:
+        pass
+"""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
+    done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False)
+    written = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == 0, written
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", written))
+    assert any("4321/54321" in line for line in lines)
+    assert any(line.startswith("status") for line in lines)
+    assert max(map(len, lines)) < 50
