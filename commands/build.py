@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -193,7 +194,7 @@ def prove_built(path: Path, target: str) -> None:
 
     bundle = Bundle.load(path)
     precisions = engines_here(bundle, Target.named(target))
-    line = f"vidtok-edge prove {path} --backend {target}"
+    line = f"vidtok-edge prove {shlex.quote(str(path))} --backend {target}"
     if not precisions:
         say(f"not proven, for no GPU here runs these engines; where they run: {line}", err=True)
         return

@@ -198,6 +198,8 @@ def record(
             view=ViewTarget.parse(view) if view else None,
             view_decoded=view_decoded,
         )
+        if systemd + dry_run + check > 1:
+            raise click.UsageError("--dry-run, --check and --systemd: give one of them.")
         if systemd:
             return _show_unit(request)
         if dry_run:

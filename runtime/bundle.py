@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -273,7 +274,7 @@ def _manifest_text(folder: Path) -> str:
             what = f"has no {MANIFEST}" if folder.is_dir() else "is not a folder"
             raise BundleMissing(
                 f"{folder} {what}. Write a bundle with: "
-                f"vidtok-export --variant fsq --output {folder}"
+                f"vidtok-export --variant fsq --output {shlex.quote(str(folder))}"
             )
         return DOCUMENT.text(file)
     except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -262,7 +263,7 @@ def read_proof(path: Path) -> Proof:
         why = getattr(error, "strerror", None) or error
         raise ProofError(
             f"{path} is no proof that can be read: {why}. Prove the bundle again with: "
-            f"vidtok-edge prove {path.parent.parent}"
+            f"vidtok-edge prove {shlex.quote(str(path.parent.parent))}"
         ) from None
 
 
@@ -275,7 +276,8 @@ def proven(folder: Path, graph_folder: Path, graph: GraphSpec, info: BackendInfo
         graph: that runs.
         info: what runs it.
     """
-    again = f"run: vidtok-edge prove {folder} --backend {info.active} --precision {graph.precision}"
+    bundle = shlex.quote(str(folder))
+    again = f"run: vidtok-edge prove {bundle} --backend {info.active} --precision {graph.precision}"
     if not (folder / PROOFS).is_dir():
         return Proven(None, again)
     device = device_of(info.active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def collect(bundle: Path) -> Collected:
             damaged.append(str(error))
     if not found and not damaged:
         raise BundleFileMissing(
-            f"{bundle / PROOFS} holds no proof. Make one with: vidtok-edge prove {bundle}"
+            f"{bundle / PROOFS} holds no proof. Make one with: "
+            f"vidtok-edge prove {shlex.quote(str(bundle))}"
         )
     return Collected(tuple(found), tuple(damaged))
 

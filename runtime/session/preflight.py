@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -179,7 +180,7 @@ def _encoder(request: RecordRequest, rates: list[float]) -> Iterator[Check]:
             name="encoder",
             found=f"{encoder.backend.active}: {proof}",
             expected="proven on this machine",
-            remedy=f"vidtok-edge prove {request.bundle.path}",
+            remedy=f"vidtok-edge prove {shlex.quote(str(request.bundle.path))}",
             as_expected=bool(proof),
         )
         warm_calls, warm_ns = 0, 0

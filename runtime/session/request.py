@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vidtok_edge.errors import OutputExists, UsageError
+from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
 from vidtok_edge.runtime.bundle import Bundle
 from vidtok_edge.runtime.files import require_not_read
 from vidtok_edge.runtime.session.options import RecordOptions
@@ -91,7 +91,8 @@ class RecordRequest:
             raise UsageError(f"An input of data is named twice: {', '.join(self.data)}.")
         if len(set(self.sources)) < count:
             raise UsageError(
-                f"A source is named twice: {', '.join(map(without_password, self.sources))}."
+                f"A source is named twice: {', '.join(map(without_password, self.sources))}. Name "
+                "each once."
             )
         for spec in self.sources:
             _require_text(spec)
@@ -107,6 +108,11 @@ class RecordRequest:
             raise UsageError(
                 f"{self.output} is a folder. Name a file, for example one inside it, as "
                 f"{self.output / 'drive.mcap'}."
+            )
+        if not os.path.isdir(folder := os.path.dirname(self.output) or "."):
+            raise OutputNotWritable(
+                f"{self.output} cannot be written: there is no folder {folder}. Create it, or "
+                "choose another."
             )
         if os.path.lexists(self.output) and not (self.force or self.parts.splits):
             raise OutputExists(self.output)

@@ -280,6 +280,15 @@ def test_a_dry_run_writes_nothing(tiny: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out.mcap").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--check"]])
+def test_a_folder_that_is_not_there_is_told_at_once(
+    tiny: Path, tmp_path: Path, more: list[str]
+) -> None:
+    done = run("synthetic:20", *arguments(tiny, tmp_path / "new" / "out.mcap"), *more)
+    assert done.exit_code == 4, done.output
+    assert f"there is no folder {tmp_path / 'new'}. Create it" in done.output
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
@@ -289,6 +298,8 @@ def test_a_dry_run_writes_nothing(tiny: Path, tmp_path: Path) -> None:
         (["synthetic", "--duration", "0"], 2, "duration"),
         (["synthetic", "--view", "clip.mp4:x"], 2, "Allowed: window, HOST or HOST:PORT"),
         (["synthetic", "--view-decoded"], 2, "--view"),
+        (["synthetic", "--dry-run", "--check"], 2, "give one of them"),
+        (["synthetic", "synthetic"], 2, "named twice: synthetic, synthetic. Name each once"),
     ],
 )
 def test_exit_codes(tiny: Path, tmp_path: Path, more: list[str], code: int, message: str) -> None:

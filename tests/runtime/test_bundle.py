@@ -142,6 +142,12 @@ def graph_is_a_loop(folder: Path) -> None:
     (folder / GRAPH).symlink_to(GRAPH)
 
 
+def test_the_command_that_is_told_can_be_copied(tmp_path: Path) -> None:
+    with pytest.raises(BundleMissing) as told:
+        Bundle.load(tmp_path / "my bundle")
+    assert str(told.value).endswith(f"--output '{tmp_path / 'my bundle'}'")
+
+
 @pytest.mark.parametrize(
     ("harm", "error", "sentence"),
     [

@@ -76,6 +76,12 @@ def test_without_a_proof_streams_run_and_say_what_to_do(tiny: Path) -> None:
         assert line in str(encoder.proof)
 
 
+def test_the_command_that_is_told_can_be_copied(tiny: Path, tmp_path: Path) -> None:
+    spaced = tiny.rename(tmp_path / "my bundle")
+    with Bundle.load(spaced).encoder("cpu") as encoder:
+        assert f"vidtok-edge prove '{spaced}' --backend" in str(encoder.proof)
+
+
 def change(folder: Path, change: Callable[[Proof], Proof]) -> None:
     write_proof(folder, change(read_proof(the_proof(folder))))
 
