@@ -54,8 +54,8 @@ def verify_bundle(
         limits: what precisions may cost.
 
     Raises:
-        EngineMissing, EngineStale: on engines, where one of FP16 or INT8 is not there. Without
-            float32 engines PyTorch is what the others are compared with.
+        EngineMissing, EngineStale: on engines, where one of FP16 or INT8 is not there, or no other
+            precision. Without float32 engines PyTorch is what the others are compared with.
     """
     manifest = bundle.manifest
     comparisons: list[Comparison] = []
@@ -63,7 +63,7 @@ def verify_bundle(
     entries: tuple[EntryQuality, ...] = ()
     lossy = [pair for pair in _pairs(manifest, backend) if pair[0] != "fp32"]
     with ExitStack() as stack:
-        floats = _open_floats(bundle, backend, stack)
+        floats = _open_floats(bundle, backend, stack, needed=not lossy)
         exact = floats or StepPair(
             *TorchStreams(model, options_of(manifest), BOTH_FP32).steps.values()
         )
@@ -136,12 +136,17 @@ def _beside(
             raise
 
 
-def _open_floats(bundle: Bundle, backend: Backend, stack: ExitStack) -> StepPair | None:
+def _open_floats(
+    bundle: Bundle, backend: Backend, stack: ExitStack, *, needed: bool
+) -> StepPair | None:
+    """The float32 graphs; None where there are none. `needed`: nothing else can be verified."""
     if "fp32" not in bundle.manifest.precisions:
         return None
     try:
         return stack.enter_context(open_pair(bundle, backend))
     except EngineMissing:
+        if needed:
+            raise
         return None
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import CheckpointError
+from vidtok_edge.errors import CheckpointError, EngineMissing
 from vidtok_edge.export import (
     Comparison,
     ParityReport,
@@ -180,6 +180,17 @@ def test_a_bundle_that_was_written_earlier(
         CheckpointError, match=r"those of the bundle 000000000000\. Export it again"
     ):
         verify_written(Bundle.load(folder))
+
+
+@pytest.mark.parametrize("backend", [Backend.TENSORRT, Backend.TENSORRT_RTX])
+def test_a_backend_without_an_engine_leaves_the_verdict(
+    embedded: Bundle, tmp_path: Path, backend: Backend
+) -> None:
+    folder = shutil.copytree(embedded.path, tmp_path / "bundle")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(EngineMissing, match="No engine is built of encoder"):
+        verify_written(Bundle.load(folder), None, backend)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
