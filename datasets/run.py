@@ -45,6 +45,9 @@ class Run:
     """Where it lies, as its store knows."""
     length: int
     """Latents."""
+    wall_time_ns: int
+    """Of the first latent, or of the first one of the file or sample that it lies in: it tells runs
+    of one length apart."""
     data: Mapping[str, NDArray[np.float32]]
     """Of each channel [length, d]."""
 

@@ -82,7 +82,7 @@ class Windows:
     def fingerprint(self) -> str:
         """Says whether the windows of another process are the same, wherever their files lie."""
         facts = self.runs[0].facts
-        lengths = [run.length for run in self.runs]
+        lengths = [(run.length, run.wall_time_ns) for run in self.runs]
         own = [lengths, self.length, self.stride, facts.tokenizer.compared, dict(facts.channels)]
         return hashlib.sha256(json.dumps(own).encode()).hexdigest()
 

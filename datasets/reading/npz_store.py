@@ -105,6 +105,7 @@ class NpzStore:
                 facts=facts,
                 place=_Place(tokens, first, count, facts),
                 length=end - first,
+                wall_time_ns=entry.whole("first_wall_time_ns"),
                 data={name: values[first:end] for name, values in data.items()},
             )
 

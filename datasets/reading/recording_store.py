@@ -102,7 +102,14 @@ class RecordingStore:
         times = np.array(growing.times_ns, np.int64)
         place = _Place(growing.source, growing.stream, growing.index, times)
         data = {name: np.stack(growing.data[name]) for name in facts.channels}
-        return Run(store=self, facts=facts, place=place, length=len(times), data=data)
+        return Run(
+            store=self,
+            facts=facts,
+            place=place,
+            length=len(times),
+            wall_time_ns=int(times[0]),
+            data=data,
+        )
 
     def read(self, place: _Place, first: int, count: int) -> NDArray[np.generic]:
         """As `Store.read`."""

@@ -36,6 +36,7 @@ class RowLayout:
     values: str
     """Of tokens or KL latents."""
     source: str
+    wall_time: str
     nothing: object
     """What `begins` is where nothing began a stream."""
     channels: Mapping[str, str]
@@ -63,6 +64,7 @@ def lerobot_layout(folder: Path, request: DataRequest | None) -> RowLayout:
         facts=facts,
         values=f"observation.{facts.kind}",
         source="observation.source",
+        wall_time="observation.wall_time_ns",
         nothing=words.index(""),
         channels={name: known[name][0] for name in channels},
     )
@@ -96,6 +98,7 @@ def parquet_layout(
         facts=facts,
         values=facts.kind,
         source="source",
+        wall_time="wall_time_ns",
         nothing="",
         channels={name: name for name in channels},
     )

@@ -72,7 +72,7 @@ class RowStore:
                 layout = layout or own
                 own.facts.require_same(layout.facts, file, files[0])
         assert layout is not None
-        rows, pieces = self._rows(files, layout)
+        rows, walls_ns, pieces = self._rows(files, layout)
         whole = self.request is None or self.request.missing == "split"
         for first, end in rows.runs(source=self.source, whole=whole):
             own_pieces = []
@@ -86,6 +86,7 @@ class RowStore:
                 facts=layout.facts,
                 place=_Place(layout, own_pieces),
                 length=end - first,
+                wall_time_ns=int(walls_ns[first]),
                 data={name: values[first:end] for name, values in rows.data.items()},
             )
 
@@ -94,10 +95,13 @@ class RowStore:
             found: dict[bytes, bytes] | None = self._opened(file).schema_arrow.metadata
         return found
 
-    def _rows(self, files: Sequence[Path], layout: RowLayout) -> tuple[Rows, list[_Piece]]:
+    def _rows(
+        self, files: Sequence[Path], layout: RowLayout
+    ) -> tuple[Rows, NDArray[np.int64], list[_Piece]]:
+        """The rows, their wall clock times, and where they lie."""
         numbers = ("episode_index", layout.source, "stream", "latent_index")
         happened = ("frames_dropped_before", "latents_missing_before", "begins")
-        names = [*numbers, *happened, *layout.channels.values()]
+        names = [*numbers, *happened, layout.wall_time, *layout.channels.values()]
         with _damage_told(files[0]):
             if "every" in self._opened(files[0]).schema_arrow.names:  # not of earlier versions
                 names.append("every")
@@ -130,7 +134,7 @@ class RowStore:
             interrupted=interrupted,
             data=data,
         )
-        return rows, pieces
+        return rows, joined[layout.wall_time], pieces
 
     def _batches(self, file: Path, names: Sequence[str], groups: Sequence[int] | None) -> Any:
         opened = self._opened(file)

@@ -147,7 +147,14 @@ class ShardStore:
                     pieces.append(_Piece(at, sample.shard, offset, skipped, count))
             data = {name: values[first:end] for name, values in rows.data.items()}
             place = _Place(facts, pieces)
-            yield Run(store=self, facts=facts, place=place, length=end - first, data=data)
+            yield Run(
+                store=self,
+                facts=facts,
+                place=place,
+                length=end - first,
+                wall_time_ns=episode[0][1].whole("first_wall_time_ns"),
+                data=data,
+            )
 
     def _rows(
         self, episode: Sequence[tuple[_Sample, Document]], facts: SetFacts

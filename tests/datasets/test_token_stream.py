@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from recordings import record
+from recordings import FSQ, SECOND, WALL, latents, record, write
 
 torch = pytest.importorskip("torch")
 
@@ -17,6 +17,12 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 from vidtok_edge.datasets import TokenStream, TokenWindows, WindowSampler  # noqa: E402
 from vidtok_edge.errors import UsageError  # noqa: E402
+from vidtok_edge.runtime.recording import RecordingWriter  # noqa: E402
+from vidtok_edge.runtime.recording.exports.exporting import (  # noqa: E402
+    Format,
+    export_recording,
+)
+from vidtok_edge.runtime.streaming.records import SourceRecords  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of few cores
@@ -232,3 +238,25 @@ def test_two_processes_that_torch_started(windows: TokenWindows, tmp_path: Path)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     assert sorted(found[0] + found[1]) == list(range(COUNT))
     assert abs(len(found[0]) - len(found[1])) <= 2
+
+
+@pytest.mark.parametrize("format", [None, "npz", "webdataset", "lerobot", "parquet"])
+def test_a_state_is_refused_where_recordings_come_in_another_order(
+    format: Format | None, tmp_path: Path
+) -> None:
+    """Two of one length, as parts are: windows would be skipped, and others repeated."""
+    paths = []
+    for n in range(2):
+        paths.append(tmp_path / f"{n}.mcap")
+        with RecordingWriter(paths[-1], FSQ, ["cam"], flush_interval_s=1000) as writer:
+            camera, wall_ns = SourceRecords(0), n * SECOND
+            writer.take(camera.start("start", 0, WALL + wall_ns, fps=40))
+            for i in range(4):
+                write(writer, camera, latents(0, i, wall_jump_ns=wall_ns))
+        if format is not None:
+            export_recording(paths[-1], tmp_path / f"set{n}", format)
+            paths[-1] = tmp_path / f"set{n}"
+    state = TokenStream(TokenWindows(paths, length=2)).state_dict()
+    TokenStream(TokenWindows(paths, length=2)).load_state_dict(state)
+    with pytest.raises(UsageError, match="fingerprint was"):
+        TokenStream(TokenWindows(paths[::-1], length=2)).load_state_dict(state)
