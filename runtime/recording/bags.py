@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from vidtok_edge.errors import MissingDependency, RecordingError, UsageError
+from vidtok_edge.errors import MissingDependency, RecordingError, StreamError, UsageError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
 from vidtok_edge.runtime.recording.format.mcap_file import Foreign
 from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Definition, Scan
@@ -156,6 +156,7 @@ class Bag:
         """What is taken out of each message, in the order of the file.
 
         Raises RecordingError: no topic fits a `take`, or one that does is of another encoding.
+        StreamError: two of them would be one data channel of a topic.
         """
         wanted = self._wanted(takes)
         for chunk in self.chunks:
@@ -179,7 +180,15 @@ class Bag:
             for number in fitting:
                 if refused := self.topics[number].refused:
                     raise RecordingError(f"{self.scan.path}: {refused}")
-                wanted.setdefault(number, []).append(take)
+                own = wanted.setdefault(number, [])
+                topic = self.topics[number].channel.topic
+                name = take.channel(topic)
+                if any(other.channel(topic) == name for other in own):
+                    raise StreamError(
+                        f"The data channel {name} is asked for twice, of {topic}. Take each field "
+                        "once, under a name of its own."
+                    )
+                own.append(take)
         return wanted
 
     def _walk(self) -> None:

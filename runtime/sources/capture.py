@@ -241,7 +241,9 @@ class _Capture:
         except SourceError as error:
             if not source.live:
                 raise
-            return self._wait_after(error)
+            late = tuple(doubt for doubt in source.doubts if doubt not in known)
+            known += late
+            return self._wait_after(error, late)
         finally:
             source.close()
             self._doubts_at_end = tuple(doubt for doubt in source.doubts if doubt not in known)
@@ -287,9 +289,10 @@ class _Capture:
             self.queue.add(event, self._shared.next_order())
             changed.notify_all()
 
-    def _wait_after(self, error: SourceError) -> bool:
+    def _wait_after(self, error: SourceError, doubts: tuple[str, ...] = ()) -> bool:
         delay_s = self._retry.delay_s(self._attempt)
         self._attempt += 1
-        self._add(Lost(self.source, *self._shared.clock.now(), str(error), delay_s))
+        now = self._shared.clock.now()
+        self._add(Lost(self.source, *now, str(error), delay_s, doubts=doubts))
         self._shared.clock.wait(self._shared.closing, delay_s)
         return False

@@ -174,6 +174,8 @@ def test_a_shape_that_changes_is_refused_with_its_place(tmp_path: Path) -> None:
         (["/joint:position"], RecordingError, "no topic that fits '/joint'; it has /cmd, /joint_"),
         (["/joint_states:speed"], RecordingError, "no message of /joint_states with a number"),
         (["/cmd=a", "/joint_states:position=a"], StreamError, "both be the data channel a"),
+        (["/cmd:linear.x=a", "/cmd:linear.y=a"], StreamError, "channel a is asked for twice, of"),
+        (["/cmd:linear", "/c*:linear"], StreamError, "cmd/linear is asked for twice, of /cmd"),
         (["/cmd:linear=camera0/latents"], StreamError, "taken by a camera"),
         ([":x"], UsageError, "names no topic"),
         ([], UsageError, "Nothing is taken out"),

@@ -130,6 +130,24 @@ def test_what_is_odd_about_a_source_is_told_once_also_where_it_is_found_late() -
     assert told == ["cam0: known", "cam0: found"]
 
 
+def test_what_is_found_odd_about_a_camera_is_told_where_it_is_lost() -> None:
+    def find() -> None:
+        lives[0].doubts = "known", "found"
+
+    told, stop = list[str](), threading.Event()
+    lives = [
+        FakeSource([1, find, SourceError("unplugged")], live=True),
+        FakeSource([2, stop.set, threading.Event()], live=True),
+    ]
+    for source in lives:
+        source.doubts = ("known",)
+    openers = iter(lives)
+    with Captures([lambda: next(openers)], retry=Retry(0.001)) as captures:
+        recorder, _ = session(captures, clock=CLOCK, notice=told.append)
+        recorder.run(stop)
+    assert told.count("cam0: found") == 1
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_what_is_found_odd_about_a_source_is_told_also_where_the_session_ends_before_it(
     live: bool,
