@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
 
 from vidtok_edge.bounded import TooMuchWork
 from vidtok_edge.errors import MissingDependency, RecordingError
@@ -20,6 +21,7 @@ from vidtok_edge.runtime.recording.format.growing_file import is_growing
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
 from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Scan
+from vidtok_edge.runtime.recording.format.seen import Seen
 from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
 
 try:
@@ -63,6 +65,7 @@ class Recording:
         self.indexed = contents.indexed
         self.damage, self.left_out = contents.damage, contents.left_out
         self._channels = contents.channels
+        self._seen_before: dict[int, Seen] = {}  # by the place of the chunk that follows
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, use_index: bool = True) -> Recording:
@@ -325,17 +328,35 @@ class Recording:
                 yield message, entry
 
     def _all_messages_in(self, chunk: ChunkPlace) -> Iterator[Message]:
-        """Up to the first record that makes no sense; the chunk then counts as damaged."""
+        """Up to the first record that makes no sense; the chunk then counts as damaged.
+
+        What is ours and there twice, as where cuts of a recording that overlap were merged, is
+        given once: tools put it side by side, by its time.
+        """
+        seen = Seen(self._seen_before.get(chunk.offset))
         try:
             for record in self._scan.records(chunk):
-                if isinstance(record, Message):
+                if isinstance(record, Message) and not seen.again(
+                    record, partial(self._is_ours, record, chunk)
+                ):
                     yield record
+            if (after := self._after.get(chunk.offset)) is not None:
+                self._seen_before = {after: seen}
         except TooMuchWork as error:
             raise self._scan.too_costly(error) from None
         except RecordingError:
             if chunk.offset not in self._damaged:
                 self._damaged.add(chunk.offset)
                 self.damage.append(Damage(chunk.offset, chunk.length))
+
+    def _is_ours(self, message: Message, chunk: ChunkPlace) -> bool:
+        owner = self._channels.owner(message.channel_id, chunk.offset)
+        return not isinstance(owner, Foreign) or self.data_of(owner) is not None
+
+    @cached_property
+    def _after(self) -> Mapping[int, int]:
+        """Where the chunk behind each lies."""
+        return {one.offset: then.offset for one, then in pairwise(self.chunks)}
 
     def _entry(
         self,

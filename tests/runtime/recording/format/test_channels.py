@@ -13,7 +13,7 @@ from mcap.writer import Writer
 from recordings import FSQ, KL, PER_LATENT, WALL, record
 
 from vidtok_edge.runtime.recording.format import channels
-from vidtok_edge.runtime.recording.format.mcap_file import kind_of
+from vidtok_edge.runtime.recording.format.mcap_file import Code, kind_of
 from vidtok_edge.runtime.recording.format.reader import Recording
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.streaming.records import LatentRecord
@@ -158,6 +158,48 @@ def test_many_files_put_one_behind_another(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(channels, "_MAX_EPOCHS", 8)
     counted, unreadable = found()
     assert counted == [*range(3, 3 + len(counted))] and 0 < len(counted) < 20 and unreadable
+
+
+@pytest.mark.parametrize("code", ["packed", "entropy"])
+@pytest.mark.parametrize("chunk_size", [1, 1000, 1 << 20])
+def test_cuts_that_overlap_give_each_latent_once(
+    code: Code, chunk_size: int, tmp_path: Path
+) -> None:
+    """As tools merge them: by time, and channels that are alike are one."""
+    whole, path = record(tmp_path / "whole.mcap", 20, code=code), tmp_path / "cuts.mcap"
+    found: list[tuple[Any, Any, Any]] = []
+    for begin, end in ((0, 12), (8, 99)):
+        with whole.open("rb") as file:
+            found += [
+                one
+                for one in make_reader(file).iter_messages()
+                if begin * PER_LATENT <= one[2].log_time - WALL < end * PER_LATENT
+            ]
+    with path.open("wb") as file:
+        writer = Writer(file, chunk_size=chunk_size)
+        writer.start("ros2")
+        known: dict[int, int] = {}
+        for schema, channel, message in sorted(found, key=lambda one: one[2].log_time):
+            if channel.id not in known:
+                own = writer.register_schema(schema.name, schema.encoding, schema.data)
+                known[channel.id] = writer.register_channel(
+                    channel.topic, "cdr", own, channel.metadata
+                )
+            at = message.log_time, message.data, message.publish_time, message.sequence
+            writer.add_message(known[channel.id], *at)
+        writer.finish()  # type: ignore[no-untyped-call]
+    assert both(path) == both(whole)
+    with Recording.open(path) as recording, Recording.open(whole) as before:
+        begin_ns = WALL + 10 * PER_LATENT  # where both cuts are
+        for start_ns in (None, begin_ns):
+            indices, expected = (
+                [
+                    (e.source, e.stream, e.index)
+                    for e in one.entries(start_ns=start_ns, values=False)
+                ]
+                for one in (recording, before)
+            )
+            assert sorted(indices) == sorted(expected)
 
 
 def test_a_copy_of_one_camera_does_not_miss_the_other(tmp_path: Path) -> None:
