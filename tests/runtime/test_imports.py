@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -222,3 +223,15 @@ def test_the_error_tree_is_drawn_as_it_is() -> None:
         assert classes[name].__bases__[0].__name__ == parent, name
         if code is not None and code >= 0:
             assert classes[name].exit_code == code, name
+
+
+def test_onnx_runtime_leaves_nothing_in_the_home_folder(tiny: Path, tmp_path: Path) -> None:
+    """From 1.29 on it would write a number of the machine, and send events; not where CI is set."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        f"from vidtok_edge.runtime import Bundle; Bundle.load({str(tiny)!r}).encoder('cpu').close()"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    subprocess.run([sys.executable, "-c", code], env={**kept, "HOME": str(home)}, check=True)
+    assert not list(home.rglob("*onnxruntime*"))
