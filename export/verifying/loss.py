@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vidtok_edge.errors import UsageError
 from vidtok_edge.export.verifying.comparison import Comparison
 from vidtok_edge.runtime.manifest.graphs import Precision
 
@@ -45,9 +47,20 @@ DEFAULT_LIMITS: Mapping[Precision, Limits] = {
 def limits_with(
     tokens_equal: float | None, psnr_db: float | None, loss_db: float | None
 ) -> dict[Precision, Limits]:
-    """The default limits, but for those that are given; a share of tokens is then held exactly."""
+    """The default limits, but for those that are given; a share of tokens is then held exactly.
+
+    Raises UsageError: no share, or not finite; a bundle would be marked unverified for it.
+    """
     given = {"tokens_equal": tokens_equal, "psnr_db": psnr_db, "loss_db": loss_db}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if tokens_equal is not None and not 0 <= tokens_equal <= 1:
+        raise UsageError(
+            f"The least share of equal tokens is {tokens_equal:g}; allowed: 0 to 1. For 90 % write "
+            "0.9."
+        )
+    for value in changes.values():
+        if not math.isfinite(value):
+            raise UsageError(f"A limit is {value:g} dB; allowed: a number.")
     if tokens_equal is not None:
         changes["tokens_differ"] = 0
     return {precision: replace(limits, **changes) for precision, limits in DEFAULT_LIMITS.items()}

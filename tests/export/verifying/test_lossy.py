@@ -10,6 +10,7 @@ import pytest
 from fake_step import fake_manifest
 from numpy.typing import NDArray
 
+from vidtok_edge.errors import UsageError
 from vidtok_edge.export.verifying.loss import (
     DEFAULT_LIMITS,
     FLIP_EDGES,
@@ -150,6 +151,18 @@ def test_a_few_tokens_of_a_small_grid_may_differ(tokens: int, differ: int, passe
     assert all(compare_loss(loss, DEFAULT_LIMITS["fp16"])) == passes
     asked = limits_with(0.99, None, None)["fp16"]
     assert all(compare_loss(loss, asked)) == (differ / tokens <= 0.01)
+
+
+@pytest.mark.parametrize("limits", [(90, None, None), (math.nan, None, None), (-0.1, None, None)])
+def test_a_share_of_tokens_lies_between_none_and_all(limits: tuple[float, None, None]) -> None:
+    with pytest.raises(UsageError, match=r"allowed: 0 to 1\. For 90 % write 0\.9"):
+        limits_with(*limits)
+
+
+@pytest.mark.parametrize("limits", [(None, math.nan, None), (None, None, math.inf)])
+def test_limits_are_numbers(limits: tuple[None, float | None, float | None]) -> None:
+    with pytest.raises(UsageError, match="allowed: a number"):
+        limits_with(*limits)
 
 
 @pytest.mark.parametrize("value", [math.nan])
