@@ -182,7 +182,8 @@ class ChannelTable:
             kind = kind_of(channel.topic)
             facts = None if kind is None else self._facts_of(channel, epoch)
             if kind is not None and facts is not None:
-                found[number] = _Key(facts, ranks[facts, kind]), kind
+                # Those of one recording are of one camera, of which cuts were merged.
+                found[number] = _Key(facts, 0 if facts.recording else ranks[facts, kind]), kind
                 ranks[facts, kind] += 1
         return found
 

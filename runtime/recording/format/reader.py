@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from itertools import pairwise
@@ -337,7 +337,7 @@ class Recording:
         try:
             for record in self._scan.records(chunk):
                 if isinstance(record, Message) and not seen.again(
-                    record, partial(self._is_ours, record, chunk)
+                    record, partial(self._owner_of, record, chunk)
                 ):
                     yield record
             if (after := self._after.get(chunk.offset)) is not None:
@@ -349,9 +349,13 @@ class Recording:
                 self._damaged.add(chunk.offset)
                 self.damage.append(Damage(chunk.offset, chunk.length))
 
-    def _is_ours(self, message: Message, chunk: ChunkPlace) -> bool:
+    def _owner_of(self, message: Message, chunk: ChunkPlace) -> Hashable:
+        """Whose a message is; None: somebody else's."""
         owner = self._channels.owner(message.channel_id, chunk.offset)
-        return not isinstance(owner, Foreign) or self.data_of(owner) is not None
+        if not isinstance(owner, Foreign):
+            return owner
+        data = self.data_of(owner)
+        return None if data is None else (data.name, data.recording)
 
     @cached_property
     def _after(self) -> Mapping[int, int]:

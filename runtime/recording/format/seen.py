@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from vidtok_edge.errors import MissingDependency
 
@@ -13,6 +13,8 @@ except ImportError:
 
 __all__ = ["Seen"]
 
+_Owner = Callable[[], Hashable]
+_Key = tuple[Hashable, int, bytes]
 _MOST = 1 << 10  # messages of one time
 
 
@@ -21,21 +23,23 @@ class Seen:
 
     def __init__(self, before: Seen | None = None) -> None:
         self._first: Message | None = None if before is None else before._first
-        self._others: set[tuple[int, int, bytes]] = set() if before is None else {*before._others}
+        self._owner: _Owner = (lambda: None) if before is None else before._owner
+        self._others: set[_Key] = set() if before is None else {*before._others}
 
-    def again(self, message: Message, asked: Callable[[], bool]) -> bool:
-        """Whether a message was seen with this channel, number, time and contents.
+    def again(self, message: Message, owner: _Owner) -> bool:
+        """Whether a message was seen with this owner, number, time and contents.
 
         Args:
-            asked: whether it matters; called only where others have the same time.
+            owner: gives whose it is, None: nobody's who matters; called only where others have the
+                same time.
         """
         if self._first is None or message.log_time != self._first.log_time:
-            self._first, self._others = message, set()
+            self._first, self._owner, self._others = message, owner, set()
             return False
-        if not asked():
+        if (own := owner()) is None:
             return False
-        first, key = self._first, (message.channel_id, message.sequence, message.data)
-        if key == (first.channel_id, first.sequence, first.data) or key in self._others:
+        first, key = self._first, (own, message.sequence, message.data)
+        if key in self._others or key == (self._owner(), first.sequence, first.data):
             return True
         if len(self._others) < _MOST:
             self._others.add(key)

@@ -16,7 +16,7 @@ from mcap.writer import Writer
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import DatasetError, RecordingError, UsageError
-from vidtok_edge.runtime.recording import RecordingWriter
+from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, Format, export_recording
 from vidtok_edge.runtime.streaming.records import Sample, SourceRecords
@@ -249,6 +249,15 @@ def test_recordings_that_were_merged_have_each_their_own_robot(tmp_path: Path) -
     merged = mcap_merge(tmp_path / "with.mcap", [paths[0], alone])
     done = export_recording(merged, tmp_path / "two", "parquet")
     assert done.latents == 8
+
+
+def test_a_recording_that_was_merged_with_itself_is_there_once(tmp_path: Path) -> None:
+    path = named(tmp_path / "a.mcap", "x", "y")
+    merged = mcap_merge(tmp_path / "both.mcap", [path, path])
+    with Recording.open(merged) as recording:
+        assert list(recording.sources) == [0]
+        assert len(list(recording.samples("action"))) == 4
+    assert export_recording(merged, tmp_path / "out", "parquet").latents == 4
 
 
 def test_recordings_that_were_merged_call_values_alike(tmp_path: Path) -> None:

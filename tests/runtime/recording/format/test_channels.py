@@ -162,31 +162,32 @@ def test_many_files_put_one_behind_another(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("code", ["packed", "entropy"])
 @pytest.mark.parametrize("chunk_size", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("put_together", [False, True])
 def test_cuts_that_overlap_give_each_latent_once(
-    code: Code, chunk_size: int, tmp_path: Path
+    code: Code, chunk_size: int, put_together: bool, tmp_path: Path
 ) -> None:
-    """As tools merge them: by time, and channels that are alike are one."""
+    """As tools merge them: by time, and channels that are alike are one, or each by itself."""
     whole, path = record(tmp_path / "whole.mcap", 20, code=code), tmp_path / "cuts.mcap"
-    found: list[tuple[Any, Any, Any]] = []
-    for begin, end in ((0, 12), (8, 99)):
+    found: list[tuple[int, Any, Any, Any]] = []
+    for cut, (begin, end) in enumerate(((0, 12), (8, 99))):
         with whole.open("rb") as file:
             found += [
-                one
+                (0 if put_together else cut, *one)
                 for one in make_reader(file).iter_messages()
                 if begin * PER_LATENT <= one[2].log_time - WALL < end * PER_LATENT
             ]
     with path.open("wb") as file:
         writer = Writer(file, chunk_size=chunk_size)
         writer.start("ros2")
-        known: dict[int, int] = {}
-        for schema, channel, message in sorted(found, key=lambda one: one[2].log_time):
-            if channel.id not in known:
+        known: dict[tuple[int, int], int] = {}
+        for cut, schema, channel, message in sorted(found, key=lambda one: one[3].log_time):
+            if (cut, channel.id) not in known:
                 own = writer.register_schema(schema.name, schema.encoding, schema.data)
-                known[channel.id] = writer.register_channel(
+                known[cut, channel.id] = writer.register_channel(
                     channel.topic, "cdr", own, channel.metadata
                 )
             at = message.log_time, message.data, message.publish_time, message.sequence
-            writer.add_message(known[channel.id], *at)
+            writer.add_message(known[cut, channel.id], *at)
         writer.finish()  # type: ignore[no-untyped-call]
     assert both(path) == both(whole)
     with Recording.open(path) as recording, Recording.open(whole) as before:
