@@ -45,7 +45,7 @@ NEEDS |= dict.fromkeys(
 NEEDS |= dict.fromkeys(
     [
         f"recording.format.{name}"
-        for name in ("channels", "contents", "mcap_file", "mcap_records", "reader", "scan")
+        for name in ("channels", "contents", "mcap_file", "mcap_records", "reader", "scan", "seen")
     ],
     "mcap",
 )
