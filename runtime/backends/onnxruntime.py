@@ -295,6 +295,7 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     # TF32 is on by default and keeps 10 bits of the mantissa: that is not what fp32 promises.
     cuda = (PROVIDERS["cuda"], {"use_tf32": "0"})
     said = ""
+    _require_text(path)
     try:
         if name == "cpu":
             session = ort.InferenceSession(
@@ -315,6 +316,17 @@ def _try_provider(path: Path, name: str, threads: int | None) -> tuple[Any, str]
     if active != provider:
         return None, f"ONNX Runtime fell back to {active}: {obstacle_of_fallback(said)}"
     return session, ""
+
+
+def _require_text(path: Path) -> None:
+    """Raise BundleError where a path has bytes that are no text: ONNX Runtime takes text alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BundleError(
+            f"ONNX Runtime cannot load {path}: its name is no text as Python reads it here. Rename "
+            "the folder, or set PYTHONUTF8=1 where its name is UTF-8."
+        ) from None
 
 
 def _sums_are_exact(path: Path) -> bool:

@@ -83,6 +83,16 @@ def test_a_layer_in_float_between_layers_in_int8_stays_in_float(tmp_path: Path) 
     assert len(np.unique(exact)) > 10
 
 
+def test_a_name_that_is_no_text_is_told_as_such(tiny: Path, tmp_path: Path) -> None:
+    """ONNX Runtime says what types its constructor takes."""
+    try:
+        odd = tiny.rename(tmp_path / "b\udcff")
+    except OSError:
+        pytest.skip("this disk takes names in UTF-8 alone")
+    with pytest.raises(BundleError, match="its name is no text as Python reads it here"):
+        Bundle.load(odd).encoder("cpu")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100])
 def test_what_is_no_onnx_file_is_told_by_onnxruntime(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "none.onnx"
