@@ -54,9 +54,10 @@ class Part:
 def require_times(start_s: float | None, end_s: float | None) -> None:
     """Raise UsageError for times that mean nothing, or leave nothing between them."""
     for name, seconds in (("start", start_s), ("end", end_s)):
-        if seconds is not None and not abs(seconds) < _LONGEST_S:
+        if seconds is not None and not 0 <= seconds < _LONGEST_S:
             raise UsageError(
-                f"The {name} of the part is {seconds} s; allowed: a number of seconds."
+                f"The {name} of the part is {seconds} s; allowed: seconds from the beginning, 0 or "
+                "more."
             )
     if start_s is not None and end_s is not None and not start_s < end_s:
         raise UsageError(f"The part from {start_s} s to {end_s} s is empty. Let it end later.")

@@ -115,8 +115,8 @@ def test_replay_says_where_a_clip_is_shorter_than_what_was_recorded(
 
 
 @pytest.mark.parametrize("option", ["--start", "--end", "--fps"])
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_replay_refuses_what_is_no_number(
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_replay_refuses_what_is_no_number_or_before_all(
     tiny: Path, tmp_path: Path, option: str, value: str
 ) -> None:
     path = tiny_recording(tiny, tmp_path / "a.mcap")

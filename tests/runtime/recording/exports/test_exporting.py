@@ -218,6 +218,7 @@ def test_windows_of_a_part_lie_in_it_whole(tmp_path: Path) -> None:
         ({"source": 2}, RecordingError, r"no source 2; it has 0 \(rtsp"),
         ({"start_s": 2.0, "end_s": 1.0}, UsageError, "is empty. Let it end later"),
         ({"end_s": float("nan")}, UsageError, "The end of the part is nan s"),
+        ({"start_s": -1.0}, UsageError, "The start of the part is -1.0 s; .* from the beginning"),
         (
             {"start_s": 60.0},
             RecordingError,
