@@ -84,7 +84,11 @@ class ClipFitting:
                 rgb = rgb.reformat(width, height, "rgb24", interpolation=_SCALING)
             scaled = np.asarray(rgb.to_ndarray(), np.uint8)
         except (av.FFmpegError, ValueError, MemoryError) as error:
-            raise ClipError(f"{self._path}: a frame cannot be converted: {error}.") from error
+            raise ClipError(
+                f"{self._path}: a frame ({frame.format.name}, colour matrix "
+                f"{int(frame.colorspace)} of ITU-T H.273) cannot be converted to RGB: {error}. "
+                "Convert the clip to yuv420p in BT.709 before."
+            ) from error
         upright = self._orientation.upright(scaled)
         return _placed(upright, self._size, top, left)
 

@@ -58,6 +58,20 @@ def test_colours_survive_bt709(tmp_path: Path) -> None:
     assert np.abs(read_frame.pixels.astype(int) - red).max() <= 4
 
 
+def test_a_matrix_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
+    """YCgCo, which FFmpeg knows and its scaler does not."""
+    path, ycgco = tmp_path / "a.mkv", 8
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv444p"
+        stream.codec_context.colorspace = ycgco
+        frame = av.VideoFrame.from_ndarray(np.full((3, 64, 96), 128, np.uint8), format="yuv444p")
+        frame.colorspace = ycgco
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    refused(path, r"a frame \(yuv444p, colour matrix 8 of .* Convert the clip to yuv420p in BT.709")
+
+
 def test_elongated_clip_needs_letterbox(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", np.zeros((1, 2, 4096, 3), np.uint8), codec="ffv1")
     refused(path, "too elongated to cover 512x512. Use fit='letterbox'", size=(512, 512))
