@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +192,13 @@ with StatusLine(to_stderr, True) as line:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
     done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False)
-    written = os.read(ours, 1 << 16).decode()
-    os.close(ours)
     os.close(theirs)
+    pieces = []
+    with suppress(OSError):  # EIO where nothing more comes
+        while piece := os.read(ours, 1 << 16):
+            pieces.append(piece)
+    os.close(ours)
+    written = b"".join(pieces).decode()
     assert done.returncode == 0, written
     lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", written))
     assert any("4321/54321" in line for line in lines)
