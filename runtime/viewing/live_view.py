@@ -6,6 +6,7 @@ the process that records, that would be the end of real time, and replay would n
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import queue
@@ -60,6 +61,7 @@ class LiveView:
         context = multiprocessing.get_context("spawn")
         reader, self._writer = context.Pipe(duplex=False)
         self._process = context.Process(target=_show_all, args=(plan, reader), daemon=True)
+        atexit.register(self._kill)  # Ctrl-C may come before anyone can close this
         self._process.start()
         reader.close()  # so that writing fails when the process is gone
         self._queue: queue.Queue[Shown | None] = queue.Queue(MOST_WAITING)
@@ -131,12 +133,19 @@ class LiveView:
         try:
             self._end_queue()
             self._process.join(_PATIENCE_S)
-        finally:  # also at a second Ctrl-C: it ignores the SIGTERM that Python sends at exit
-            self._process.kill()
+        finally:  # also at a second Ctrl-C
+            self._kill()
             self._process.join()
+        atexit.unregister(self._kill)
         self._end_queue()  # nobody reads any more, so there is room now if there was none
         self._thread.join(_PATIENCE_S)
         self._writer.close()
+
+    def _kill(self) -> None:
+        """End the process at once: it ignores the SIGTERM that Python sends at exit, and Python
+        would wait for it, as it does for Python."""
+        if self._process.pid is not None:
+            self._process.kill()
 
     def _end_queue(self) -> None:
         with suppress(queue.Full):

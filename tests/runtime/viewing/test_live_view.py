@@ -295,6 +295,7 @@ def test_a_viewer_that_is_not_there_is_said_before_anything_is_written(
 
 
 SESSION = """
+import signal
 import sys
 import time
 from pathlib import Path
@@ -308,6 +309,7 @@ if __name__ == "__main__":
     bundle, view = Path(sys.argv[1]), ViewTarget.parse(sys.argv[2])
     plan = live_view.ViewPlan(target=view, names=("cam",), bundle=bundle)
     view = live_view.LiveView(plan)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(view.process_id, flush=True)
     while True:
         view.show(ShownNote(0, time.time_ns(), "start"))
@@ -316,15 +318,19 @@ if __name__ == "__main__":
 
 
 @contextmanager
-def session(tmp_path: Path, bundle: Path, view: object, patience_s: float) -> Iterator[int]:
-    """Another process that shows things until it is killed, at the end; the view's process id."""
+def session(
+    tmp_path: Path, bundle: Path, view: object, patience_s: float
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Another process that shows things until it is killed, at the end, and the view's number."""
     script = tmp_path / "session.py"
     script.write_text(SESSION)
     command = [sys.executable, str(script), str(bundle), str(view), str(patience_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
-        process.kill()
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
@@ -332,7 +338,7 @@ def session(tmp_path: Path, bundle: Path, view: object, patience_s: float) -> It
 def test_the_file_is_finished_when_the_one_that_records_is_killed(
     tiny: Path, tmp_path: Path
 ) -> None:
-    with session(tmp_path, tiny, tmp_path / "a.rrd", 10) as child:
+    with session(tmp_path, tiny, tmp_path / "a.rrd", 10) as (_, child):
         wait_for(lambda: any(tmp_path.glob(".a.rrd*.part")))
     wait_for(lambda: not Path(f"/proc/{child}").exists())
     assert rows_of(tmp_path / "a.rrd")
@@ -344,9 +350,23 @@ def test_the_file_is_finished_when_the_one_that_records_is_killed(
 def test_nothing_is_left_when_the_viewer_does_not_read_either(tiny: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
         deaf.settimeout(20)
-        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}", 0.2) as child:
+        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}", 0.2) as (_, child):
             deaf.accept()[0].close()  # the check, before there is a process
             viewer = deaf.accept()[0]
             time.sleep(0.2)  # to show something
         with viewer:
             wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+@pytest.mark.slow
+def test_a_view_that_nobody_closed_keeps_no_program_from_its_end(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """As where Ctrl-C comes while it is made: both processes would wait for each other."""
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
+        deaf.settimeout(20)
+        with session(tmp_path, tiny, f"127.0.0.1:{deaf.getsockname()[1]}", 60) as (process, _):
+            deaf.accept()[0].close()  # the check, before there is a process
+            with deaf.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                process.wait(20)
