@@ -194,15 +194,11 @@ class Bag:
     def _walk(self) -> None:
         if not self.scan.has_magic():
             raise RecordingError(f"{self.scan.path} is no MCAP file. Name a bag in MCAP.")
-        seen: set[tuple[int | None, int, int]] = set()
         for item in self.scan.walk():
             if isinstance(item, Definition):
                 self.table.add(item.record, item.offset)
             elif isinstance(item, ChunkPlace):
-                content = item.crc, item.start_ns, item.end_ns
-                if item.loose or content not in seen:  # else it lies in the file twice
-                    self.chunks.append(item)
-                seen.add(content)
+                self.chunks.append(item)
             elif isinstance(item, Damage):
                 self.damaged_bytes += item.length
         self.table.resolve(damaged=False)

@@ -107,7 +107,6 @@ def _tells_all(found: Contents, counted: Statistics) -> bool:
 def _from_all(scan: Scan) -> Contents:
     """What is found where the whole file is read."""
     found = Contents(indexed=False)
-    seen = set()
     for item in scan.walk():
         if isinstance(item, Metadata):
             found.take_facts(item)
@@ -116,10 +115,7 @@ def _from_all(scan: Scan) -> Contents:
         elif isinstance(item, LeftOut):
             found.left_out[item.what] += 1
         elif isinstance(item, ChunkPlace):
-            content = item.crc, item.start_ns, item.end_ns
-            if item.loose or content not in seen:  # else it lies in the file twice
-                found.chunks.append(item)
-            seen.add(content)
+            found.chunks.append(item)
         else:
             found.damage.append(item)
     found.sources = found.channels.resolve(damaged=bool(found.damage))

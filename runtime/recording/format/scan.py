@@ -152,12 +152,13 @@ class Scan:
     def walk(self) -> Iterator[Found]:
         """Every sound chunk, what channels are and whose they are, and the damage between them.
 
+        A chunk that lies in the file twice is given once.
         Ends at the end of the data, or of the file where that is not marked. RecordingError: it
         asks for more work than a sound file of its size.
         """
         self._budget = self._new_budget()
         try:
-            yield from self._joined(self._walk())
+            yield from _once(self._joined(self._walk()))
         except TooMuchWork as error:
             raise self.too_costly(error) from None
 
@@ -361,6 +362,18 @@ class Scan:
             raise RecordingError(
                 f"{self.path} cannot be read: {error.strerror}. Copy it to another disk."
             ) from None
+
+
+def _once(items: Iterator[Found]) -> Iterator[Found]:
+    """Without chunks that were there before."""
+    seen = set()
+    for item in items:
+        if isinstance(item, ChunkPlace) and not item.loose:
+            content = item.crc, item.start_ns, item.end_ns
+            if content in seen:
+                continue
+            seen.add(content)
+        yield item
 
 
 def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:
