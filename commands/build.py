@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -190,11 +189,12 @@ def prove_built(path: Path, target: str) -> None:
     from vidtok_edge.commands.prove import prove_each, require_proven
     from vidtok_edge.runtime import Bundle
     from vidtok_edge.runtime.backends.backend import Backend, Target
+    from vidtok_edge.runtime.proofs import prove_command
     from vidtok_edge.runtime.proving.prove import engine_files, engines_here
 
     bundle = Bundle.load(path)
     precisions = engines_here(bundle, Target.named(target))
-    line = f"vidtok-edge prove {shlex.quote(str(path))} --backend {target}"
+    line = f"{prove_command(path)} --backend {target}"
     if not precisions:
         say(f"not proven, for no GPU here runs these engines; where they run: {line}", err=True)
         return

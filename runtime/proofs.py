@@ -39,6 +39,7 @@ __all__ = [
     "ProvenGraph",
     "device_of",
     "proof_file",
+    "prove_command",
     "proven",
     "proven_graph",
     "read_proof",
@@ -255,6 +256,11 @@ def write_proof(folder: Path, proof: Proof) -> Path:
     return path
 
 
+def prove_command(bundle: Path) -> str:
+    """The line that proves a bundle, as it is typed."""
+    return f"vidtok-edge prove {shlex.quote(str(bundle))}"
+
+
 def read_proof(path: Path) -> Proof:
     """The proof in a file. Raises ProofError: it is damaged, or of another schema."""
     try:
@@ -263,7 +269,7 @@ def read_proof(path: Path) -> Proof:
         why = getattr(error, "strerror", None) or error
         raise ProofError(
             f"{path} is no proof that can be read: {why}. Prove the bundle again with: "
-            f"vidtok-edge prove {shlex.quote(str(path.parent.parent))}"
+            f"{prove_command(path.parent.parent)}"
         ) from None
 
 
@@ -276,8 +282,8 @@ def proven(folder: Path, graph_folder: Path, graph: GraphSpec, info: BackendInfo
         graph: that runs.
         info: what runs it.
     """
-    bundle = shlex.quote(str(folder))
-    again = f"run: vidtok-edge prove {bundle} --backend {info.active} --precision {graph.precision}"
+    options = f"--backend {info.active} --precision {graph.precision}"
+    again = f"run: {prove_command(folder)} {options}"
     if not (folder / PROOFS).is_dir():
         return Proven(None, again)
     device = device_of(info.active)

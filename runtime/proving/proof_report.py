@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from vidtok_edge.errors import BundleFileMissing, ProofError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.manifest.documents import write_document
 from vidtok_edge.runtime.manifest.plain import to_plain
-from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, read_proof
+from vidtok_edge.runtime.proofs import PROOFS, PartFigures, Proof, prove_command, read_proof
 
 __all__ = ["Collected", "collect", "page_of", "write_report"]
 
@@ -42,8 +41,7 @@ def collect(bundle: Path) -> Collected:
             damaged.append(str(error))
     if not found and not damaged:
         raise BundleFileMissing(
-            f"{bundle / PROOFS} holds no proof. Make one with: "
-            f"vidtok-edge prove {shlex.quote(str(bundle))}"
+            f"{bundle / PROOFS} holds no proof. Make one with: {prove_command(bundle)}"
         )
     return Collected(tuple(found), tuple(damaged))
 
