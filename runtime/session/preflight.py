@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,6 @@ import numpy as np
 
 from vidtok_edge.errors import VidTokEdgeError
 from vidtok_edge.runtime.bench.meters.checks import Check, check_machine
-from vidtok_edge.runtime.proofs import prove_command
 from vidtok_edge.runtime.sources.frame import Source, without_password
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _encoder(request: RecordRequest, rates: list[float]) -> Iterator[Check]:
             name="encoder",
             found=f"{encoder.backend.active}: {proof}",
             expected="proven on this machine",
-            remedy=prove_command(request.bundle.path),
+            remedy=f"vidtok-edge prove {shlex.quote(str(request.bundle.path))}",
             as_expected=bool(proof),
         )
         warm_calls, warm_ns = 0, 0
