@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from vidtok_edge.commands.terminal import say
 
 if TYPE_CHECKING:
     from vidtok_edge.runtime.session.request import RecordRequest
-    from vidtok_edge.runtime.session.summary import ChannelCounts, RecordSummary
+    from vidtok_edge.runtime.session.samples import ChannelCounts
+    from vidtok_edge.runtime.session.summary import RecordSummary
 
 __all__ = ["print_summary", "show_plan", "status_of"]
 
@@ -65,9 +67,21 @@ def status_of(done: RecordSummary) -> str:
     )
 
 
-def _channel_row(one: ChannelCounts) -> tuple[str, ...]:
-    counts = (one.samples, one.not_finite, one.refused, one.no_room)
-    return (one.name, *map(str, counts))
+def _print_channels(channels: Sequence[ChannelCounts]) -> None:
+    paused, early = any(one.paused for one in channels), any(one.no_frame for one in channels)
+    titles = ["channel", "samples", "not finite", "refused", "no room"]
+    rows = [(*titles, *["paused"] * paused, *["no frame"] * early)]
+    for one in channels:
+        counts = (
+            one.samples,
+            one.not_finite,
+            one.refused,
+            one.no_room,
+            *[one.paused] * paused,
+            *[one.no_frame] * early,
+        )
+        rows.append((one.name, *map(str, counts)))
+    print_columns(rows)
 
 
 def print_summary(done: RecordSummary, output: Path) -> None:
@@ -94,8 +108,7 @@ def print_summary(done: RecordSummary, output: Path) -> None:
         rows.append((s.name, *map(str, counts), f"{s.seconds:.1f}", why))
     print_columns(rows)
     if done.channels:
-        of_channels = ("channel", "samples", "not finite", "refused", "no room")
-        print_columns([of_channels, *map(_channel_row, done.channels)])
+        _print_channels(done.channels)
     if done.events:
         say(f"{done.events} events")
     say(

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import MissingDependency
-from vidtok_edge.runtime.session.awaited_file import GAPS
+from vidtok_edge.runtime.session.samples import GAPS
 from vidtok_edge.runtime.sources.frame import Frame
 from vidtok_edge.runtime.streaming.records import Picture, Sample
 

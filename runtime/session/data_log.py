@@ -6,29 +6,22 @@ import json
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vidtok_edge.errors import StreamError
-from vidtok_edge.runtime.recording.format.data_channels import (
-    LONGEST_NAME,
-    DataChannel,
-    bytes_from_sample,
-)
-from vidtok_edge.runtime.session.awaited_file import GAPS, TRIGGERS
-from vidtok_edge.runtime.session.summary import ChannelCounts
+from vidtok_edge.runtime.recording.format.data_channels import DataChannel, bytes_from_sample
+from vidtok_edge.runtime.session.samples import GAPS, TRIGGERS, ChannelCounts, Logged, SampleTally
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.streaming.records import Sample
 
-__all__ = ["DataLog", "Logged"]
+__all__ = ["DataLog"]
 
 _MOST_WAITING = 64 << 20  # bytes, about
 _FARTHEST_NS = 3_600_000_000_000
 _STANDS_STILL = 100  # samples of one time
-_MOST_NAMES = 1000  # that are counted
-_OTHERS = "others"  # the rest of them
 _TAKEN = {GAPS: "says what is missing", TRIGGERS: "says why an event was kept"}
 
 
@@ -39,14 +32,6 @@ class _Channel:
     last_ns: int
     still: int = 0
     left_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A sample, and what its values are called where it is the first of its channel."""
-
-    sample: Sample
-    fields: tuple[str, ...] = ()
 
 
 class DataLog:
@@ -65,7 +50,8 @@ class DataLog:
         self._clock, self._most_waiting = clock, most_waiting
         self._lock = threading.Lock()
         self._channels: dict[str, _Channel] = {}
-        self._counts: dict[str, ChannelCounts] = {}
+        self.tally = SampleTally()
+        """Told what becomes of the samples, here and in a session."""
         self._waiting: deque[Logged] = deque()
         self._bytes = 0
 
@@ -124,8 +110,7 @@ class DataLog:
 
     def refuse(self, channel: str) -> None:
         """Count something that was meant for a channel and was no sample."""
-        with self._lock:
-            self._count(channel).refused += 1
+        self.tally.refuse(channel)
 
     def taken(self) -> list[Logged]:
         """What came since the last call, in that order; for the session alone."""
@@ -143,28 +128,15 @@ class DataLog:
             )
         return found
 
+    @property
+    def counts(self) -> tuple[ChannelCounts, ...]:
+        """Of each channel that was named so far."""
+        return self.tally.counts
+
     def waiting(self, channels: Collection[str]) -> int:
         """Samples of these channels that came since the last call of `taken`."""
         with self._lock:
             return sum(logged.sample.channel in channels for logged in self._waiting)
-
-    @property
-    def counts(self) -> tuple[ChannelCounts, ...]:
-        """Of each channel that was named so far."""
-        with self._lock:
-            return tuple(replace(counts) for counts in self._counts.values())
-
-    @property
-    def counted(self) -> tuple[ChannelCounts, ...]:
-        """As `counts`, without what `taken` has not given: after a session it is in no file."""
-        with self._lock:
-            found = {name: replace(counts) for name, counts in self._counts.items()}
-            waiting = list(self._waiting)
-        for logged in waiting:
-            counts = found[logged.sample.channel if logged.sample.channel in found else _OTHERS]
-            counts.samples -= 1
-            counts.not_finite -= not _is_finite(logged.sample)
-        return tuple(found.values())
 
     def _add(
         self,
@@ -194,7 +166,6 @@ class DataLog:
 
     def _take(self, sample: Sample, facts: DataChannel, fields: tuple[str, ...], size: int) -> None:
         channel = self._channels.get(sample.channel)
-        first = channel is None
         if channel is None:
             channel = _Channel(facts, fields, sample.time_ns)
             self._channels[sample.channel] = channel
@@ -205,15 +176,13 @@ class DataLog:
                 f"{', '.join(fields):.200}. Keep to one order, or log to a channel of another name."
             )
         _check_order(channel, sample.time_ns)
-        counts = self._count(sample.channel)
         if self._bytes + size > self._most_waiting:
-            counts.no_room += 1
+            self.tally.no_room(sample.channel)
             channel.left_out += 1
             return
         self._bytes += size
-        self._waiting.append(Logged(sample, fields if first else ()))
-        counts.samples += 1
-        counts.not_finite += not _is_finite(sample)
+        self._waiting.append(Logged(sample, channel.fields))
+        self.tally.take(sample.channel)
 
     def _time(self, name: str, time_ns: int | None, wall_time_ns: int | None) -> tuple[int, int]:
         now_ns, wall_ns = self._clock.now()
@@ -228,21 +197,9 @@ class DataLog:
             )
         return now_ns + away_ns, wall_ns + away_ns
 
-    def _count(self, name: str) -> ChannelCounts:
-        if len(name) > LONGEST_NAME or (
-            name not in self._counts and len(self._counts) >= _MOST_NAMES
-        ):
-            name = _OTHERS
-        return self._counts.setdefault(name, ChannelCounts(name))
-
     def _refused(self, channel: str, said: str) -> StreamError:
         self.refuse(channel)
         return StreamError(said)
-
-
-def _is_finite(sample: Sample) -> bool:
-    """Whether it holds no NaN and no infinity."""
-    return sample.values is None or bool(np.isfinite(sample.values).all())
 
 
 def _seconds(away_ns: int) -> str:

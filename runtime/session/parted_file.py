@@ -17,6 +17,7 @@ from vidtok_edge.errors import OutputNotWritable, UsageError
 from vidtok_edge.runtime.session.awaited_file import EVERYTHING, AwaitedFile
 from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.parts_index import Part, PartsIndex
+from vidtok_edge.runtime.session.samples import SampleTally
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.streaming.records import LatentRecord, Record, Sample
 
@@ -35,6 +36,7 @@ class PartedFile(AwaitedFile):
         output: as the user named the recording; parts and the index lie beside it.
         open_writer: makes the recording at a path.
         notice: told when parts are removed.
+        tally: told of each sample that is written, or let go.
         force: begin a new list; parts of before stay where they are, and count for nothing.
 
     Raises:
@@ -50,10 +52,11 @@ class PartedFile(AwaitedFile):
         plan: PartsPlan,
         notice: Callable[[str], None],
         *,
+        tally: SampleTally | None = None,
         force: bool = False,
         clock: Clock = CLOCK,
     ) -> None:
-        super().__init__(self._open_part)
+        super().__init__(self._open_part, tally)
         self._output, self._open_at = output, open_writer
         self._plan, self._notice, self._clock = plan, notice, clock
         self._index = PartsIndex(output, plan, force=force)
@@ -64,7 +67,6 @@ class PartedFile(AwaitedFile):
         self._largest = 0
         self._before = 0
         self._flushes = 0
-        self._known: dict[str, Sequence[str]] = {}
 
     @property
     def events(self) -> int:
@@ -105,12 +107,6 @@ class PartedFile(AwaitedFile):
             part = self._index.last
             part.latents += 1
             part.end_ns = max(part.end_ns, record.wall_time_ns)
-
-    def log(self, sample: Sample, fields: Sequence[str] = ()) -> None:
-        known = self._known.setdefault(sample.channel, fields)
-        super().log(sample, known)  # each part says it again
-        if self._writer is not None:
-            self._index.last.samples += 1
 
     def due(self, now_ns: int) -> bool:
         """Whether the part ends now: the streams are finished then, and `end_part` follows."""
@@ -180,9 +176,9 @@ class PartedFile(AwaitedFile):
         self._make_room()
         self._index.write()
 
-    def _write_samples(self, writer: RecordingWriter) -> None:
-        self._index.last.samples += len(self._samples)
-        super()._write_samples(writer)
+    def _write(self, writer: RecordingWriter, sample: Sample, fields: Sequence[str]) -> None:
+        super()._write(writer, sample, fields)
+        self._index.last.samples += 1
 
     def _begins(self) -> tuple[int, int]:
         """When a part that is opened now begins: monotonic and wall time."""

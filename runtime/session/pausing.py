@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from vidtok_edge.runtime.session.awaited_file import GAPS
+from vidtok_edge.runtime.session.samples import GAPS, SampleTally
 from vidtok_edge.runtime.streaming.records import Sample
-
-if TYPE_CHECKING:
-    from vidtok_edge.runtime.session.data_log import Logged
 
 __all__ = ["Pausing"]
 
 
 class Pausing:
-    """Counts the samples that come in a pause."""
+    """Counts the samples that come in a pause, as `tally` does of the session."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: SampleTally | None = None) -> None:
+        self._tally = tally or SampleTally()
         self._left_out: Counter[str] = Counter()
 
-    def passes(self, logged: Logged) -> bool:
+    def passes(self, sample: Sample) -> bool:
         """Whether a sample is recorded all the same: one that says what is missing is."""
-        if logged.sample.channel == GAPS:
+        if sample.channel == GAPS:
             return True
-        self._left_out[logged.sample.channel] += 1
+        self._left_out[sample.channel] += 1
+        self._tally.pause(sample.channel)
         return False
 
     def told(self, now_ns: int, wall_ns: int) -> Sample | None:

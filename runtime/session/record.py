@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
     from vidtok_edge.runtime.recording.format.writer import RecordingWriter
     from vidtok_edge.runtime.session.data_log import DataLog
+    from vidtok_edge.runtime.session.samples import SampleTally
 
 __all__ = ["record"]
 
@@ -51,7 +52,8 @@ def record(
 
     Args:
         data: what the robot does and is, logged from other threads while this runs; what the lines
-            of `request.data` say joins it.
+            of `request.data` say joins it. It may serve one session after another: what is logged
+            between them goes to the next.
         control: asks the session to pause, to go on, or to keep an event, from other threads; what
             comes by the socket of `request.control` joins it.
         progress, notice: as `Recorder` takes them; also told of the proof that this runs under.
@@ -70,8 +72,10 @@ def record(
     request.check()
     stop, control = stop or threading.Event(), control or Control()
     tokenizer = Tokenizer.of(request.bundle, request.precision)
+    log = data or DataLog()
     with (
         closing(control),
+        log.tally.session(),
         request.bundle.encoder(
             request.backend, precision=request.precision, threads=request.threads
         ) as encoder,
@@ -103,12 +107,11 @@ def record(
                 code=request.options.code,
                 force=request.force,
             )
-            log = data or DataLog()
             with (
-                _parts(request, writer, tokenizer, notice) as parts,
+                _parts(request, writer, tokenizer, log.tally, notice) as parts,
                 _data_lines(request, log, notice),
                 _control(request, control, notice),
-                parts or AwaitedFile(partial(writer, request.output)) as file,
+                parts or AwaitedFile(partial(writer, request.output), log.tally) as file,
             ):
                 sinks: list[Sink] = [file]  # first: what cannot be written is not shown
                 if watching is not None:
@@ -141,6 +144,7 @@ def _parts(
     request: RecordRequest,
     writer: Callable[[Path], RecordingWriter],
     tokenizer: Tokenizer,
+    tally: SampleTally,
     notice: Notice,
 ) -> Iterator[PartedFile | None]:
     """The file of the session where it is not one alone; its list is let go at the latest here."""
@@ -156,10 +160,11 @@ def _parts(
             notice,
             tokenizer=tokenizer,
             trigger=request.trigger,
+            tally=tally,
             force=force,
         )
     elif plan.splits:
-        parts = PartedFile(output, writer, plan, notice, force=force)
+        parts = PartedFile(output, writer, plan, notice, tally=tally, force=force)
     else:
         yield None
         return

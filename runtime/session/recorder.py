@@ -81,8 +81,6 @@ class Recorder:
     ) -> None:
         self._data, self._parts, self._control = data, parts, control or Control()
         self._pausing: Pausing | None = None
-        self._fields: dict[str, Sequence[str]] = {}
-        """What values are called of channels that began in a pause."""
         self._captures, self._clock = captures, clock
         self._options, self._progress, self._notice = options or RecordOptions(), progress, notice
         self._audit = _audit(self._options)
@@ -133,7 +131,7 @@ class Recorder:
             latency_p95_ms=latency.quantile_ns(0.95) / 1e6,
             latency_max_ms=latency.max_ns / 1e6,
             bytes_written=self._streams.safe_bytes,
-            channels=() if self._data is None else self._data[0].counted,
+            channels=() if self._data is None else self._data[0].tally.of_session,
             given_up="" if self._ladder is None else str(self._ladder.rung),
             steps=self._steps,
             events=0 if self._parts is None else self._parts.events,
@@ -187,11 +185,8 @@ class Recorder:
         if self._data is not None:
             log, file = self._data
             for logged in log.taken():
-                name, fields = logged.sample.channel, logged.fields
-                if self._pausing is not None and not self._pausing.passes(logged):
-                    self._fields[name] = fields or self._fields.get(name, ())
-                    continue
-                file.log(logged.sample, fields or self._fields.pop(name, ()))
+                if self._pausing is None or self._pausing.passes(logged.sample):
+                    file.log(logged.sample, logged.fields)
 
     def _obey(self) -> None:
         """Do what was asked since the last turn, and answer it."""
@@ -256,7 +251,7 @@ class Recorder:
             if not track.ended:
                 self._streams.finish(source, next_reason="restart")
                 self._streams.give([track.records.paused(0, *self._clock.now())])
-        self._pausing = Pausing()
+        self._pausing = Pausing(None if self._data is None else self._data[0].tally)
         self._notice("paused")
 
     def _resume(self, pausing: Pausing) -> None:

@@ -8,20 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent, latent_from_bytes
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
+from vidtok_edge.runtime.session.samples import Logged
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Picture, Record, Sample
 
-__all__ = ["Held", "Logged", "Ring", "renumbered"]
+__all__ = ["Held", "Ring", "renumbered"]
 
 _OBJECT = 600
 """Bytes of memory beside those of the values, for whatever is held: about 300 were measured."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Logged:
-    """A sample that is held, and what its values are called."""
-
-    sample: Sample
-    fields: Sequence[str] = ()
 
 
 Held = Record | Logged | Picture

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ChannelCounts", "RecordSummary", "SourceSummary"]
+from vidtok_edge.runtime.session.samples import ChannelCounts
 
-
-@dataclass(slots=True)
-class ChannelCounts:
-    """What became of the samples of a data channel so far."""
-
-    name: str
-    samples: int = 0
-    """Taken."""
-    not_finite: int = 0
-    """Of these, how many hold a NaN or an infinity."""
-    refused: int = 0
-    """Not of the channel's shape, out of time, or no sample at all."""
-    no_room: int = 0
-    """Left out because the session did not come to write them; the recording says where."""
+__all__ = ["RecordSummary", "SourceSummary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import UsageError
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
-from vidtok_edge.runtime.session.awaited_file import TRIGGERS
 from vidtok_edge.runtime.session.parted_file import PartedFile
 from vidtok_edge.runtime.session.parts import PartsPlan
-from vidtok_edge.runtime.session.ring import Logged, Ring, renumbered
+from vidtok_edge.runtime.session.ring import Ring, renumbered
+from vidtok_edge.runtime.session.samples import TRIGGERS, Logged, SampleTally
 from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.streaming.records import Marker, Picture, Record, Sample
@@ -52,7 +52,7 @@ class TriggeredFile(PartedFile):
     Args:
         tokenizer: of the latents.
         trigger: how much is kept around a moment.
-        output, open_writer, plan, notice, force: as of `PartedFile`.
+        output, open_writer, plan, notice, tally, force: as of `PartedFile`.
     """
 
     def __init__(
@@ -64,11 +64,12 @@ class TriggeredFile(PartedFile):
         *,
         tokenizer: Tokenizer,
         trigger: TriggerPlan,
+        tally: SampleTally | None = None,
         force: bool = False,
         clock: Clock = CLOCK,
     ) -> None:
         self.ring = Ring(tokenizer, seconds=trigger.before_s, most_bytes=trigger.ring_bytes)
-        super().__init__(output, open_writer, plan, notice, force=force, clock=clock)
+        super().__init__(output, open_writer, plan, notice, tally=tally, force=force, clock=clock)
         self._events = 0
         self._trigger = trigger
         self._until_ns: int | None = None
@@ -146,11 +147,10 @@ class TriggeredFile(PartedFile):
         self._keep(record)
 
     def log(self, sample: Sample, fields: Sequence[str] = ()) -> None:
-        known = self._known.setdefault(sample.channel, fields)
         if self._until_ns is None:
-            self.ring.log(sample, known, self._clock.monotonic_ns())
+            self.ring.log(sample, fields, self._clock.monotonic_ns())
         else:
-            super().log(sample, known)
+            super().log(sample, fields)
         for when in self._trigger.when:
             if when.channel == sample.channel:
                 self._compare(when, sample)
@@ -200,9 +200,8 @@ class TriggeredFile(PartedFile):
         self._until_ns = None
         for marker in self._held:
             self.ring.take(marker)
-        for sample in self._samples:
-            fields = self._fields.get(sample.channel, ())
-            self.ring.log(sample, fields, self._clock.monotonic_ns())
+        for logged in self._samples:
+            self.ring.log(logged.sample, logged.fields, self._clock.monotonic_ns())
         self._held.clear()
         self._samples.clear()
 

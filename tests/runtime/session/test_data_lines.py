@@ -21,7 +21,8 @@ import pytest
 from vidtok_edge.errors import SourceError
 from vidtok_edge.runtime.session import data_lines
 from vidtok_edge.runtime.session.data_lines import DataLines
-from vidtok_edge.runtime.session.data_log import DataLog, Logged
+from vidtok_edge.runtime.session.data_log import DataLog
+from vidtok_edge.runtime.session.samples import Logged
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
@@ -111,7 +112,7 @@ def test_no_line_keeps_the_reader_from_those_behind_it(tmp_path: Path, seed: int
     good = line(channel="good", values=[1])
     found, log, _ = read(tmp_path / "lines", b"".join(bad + b"\n" + good for bad in lines))
     assert sum(logged.sample.channel == "good" for logged in found) == len(lines)
-    counted = sum(counts.samples + counts.refused for counts in log.counts)
+    counted = sum(counts.taken + counts.refused for counts in log.counts)
     assert counted == 2 * len(lines)  # each became a sample or was refused, and none was both
 
 

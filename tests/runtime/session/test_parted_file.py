@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.parts_index import index_of
 from vidtok_edge.runtime.session.record import record
 from vidtok_edge.runtime.session.request import RecordRequest
+from vidtok_edge.runtime.session.samples import GAPS
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
 
 Disk = namedtuple("Disk", "total used free")
@@ -169,6 +171,25 @@ def test_a_list_has_one_session_also_while_no_part_is_written(tmp_path: Path, fo
         assert len(listed) == (1 if force else 2)
     with opened(output):
         assert parts_of(output) == listed
+
+
+def test_what_is_let_go_before_a_part_is_told_in_that_part_alone(tmp_path: Path) -> None:
+    output, at = tmp_path / "drive.mcap", 0
+    file = opened(output)
+    with file:
+        for let_go in (3, 0, 5):
+            for _ in range(10_000 + let_go if let_go else 0):
+                file.log(Sample(channel="a", time_ns=at, wall_time_ns=WALL + at, text="x"))
+                at += 1
+            file.take(SourceRecords(0).start("start", at, WALL + at, fps=40))
+            file.end_part()
+    told = []
+    for part in parts_of(output):
+        with Recording.open(tmp_path / part["file"]) as recording:
+            samples = list(recording.samples())
+            told.append([json.loads(one.text) for one in samples if one.channel == GAPS])
+            assert len(samples) == part["samples"]
+    assert told == [[{"before_the_first_frame": 3}], [], [{"before_the_first_frame": 5}]]
 
 
 def test_two_sessions_do_not_wait_for_the_first_part_of_one_list(tmp_path: Path) -> None:

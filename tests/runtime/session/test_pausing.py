@@ -188,9 +188,13 @@ def test_a_pause_leaves_samples_out_counts_them_and_keeps_what_they_are_called()
     assert file.logged == [
         ("a", [1.0], ("x",)),
         ("data_gaps", '{"paused": {"a": 1, "b": 1}}', ()),
-        ("a", [4.0], ()),
+        ("a", [4.0], ("x",)),
         ("b", [5.0], ("y",)),
     ]
+    assert {counts.name: (counts.taken, counts.paused) for counts in log.counts} == {
+        "a": (3, 1),
+        "b": (2, 1),
+    }
 
 
 def test_a_queue_that_dropped_loses_no_more_at_a_pause() -> None:

@@ -391,15 +391,19 @@ def test_what_is_said_of_data_is_what_the_file_has_however_soon_the_session_ends
     lines, said, count = tmp_path / "lines", list[str](), 300_000
     lines.write_text('{"channel": "action", "values": [1, 2, NaN]}\n' * count)
     asked = request(bundle, clips[:1], tmp_path / "x.mcap", data=(str(lines),))
-    done = record(asked, notice=said.append)
+    log = DataLog()
+    done = record(asked, data=log, notice=said.append)
     with Recording.open(tmp_path / "x.mcap") as recording:
         written = sum(sample.channel == "action" for sample in recording.samples())
-    assert sum(counts.samples for counts in done.channels) == written
-    assert sum(counts.not_finite for counts in done.channels) == written
-    assert not any(counts.refused for counts in done.channels)
+    [counts] = done.channels
+    assert counts.samples == counts.not_finite == written
+    # Before the first frame ten thousand are held.
+    assert counts.taken == written + counts.no_frame + log.waiting(["action"])
+    assert not counts.refused
     # A machine may read all of them before the clip ends.
     missed = "was not read to its end", "after the session had ended"
-    assert any(one in text for text in said for one in missed) == (written < count)
+    all_came = written + counts.no_frame == count
+    assert any(one in text for text in said for one in missed) == (not all_came)
 
 
 @pytest.mark.parametrize(("channel", "told"), [("action", True), ("joints", False)])
@@ -428,3 +432,18 @@ def test_samples_behind_the_end_are_told_of_files_alone(
     assert [text for text in said if "after the session had ended" in text] == [
         "warning: 1 samples were read after the session had ended, and are not in the recording"
     ] * told
+
+
+def test_a_log_of_data_serves_one_session_after_another(
+    bundle: Bundle, clips: list[str], tmp_path: Path
+) -> None:
+    log = DataLog()
+    for name, count in (("a", 3), ("b", 2)):
+        for number in range(count):
+            log.log("arm", [number, 1], fields=["x", "y"] if not number and name == "a" else [])
+        done = record(request(bundle, clips[:1], tmp_path / f"{name}.mcap"), data=log)
+        [counts] = done.channels
+        assert counts.samples == counts.taken == count
+        with Recording.open(tmp_path / f"{name}.mcap") as recording:
+            assert len(list(recording.samples("arm"))) == count
+            assert recording.data_channel("arm").fields == ("x", "y")

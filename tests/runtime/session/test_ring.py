@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from recordings import FSQ, KL, PER_LATENT, SECOND, WALL, latents, values_of
 
 from vidtok_edge.errors import StreamError
-from vidtok_edge.runtime.session.ring import Held, Logged, Ring
+from vidtok_edge.runtime.session.ring import Held, Ring
+from vidtok_edge.runtime.session.samples import Logged
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
 
 

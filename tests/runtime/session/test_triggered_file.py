@@ -21,9 +21,9 @@ from recordings import FSQ, PER_LATENT, SECOND, latents, values_of
 from vidtok_edge.errors import OutputNotWritable, UsageError
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.recovery import recover
-from vidtok_edge.runtime.session.awaited_file import TRIGGERS
 from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.parts_index import index_of, parts_in
+from vidtok_edge.runtime.session.samples import TRIGGERS
 from vidtok_edge.runtime.session.trigger import TriggerPlan, TriggerWhen
 from vidtok_edge.runtime.session.triggered_file import TriggeredFile
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Sample, SourceRecords
