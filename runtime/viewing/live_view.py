@@ -13,9 +13,11 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from ctypes import c_uint64
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["MOST_WAITING", "LiveView", "ViewPlan", "received"]
 
 MOST_WAITING = 64  # things to show; of four cameras about half a second
-_PATIENCE_S = 10.0  # for the viewer to show what it was given, at the end
+_PATIENCE_S = 10.0  # for the viewer to show one more of what it was given
+_LOOK_UP_S = 0.1
+_START_S = 30.0  # for its process to start, which on a small board that is busy takes long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,11 @@ class LiveView:
         self._target = plan.target
         context = multiprocessing.get_context("spawn")
         reader, self._writer = context.Pipe(duplex=False)
-        self._process = context.Process(target=_show_all, args=(plan, reader), daemon=True)
+        self._done = context.RawValue(c_uint64, 0)
+        """Counts what the process has done, its start too."""
+        self._process = context.Process(
+            target=_show_all, args=(plan, reader, self._done), daemon=True
+        )
         atexit.register(self._kill)  # Ctrl-C may come before anyone can close this
         self._process.start()
         reader.close()  # so that writing fails when the process is gone
@@ -110,11 +118,9 @@ class LiveView:
         Raises:
             UsageError: the viewer takes nothing any more.
         """
-        try:
-            self._queue.put(what, timeout=_PATIENCE_S)
-        except queue.Full:
+        if not self._in_time(partial(self._put, what)):
             self._process.kill()
-            raise self._not_shown() from None
+            raise self._not_shown()
 
     def finish(self) -> None:
         """Close it. Raises UsageError where something was not shown."""
@@ -131,13 +137,13 @@ class LiveView:
     def close(self) -> None:
         """Wait a while for what is not shown yet, then end the process. Idempotent."""
         try:
-            self._end_queue()
-            self._process.join(_PATIENCE_S)
+            self._in_time(partial(self._put, None))
+            self._in_time(self._has_ended)
         finally:  # also at a second Ctrl-C
             self._kill()
             self._process.join()
         atexit.unregister(self._kill)
-        self._end_queue()  # nobody reads any more, so there is room now if there was none
+        self._put(None, _PATIENCE_S)  # nobody reads any more: if there was no room, there is now
         self._thread.join(_PATIENCE_S)
         self._writer.close()
 
@@ -147,9 +153,30 @@ class LiveView:
         if self._process.pid is not None:
             self._process.kill()
 
-    def _end_queue(self) -> None:
-        with suppress(queue.Full):
-            self._queue.put(None, timeout=_PATIENCE_S)
+    def _in_time(self, attempt: Callable[[float], bool]) -> bool:
+        """Try until it succeeds, or the process has done nothing for too long; whether it did.
+
+        Args:
+            attempt: takes at most as many seconds as it is given.
+        """
+        done, since = self._done.value, time.monotonic()
+        while not attempt(_LOOK_UP_S):
+            if self._done.value != done:
+                done, since = self._done.value, time.monotonic()
+            elif time.monotonic() - since > (_PATIENCE_S if done else _START_S):
+                return False
+        return True
+
+    def _put(self, what: Shown | None, seconds: float) -> bool:
+        try:
+            self._queue.put(what, timeout=seconds)
+        except queue.Full:
+            return False
+        return True
+
+    def _has_ended(self, seconds: float) -> bool:
+        self._process.join(seconds)
+        return not self._process.is_alive()
 
     def _feed(self) -> None:
         gone = False
@@ -169,7 +196,7 @@ class LiveView:
             self.left_out += 1
 
 
-def _show_all(plan: ViewPlan, reader: Connection) -> None:
+def _show_all(plan: ViewPlan, reader: Connection, done: c_uint64) -> None:
     """The process: show what comes until None, or until the one that records is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # for the one that records
         signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by Rerun's window
@@ -183,8 +210,10 @@ def _show_all(plan: ViewPlan, reader: Connection) -> None:
         RerunLog.open(plan.target, plan.names, levels, pictures, plan.force) as log,
         _reconstructions(plan, bundle) as decoder,
     ):
+        done.value += 1
         for what in received(reader):
             log.show(what)
+            done.value += 1
             if decoder is not None and isinstance(what, ShownLatent):
                 _show_decoded(
                     log,

@@ -101,6 +101,7 @@ def test_a_viewer_that_does_not_read_is_not_waited_for(
 ) -> None:
     """Nor a process that shows nothing."""
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(live_view, "_START_S", 0.5)
     if hangs:
         stop_processes(monkeypatch)
     with socket.create_server(("127.0.0.1", 0), backlog=8) as deaf:
@@ -125,6 +126,7 @@ def test_showing_returns_at_once_and_counts_what_it_leaves_out(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(live_view, "_START_S", 0.2)
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
         os.kill(view.process_id, signal.SIGSTOP)
         view.show(ShownFrame(0, 1, PICTURE))
@@ -195,6 +197,7 @@ def test_showing_all_waits_and_gives_up(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_view, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(live_view, "_START_S", 0.2)
     with LiveView(plan_of(tiny, ViewTarget("file", str(tmp_path / "a.rrd")))) as view:
         os.kill(view.process_id, signal.SIGSTOP)
         with pytest.raises(UsageError, match=r"a\.rrd failed, or took nothing for 0\.2 s"):
@@ -210,6 +213,26 @@ def test_showing_all_leaves_nothing_out(tiny: Path, tmp_path: Path) -> None:
             view.show_all(ShownFrame(0, at, PICTURE[:8, :8]))
         view.finish()
     assert [at for at, _ in rows_of(path)["/camera0/frame"]] == list(range(200))
+
+
+def test_a_process_that_starts_late_is_waited_for(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a small board that is busy, for longer than for one thing to show."""
+    path = tmp_path / "a.rrd"
+    monkeypatch.setattr(live_view, "_PATIENCE_S", 0.1)
+    stop_processes(monkeypatch)
+    with LiveView(plan_of(tiny, ViewTarget("file", str(path)))) as view:
+
+        def go_on() -> None:
+            monkeypatch.setattr(live_view, "_PATIENCE_S", 10.0)
+            os.kill(view.process_id, signal.SIGCONT)
+
+        threading.Timer(0.5, go_on).start()
+        for at in range(500):  # more than wait
+            view.show_all(ShownFrame(0, at, PICTURE[:8, :8]))
+        view.finish()
+    assert [at for at, _ in rows_of(path)["/camera0/frame"]] == list(range(500))
 
 
 def test_a_process_that_died_did_not_show_all(tiny: Path, tmp_path: Path) -> None:
