@@ -35,7 +35,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def control_on_signals() -> Iterator[Control]:
-    """What SIGUSR1 asks to keep an event, and SIGUSR2 to pause or to go on."""
+    """What SIGUSR1 asks to keep an event, and SIGUSR2 to pause or to go on.
+
+    Behind it they are ignored where they would end the process, which may still write what it did.
+    """
     control = Control()
     words: dict[signal.Signals, Word] = {signal.SIGUSR1: "trigger", signal.SIGUSR2: "toggle"}
 
@@ -44,10 +47,14 @@ def control_on_signals() -> Iterator[Control]:
         control.ask(words[one], one.name, unheard=True)
 
     before = {number: signal.signal(number, handle) for number in words}
+    behind = {
+        number: signal.SIG_IGN if handler == signal.SIG_DFL else handler
+        for number, handler in before.items()
+    }
     try:
         yield control
     finally:
-        _restore(before)
+        _restore(behind)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -189,11 +189,25 @@ def test_what_nobody_takes_does_not_grow() -> None:
     assert "is busy" in answers[-1].wait(0)["error"]
 
 
-def test_signals_ask() -> None:
-    before = signal.getsignal(signal.SIGUSR1)
+@pytest.fixture
+def user_signals() -> Iterator[None]:
+    """SIGUSR1 as in a new process, and SIGUSR2 taken by one's own handler."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL), signal.signal(signal.SIGUSR2, theirs)
+    yield
+    signal.signal(signal.SIGUSR1, before[0])
+    signal.signal(signal.SIGUSR2, before[1])
+
+
+def theirs(number: int, frame: object) -> None:
+    """A handler."""
+
+
+@pytest.mark.usefixtures("user_signals")
+def test_signals_ask_and_end_nothing_behind_the_session() -> None:
     with control_on_signals() as control:
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGUSR2)
         found = [(asked.word, asked.why, asked.unheard) for asked in control.taken()]
     assert found == [("trigger", "SIGUSR1", True), ("toggle", "SIGUSR2", True)]
-    assert signal.getsignal(signal.SIGUSR1) == before
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR2) is theirs
