@@ -12,13 +12,13 @@ left something behind. What real hardware would do differently beyond that, this
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from fake_gpu_work import Event, EventRecord, Graph, HostCopy, Made, Recording, Stream
 from fake_memory import FakeMemory, Misuse, Space
 
 __all__ = [
@@ -32,10 +32,7 @@ __all__ = [
     "assert_fake_gpus_are_clean",
 ]
 
-Work = Callable[[], None]
-"""May have a method `begin`: called when it is put into a stream, and for each launch of a graph
-that holds it, it gives what is done later."""
-Made = TypeVar("Made", bound="_Made")
+SomeMade = TypeVar("SomeMade", bound=Made)
 _FREEING = (
     "cudaFree",
     "cudaFreeHost",
@@ -51,124 +48,6 @@ class Error(IntEnum):
     OUT_OF_MEMORY = 2
     LAUNCH_FAILURE = 719
     STREAM_CAPTURE_INVALIDATED = 901
-
-
-@dataclass(eq=False)
-class _Made:
-    """What is made once and destroyed once."""
-
-    handle: int
-    destroyed: bool = field(default=False, init=False)
-
-    def __int__(self) -> int:
-        return self.handle
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__.lower()} {self.handle:#x}"
-
-
-@dataclass(eq=False)
-class Stream(_Made):
-    waiting: list[Work] = field(default_factory=list, init=False)
-    recording: list[Work] | None = field(default=None, init=False)
-
-    def put(self, work: Work) -> None:
-        if self.recording is not None:
-            self.recording.append(work)
-            return
-        self.waiting.append(work.begin() if hasattr(work, "begin") else work)
-
-    def do(self, last: Work | None = None) -> None:
-        """What waits, in its order; no further than `last` where it waits too."""
-        count = self.waiting.index(last) + 1 if last in self.waiting else len(self.waiting)
-        doing, self.waiting = self.waiting[:count], self.waiting[count:]
-        for work in doing:
-            work()
-
-
-@dataclass(eq=False)
-class Event(_Made):
-    record: _Record | None = field(default=None, init=False)
-    """The last one; None before the first, and where it became a part of a graph."""
-
-
-@dataclass(eq=False)
-class _Record:
-    """One record of an event in a stream, which later ones of the same event do not change."""
-
-    api: FakeApi
-    stream: Stream
-    ms: float | None = None
-    """When the stream came here; None before it did."""
-
-    def __call__(self) -> None:
-        self.api.clock += 0.25
-        self.ms = self.api.clock
-
-    def awaited(self) -> None:
-        """As another stream waits: what was put in behind the record is not waited for."""
-        if self.ms is None:
-            self.stream.do(self)
-
-
-@dataclass(eq=False)
-class Recording(_Made):
-    """A `cudaGraph_t`."""
-
-    work: list[Work] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Graph(_Made):
-    """A `cudaGraphExec_t`."""
-
-    work: list[Work] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Copy:
-    """A copy between the device and pinned memory of the host."""
-
-    api: FakeApi
-    way: str
-    device: int
-    host: int
-    size: int
-    given: Any = None
-    """Of a copy up under way: what the host had there when it was begun."""
-    hidden: bool = False
-    """Of a copy down under way: ones are in place of what the host had there."""
-
-    def begin(self) -> _Copy:
-        """From here on the host may neither write what is read nor read what is written."""
-        begun = replace(self)
-        there = self.api.memory.host(self.host, self.size, f"copy {self.way}")
-        if self.way == "up":
-            begun.given = there.copy()
-        else:  # unless copies before it are still to read there
-            begun.hidden = not any(self._overlaps(other) for other in self.api.under_way)
-        if begun.hidden:
-            there[...] = 0xFF
-        self.api.under_way.append(begun)
-        return begun
-
-    def __call__(self) -> None:  # looked up again: it may have been freed meanwhile
-        self.api.under_way.remove(self)
-        there = self.api.memory.device(self.device, self.size, f"copy {self.way}")
-        here = self.api.memory.host(self.host, self.size, f"copy {self.way}")
-        before = self.given if self.way == "up" else 0xFF
-        if (self.way == "up" or self.hidden) and (here != before).any():
-            raise Misuse(
-                f"the host wrote to {self.size} B at {self.host:#x} while a copy {self.way} was "
-                "under way"
-            )
-        if self.way == "up":
-            there[...] = here
-        else:
-            here[...] = there
-
-    def _overlaps(self, other: _Copy) -> bool:
-        return self.host < other.host + other.size and other.host < self.host + self.size
 
 
 _ALL: list[FakeApi] = []
@@ -227,7 +106,7 @@ class FakeApi:
         self.pageable: list[tuple[str, int]] = []
         self.misuse: list[str] = []
         self.lost = False
-        self.under_way: list[_Copy] = []
+        self.under_way: list[HostCopy] = []
         self.memory = FakeMemory()
         self.clock, self.number, self.default = 0.0, 0, Stream(1)
         self.attributes = {
@@ -236,7 +115,7 @@ class FakeApi:
             "ManagedMemory": 1,
             "ConcurrentManagedAccess": 1,
         }
-        self._made: dict[int, _Made] = {}
+        self._made: dict[int, Made] = {}
         _ALL.append(self)
 
     def __getattribute__(self, name: str) -> Any:
@@ -362,7 +241,7 @@ class FakeApi:
         self.memory.device(device, size, f"copy {way}")
         self.copies.append((way, size))
         if self.memory.pinned(host, size, f"copy {way}") is not None:
-            stream.put(_Copy(self, way, device, host, size))
+            stream.put(HostCopy(self, way, device, host, size))
         else:
             self._copy_pageable(way, device, host, size, stream)
 
@@ -451,7 +330,7 @@ class FakeApi:
     def cudaEventRecord(self, event: Event, stream: Stream | int) -> None:
         """Into a stream or, as CUDA's bindings allow, into that of an address."""
         there = self.stream_of(stream) if isinstance(stream, int) else self._used(stream, Stream)
-        record = _Record(self, there)
+        record = EventRecord(self, there)
         self._used(event, Event).record = record if there.recording is None else None
         there.put(record)
 
@@ -501,11 +380,11 @@ class FakeApi:
     def _handle(self) -> int:
         return 0x1000 + len(self._made)
 
-    def _new(self, made: Made) -> Made:
+    def _new(self, made: SomeMade) -> SomeMade:
         self._made[made.handle] = made
         return made
 
-    def _used(self, made: Any, kind: type[Made]) -> Made:
+    def _used(self, made: Any, kind: type[SomeMade]) -> SomeMade:
         """`made`, which must be of `kind`, of this GPU, and not destroyed."""
         if not isinstance(made, kind) or self._made.get(made.handle) is not made:
             raise Misuse(f"a {kind.__name__.lower()} is needed, and this is {made}")
