@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,7 @@ _DEEPEST = 16
 _MOST_VALUES = 4096
 _MOST_SHOWN = 12  # fields of a topic
 _IN_LIST = re.compile(r"(\w+)\.(\d+)")
+_CHAR = re.compile(rb"^char(?=[\s\[])", re.MULTILINE)  # unsigned in ROS 2, not in mcap_ros2
 Decode = Callable[[bytes], Any]
 
 
@@ -245,14 +246,17 @@ def _decoder(factory: Any, topic: _Topic) -> tuple[Decode | None, str]:
     encoding, name = topic.channel.message_encoding, topic.channel.topic
     if encoding == "json":
         return json.loads, ""
+    schema = topic.schema
+    if schema is not None:
+        schema = replace(schema, data=_CHAR.sub(b"uint8", schema.data))
     try:
-        decode = factory.decoder_for(encoding, topic.schema)
+        decode = factory.decoder_for(encoding, schema)
     except Exception as error:  # it parses a text of others
         return None, f"the schema of {name} cannot be parsed: {error}."
     if decode is None:
-        schema = "no schema" if topic.schema is None else f"a schema in {topic.schema.encoding!r}"
+        told = "no schema" if schema is None else f"a schema in {schema.encoding!r}"
         return None, (
-            f"the messages of {name} are in {encoding!r} with {schema}; read are cdr with ros2msg "
+            f"the messages of {name} are in {encoding!r} with {told}; read are cdr with ros2msg "
             "(ROS 2) and json."
         )
     return decode, ""

@@ -135,6 +135,25 @@ def test_json_messages_are_read(tmp_path: Path) -> None:
         assert [v.tolist() for v in values if v is not None] == [[i, i / 2] for i in range(10)]
 
 
+def test_a_char_of_ros_2_has_no_sign(tmp_path: Path) -> None:
+    bag = tmp_path / "robot.mcap"
+    text = b"char grade\nchar[2] two\nchar[<=3] few\nint8 signed\n"
+    text += b"chars/Inner inner\n" + b"=" * 80 + b"\nMSG: chars/Inner\nchar[] char\n"
+    with bag.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("chars/msg/Grade", "ros2msg", text)
+        channel = writer.register_channel("/grade", "cdr", schema)
+        data = bytes([0, 1, 0, 0, 200, 1, 255, 0, 1, 0, 0, 0, 128, 254, 0, 0, 1, 0, 0, 0, 129])
+        writer.add_message(channel, WALL, data, WALL)
+        writer.finish()  # type: ignore[no-untyped-call]
+    _, path = joined(tmp_path, bag, "/grade")
+    with Recording.open(path) as recording:
+        [sample] = recording.samples("grade")
+        assert sample.values is not None
+        assert sample.values.tolist() == [200, 1, 255, 128, -2, 129]
+
+
 def test_clocks_that_differ_are_said_and_can_be_put_together(tmp_path: Path) -> None:
     bag = joints(tmp_path / "robot.mcap", EVERY, at_ns=5 * SECOND)  # since it was switched on
     with pytest.raises(RecordingError, match=r"1700000000\.000 s to .*, and 5\.000 s to 6\.990 s"):
