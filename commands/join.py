@@ -20,7 +20,7 @@ _PATH = PathName()
 
 @click.command()
 @click.argument("recording", type=_PATH)
-@click.argument("bag", type=_PATH)
+@click.argument("bags", nargs=-1, required=True, type=_PATH, metavar="BAG...")
 @click.option("-o", "--output", type=OutputName(), help="The new recording.")
 @click.option(
     "--take",
@@ -41,7 +41,7 @@ _PATH = PathName()
 @force_option
 def join(
     recording: Path,
-    bag: Path,
+    bags: tuple[Path, ...],
     output: Path | None,
     takes: tuple[str, ...],
     offset: str,
@@ -50,14 +50,16 @@ def join(
 ) -> None:
     """A ROS 2 bag or another MCAP file (.mcap) into a recording, as data channels.
 
+    Of a bag in several files name the folder, or the files.
     The bag's log times and those of the recording are wall clock times: nothing is timed anew.
     """
     need_record()
-    from vidtok_edge.runtime.recording.bags import Bag, Take
+    from vidtok_edge.runtime.recording.bag_files import BagFiles, bag_files
+    from vidtok_edge.runtime.recording.bags import Take
     from vidtok_edge.runtime.recording.joining import join as join_files
 
     if not takes:
-        with Bag.open(bag) as found:
+        with BagFiles.open(bag_files(bags)) as found:
             print_columns([("topic", "type", "fields"), *found.outline()])
         raise UsageError("Nothing is taken out of the bag. Say what with --take TOPIC:FIELD=NAME.")
     if output is None and not dry_run:
@@ -65,7 +67,7 @@ def join(
     with frame_bar("joining, seconds") as progress:
         done = join_files(
             recording,
-            bag,
+            bags[0] if len(bags) == 1 else bags,
             None if dry_run else output,
             [Take.parse(take) for take in takes],
             offset=_offset(offset),

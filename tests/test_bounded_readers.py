@@ -42,7 +42,7 @@ AS_IF_THERE_WERE_NONE = ("parity", "hashes", "sidecar", "timing")
 
 
 @measured
-@pytest.mark.parametrize("name", [*DOCUMENTS, *OF_PROOFS, "timing", "checkpoint.index"])
+@pytest.mark.parametrize("name", [*DOCUMENTS, *OF_PROOFS, "timing", "checkpoint.index", "bag.list"])
 def test_a_document_of_a_gigabyte_is_not_read(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]
     if not target.here:

@@ -31,6 +31,7 @@ __all__ = ["Bag", "BagSample", "Take"]
 
 _DEEPEST = 16
 _MOST_VALUES = 4096
+_ZSTD = b"\x28\xb5\x2f\xfd"  # no CDR begins so
 _MOST_SHOWN = 12  # fields of a topic
 _IN_LIST = re.compile(r"(\w+)\.(\d+)")
 _CHAR = re.compile(rb"^char(?=[\s\[])", re.MULTILINE)  # unsigned in ROS 2, not in mcap_ros2
@@ -115,7 +116,7 @@ class Bag:
     def open(cls, path: str | os.PathLike[str]) -> Bag:
         """Read through a file for its topics and chunks.
 
-        Raises RecordingError: it cannot be read, is no MCAP file, or holds no message.
+        Raises RecordingError: it cannot be read, or is no MCAP file.
         """
         bag = cls(Scan(path))
         try:
@@ -135,9 +136,19 @@ class Bag:
         """Close the file."""
         self.scan.close()
 
-    def names(self) -> list[str]:
+    @property
+    def start_ns(self) -> int:
+        """Time of the first message; 0 where there is none."""
+        return min((chunk.start_ns for chunk in self.chunks if chunk.end_ns), default=0)
+
+    @property
+    def end_ns(self) -> int:
+        """Time of the last message; 0 where there is none."""
+        return max((chunk.end_ns for chunk in self.chunks), default=0)
+
+    def names(self) -> set[str]:
         """Its topics."""
-        return sorted({topic.channel.topic for topic in self.topics.values()})
+        return {topic.channel.topic for topic in self.topics.values()}
 
     def outline(self) -> list[tuple[str, str, str]]:
         """Each topic, its type, and the fields of its first message that hold numbers or a text."""
@@ -156,7 +167,7 @@ class Bag:
     def samples(self, takes: Sequence[Take]) -> Iterator[BagSample]:
         """What is taken out of each message, in the order of the file.
 
-        Raises RecordingError: no topic fits a `take`, or one that does is of another encoding.
+        Raises RecordingError: a topic that fits a `take` is of another encoding.
         StreamError: two of them would be one data channel of a topic.
         """
         wanted = self._wanted(takes)
@@ -173,11 +184,6 @@ class Bag:
         wanted: dict[int, list[Take]] = {}
         for take in takes:
             fitting = [n for n, topic in self.topics.items() if take.fits(topic.channel.topic)]
-            if not fitting:
-                have = ", ".join(self.names()[:20])
-                raise RecordingError(
-                    f"{self.scan.path} has no topic that fits {take.topic!r}; it has {have}."
-                )
             for number in fitting:
                 if refused := self.topics[number].refused:
                     raise RecordingError(f"{self.scan.path}: {refused}")
@@ -209,8 +215,6 @@ class Bag:
             topic = _Topic(one.channel, one.schema)
             topic.decode, topic.refused = _decoder(factories[id(one.schema)], topic)
             self.topics[one.number] = topic
-        if not self.chunks or not self.topics:
-            raise RecordingError(f"{self.scan.path} holds no message that can be read.")
 
     def _messages_in(self, chunk: ChunkPlace) -> Iterator[tuple[int, Message]]:
         """Messages, each with the number of its topic."""
@@ -225,6 +229,12 @@ class Bag:
 
     def _taken(self, topic: _Topic, take: Take, message: Message) -> BagSample | None:
         assert topic.decode is not None
+        if message.data.startswith(_ZSTD) and topic.channel.message_encoding == "cdr":
+            raise RecordingError(
+                f"{self.scan.path}: the messages of {topic.channel.topic} are compressed one by "
+                "one, as rosbag2's compression mode `message` does. Write the bag anew without it "
+                "with `ros2 bag convert`."
+            )
         own = partial(BagSample, take, topic.channel.topic, message.log_time)
         try:
             decoded = topic.decode(message.data)

@@ -14,7 +14,8 @@ import numpy as np
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
 from vidtok_edge.runtime.files import write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
-from vidtok_edge.runtime.recording.bags import Bag, BagSample, Take
+from vidtok_edge.runtime.recording.bag_files import BagFiles, bag_files
+from vidtok_edge.runtime.recording.bags import BagSample, Take
 from vidtok_edge.runtime.recording.format.data_channels import (
     SCHEMAS,
     DataChannel,
@@ -70,7 +71,7 @@ class Joined:
 
 def join(
     path: str | os.PathLike[str],
-    bag_path: str | os.PathLike[str],
+    bag_path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str] | None,
     takes: Sequence[Take],
     *,
@@ -83,23 +84,26 @@ def join(
     The bag's log times count as wall clock time, as those of the recording do; `offset` is added.
 
     Args:
+        bag_path: a file, a folder that rosbag2 wrote, or the files of one bag.
         output: the new recording; None: nothing is written, and what would be is returned.
         takes: at least one.
         progress: called with seconds done and in all.
 
     Raises:
-        RecordingError: either file cannot be read; a topic or a field is not there, or of an
-            encoding that is not read; the number of values changes; nothing in common in time.
+        RecordingError: a file cannot be read or is missing; a topic or a field is not there, or
+            of an encoding that is not read; the number of values changes; nothing in common in
+            time.
         StreamError: a name that is none, is taken, or is asked for twice.
-        UsageError: no takes; `output` is one of both files.
+        UsageError: no takes; a file of the bag twice; `output` is one of the files.
         OutputExists, OutputNotWritable, RecordingBusy: about `output`.
     """
     if not takes:
         raise UsageError("Nothing is taken out of the bag. Name a topic: TOPIC[:FIELD][=NAME].")
+    files = bag_files(bag_path)
     if output is not None:
-        require_other_file(output, path, bag_path)
-    with Recording.open(path) as recording, Bag.open(bag_path) as bag:
-        channels = _channels(bag, takes, Path(bag_path).name)
+        require_other_file(output, path, *files)
+    with Recording.open(path) as recording, BagFiles.open(files) as bag:
+        channels = _channels(bag, takes, Path(bag.name).name)
         for name in channels:
             if name in recording.data_channels:
                 raise StreamError(
@@ -122,7 +126,7 @@ def join(
         )
 
 
-def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedChannel]:
+def _channels(bag: BagFiles, takes: Sequence[Take], origin: str) -> dict[str, JoinedChannel]:
     """The data channels that a bag gives, from one reading of it."""
     found: dict[str, JoinedChannel] = {}
     for sample in bag.samples(takes):
@@ -146,9 +150,7 @@ def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedC
             _in_order(sample, channel.facts)
         except StreamError as error:
             at_s = (sample.time_ns - channel.first_ns) / 1e9
-            raise RecordingError(
-                f"{bag.scan.path}, {at_s:.3f} s after the first: {error}"
-            ) from None
+            raise RecordingError(f"{bag.name}, {at_s:.3f} s after the first: {error}") from None
         channel.samples += 1
         channel.late += sample.time_ns < channel.last_ns
         channel.first_ns = min(channel.first_ns, sample.time_ns)
@@ -158,7 +160,7 @@ def _channels(bag: Bag, takes: Sequence[Take], origin: str) -> dict[str, JoinedC
     for take in takes:
         if not any(take.fits(one.topic) for one in found.values()):
             raise RecordingError(
-                f"{bag.scan.path} has no message of {take.topic} with {_wanted(take)}: "
+                f"{bag.name} has no message of {take.topic} with {_wanted(take)}: "
                 f"{bag.unreadable} could not be taken. Look at the fields of the topic."
             )
     return found
@@ -228,7 +230,7 @@ def _shown(time_ns: int) -> str:
 
 def _write(
     recording: Recording,
-    bag: Bag,
+    bag: BagFiles,
     takes: Sequence[Take],
     channels: Mapping[str, JoinedChannel],
     offset_ns: int,
@@ -271,7 +273,7 @@ def _entries(recording: Recording) -> Iterator[tuple[int, Any]]:
         yield message.log_time, (message, entry)
 
 
-def _samples(bag: Bag, takes: Sequence[Take], offset_ns: int) -> Iterator[tuple[int, Any]]:
+def _samples(bag: BagFiles, takes: Sequence[Take], offset_ns: int) -> Iterator[tuple[int, Any]]:
     for sample in bag.samples(takes):
         yield max(0, sample.time_ns + offset_ns), sample
 

@@ -42,6 +42,7 @@ def recording_targets() -> Sequence[Target]:
             ),
             ("coded.latent", _coded_latent, _read_coded_latent, of_bytes),
             ("bag", _bag, _read_bag, of_mcap),
+            ("bag.list", _bag_list, _read_bag_list, of_text),
             ("data.lines", _lines, _read_lines, of_bytes),
             ("parts", _parts, _read_parts, of_text),
         )
@@ -148,13 +149,27 @@ def _bag(folder: Path) -> Path:
 
 
 def _read_bag(path: Path) -> None:
-    from vidtok_edge.runtime.recording.bags import Bag, Take
+    from vidtok_edge.runtime.recording.bag_files import BagFiles
+    from vidtok_edge.runtime.recording.bags import Take
 
-    with Bag.open(path) as bag:
+    with BagFiles.open([path]) as bag:
         bag.outline()
         for take in ("*", "*:position", "*:on.1"):
             for _ in bag.samples([Take.parse(take)]):
                 pass
+
+
+def _bag_list(folder: Path) -> Path:
+    _bag(folder).rename(folder / "bag_0.mcap")
+    path = folder / "metadata.yaml"
+    path.write_text("information:\n  relative_file_paths:\n    - bag_0.mcap\n  version: 9\n")
+    return path
+
+
+def _read_bag_list(path: Path) -> None:
+    from vidtok_edge.runtime.recording.bag_files import bag_files
+
+    bag_files(path.parent)
 
 
 def _lines(folder: Path) -> Path:
