@@ -36,6 +36,7 @@ from vidtok_edge.runtime.proving.comparing import Comparison, limit_of
 from vidtok_edge.runtime.proving.golden import ARRAYS, FACTS, GoldenStream
 from vidtok_edge.runtime.proving.prove import prove, what_to_prove
 from vidtok_edge.runtime.proving.running import decoded, encoded
+from vidtok_edge.runtime.streaming.framing import Framing
 from vidtok_edge.variants import VARIANTS
 from vidtok_edge.vidtok_ref import load_weights
 
@@ -201,11 +202,14 @@ def test_an_export_leaves_a_stream_that_says_what_each_precision_gave(precisions
     golden = GoldenStream.load(bundle.path, bundle.manifest)
     given = {(g.precision, str(g.placement)): g for g in golden.facts.given}
     assert set(given) == {("fp16", "any"), ("int8", "onnxruntime"), ("int8", "tensorrt")}
-    # How long it is depends on how busy the machine was.
+    # How long it is, and what each precision gave of it, depends on how busy the machine was.
     latents, pictures = golden.facts.latents, len(golden.facts.pictures_sha256)
+    least = golden.facts.cut_latent + 2
+    framing = Framing.of(bundle.manifest.model)
     for one in given.values():
         assert one.library.startswith("onnxruntime ")
-        assert (len(one.encoder), len(one.decoder)) == (latents, pictures)
+        assert least <= len(one.encoder) <= latents
+        assert framing.first_frame(least) <= len(one.decoder) <= pictures
     assert np.mean(given["fp16", "any"].encoder) > 0.98
     assert np.mean(given["int8", "onnxruntime"].encoder) > 0.7
     assert golden.facts.reference.startswith("fp32, cpu on onnxruntime")
