@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.errors import ClipError, MissingDependency
 from vidtok_edge.runtime.clips.cadence import Cadence
-from vidtok_edge.runtime.clips.filtering import FilterStep, filtered
 from vidtok_edge.runtime.clips.media_clock import MediaClock
+from vidtok_edge.runtime.clips.mending import FrameMending
 from vidtok_edge.runtime.clips.scanning import (
     Scan,
     open_clip,
@@ -21,7 +20,7 @@ from vidtok_edge.runtime.clips.scanning import (
     reason_of,
     variable_rate_error,
 )
-from vidtok_edge.runtime.clips.suitability import mending_of, transparency_of
+from vidtok_edge.runtime.clips.suitability import transparency_of
 
 try:
     import av
@@ -61,21 +60,19 @@ class ClipDecoding:
         self._cadence = Cadence(scan.cadence.announced)
         self._packets = self._errors = self.read = 0
         self._marked: list[int] = []  # packets that the container calls corrupt
+        self._patched = 0  # frames in which the decoder filled in what it could not read
         self._places: deque[int | None] = deque()  # of AVI, of packets whose frames are to come
         self._end = 0  # of the packets, in bytes from the start of the file
         self._stopped: str | None = None
         self._container, self._stream = open_clip(path, stream)
         self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
-        self._interlaced = False
-        self._kind: tuple[Any, ...] | None = None  # of frames that are mended alike
-        self._steps: tuple[FilterStep, ...] = ()
-        self._about_frames: dict[str, None] = {}  # sentences, in order
+        self._mending = FrameMending(self._stream)
         self._drained = False  # all that the file holds was decoded
         self._leading: int | None = None  # packets before the first that can be decoded by itself
         self._first_aspect: Any = None  # shape of pixels as frames say it, not the container
         self._last_aspect: Any = None
-        self.frames = self._mended(self._decode())
+        self.frames = self._mended()
         self.pixel_aspect = pixel_aspect_of(self._stream)
         self.other_streams = other_streams(self._container, self._stream)
 
@@ -88,7 +85,7 @@ class ClipDecoding:
         for frame in self.frames:
             self._first_aspect = self._last_aspect
             if (doubt := transparency_of(frame, self._stream)) is not None:
-                self._about_frames[doubt] = None
+                self._mending.doubts[doubt] = None
             return frame
         why = self._stopped or "no frame could be decoded"
         raise ClipError(
@@ -104,7 +101,7 @@ class ClipDecoding:
     @property
     def doubts(self) -> list[str]:
         """What a tokenizer was not made for, in sentences, as far as was read."""
-        found = list(self._about_frames)
+        found = list(self._mending.doubts)
         first, last = self._first_aspect, self._last_aspect
         if first and last and first != last:
             found.append(
@@ -120,24 +117,11 @@ class ClipDecoding:
             )
         return found
 
-    def _mended(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    def _mended(self) -> Iterator[VideoFrame]:
         try:
-            for steps, alike in groupby(frames, self._steps_for):
-                if steps:
-                    alike = filtered(alike, self._stream, steps)
-                yield from alike
+            yield from self._mending.mended(self._decode())
         except av.FFmpegError as error:  # of a filter
             self._stopped = reason_of(error)
-
-    def _steps_for(self, frame: VideoFrame) -> tuple[FilterStep, ...]:
-        self._last_aspect = self._stream.codec_context.sample_aspect_ratio
-        self._interlaced = self._interlaced or frame.interlaced_frame
-        kind = self._interlaced, frame.format.name, frame.color_trc, frame.color_primaries
-        if kind != self._kind:
-            mending = mending_of(frame, self._interlaced)
-            self._about_frames |= dict.fromkeys(mending.doubts)
-            self._kind, self._steps = kind, mending.steps
-        return self._steps
 
     def _decode(self) -> Iterator[VideoFrame]:
         try:
@@ -145,19 +129,23 @@ class ClipDecoding:
                 if packet.size:  # the last one is empty and drains the decoder
                     self._count(packet)
                 frames = self._decode_packet(packet)
-                yield from self._placed(packet, frames) if self._clock.ordered_only else frames
+                for frame in self._placed(packet, frames) if self._clock.ordered_only else frames:
+                    self._last_aspect = self._stream.codec_context.sample_aspect_ratio
+                    yield frame
             self._drained = True
         except av.FFmpegError as error:
             self._stopped = reason_of(error)
 
     def _decode_packet(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:
-            return packet.decode()
+            frames = packet.decode()
         except av.error.EOFError:  # the decoder was drained already
             return []
         except av.FFmpegError:
             self._errors += 1
             return []
+        self._patched += sum(frame.is_corrupt for frame in frames)
+        return frames
 
     def _placed(self, packet: Packet[VideoStream], frames: list[VideoFrame]) -> list[VideoFrame]:
         """Frames of AVI, each with the place of its packet as its time.
@@ -192,6 +180,11 @@ class ClipDecoding:
         if errors:
             damaged = max(errors, self._packets - self.read)
             reasons.append(f"{damaged} of {self._packets} frames in the file were damaged")
+        if self._patched:
+            reasons.append(
+                f"{self._patched} frames were damaged in part and were used, with what the decoder "
+                "filled in; so are those that build on them"
+            )
         if self._stopped:
             reasons.append(f"reading stopped: {self._stopped}")
         return "; ".join(filter(None, reasons)) or None

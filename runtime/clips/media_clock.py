@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["MediaClock"]
 
 _JOINABLE = ("mpegts", "mpeg")  # FFmpeg's names of containers that have no beginning
+_WRAP = (
+    1 << 33
+)  # a clock of theirs starts again after so many ticks; FFmpeg adds them, also at joins
 _JOIN_PACKETS = 2  # before a join a broken count of packets is no damage; the parser is late by one
 
 
@@ -21,7 +24,8 @@ class MediaClock:
     """Gives the packets of a stream times that never start again.
 
     Where recordings were joined byte by byte (MPEG-TS, MPEG-PS), the clock of the second starts
-    again: it is carried on, one frame after the latest one before. A single time that is wrong, as
+    again: it is carried on, one frame after the latest one before, also where FFmpeg took it for
+    one that wrapped around, which is a step of a day. A single time that is wrong, as
     damage leaves it, is no such step: the packets around it are in order.
 
     AVI stores the order of decoding only: a packet's place is its time. So that is what packets of
@@ -74,6 +78,8 @@ class MediaClock:
         if not self._joinable:
             return
         pts = dts if packet.pts is None else packet.pts
+        if self._decoded is not None and dts - self._decoded > _WRAP // 2:
+            dts, pts = dts - _WRAP, pts - _WRAP
         self._judge(dts, pts)
         packet.dts = dts + self._carried
         if packet.pts is not None:

@@ -18,7 +18,7 @@ from vidtok_edge.errors import ClipError, UsageError
 from vidtok_edge.runtime.clips.clip_frame import ClipFrame, ClipReport
 from vidtok_edge.runtime.clips.decoding import ClipDecoding
 from vidtok_edge.runtime.clips.fitting import ClipFitting, Fit
-from vidtok_edge.runtime.clips.scanning import scan_clip, variable_rate_error
+from vidtok_edge.runtime.clips.scanning import scan_clip, unknown_rate_error, variable_rate_error
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -54,6 +54,10 @@ class ClipReader:
       Variable-rate clips: for each tick of 1/rate the latest frame at or before it, and `time_ns`
       is the tick's time. To tell the two apart the whole file is demuxed (not decoded) first.
     - "every-frame": all of them, whatever their spacing.
+
+    A file that says nothing of its rate (Y4M with F0:0 or without F; H.264 and others without a
+    container) is refused with None; a number is then its rate, and with "every-frame" `fps` and
+    all times are 0.
 
     Lost packets leave gaps. Where the container's index shows them (mp4) or the decoder reports
     them, the other frames are yielded and `report.lost` says what is missing; where nothing marks
@@ -121,13 +125,13 @@ class ClipReader:
 
     @property
     def native_fps(self) -> float:
-        """Frames per second of the clip, of most frames if it varies; 0 if unknown (one frame)."""
+        """Frames per second of the clip, of most frames if it varies; 0 if unknown."""
         return self._scan.fps
 
     @property
     def fps(self) -> float:
         """Frames per second that this reader yields; 0 if unknown."""
-        if self._wanted_fps is not None and not self._scan.constant:
+        if self._wanted_fps is not None and not (self._scan.constant and self._scan.timed):
             return self._wanted_fps
         return self._scan.fps / self._interval
 
@@ -170,11 +174,13 @@ class ClipReader:
     # -- which frames
 
     def _sampling_interval(self) -> int:
+        if not self._scan.timed and self._even:
+            raise unknown_rate_error(self.path)
         if self._even and not self._scan.constant:
             raise variable_rate_error(self.path, self._scan.cadence)
         if self._wanted_fps is None or not self._scan.constant:
             return 1
-        if not self._scan.fps:  # one frame: nothing to skip
+        if not self._scan.fps:  # one frame, or a rate that is given, not asked for
             return 1
         interval = round(self._scan.fps / self._wanted_fps)
         if interval < 1:
@@ -191,7 +197,7 @@ class ClipReader:
             if time_ns > before_ns:
                 number += max(1, round((time_ns - before_ns) * self._scan.fps / 1e9))
             before_ns = time_ns
-            if number >= due:
+            if number >= due or self._interval == 1:  # two of them may have one time
                 yield ClipFrame(self._fitting.pixels(frame), time_ns)
                 due = number - number % self._interval + self._interval
 
@@ -211,7 +217,8 @@ class ClipReader:
     def _timed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Every decoded frame with its time since the first, in ns."""
         size = self._first.height, self._first.width
-        period = 1 / Fraction(self._scan.fps) if self._scan.fps else Fraction(0)
+        rate = self._scan.fps if self._scan.timed else self._wanted_fps
+        period = 1 / Fraction(rate) if rate else Fraction(0)
         start: Fraction | None = None
         for index, frame in enumerate(self._all_decoded()):
             if (frame.height, frame.width) != size:
@@ -226,7 +233,7 @@ class ClipReader:
                     "all that follow were not used; cut the clip there"
                 )
                 return
-            if frame.pts is None or frame.time_base is None:
+            if frame.pts is None or frame.time_base is None or not self._scan.timed:
                 time = self._time + (period if index else 0)
             else:
                 stamp = frame.pts * frame.time_base

@@ -12,6 +12,7 @@ from vidtok_edge.runtime.clips.cadence import Cadence
 from vidtok_edge.runtime.clips.container import open_container
 from vidtok_edge.runtime.clips.media_clock import MediaClock
 from vidtok_edge.runtime.clips.picture_bounds import most_pixels
+from vidtok_edge.runtime.clips.unknown_rate import says_its_rate
 
 try:
     import av
@@ -30,6 +31,7 @@ __all__ = [
     "pixel_aspect_of",
     "reason_of",
     "scan_clip",
+    "unknown_rate_error",
     "variable_rate_error",
 ]
 
@@ -225,6 +227,8 @@ class Scan:
     constant: bool
     clock_steps: list[float]
     """Seconds to where the clock stepped back, as far as was looked."""
+    timed: bool
+    """Whether the file says a rate, or when its frames are shown."""
 
 
 def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
@@ -235,6 +239,7 @@ def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
     container, stream = open_clip(path, number)
     try:
         clock, cadence = MediaClock(container, stream), Cadence(announced_rate(stream))
+        timed = says_its_rate(path, container, stream)
         try:
             for index, packet in enumerate(clock.packets()):
                 if not packet.size:
@@ -248,7 +253,8 @@ def scan_clip(path: Path, whole: bool, number: int | None = None) -> Scan:
             cadence.finish()  # the reader meets the same error and reports it
     finally:
         container.close()
-    return Scan(cadence, float(cadence.rate or 0), cadence.constant, clock.steps)
+    fps = float(cadence.rate or 0) if timed else 0.0
+    return Scan(cadence, fps, cadence.constant, clock.steps, timed)
 
 
 def announced_rate(stream: VideoStream) -> Fraction | None:
@@ -266,4 +272,11 @@ def variable_rate_error(path: Path, cadence: Cadence) -> ClipError:
         f"{path} has a variable frame rate, or frames missing: they are {low:.1f} to {high:.1f} ms "
         f"apart. Give a rate to sample it evenly (rate={fps:.3g}, its usual one; --fps {fps:.3g}), "
         "or take its frames as they are with rate='every-frame' (--fps every-frame)."
+    )
+
+
+def unknown_rate_error(path: Path) -> ClipError:
+    """The refusal of a clip that does not say how fast its frames follow each other."""
+    return ClipError(
+        f"{path} does not say how many frames per second it has. Give its rate (rate=30, --fps 30)."
     )

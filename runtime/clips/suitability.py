@@ -43,16 +43,18 @@ class Mending:
     doubts: tuple[str, ...]
 
 
-def mending_of(frame: VideoFrame, interlaced: bool = False) -> Mending:
+def mending_of(frame: VideoFrame, interlaced: bool = False, *, filters: bool = True) -> Mending:
     """As a frame, as it was decoded, shows.
 
     Args:
         interlaced: one before it was; a clip may have both, and what is whole passes as it is.
+        filters: may be used; else there are no steps, and the sentences say what follows.
     """
     steps: list[FilterStep] = []
     doubts = []
-    fields = _fields() if interlaced or frame.interlaced_frame else None
-    for step, doubt in filter(None, (fields, _brightness(frame), _precision(frame))):
+    fields = _fields(filters) if interlaced or frame.interlaced_frame else None
+    brightness = _brightness(frame, filters)
+    for step, doubt in filter(None, (fields, brightness, _precision(frame))):
         steps += [] if step is None else [step]
         doubts.append(doubt)
     if any(name == "scale" for name, _ in steps):
@@ -75,8 +77,8 @@ def transparency_of(frame: VideoFrame, stream: VideoStream) -> str | None:
     )
 
 
-def _fields() -> tuple[FilterStep | None, str]:
-    if _DEINTERLACING[0] in filters_available:
+def _fields(filters: bool) -> tuple[FilterStep | None, str]:
+    if filters and _DEINTERLACING[0] in filters_available:
         return _DEINTERLACING, (
             "it is interlaced: each frame is made from one field by FFmpeg's bwdif, with half of "
             "its rows interpolated where something moves"
@@ -87,11 +89,11 @@ def _fields() -> tuple[FilterStep | None, str]:
     )
 
 
-def _brightness(frame: VideoFrame) -> tuple[FilterStep | None, str] | None:
+def _brightness(frame: VideoFrame, filters: bool) -> tuple[FilterStep | None, str] | None:
     if (transfer := _HDR.get(int(frame.color_trc or 0))) is None:
         return None
     name, known_as = transfer
-    if library_versions["libswscale"][0] < _TONE_MAPPING_SINCE:
+    if not filters or library_versions["libswscale"][0] < _TONE_MAPPING_SINCE:
         return None, (
             f"it is HDR video ({name}), whose brightness is used as if it were that of a screen: "
             "pale and flat pictures. Convert it to SDR (FFmpeg: zscale and tonemap)"

@@ -22,6 +22,7 @@ from vidtok_edge.runtime.clips.image_folder import ImageFolderReader
 from vidtok_edge.runtime.clips.pictures import Samples, contact_sheet, sheet_place, side_by_side
 from vidtok_edge.runtime.clips.quality import Quality
 from vidtok_edge.runtime.clips.reading import ClipReader, Rate
+from vidtok_edge.runtime.clips.scanning import unknown_rate_error
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
 from vidtok_edge.runtime.clips.writing import ClipWriter
 from vidtok_edge.runtime.files import require_not_read, write_beside
@@ -161,6 +162,14 @@ def _open(source: ClipSource, manifest: Manifest) -> Reader:
             )
         return ImageFolderReader(path, size=size, fit=source.fit, fps=source.rate)
     return ClipReader(path, size=size, fit=source.fit, rate=source.rate, stream=source.stream)
+
+
+def _timed(clip: Reader) -> Reader:
+    """The clip, whose rate that of a clip to be written will be. Raises ClipError: it has none."""
+    if not clip.fps:
+        clip.close()
+        raise unknown_rate_error(Path(clip.path))
+    return clip
 
 
 def encode_clip(
@@ -330,7 +339,7 @@ def reconstruct_clip(
     latents = 0
     with write_beside(sheet, force) as temporary_sheet:
         with (
-            _open(source, manifest) as clip,
+            _timed(_open(source, manifest)) as clip,
             bundle.encoder(backend, precision=precision) as encoder,
             bundle.decoder(backend, precision=precision) as decoder,
             ClipWriter(output, fps=clip.fps, size=_wide(manifest), force=force) as writer,

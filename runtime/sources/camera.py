@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vidtok_edge.errors import MissingDependency, SourceError, SourceLost
 from vidtok_edge.runtime.clips.container import open_container
 from vidtok_edge.runtime.clips.frame_fitting import FrameFitting
+from vidtok_edge.runtime.clips.mending import FrameMending
 from vidtok_edge.runtime.clips.picture_bounds import most_pixels
 from vidtok_edge.runtime.clips.scanning import pixel_aspect_of
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
@@ -76,6 +77,8 @@ class CameraSource(Reading):
         super().__init__(spec, None, clock)
         self._timeouts = timeouts or CameraTimeouts()
         self._fitting = FrameFitting(self.shown, size, fit, error=SourceError)
+        self._mending: FrameMending | None = None
+        self._patched = 0  # pictures in which the decoder filled in what it could not read
         self._open = opener or (lambda: _opened(spec, self._timeouts))
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
         _wait_for_closed(spec, self.shown, self._timeouts.open_s)
@@ -91,6 +94,17 @@ class CameraSource(Reading):
             ) from None
         if isinstance(opened, Exception):
             raise opened
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `Source`."""
+        found = [] if self._mending is None else list(self._mending.doubts)
+        if self._patched:
+            found.append(
+                f"{self._patched} of its pictures were damaged in part and were used, with what "
+                "the decoder filled in; so were those that build on them. Are packets lost?"
+            )
+        return tuple(found)
 
     def _read(self) -> Iterator[Frame]:
         while not self._closed.is_set():
@@ -133,6 +147,7 @@ class CameraSource(Reading):
 
     def _frames(self, container: InputContainer, stream: Any) -> Iterator[Frame]:
         number, damaged, aspect = 0, 0, pixel_aspect_of(stream)
+        self._mending = mending = FrameMending(stream, filters=False)
         for packet in container.demux(stream):
             if self._closed.is_set():
                 return
@@ -140,6 +155,8 @@ class CameraSource(Reading):
             damaged += pictures is None and number > 0  # before, it may begin between two keys
             for picture in pictures or ():
                 stamp = self._clock.stamp()
+                mending.look(picture)
+                self._patched += picture.is_corrupt
                 yield Frame(self._fitting.from_video(picture, aspect), stamp, number, damaged)
                 number, damaged = number + 1, 0
         raise SourceLost(f"{self.shown} ended its stream after {number} frames")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from vidtok_edge.runtime.sources.frame import Fit, Frame, RawFormat
 from vidtok_edge.runtime.sources.pipe import Pipe
 from vidtok_edge.runtime.sources.raw_frames import RawFrames, container_of
 from vidtok_edge.runtime.sources.reading import Reading, timed_frames
+
+if TYPE_CHECKING:
+    from vidtok_edge.runtime.sources.y4m import Y4mFrames
 
 __all__ = ["RawPipeSource"]
 
@@ -52,7 +56,13 @@ class RawPipeSource(Reading):
         self._realtime = realtime
         self._asked, self._raw = raw, RawFrames(raw or RawFormat(*size))
         self._pipe = Pipe(spec, self._closed)
+        self._y4m: Y4mFrames | None = None
         self._fitting = FrameFitting(self._pipe.name, size, fit, error=SourceError)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """See `Source`."""
+        return () if self._y4m is None else self._y4m.doubts
 
     def _read(self) -> Iterator[Frame]:
         yield from timed_frames(self._pictures(), self._realtime, self._clock, self._closed)
@@ -64,14 +74,15 @@ class RawPipeSource(Reading):
             yield from self._raw_pictures()
 
     def _pictures_of_y4m(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
-        from vidtok_edge.runtime.sources.y4m import y4m_frames
+        from vidtok_edge.runtime.sources.y4m import Y4mFrames
 
         if self._asked is not None:
             raise UsageError(
                 f"{self._pipe.name} holds Y4M, whose header says its size and format: leave out "
                 "--raw, --raw-format and --raw-stride."
             )
-        for number, (frame, aspect, time_ns) in enumerate(y4m_frames(self._pipe)):
+        self._y4m = frames = Y4mFrames(self._pipe)
+        for number, (frame, aspect, time_ns) in enumerate(frames):
             due_ns = round(number * 1e9 / self.fps) if self.fps else time_ns
             yield self._fitting.from_video(frame, aspect), due_ns
 

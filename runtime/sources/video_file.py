@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.errors import ClipError, SourceError
+from vidtok_edge.errors import ClipError, SourceError, UsageError
 from vidtok_edge.runtime.clips.reading import ClipReader
 from vidtok_edge.runtime.sources.clock import CLOCK, Clock
 from vidtok_edge.runtime.sources.frame import Fit, Frame
@@ -23,7 +23,7 @@ class VideoFileSource(Reading):
         fps: sample it at about this rate; every frame where None.
 
     Raises SourceError: it cannot be opened; while iterating, once everything readable was given:
-        it is damaged, or changes size.
+        it is damaged, or changes size. UsageError: `realtime` without a rate of its own or `fps`.
     """
 
     def __init__(
@@ -40,6 +40,9 @@ class VideoFileSource(Reading):
             self._clip = ClipReader(path, size=size, fit=fit, rate=fps or "every-frame")
         except ClipError as error:
             raise SourceError(str(error)) from error
+        if realtime and not self._clip.fps:
+            self._clip.close()
+            raise UsageError(f"{path} does not say its rate. Give --fps.")
         super().__init__(path, self._clip.fps or None, clock)
         self._realtime = realtime
 

@@ -67,6 +67,18 @@ def test_a_clock_that_starts_again_is_carried_on(part: list[Times]) -> None:
     assert clock.at_join(len(part) - 1) and not clock.at_join(len(part))
 
 
+@pytest.mark.parametrize("part", [frames(*range(8)), reordered(13)])
+def test_a_step_back_that_was_taken_for_a_wrap_is_one(part: list[Times]) -> None:
+    """FFmpeg adds 2^33 where a time is more than a minute before the first one."""
+    late = 1000 * 90000
+    first = [(pts + late, dts + late) for pts, dts in part]
+    wrapped = [(pts + (1 << 33), dts + (1 << 33)) for pts, dts in part]
+    clock = clock_of(first + wrapped)
+    numbers = [(pts - first[0][0]) // PERIOD for pts in shown(clock) if pts is not None]
+    assert sorted(numbers) == list(range(2 * len(part)))
+    assert clock.steps == pytest.approx([len(part) / 25])
+
+
 def test_one_time_that_is_too_early_is_no_step() -> None:
     clock = clock_of([*frames(50, 51, 52), *frames(3), *frames(54, 55)])
     assert shown(clock) == [pts for pts, _ in frames(50, 51, 52, 53, 54, 55)]

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from av.video.stream import VideoStream
@@ -154,6 +155,44 @@ def test_variable_rate(tmp_path: Path, name: str) -> None:
     assert indices(frames) == [0, 2, 2, 3, 5, 5, 6]
 
 
+def bare(path: Path) -> Path:
+    """Pictures without a container: nothing says how fast they follow each other."""
+    with av.open(path, "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=50)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def silent_y4m(path: Path, rate: str) -> Path:
+    header = f"YUV4MPEG2 W96 H64{rate} Ip C420jpeg\n".encode()
+    frame = b"FRAME\n%b" + bytes([128]) * (96 * 64 // 2)
+    path.write_bytes(header + b"".join(frame % (bytes([16 + 4 * i]) * 96 * 64) for i in range(10)))
+    return path
+
+
+@pytest.mark.parametrize("rate", ["bare", "", " F0:0", " F0:1", " F25:0"])
+def test_a_rate_that_nothing_says_is_not_made_up(tmp_path: Path, rate: str) -> None:
+    """FFmpeg takes 25 frames per second for it."""
+    path = bare(tmp_path / "a.mjpeg") if rate == "bare" else silent_y4m(tmp_path / "a.y4m", rate)
+    refused(path, "does not say how many frames per second it has. Give its rate")
+    with ClipReader(path, size=SIZE, rate="every-frame") as clip:
+        assert clip.fps == clip.native_fps == 0
+        assert [frame.time_ns for frame in clip] == [0] * 10
+    with ClipReader(path, size=SIZE, rate=50) as clip:
+        assert clip.fps == 50
+        assert [frame.time_ns for frame in clip] == [i * 20_000_000 for i in range(10)]
+
+
+def test_frames_of_one_time_are_all_given(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", 6, times_ms=[0, 40, 80, 80, 120, 160], codec="ffv1")
+    frames, _ = read(path, rate="every-frame")
+    assert indices(frames) == list(range(6))
+
+
 def test_variable_rate_that_begins_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidtok_edge.runtime.clips.scanning._SCANNED_PACKETS", 50)
     times = [20 * i for i in range(100)] + [2000 + 90 * i for i in range(1, 100)]
@@ -244,6 +283,15 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
     assert report.lost is not None and "of 60 frames in the file were damaged" in report.lost
     times = [frame.time_ns for frame in frames]
     assert times == sorted(times) and times[-1] == round(59e9 / 30)  # the others keep their time
+
+
+def test_frames_that_the_decoder_patched_are_told(tmp_path: Path) -> None:
+    """It fills in what it cannot read, and gives a frame that looks like any other."""
+    path = make_clip(tmp_path / "a.mkv", noisy(30), codec="mpeg4", gop=5)
+    assert read(path, rate="every-frame")[1].lost is None
+    frames, report = read(scratch(path, 0.5, 8), rate="every-frame")
+    assert len(frames) == 30 and report.lost is not None
+    assert "frames were damaged in part and were used" in report.lost
 
 
 def test_lost_packets_that_nothing_marks(tmp_path: Path) -> None:

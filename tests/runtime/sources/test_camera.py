@@ -307,6 +307,29 @@ def test_damaged_packets_are_passed_over_and_counted() -> None:
     assert damaged == [(1, 0), (2, 1), (3, 0), (4, 2)]  # before the first one is no damage
 
 
+def test_what_is_wrong_with_the_pictures_of_a_camera_is_said() -> None:
+    class Patched:
+        """A picture whose damage the decoder filled in, of two fields."""
+
+        is_corrupt = interlaced_frame = True
+
+        def __init__(self, picture: Any) -> None:
+            self._picture = picture
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._picture, name)
+
+    container = FakeContainer(packet(1), FakePacket([Patched(packet(2).decode()[0])]), packet(3))
+    shown = []
+    with pytest.raises(SourceLost):
+        for frame in (source := camera(container)):
+            shown.append(index_of(frame.pixels))
+    assert shown == [1, 2, 3]
+    fields, damage = source.doubts
+    assert fields.startswith("it is interlaced: what moves has combs")
+    assert damage.startswith("1 of its pictures were damaged in part and were used")
+
+
 def test_nothing_but_damaged_packets_is_a_loss() -> None:
     def endless() -> Iterator[FakePacket]:
         yield packet(1)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vidtok_edge.errors import MissingDependency, SourceError, UsageError
 from vidtok_edge.runtime.clips.reading import ClipReader
+from vidtok_edge.runtime.sources import open_source
 from vidtok_edge.runtime.sources.frame import RawFormat
 from vidtok_edge.runtime.sources.raw_frames import RAW_FORMATS, container_of
 from vidtok_edge.runtime.sources.raw_pipe import RawPipeSource
@@ -289,6 +290,38 @@ def test_y4m_as_a_file_that_is_cut_says_so(tmp_path: Path) -> None:
     with ClipReader(path, size=SIZE) as clip:
         assert len(list(clip)) == 4
     assert clip.report.lost == "the file ends in the middle of a frame"
+
+
+@pytest.mark.parametrize("rate", ["", "F0:0"])
+def test_y4m_without_a_rate_has_no_times(fifo: str, tmp_path: Path, rate: str) -> None:
+    data = y4m(5, f"W96 H64 {rate} Ip A1:1 C420jpeg".replace("  ", " "))
+    path = tmp_path / "a.y4m"
+    path.write_bytes(data)
+    thread = write(fifo, data, 100_000)
+    for spec in (fifo, str(path)):
+        source = open_source(spec, SIZE)
+        assert source.fps is None
+        assert [frame.stamp.media_time_ns for frame in source] == [None] * 5
+    thread.join()
+    with pytest.raises(UsageError, match=r"does not say its rate\. Give --fps"):
+        open_source(str(path), SIZE, realtime=True)
+
+
+def test_y4m_from_a_pipe_is_mended_as_a_file_is(fifo: str, tmp_path: Path) -> None:
+    """Of two fields that show different moments, none is left as a comb."""
+    rows = np.where(np.arange(64) % 2, 40, 200).astype(np.uint8)
+    frame = b"FRAME\n" + np.repeat(rows, 96).tobytes() + bytes([128]) * (96 * 64 // 2)
+    data = b"YUV4MPEG2 W96 H64 F25:1 It A1:1 C420jpeg\n" + frame * 4
+    path = tmp_path / "a.y4m"
+    path.write_bytes(data)
+    thread = write(fifo, data, 100_000)
+    seen = []
+    for spec in (fifo, str(path)):
+        source = open_source(spec, SIZE)
+        seen.append(np.stack([frame.pixels for frame in source]))
+        assert len(seen[-1]) == 4 and "it is interlaced" in " ".join(source.doubts)
+    thread.join()
+    assert np.array_equal(seen[0], seen[1])
 
 
 def test_y4m_is_paced(fifo: str) -> None:
