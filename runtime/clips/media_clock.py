@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["MediaClock"]
 
 _JOINABLE = ("mpegts", "mpeg")  # FFmpeg's names of containers that have no beginning
-_WRAP = (
-    1 << 33
-)  # a clock of theirs starts again after so many ticks; FFmpeg adds them, also at joins
+_WRAP = 1 << 33
+"""Ticks after which a clock of theirs starts again. FFmpeg adds them there, and at joins too."""
 _JOIN_PACKETS = 2  # before a join a broken count of packets is no damage; the parser is late by one
 
 
