@@ -20,7 +20,27 @@ from vidtok_edge.runtime.output_place import (
     set_mode,
 )
 
-__all__ = ["replace_file", "require_not_read", "require_writable", "write_beside"]
+__all__ = [
+    "replace_file",
+    "require_not_read",
+    "require_recording_name",
+    "require_writable",
+    "write_beside",
+]
+
+# Names by which other programs take a file for what a recording is not: videos, pictures, sound,
+# arrays and tables, bags of other formats, archives, and what else is written or read here.
+_OF_OTHERS = frozenset(
+    (
+        ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm",
+        ".wmv", ".y4m", ".avif", ".bmp", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".svg", ".tif",
+        ".tiff", ".webp", ".flac", ".m4a", ".mp3", ".ogg", ".wav", ".arrow", ".csv", ".h5", ".hdf5",
+        ".json", ".jsonl", ".md", ".npy", ".npz", ".parquet", ".pkl", ".pt", ".pth", ".safetensors",
+        ".tsv", ".txt", ".yaml", ".yml", ".bag", ".db3", ".rrd", ".7z", ".gz", ".tar", ".tgz",
+        ".xz", ".zip", ".zst", ".engine", ".html", ".onnx", ".py",
+    )
+)  # fmt: skip
 
 
 @contextmanager
@@ -69,6 +89,17 @@ def require_not_read(output: str | os.PathLike[str], *inputs: str | os.PathLike[
         with suppress(OSError, ValueError):  # one is not there, or cannot be: told where it is used
             if os.path.samefile(path, output):
                 raise UsageError(f"{output} is read here, and stays as it is. Name another output.")
+
+
+def require_recording_name(output: str | os.PathLike[str]) -> None:
+    """Raise UsageError for the name of a recording that names another format, as `drive.mp4`."""
+    path = Path(output)
+    if path.suffix.lower() in _OF_OTHERS:
+        raise UsageError(
+            f"{path}: a recording holds tokens, as MCAP, and {path.suffix} names another format. "
+            f"Name it {path.with_suffix('.mcap')}. (vidtok-edge replay makes a clip of it, .mp4 or "
+            ".mkv; export-recording makes training data.)"
+        )
 
 
 def replace_file(new: Path, place: Path) -> None:

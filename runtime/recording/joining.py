@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
-from vidtok_edge.runtime.files import write_beside
+from vidtok_edge.runtime.files import require_recording_name, write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.bag_files import BagFiles, bag_files
 from vidtok_edge.runtime.recording.bags import BagSample, Take
@@ -94,13 +94,15 @@ def join(
             of an encoding that is not read; the number of values changes; nothing in common in
             time.
         StreamError: a name that is none, is taken, or is asked for twice.
-        UsageError: no takes; a file of the bag twice; `output` is one of the files.
+        UsageError: no takes; a file of the bag twice; `output` is one of the files, or
+            named for another format.
         OutputExists, OutputNotWritable, RecordingBusy: about `output`.
     """
     if not takes:
         raise UsageError("Nothing is taken out of the bag. Name a topic: TOPIC[:FIELD][=NAME].")
     files = bag_files(bag_path)
     if output is not None:
+        require_recording_name(output)
         require_other_file(output, path, *files)
     with Recording.open(path) as recording, BagFiles.open(files) as bag:
         channels = _channels(bag, takes, Path(bag.name).name)

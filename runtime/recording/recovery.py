@@ -11,7 +11,7 @@ from itertools import pairwise
 from mcap.records import Message
 
 from vidtok_edge.errors import RecordingError
-from vidtok_edge.runtime.files import require_not_read, write_beside
+from vidtok_edge.runtime.files import require_not_read, require_recording_name, write_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.format.data_channels import DataChannel
 from vidtok_edge.runtime.recording.format.growing_file import require_unlocked
@@ -255,10 +255,11 @@ def recover(
 
     Raises:
         RecordingError: nothing can be read; then nothing is written.
-        UsageError: `output` is the recording itself.
+        UsageError: `output` is the recording itself, or named for another format.
         RecordingBusy: `output` is being recorded to.
         OutputExists, OutputNotWritable: about `output`.
     """
+    require_recording_name(output)
     require_other_file(output, path)
     with (
         Recording.open(path, use_index=False) as recording,

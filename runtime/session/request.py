@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
 from vidtok_edge.runtime.bundle import Bundle
-from vidtok_edge.runtime.files import require_not_read
+from vidtok_edge.runtime.files import require_not_read, require_recording_name
 from vidtok_edge.runtime.session.options import RecordOptions
 from vidtok_edge.runtime.session.parts import PartsPlan
 from vidtok_edge.runtime.session.trigger import TriggerPlan
@@ -64,7 +64,8 @@ class RecordRequest:
 
         Raises:
             UsageError: sources that the bundle has no slots for, that are named twice, that are
-                the recording itself, or that an option does not fit.
+                the recording itself, or that an option does not fit; an output that is named for
+                another format.
             OutputExists: the recording is there and `force` is not set.
             SourceError: a source that is no name of one.
             MissingDependency: an audit track without pillow.
@@ -104,6 +105,7 @@ class RecordRequest:
         if self.fps is not None and not _WITH_FPS & set(kinds):
             raise UsageError("--fps is for files, folders and pipes: cameras have a rate already.")
         require_not_read(self.output, *self.sources, *self.data)
+        require_recording_name(self.output)
         if os.path.isdir(self.output):
             raise UsageError(
                 f"{self.output} is a folder. Name a file, for example one inside it, as "

@@ -10,7 +10,7 @@ import pytest
 from outputs import names, refuse_links
 
 from vidtok_edge.errors import OutputExists, OutputNotWritable, UsageError
-from vidtok_edge.runtime.files import require_writable, write_beside
+from vidtok_edge.runtime.files import require_recording_name, require_writable, write_beside
 
 
 def test_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -70,3 +70,14 @@ def test_a_claim_that_cannot_be_used_is_given_up(
     with pytest.raises(OutputNotWritable, match="disk is full"), write_beside(tmp_path / "out"):
         pass
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["drive.mp4", "drive.JPG", "a/drive.v2.rrd", "drive.npz"])
+def test_a_recording_is_not_named_for_another_format(name: str) -> None:
+    with pytest.raises(UsageError, match=r"Name it .*drive(\.v2)?\.mcap"):
+        require_recording_name(name)
+
+
+@pytest.mark.parametrize("name", ["drive.mcap", "drive", "drive.part1", "drive.2026-11-28", ".mp4"])
+def test_a_recording_may_have_any_name_of_no_format(name: str) -> None:
+    require_recording_name(name)

@@ -136,6 +136,13 @@ def test_an_output_that_exists(bundle: Bundle, tmp_path: Path) -> None:
         record(request(bundle, ["synthetic"], tmp_path / "out.mcap"))
 
 
+def test_a_clip_is_not_recorded_over_also_with_force(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_text("a clip")
+    with pytest.raises(UsageError, match=r"Name it .*out\.mcap"):
+        record(request(bundle, ["synthetic"], tmp_path / "out.mp4", force=True))
+    assert (tmp_path / "out.mp4").read_text() == "a clip"
+
+
 def test_a_bundle_of_floats_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     floats = Bundle(bundle.path, replace(bundle.manifest, io="float"))
     with pytest.raises(UsageError, match="--io uint8"):
