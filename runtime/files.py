@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,19 +29,11 @@ __all__ = [
     "write_beside",
 ]
 
-# Names by which other programs take a file for what a recording is not: videos, pictures, sound,
-# arrays and tables, bags of other formats, archives, and what else is written or read here.
-_OF_OTHERS = frozenset(
-    (
-        ".3gp", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
-        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm",
-        ".wmv", ".y4m", ".avif", ".bmp", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".svg", ".tif",
-        ".tiff", ".webp", ".flac", ".m4a", ".mp3", ".ogg", ".wav", ".arrow", ".csv", ".h5", ".hdf5",
-        ".json", ".jsonl", ".md", ".npy", ".npz", ".parquet", ".pkl", ".pt", ".pth", ".safetensors",
-        ".tsv", ".txt", ".yaml", ".yml", ".bag", ".db3", ".rrd", ".7z", ".gz", ".tar", ".tgz",
-        ".xz", ".zip", ".zst", ".engine", ".html", ".onnx", ".py",
-    )
-)  # fmt: skip
+# Clips, pictures, tokens, data and bags, as they are written here or taken for a recording.
+_OF_OTHERS = re.compile(
+    r"\.(avi|m4v|mkv|mov|mp4|ts|webm|y4m|gif|jpe?g|png|npy|npz|parquet|rrd|tar|json|bag|db3|onnx)",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
@@ -94,7 +87,7 @@ def require_not_read(output: str | os.PathLike[str], *inputs: str | os.PathLike[
 def require_recording_name(output: str | os.PathLike[str]) -> None:
     """Raise UsageError for the name of a recording that names another format, as `drive.mp4`."""
     path = Path(output)
-    if path.suffix.lower() in _OF_OTHERS:
+    if _OF_OTHERS.fullmatch(path.suffix):
         raise UsageError(
             f"{path}: a recording holds tokens, as MCAP, and {path.suffix} names another format. "
             f"Name it {path.with_suffix('.mcap')}. (vidtok-edge replay makes a clip of it, .mp4 or "
