@@ -21,6 +21,7 @@ from vidtok_edge.runtime.clips.scanning import (
     variable_rate_error,
 )
 from vidtok_edge.runtime.clips.suitability import transparency_of
+from vidtok_edge.runtime.clips.track_facts import facts_of
 
 try:
     import av
@@ -47,6 +48,7 @@ class ClipDecoding:
         read: how many of them the caller took; counted by the caller.
         announced: how many the container says it holds, or None.
         pixel_aspect: width of a pixel over its height, at the beginning.
+        crop: the part of the stored picture that is shown.
         other_streams: the video streams that are not read, for a message; empty for none.
     """
 
@@ -68,6 +70,8 @@ class ClipDecoding:
         self._clock = MediaClock(self._container, self._stream)
         self.announced = _announced(self._container, self._stream, scan)
         self._mending = FrameMending(self._stream)
+        self._facts = facts_of(path, self._container, self._stream)
+        self.crop = self._facts.crop
         self._drained = False  # all that the file holds was decoded
         self._leading: int | None = None  # packets before the first that can be decoded by itself
         self._first_aspect: Any = None  # shape of pixels as frames say it, not the container
@@ -102,6 +106,12 @@ class ClipDecoding:
     def doubts(self) -> list[str]:
         """What a tokenizer was not made for, in sentences, as far as was read."""
         found = list(self._mending.doubts)
+        if self._facts.changed_speed:
+            found.append(
+                "its edit list holds a picture, shows nothing for a while or changes the speed, "
+                "which is not done: its parts are taken at the speed at which they are stored. "
+                "Export it anew from the program that cut it"
+            )
         first, last = self._first_aspect, self._last_aspect
         if first and last and first != last:
             found.append(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import ClipError, MissingDependency
+from vidtok_edge.runtime.clips.track_facts import Crop
 
 try:
     import av
@@ -29,6 +30,7 @@ _LARGEST_PIXELS = 1 << 26  # of a frame after scaling, before cropping: 200 MB
 # Bicubic, with colours of every pixel: SWS_BICUBIC, SWS_FULL_CHR_H_INT, SWS_FULL_CHR_H_INP. PyAV
 # passes numbers on.
 _SCALING = 0x4 | 0x2000 | 0x4000
+_WHOLE = Crop()
 _EXACT = _SCALING | 0x40000  # SWS_ACCURATE_RND; without it colours are repeated, not interpolated
 
 
@@ -49,11 +51,17 @@ class ClipFitting:
         size: tuple[int, int],
         fit: Fit,
         pixel_aspect: Fraction = Fraction(1),
+        crop: Crop = _WHOLE,
     ) -> None:
-        """`pixel_aspect`: width of a pixel over its height."""
-        self._path, self._size = path, size
+        """
+        Args:
+            pixel_aspect: width of a pixel over its height.
+            crop: what is not shown of the frames, as they are stored.
+        """
+        self._path, self._size, self._crop = path, size, crop
         self._orientation = orientation_of(path, first)
-        h, w = first.height, max(1, round(first.width * pixel_aspect))
+        h, w = crop.size_of(first.height, first.width)
+        w = max(1, round(w * pixel_aspect))
         self.native_size = (w, h) if self._orientation.transposed else (h, w)
         self._placement = _placement(self.native_size, size, fit)
         self._require_sane_placement()
@@ -71,7 +79,8 @@ class ClipFitting:
         if self._orientation.transposed:
             height, width = width, height
         try:
-            same_size = (frame.height, frame.width) == (height, width)
+            stored = self._crop.size_of(frame.height, frame.width)
+            same_size = stored == (height, width)
             # RGB has neither matrix nor range, but PyAV wants both named: it would else take the
             # frame's for the result. In planes it takes half as long.
             rgb = frame.reformat(
@@ -80,6 +89,8 @@ class ClipFitting:
                 dst_color_range="JPEG",
                 interpolation=_EXACT,
             )
+            if self._crop != _WHOLE:
+                rgb = _cropped(rgb, self._crop)
             if not same_size:
                 rgb = rgb.reformat(width, height, "rgb24", interpolation=_SCALING)
             scaled = np.asarray(rgb.to_ndarray(), np.uint8)
@@ -159,6 +170,14 @@ def _placement(native: tuple[int, int], size: tuple[int, int], fit: Fit) -> tupl
         scaled = max(height, scaled[0]), max(width, scaled[1])
     top, left = (math.trunc((t - s) / 2) for t, s in zip(size, scaled, strict=True))
     return *scaled, top, left
+
+
+def _cropped(rgb: VideoFrame, crop: Crop) -> VideoFrame:
+    """Of rgb24 or gbrp: cut where every pixel has its colours, so that odd borders move none."""
+    pixels = np.asarray(rgb.reformat(format="rgb24").to_ndarray(), np.uint8)
+    height, width = crop.size_of(rgb.height, rgb.width)
+    shown = pixels[crop.top : crop.top + height, crop.left : crop.left + width]
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
 
 
 def _placed(

@@ -42,7 +42,8 @@ class ClipReader:
     `size` is (H, W). `fit="crop"` scales (bicubic, antialiased) until the clip covers it and cuts
     the centre out, which for a square is the original VidTok's "shorter side, then centre crop";
     `"letterbox"` scales until it fits inside and pads with black. Rotations by quarter turns,
-    mirrors and the shape of the pixels, as the clip's metadata have them, are applied.
+    mirrors, the shape of the pixels and the part that is shown (clean aperture, PixelCrop), as the
+    clip's metadata have them, are applied.
     `stream` is the number of the video stream; None takes the default or best one. `doubts` says in
     sentences what in the clip a tokenizer was not made for, and which streams were left.
 
@@ -92,8 +93,14 @@ class ClipReader:
         self._decoding = ClipDecoding(self.path, self._scan, self._even, stream)
         try:
             self._first = self._decoding.first_frame()
-            aspect = self._decoding.pixel_aspect
-            self._fitting = ClipFitting(self.path, self._first, size, fit, aspect)
+            self._fitting = ClipFitting(
+                self.path,
+                self._first,
+                size,
+                fit,
+                self._decoding.pixel_aspect,
+                self._decoding.crop,
+            )
             self._named = stream is not None
         except BaseException:
             self.close()
