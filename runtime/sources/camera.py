@@ -78,6 +78,7 @@ class CameraSource(Reading):
         self._timeouts = timeouts or CameraTimeouts()
         self._fitting = FrameFitting(self.shown, size, fit, error=SourceError)
         self._mending: FrameMending | None = None
+        self._about_file: str | None = None
         self._patched = 0  # pictures in which the decoder filled in what it could not read
         self._open = opener or (lambda: _opened(spec, self._timeouts))
         self._news: queue.Queue[Frame | Exception | None] = queue.Queue(1)
@@ -98,7 +99,8 @@ class CameraSource(Reading):
     @property
     def doubts(self) -> tuple[str, ...]:
         """See `Source`."""
-        found = [] if self._mending is None else list(self._mending.doubts)
+        found = [] if self._about_file is None else [self._about_file]
+        found += [] if self._mending is None else list(self._mending.doubts)
         if self._patched:
             found.append(
                 f"{self._patched} of its pictures were damaged in part and were used, with what "
@@ -131,6 +133,7 @@ class CameraSource(Reading):
         except Exception as error:
             return self._tell(_not_opened(self.shown, error))
         try:
+            self._about_file = _doubt_about_file(self.name, container)
             stream = _video_stream(container, self.shown)
             self.fps = float(stream.guessed_rate or stream.average_rate or 0) or None
             self._tell(None)
@@ -202,6 +205,18 @@ def _video_stream(container: InputContainer, shown: str) -> Any:
         stream.thread_type = "SLICE"
         return stream
     raise SourceError(f"{shown} has no video stream. Name a camera that sends pictures.")
+
+
+def _doubt_about_file(spec: str, container: InputContainer) -> str | None:
+    """A sentence where a web server gives something that has an end."""
+    if not spec.lower().startswith(("http://", "https://")):
+        return None
+    if (duration_s := (container.duration or 0) / 1e6) <= 0:
+        return None
+    return (
+        f"it is a file of {duration_s:.1f} s, read as a camera is: as fast as it comes, without "
+        "its own times, and again from its beginning at its end. Download it, and name the file"
+    )
 
 
 def _decoded(packet: Any) -> list[Any] | None:

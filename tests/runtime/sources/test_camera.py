@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import av
@@ -112,6 +113,22 @@ def test_a_camera_that_never_speaks_does_not_open(serve: Callable[..., str]) -> 
 def test_a_camera_that_sends_garbage_does_not_open(serve: Callable[..., str]) -> None:
     with pytest.raises(SourceError, match="cannot be opened"):
         CameraSource(serve(b"\x55garbage" * 4000), SIZE, timeouts=QUICK)
+
+
+def test_a_file_on_a_web_server_is_told(tmp_path: Path, serve: Callable[..., str]) -> None:
+    """It is read as fast as it comes, and again from its beginning at its end."""
+    clip = make_clip(tmp_path / "a.mp4", 30, options={"movflags": "faststart"}).read_bytes()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(clip)}\r\n\r\n".encode()
+    source = CameraSource(serve(head + clip).replace("tcp://", "http://") + "/a.mp4", SIZE)
+    assert source.doubts[0].startswith("it is a file of 1.0 s, read as a camera is")
+    source.close()
+
+
+def test_a_stream_without_an_end_is_no_file(stream: bytes, serve: Callable[..., str]) -> None:
+    url = serve(b"HTTP/1.0 200 OK\r\n\r\n" + stream).replace("tcp://", "http://")
+    source = CameraSource(url, SIZE)
+    # Who serves it does not read what it was asked for, and may cut off the last ones.
+    assert taken(source)[0][:30] == list(range(30)) and source.doubts == ()
 
 
 def test_nobody_there() -> None:
