@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,12 +164,43 @@ def _doubts_about(files: Sequence[Path], left_out: Sequence[Path]) -> Iterator[s
             "of their names, as one clip. Give each camera or kind a folder of its own"
         )
         return
-    missing, before = _missing_in([file.name for file in files])
+    if (pair := _disputed(names := [file.name for file in files])) is not None:
+        yield (
+            f"its names have numbers with a point, taken as two whole numbers: {pair[0]} before "
+            f"{pair[1]}. If they are decimal fractions, as of seconds, give all as many digits"
+        )
+    missing, before = _missing_in(names)
     if missing:
         yield (
             f"{_counted(missing, 'number is', 'numbers are')} missing in its names, the first "
             f"behind {before}: images are taken as if none was. Where time passed there, cut it"
         )
+
+
+def _disputed(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two names, one after the other, that decimal fractions would have the other way round.
+
+    >>> _disputed(["1.5.png", "1.25.png"]), _disputed(["1.09.png", "1.10.png", "1.25.png"])
+    (('1.5.png', '1.25.png'), None)
+
+    What counts behind the point is none: `clip1.9.png`, `clip1.10.png`.
+    """
+    behind = [int(found[1]) for name in names if (found := re.search(r"[0-9]\.([0-9]+)", name))]
+    if behind and len(set(behind)) == len(behind) > (max(behind) - min(behind)) / 2:
+        return None
+    for before, after in pairwise(names):
+        if _by_fractions(before) > _by_fractions(after):
+            return before, after
+    return None
+
+
+def _by_fractions(name: str) -> tuple[list[tuple[Fraction, str]], str]:
+    """As `natural_order`, but for numbers with a point."""
+    parts = re.split(r"([0-9]+(?:\.[0-9]+)?)", name)
+    return [
+        (Fraction(part), "") if index % 2 else (Fraction(-1), part)
+        for index, part in enumerate(parts)
+    ], name
 
 
 def _missing_in(names: Sequence[str]) -> tuple[int, str]:

@@ -77,6 +77,24 @@ def test_numbers_that_are_missing_are_counted(first: int, step: int, gone: set[i
         assert behind == f"v2_{first + step * before:07}.png"
 
 
+@pytest.mark.parametrize(
+    ("names", "disputed"),
+    [
+        (["1700000000.5", "1700000000.25", "1700000001.125"], True),
+        (["1700000000.50", "1700000000.25", "1700000001.12"], False),
+        (["left_0.9", "left_0.12", "left_1.3"], True),
+        ([f"clip1.{number}" for number in range(5, 15)], False),
+        ([f"clip{number}" for number in range(5, 15)], False),
+    ],
+)
+def test_numbers_with_a_point_whose_order_is_not_known_are_told(
+    tmp_path: Path, names: list[str], disputed: bool
+) -> None:
+    filled(tmp_path, [f"{name}.png" for name in names])
+    _, doubts = read(tmp_path)
+    assert any("decimal fractions" in doubt for doubt in doubts) == disputed
+
+
 def png_of_16_bits(path: Path, values: NDArray[np.uint16]) -> None:
     """RGB; Pillow does not write it."""
     height, width, _ = values.shape
