@@ -13,17 +13,21 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
-from vidtok_edge.errors import UnknownVariant, UnsupportedSize
+from vidtok_edge.errors import UnknownVariant, UnsupportedSize, UsageError
 
 __all__ = [
     "EMBEDDED",
     "SHORT_NAMES",
     "VARIANTS",
     "Variant",
+    "levels_fault",
     "twins_of",
     "variant_by_name",
     "variant_named_in",
 ]
+
+MOST_LEVELS = 1000
+MOST_TOKENS = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,11 @@ class Variant:
             f"streaming decode = whole-clip decode{late}, whatever the chunk plan"
         )
 
+    def check_levels(self) -> None:
+        """Raise `UsageError` where `levels` are not such that every token has its number."""
+        if fault := levels_fault(self.levels):
+            raise UsageError(f"{self.name} has levels {list(self.levels)}: {fault}.")
+
     def check_size(self, height: int, width: int) -> None:
         """Raise `UnsupportedSize` unless the space factor divides both sides, in pixels."""
         s = self.space_factor
@@ -112,6 +121,19 @@ class Variant:
                 f"{self.name} works on frames whose height and width are multiples of {s}, "
                 f"got {height}x{width} (HxW). Use {near}, or resize the frames."
             )
+
+
+def levels_fault(levels: tuple[int, ...]) -> str:
+    """Why tokens cannot have `levels`; empty where they can, and for KL, which has none.
+
+    FSQ stretches a level's range by 1e-3, so from 1001 levels on what saturates rounds to a level
+    that is not there, and its token is another's (docs/model.md, section 4.1).
+    """
+    if any(not 2 <= n <= MOST_LEVELS for n in levels):
+        return f"allowed are from 2 to {MOST_LEVELS} of each"
+    if prod(levels) > MOST_TOKENS:
+        return f"{prod(levels)} different tokens; allowed are up to {MOST_TOKENS}"
+    return ""
 
 
 def _around(pixels: int, factor: int) -> tuple[int, int]:

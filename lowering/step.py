@@ -7,7 +7,6 @@ A step's forward takes and returns flat tuples of tensors in the order of its `I
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from math import atanh
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from vidtok_edge.errors import UsageError
 from vidtok_edge.lowering.forms import FORMS, FormName
 from vidtok_edge.lowering.lowering import Edges, LoweredDecoder, LoweredEncoder
 from vidtok_edge.lowering.numerics import FP32, Numerics
+from vidtok_edge.lowering.quantizer import codes_from_tokens, quantizer_rows, tokens_from_latents
 from vidtok_edge.lowering.timeline import CausalTimeline, Timeline, WindowTimeline
 from vidtok_edge.runtime.manifest.graphs import Kind
 from vidtok_edge.variants import Variant
@@ -53,6 +53,7 @@ class StepOptions:
     def check(self, variant: Variant) -> None:
         """Raise `UsageError` where `variant` cannot be lowered so."""
         variant.check_size(self.height, self.width)
+        variant.check_levels()
         window = self.chunk_for(variant)
         if not variant.causal and self.chunk != window:
             raise UsageError(
@@ -127,7 +128,7 @@ class StepEncoder(_Step):
 
     def hold_constants(self) -> None:
         if self.variant.latent == "fsq":
-            rows = _quantizer(self.variant.levels)
+            rows = quantizer_rows(self.variant.levels)
             self.quantizer = torch.tensor(rows, dtype=torch.float32)
 
     def forward(self, frames: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -146,7 +147,8 @@ class StepEncoder(_Step):
         x = self.encoder(self.form.from_btchw(x), time)
         encoded = self.form.to_btchw(x, batch).to(torch.float32)  # [B, t, C, h, w]
         if self.variant.latent == "fsq":
-            return (_tokens(encoded, self.variant.levels, self.quantizer), encoded), time
+            tokens = tokens_from_latents(encoded, self.variant.levels, self.quantizer)
+            return (tokens, encoded), time
         mean, logvar = encoded.chunk(2, dim=2)
         return (mean, logvar.clamp(-30.0, 20.0)), time
 
@@ -175,7 +177,7 @@ class StepDecoder(_Step):
         batch = latents.shape[0]
         time = self._timeline(start, ready, None if probe else rest, batch)
         if self.variant.latent == "fsq":
-            latents = _codes(latents, self.variant.levels)
+            latents = codes_from_tokens(latents, self.variant.levels)
         latents = self.form.from_btchw(latents.to(self.numerics.dtype))
         x = self.decoder(latents, time, self._edges(start, end, time))
         frames = self.form.to_btchw(x, batch).permute(0, 1, 3, 4, 2).to(torch.float32)
@@ -198,48 +200,3 @@ def lower(
 ) -> StepEncoder | StepDecoder:
     """The step of `kind`; `model` is float32 and stays as it is."""
     return (StepEncoder if kind == "encoder" else StepDecoder)(model, options, numerics)
-
-
-def _quantizer(levels: tuple[int, ...]) -> list[list[float]]:
-    """Of each level: shift, half, offset, middle and basis (docs/model.md, section 4.1)."""
-    half = [(n - 1) * (1 + 1e-3) / 2 for n in levels]
-    offset = [0.5 if n % 2 == 0 else 0.0 for n in levels]
-    shift = [atanh(o / h) for o, h in zip(offset, half, strict=True)]
-    basis = [1.0]
-    for n in levels[:-1]:
-        basis.append(basis[-1] * n)
-    return [shift, half, offset, [float(n // 2) for n in levels], basis]
-
-
-def _tokens(z: Tensor, levels: tuple[int, ...], held: Tensor | None = None) -> Tensor:
-    """FSQ of `z` [B, t, z, h, w] to int32 [B, t, h, w]; float32 throughout.
-
-    docs/model.md, section 4.1. `held`: what `_quantizer` gives, on the device of `z`.
-
-    The sum is float32 too, exact below 2^24: a codebook has 2^18 entries at most.
-    """
-    rows = _quantizer(levels)
-
-    def row(number: int) -> Tensor:
-        if held is None:
-            values = torch.tensor(rows[number], dtype=torch.float32, device=z.device)
-        else:
-            values = held[number]
-        return values.reshape(1, 1, -1, 1, 1)
-
-    bound = torch.tanh(z + row(0)) * row(1)
-    q = torch.round(bound - row(2))
-    digits = q + row(3)
-    return (digits * row(4)).sum(dim=2).to(torch.int32)
-
-
-def _codes(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """Tokens int32 [B, t, h, w] to codes [B, t, z, h, w] (docs/model.md, section 4.1)."""
-    codes, rest = [], tokens.to(torch.float32)  # exact below 2^24
-    for n in levels:
-        above = torch.floor(
-            (rest + 0.5) / n
-        )  # the half keeps the division's rounding off the integers
-        codes.append((rest - above * n - n // 2) / (n // 2))
-        rest = above
-    return torch.stack(codes, dim=2)

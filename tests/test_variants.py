@@ -1,8 +1,10 @@
 """The table of variants and how a name finds its row."""
 
+from dataclasses import replace
+
 import pytest
 
-from vidtok_edge.errors import UnknownVariant
+from vidtok_edge.errors import UnknownVariant, UsageError
 from vidtok_edge.variants import (
     EMBEDDED,
     SHORT_NAMES,
@@ -79,3 +81,11 @@ def test_five_published_pairs_cannot_be_told_apart_by_their_weights() -> None:
 def test_a_file_name_may_hold_a_variants(file: str, name: str | None) -> None:
     variant = variant_named_in(file)
     assert (variant.name if variant else None) == name
+
+
+@pytest.mark.parametrize("levels", [(1, 8), (1001,), (1000, 1000, 1000, 1000)])
+def test_levels_that_give_tokens_no_number_are_refused(levels: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="allowed are"):
+        replace(EMBEDDED, levels=levels).check_levels()
+    for variant in VARIANTS.values():
+        variant.check_levels()

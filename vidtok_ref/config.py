@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ import yaml
 
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import CheckpointError
-from vidtok_edge.variants import VARIANTS, Variant
+from vidtok_edge.variants import VARIANTS, Variant, levels_fault
 
 __all__ = ["variant_from_config"]
 
@@ -160,9 +159,8 @@ def _fsq_levels(path: Path, section: Mapping[str, Any]) -> tuple[int, ...]:
         if key != "levels" and not str(key).startswith(TRAINING_OF_FSQ):
             raise _refused(path, f"{REGULARIZER}.params.{key}", "a setting that is not known here")
     levels = _numbers(path, f"{REGULARIZER}.params.levels", params.get("levels"), 2)
-    size = prod(levels)
-    if size > 2**31:
-        raise _refused(path, f"{REGULARIZER}.params.levels", f"{size} different tokens")
+    if fault := levels_fault(levels):
+        raise _refused(path, f"{REGULARIZER}.params.levels", f"{list(levels)} ({fault})")
     return levels
 
 

@@ -24,6 +24,7 @@ from vidtok_edge.lowering.affine import ONNX_TRANSLATIONS
 from vidtok_edge.lowering.interface import Interface, zeros
 from vidtok_edge.lowering.norms import NORM_TRANSLATIONS
 from vidtok_edge.lowering.numerics import FP32, Numerics
+from vidtok_edge.lowering.quantizer import QUANTIZER_TRANSLATIONS
 from vidtok_edge.runtime.manifest.graphs import NEW_CACHE_PREFIX, OPSET
 
 __all__ = ["without_old_objects", "write_graph", "write_unchecked_graph"]
@@ -95,6 +96,8 @@ def _save(model: ModelProto, path: Path) -> None:
         location=path.name + ".data",
         size_threshold=1024,
     )
+    # Where every weight is small enough to lie in the graph, a bundle has the file all the same.
+    path.with_name(path.name + ".data").touch()
     onnx.checker.check_model(str(path), full_check=True)
 
 
@@ -123,7 +126,7 @@ def _export(step: nn.Module, interface: Interface) -> ModelProto:
             step.eval(),
             zeros(interface.inputs),
             dynamo=True,
-            custom_translation_table=ONNX_TRANSLATIONS | NORM_TRANSLATIONS,
+            custom_translation_table=ONNX_TRANSLATIONS | NORM_TRANSLATIONS | QUANTIZER_TRANSLATIONS,
             opset_version=OPSET,  # the exporter may silently keep another: check_graph asserts it
             optimize=False,
             verbose=False,

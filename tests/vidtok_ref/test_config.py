@@ -116,6 +116,8 @@ def test_a_manifest_with_an_impossible_configuration_is_refused(tmp_path: Path) 
         ("decoder_config.params", {"ch": 64}, "params that differ from the encoder's"),
         ("regularizer_config.target", "x.LFQ", "regularizer_config.target is 'x.LFQ'"),
         ("regularizer_config.params.levels", [1, 8, 8, 8, 8], "levels is .*whole numbers from 2"),
+        ("regularizer_config.params.levels", [1001, 8, 8, 8, 8], "from 2 to 1000 of each"),
+        ("regularizer_config.params.levels", [900] * 5, "different tokens"),
         ("regularizer_config.params.num_codebooks", 2, "num_codebooks is a setting"),
         ("regularizer_config", None, "has no model.params.regularizer_config"),
     ],

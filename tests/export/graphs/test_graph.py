@@ -18,13 +18,13 @@ from export_helpers import Exports, NarrowBundle, golden_bundle, on_one_worker
 from onnx import ModelProto, TensorProto, helper
 from onnxruntime import InferenceSession, SessionOptions
 
-from vidtok_edge.export.graphs.graph import without_old_objects
+from vidtok_edge.export.graphs.graph import without_old_objects, write_unchecked_graph
 from vidtok_edge.export.verifying.verification import verify_bundle
 from vidtok_edge.lowering.interface import KINDS, Interface, interface_of
 from vidtok_edge.lowering.step import StepOptions
 from vidtok_edge.runtime import Bundle
 from vidtok_edge.runtime.manifest.graph_file import OPERATORS
-from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind
+from vidtok_edge.runtime.manifest.graphs import GraphSpec, Kind, TensorSpec
 from vidtok_edge.runtime.manifest.metadata import GraphMetadata
 
 THREE_SLOTS = NarrowBundle(
@@ -258,3 +258,15 @@ def test_old_objects_are_left_alone_while_a_graph_is_made(
         calls.append("made")
         raise KeyError
     assert calls == (["made"] if frozen else ["collect", "freeze", "made", "unfreeze"])
+
+
+def test_weights_that_all_lie_in_the_graph_leave_an_empty_file(tmp_path: Path) -> None:
+    """A bundle names two files of each graph, also where a model has no weight of 1024 bytes."""
+    path, one = tmp_path / "small.onnx", (1, 3)
+    interface = Interface(
+        inputs=(TensorSpec("x", "float32", one),), outputs=(TensorSpec("y", "float32", one),)
+    )
+    write_unchecked_graph(torch.nn.Linear(3, 3), interface, path)
+    assert path.with_name("small.onnx.data").read_bytes() == b""
+    (y,) = InferenceSession(str(path)).run(None, {"x": np.zeros(one, np.float32)})
+    assert y.shape == one
