@@ -53,7 +53,7 @@ def facts_of(path: Path, container: InputContainer, stream: VideoStream) -> Trac
                 facts = _of_matroska(walk, [one.index for one in container.streams.video], stream)
             else:
                 return TrackFacts()
-    except (OSError, TooMuchWork, ValueError, struct.error):
+    except (OSError, TooMuchWork, ValueError, IndexError, struct.error):
         return TrackFacts()
     crop = facts.crop
     borders = (crop.left, crop.top, crop.right, crop.bottom)

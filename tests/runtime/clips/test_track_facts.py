@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip, noisy
 from numpy.typing import NDArray
 
 from vidtok_edge.runtime.clips.reading import ClipReader
+from vidtok_edge.runtime.clips.track_facts import TrackFacts, facts_of
 
 Box = tuple[bytes, int]  # type, and bytes of it before what lies inside
 
@@ -86,6 +88,7 @@ def test_the_clean_aperture_is_what_is_shown(
         clean_aperture(40, 40, (0, 0), (0, 1)),
         clean_aperture(40, 40, (30, 1), (0, 1)),
         b"\0\0\0\x0cclap\0\0\0\0",
+        b"\0\0\0\x08clap",
     ],
 )
 def test_a_part_that_is_not_in_the_picture_is_none(tmp_path: Path, aperture: bytes) -> None:
@@ -157,3 +160,11 @@ def test_an_edit_list_that_is_not_followed_is_told(
     put_in(path, TRAK, edits(*entries), instead_of=b"edts")
     with ClipReader(path, size=(64, 96), rate="every-frame") as clip:
         assert ("changes the speed" in " ".join(clip.doubts)) == changed
+
+
+def test_a_track_that_ends_in_its_header_has_no_facts(tmp_path: Path) -> None:
+    """The last box of the file is that of a track's header, and empty."""
+    path = make_clip(tmp_path / "a.mp4", 2, codec="mpeg4")
+    with av.open(path) as container:
+        path.write_bytes(box(b"moov", box(b"trak", box(b"tkhd", b""))))
+        assert facts_of(path, container, container.streams.video[0]) == TrackFacts()
