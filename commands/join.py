@@ -13,7 +13,7 @@ from vidtok_edge.commands.terminal import say
 from vidtok_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidtok_edge.runtime.recording.joining import Joined, Offset
+    from vidtok_edge.runtime.joining.joining import Joined, Offset
 
 _PATH = PathName()
 
@@ -54,9 +54,9 @@ def join(
     The bag's log times and those of the recording are wall clock times: nothing is timed anew.
     """
     need_record()
-    from vidtok_edge.runtime.recording.bag_files import BagFiles, bag_files
-    from vidtok_edge.runtime.recording.bags import Take
-    from vidtok_edge.runtime.recording.joining import join as join_files
+    from vidtok_edge.runtime.joining.bag_files import BagFiles, bag_files
+    from vidtok_edge.runtime.joining.bags import Take
+    from vidtok_edge.runtime.joining.joining import join as join_files
 
     if not takes:
         with BagFiles.open(bag_files(bags)) as found:

@@ -149,8 +149,8 @@ def _bag(folder: Path) -> Path:
 
 
 def _read_bag(path: Path) -> None:
-    from vidtok_edge.runtime.recording.bag_files import BagFiles
-    from vidtok_edge.runtime.recording.bags import Take
+    from vidtok_edge.runtime.joining.bag_files import BagFiles
+    from vidtok_edge.runtime.joining.bags import Take
 
     with BagFiles.open([path]) as bag:
         bag.outline()
@@ -167,7 +167,7 @@ def _bag_list(folder: Path) -> Path:
 
 
 def _read_bag_list(path: Path) -> None:
-    from vidtok_edge.runtime.recording.bag_files import bag_files
+    from vidtok_edge.runtime.joining.bag_files import bag_files
 
     bag_files(path.parent)
 

@@ -52,7 +52,7 @@ NEEDS |= dict.fromkeys(
 NEEDS["recording.format.unpacking"] = "zstandard"
 NEEDS |= {
     "recording.recovery": "mcap",
-    "recording.bags": "mcap",
+    "joining.bags": "mcap",
     "recording.exports.lerobot": "pyarrow",
     "recording.exports.lerobot_before": "pyarrow",
     "recording.exports.parquet": "pyarrow",

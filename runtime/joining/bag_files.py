@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import RecordingError, UsageError
-from vidtok_edge.runtime.recording.bags import Bag, BagSample, Take
+from vidtok_edge.runtime.joining.bags import Bag, BagSample, Take
 
 __all__ = ["BagFiles", "bag_files"]
 

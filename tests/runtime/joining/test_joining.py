@@ -14,10 +14,10 @@ from mcap_ros2.writer import Writer as RosWriter
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
+from vidtok_edge.runtime.joining.bag_files import bag_files
+from vidtok_edge.runtime.joining.bags import Bag, Take
+from vidtok_edge.runtime.joining.joining import Joined, Offset, join
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
-from vidtok_edge.runtime.recording.bag_files import bag_files
-from vidtok_edge.runtime.recording.bags import Bag, Take
-from vidtok_edge.runtime.recording.joining import Joined, Offset, join
 from vidtok_edge.runtime.streaming.records import SourceRecords
 
 JOINT_STATE = """std_msgs/Header header

@@ -13,9 +13,9 @@ import numpy as np
 
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
 from vidtok_edge.runtime.files import require_recording_name, write_beside
+from vidtok_edge.runtime.joining.bag_files import BagFiles, bag_files
+from vidtok_edge.runtime.joining.bags import BagSample, Take
 from vidtok_edge.runtime.progress import Progress, no_progress
-from vidtok_edge.runtime.recording.bag_files import BagFiles, bag_files
-from vidtok_edge.runtime.recording.bags import BagSample, Take
 from vidtok_edge.runtime.recording.format.data_channels import (
     SCHEMAS,
     DataChannel,

@@ -1,0 +1,1 @@
+"""What a robot recorded beside, into a recording of cameras."""
