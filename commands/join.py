@@ -122,6 +122,8 @@ def _print(done: Joined, output: Path | None) -> None:
             f"{done.recording_damaged_bytes} bytes of the recording are damaged, and not in the "
             "new one; recover says what is lost"
         )
+    for what, count in done.left_out.items():
+        warn(f"{count} {what} of the recording are damaged or too large, and not in the new one")
     if done.unreadable:
         warn(f"{done.unreadable} messages could not be decoded or lack the field, and are left out")
     if done.damaged_bytes:

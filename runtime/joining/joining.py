@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from vidtok_edge.runtime.recording.format.data_channels import (
 )
 from vidtok_edge.runtime.recording.format.mcap_file import Foreign, McapFile
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.recovery import copy_entry, require_other_file
+from vidtok_edge.runtime.recording.recovery import copy_entry, copy_others, require_other_file
 from vidtok_edge.runtime.streaming.records import LatentRecord, Sample
 
 __all__ = ["Joined", "JoinedChannel", "Offset", "join"]
@@ -65,6 +65,8 @@ class Joined:
     """Of the bag."""
     clock_set_s: float = 0.0
     """How far the cameras' wall clock was set while they were recorded; 0: it was not."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Attachments and metadata records of the recording that are damaged or too large to copy."""
     recording_damaged_bytes: int = 0
     """Of the recording, which are in the new one no more."""
 
@@ -79,7 +81,7 @@ def join(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Joined:
-    """Write a recording anew, with data channels from a bag.
+    """Write a recording anew, whole, with data channels from a bag.
 
     The bag's log times count as wall clock time, as those of the recording do; `offset` is added.
 
@@ -104,7 +106,7 @@ def join(
     if output is not None:
         require_recording_name(output)
         require_other_file(output, path, *files)
-    with Recording.open(path) as recording, BagFiles.open(files) as bag:
+    with Recording.open(path, use_index=False) as recording, BagFiles.open(files) as bag:
         channels = _channels(bag, takes, Path(bag.name).name)
         for name in channels:
             if name in recording.data_channels:
@@ -124,6 +126,7 @@ def join(
             unreadable=unreadable,
             damaged_bytes=damaged,
             clock_set_s=_clock_set_ns(recording) / 1e9,
+            left_out=recording.left_out,
             recording_damaged_bytes=sum(one.length for one in recording.damage),
         )
 
@@ -246,6 +249,7 @@ def _write(
     total = (recording.end_ns - recording.start_ns) // _CHUNK_NS
     with write_beside(output, force) as temporary, temporary.open("wb") as file:
         mcap, flushed_ns = McapFile(file, sources), recording.start_ns
+        copy_others(mcap, recording)
         for channel in channels.values():
             facts = channel.facts
             mcap.open_data(facts.name, facts.topic, SCHEMAS[facts.kind], facts.to_map())

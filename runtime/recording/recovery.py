@@ -26,6 +26,7 @@ __all__ = [
     "RecoveredChannel",
     "RecoveredSource",
     "copy_entry",
+    "copy_others",
     "recover",
     "require_other_file",
 ]
@@ -88,8 +89,10 @@ class Recovered:
     """Data channels, which were copied too."""
     foreign: Mapping[str, int] = field(default_factory=dict)
     """Messages of channels that are not ours, by topic; they were copied as they are."""
+    copied: int = 0
+    """Attachments and metadata records of others, which were copied as they are."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """What was not copied, as it is no message: how many."""
+    """What of these was not copied, as it is damaged or too large: how many."""
 
     def __bool__(self) -> bool:
         lost = any(s.lost_latents or s.lost_markers or not s.ended for s in self.sources)
@@ -105,8 +108,10 @@ class Recovered:
         if self.foreign:
             count, topics = sum(self.foreign.values()), ", ".join(sorted(self.foreign))
             lines.append(f"{count} messages of other channels were copied as they are: {topics}")
+        if self.copied:
+            lines.append(f"{self.copied} attachments and metadata records of others were copied")
         for what, count in self.left_out.items():
-            lines.append(f"{count} {what} were not copied")
+            lines.append(f"{count} {what} were not copied: damaged, or too large")
         if self.growing:
             lines.append("it is still being recorded to: this is what was in it by now")
         if self and self.repaired:
@@ -247,7 +252,8 @@ def recover(
 ) -> Recovered:
     """Copy every sound entry of a recording to a new, finished file, and say what is missing.
 
-    Messages of channels that are not ours are copied as they are. Sources of recordings that were
+    Messages of channels that are not ours are copied as they are, and so are attachments and
+    metadata of others. Sources of recordings that were
     merged are numbered anew where their numbers are the same.
     A source whose end is missing gets one, so that recovering the new file finds nothing new.
     A chunk that lies in the file twice is copied once. `progress` is called with seconds done and
@@ -270,6 +276,7 @@ def recover(
         count = max(len(recording.sources), max(recording.sources) + 1)
         sources = [replace(facts, count=count) for facts in recording.sources.values()]
         mcap = McapFile(file, sources)
+        copied = copy_others(mcap, recording)
         tally = _Tally(recording)
         foreign: Counter[str] = Counter()
         flushed_ns = recording.start_ns
@@ -303,6 +310,7 @@ def recover(
             growing=recording.growing,
             channels=tally.channels(),
             foreign=foreign,
+            copied=copied,
             left_out=recording.left_out,
         )
 
@@ -322,6 +330,15 @@ def copy_entry(mcap: McapFile, message: Message, entry: Record) -> None:
         wall_time_ns=wall_time_ns,
         sequence=number,
     )
+
+
+def copy_others(mcap: McapFile, recording: Recording) -> int:
+    """Add what is no message to another file: how many. What is not is in `left_out`."""
+    count = 0
+    for record in recording.others():
+        mcap.add_other(record)
+        count += 1
+    return count
 
 
 def require_other_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:

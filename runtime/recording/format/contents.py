@@ -13,7 +13,7 @@ from vidtok_edge.runtime.recording.format.scan import (
     ChunkPlace,
     Damage,
     Definition,
-    LeftOut,
+    Other,
     Scan,
 )
 
@@ -23,6 +23,8 @@ except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
 __all__ = ["Contents", "contents_of"]
+
+_MOST_OTHERS = 1 << 12  # that are kept track of
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Contents:
     """By number."""
     chunks: list[ChunkPlace] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     def take_facts(self, record: Metadata) -> None:
@@ -112,7 +115,9 @@ def _from_all(scan: Scan) -> Contents:
             found.take_facts(item)
         elif isinstance(item, Definition):
             found.channels.add(item.record, item.offset)
-        elif isinstance(item, LeftOut):
+        elif isinstance(item, Other) and len(found.others) < _MOST_OTHERS:
+            found.others.append(item)
+        elif isinstance(item, Other):
             found.left_out[item.what] += 1
         elif isinstance(item, ChunkPlace):
             found.chunks.append(item)

@@ -29,7 +29,7 @@ from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
 try:
-    from mcap.records import Channel, Message, Schema
+    from mcap.records import Attachment, Channel, Message, Metadata, Schema
     from mcap.writer import CompressionType, IndexType, Writer
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
@@ -220,7 +220,7 @@ class McapFile:
             stream,
             chunk_size=CHUNK_BYTES,
             compression=_COMPRESSIONS[compression],
-            index_types=IndexType.CHUNK | IndexType.MESSAGE | IndexType.METADATA,
+            index_types=IndexType.ALL,
         )
         self._writer.start(PROFILE, f"vidtok-edge {__version__}")
         self.write_facts()
@@ -311,6 +311,14 @@ class McapFile:
             message.publish_time,
             sequence=message.sequence,
         )
+
+    def add_other(self, record: Attachment | Metadata) -> None:
+        """Add an attachment, or metadata of others, as it is."""
+        if isinstance(record, Metadata):
+            self._writer.add_metadata(record.name, record.metadata)
+            return
+        times = record.create_time, record.log_time
+        self._writer.add_attachment(*times, record.name, record.media_type, record.data)
 
     def open_data(
         self, name: str, topic: str, schema: tuple[str, bytes], facts: Mapping[str, str]

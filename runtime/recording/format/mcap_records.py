@@ -9,7 +9,16 @@ from io import BytesIO
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, ChunkIndex, McapRecord, Message, Metadata, Schema, Statistics
+from mcap.records import (
+    Attachment,
+    Channel,
+    ChunkIndex,
+    McapRecord,
+    Message,
+    Metadata,
+    Schema,
+    Statistics,
+)
 
 from vidtok_edge.bounded import Budget
 from vidtok_edge.errors import RecordingError
@@ -20,6 +29,7 @@ __all__ = [
     "MESSAGE_HEAD",
     "WORK_FOR_DEFINITION",
     "WORK_FOR_RECORD",
+    "attachment_from",
     "definition_from",
     "metadata_from",
     "places_in",
@@ -30,6 +40,7 @@ HEAD = struct.Struct("<BQ")
 """Of a record: its opcode, and the length of what follows."""
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 """Channel, sequence, log time, publish time."""
+_ATTACHMENT_BYTES = 8 + 8 + 4 + 4 + 8 + 4  # but for its name, media type and data
 DEFINITIONS = {Opcode.SCHEMA, Opcode.CHANNEL}
 WORK_FOR_RECORD = 256
 """In bytes looked at."""
@@ -92,6 +103,16 @@ def metadata_from(data: bytes) -> Metadata:
     """The metadata in a record. RecordingError: it is none."""
     record = _parsed(Metadata, data)
     assert isinstance(record, Metadata)
+    return record
+
+
+def attachment_from(data: bytes) -> Attachment:
+    """The attachment in a record, of at least all that it counts. RecordingError: it is none."""
+    record = _parsed(Attachment, data)
+    assert isinstance(record, Attachment)
+    named = len(record.name.encode()) + len(record.media_type.encode())
+    if len(data) != _ATTACHMENT_BYTES + named + len(record.data):
+        raise RecordingError("an attachment is damaged")
     return record
 
 

@@ -25,7 +25,7 @@ from vidtok_edge.runtime.recording.format.seen import Seen
 from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
 
 try:
-    from mcap.records import Message
+    from mcap.records import Attachment, Message, Metadata
 except ImportError:
     raise MissingDependency("mcap", "record", "A recording") from None
 
@@ -51,7 +51,7 @@ class Recording:
         damage: bytes that could not be read. It grows while entries are read.
         chunks: where the chunks lie, in the order of reading.
         growing: it is still being recorded to.
-        left_out: what else lies in a file that was read through, and is no message: how many.
+        left_out: what else lies in a file that was read through, and is not in `others`: how many.
     """
 
     def __init__(self, scan: Scan, *, use_index: bool = True) -> None:
@@ -64,7 +64,7 @@ class Recording:
         self.sources, self.chunks = contents.sources, contents.chunks
         self.indexed = contents.indexed
         self.damage, self.left_out = contents.damage, contents.left_out
-        self._channels = contents.channels
+        self._channels, self._others = contents.channels, contents.others
         self._seen_before: dict[int, Seen] = {}  # by the place of the chunk that follows
 
     @classmethod
@@ -303,6 +303,21 @@ class Recording:
         runs = self._runs()
         for chunk in self.chunks:
             yield from self._everything_in(chunk, None, 0, 1 << 64, runs)
+
+    def others(self) -> Iterator[Attachment | Metadata]:
+        """Attachments and metadata of others in a file that was read through.
+
+        What is damaged or too large is counted in `left_out`.
+        """
+        for place in self._others:
+            try:
+                record = self._scan.other(place)
+            except TooMuchWork as error:
+                raise self._scan.too_costly(error) from None
+            if record is None:
+                self.left_out[place.what] += 1
+            else:
+                yield record
 
     def _everything_in(
         self, chunk: ChunkPlace, source: int | None, start: int, end: int, runs: CodedRuns | None

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mcap.opcode import Opcode
-from mcap.records import Channel, McapRecord, Metadata, Schema
+from mcap.records import Attachment, Channel, McapRecord, Metadata, Schema
 from mcap.writer import MCAP0_MAGIC
 
 from vidtok_edge.bounded import Budget, TooMuchWork
@@ -35,6 +35,7 @@ from vidtok_edge.runtime.recording.format.mcap_records import (
     MESSAGE_HEAD,
     WORK_FOR_DEFINITION,
     WORK_FOR_RECORD,
+    attachment_from,
     definition_from,
     metadata_from,
     places_in,
@@ -48,7 +49,7 @@ __all__ = [
     "Damage",
     "Definition",
     "Found",
-    "LeftOut",
+    "Other",
     "Scan",
 ]
 
@@ -57,6 +58,8 @@ _CHUNK = struct.Struct("<QQQII")  # first time, last time, size, CRC-32, length 
 _FOOTER = struct.Struct("<QQI")
 _WINDOW = 1 << 20
 _MAX_METADATA = 1 << 16
+_MAX_OTHER_METADATA = 1 << 20
+_ATTACHMENTS = "attachments"
 _MAX_NAME = 16  # of a compression
 # A chunk or metadata record shorter than 4 GiB; what it holds is checked where it is found.
 _ANCHOR = re.compile(rb"[\x06\x0c](?=[\s\S]{4}\x00{4})")
@@ -98,10 +101,12 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Other:
     """A sound record that is nothing of a recording: an attachment, metadata of others."""
 
     what: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Damage:
     length: int
 
 
-Found = ChunkPlace | Metadata | Damage | Definition | LeftOut
+Found = ChunkPlace | Metadata | Damage | Definition | Other
 
 
 class Scan:
@@ -262,18 +267,36 @@ class Scan:
                 at_ns = MESSAGE_HEAD.unpack_from(data)[2]
                 yield replace(place, start_ns=at_ns, end_ns=at_ns)
         elif opcode == Opcode.ATTACHMENT:
-            yield LeftOut("attachments")
+            yield Other(_ATTACHMENTS, offset, length)
         elif opcode == Opcode.METADATA:
             with suppress(RecordingError):
                 if (
                     length > _MAX_METADATA
                     or metadata_from(self._read(content, length)).name not in _OURS
                 ):
-                    yield LeftOut("metadata records of others")
+                    yield Other("metadata records of others", offset, length)
 
-    def _item(self, offset: int, opcode: int, length: int) -> _Chunk | Metadata | None:
-        """The chunk, or the facts of a source, at `offset`, if their checksum fits."""
+    def other(self, place: Other) -> Attachment | Metadata | None:
+        """What `walk` told of; None: it is damaged, or too large."""
+        if place.what != _ATTACHMENTS:
+            if place.length > _MAX_OTHER_METADATA:
+                return None
+            self._budget.spend(_WORK_FOR_METADATA * place.length)
+        data = self._read(place.offset + HEAD.size, place.length)
+        with suppress(RecordingError):
+            if place.what != _ATTACHMENTS:
+                return metadata_from(data)
+            if data.endswith(bytes(4)) or _sum_fits(data):
+                return attachment_from(data)
+        return None
+
+    def _item(self, offset: int, opcode: int, length: int) -> _Chunk | Metadata | Other | None:
+        """The chunk, the facts of a source, or the attachment at `offset`, if their sum fits."""
         content = offset + HEAD.size
+        if opcode == Opcode.ATTACHMENT:
+            self._budget.spend(length)
+            fits = _sum_fits(self._read(content, length))
+            return Other(_ATTACHMENTS, offset, length) if fits else None
         if opcode == Opcode.CHUNK:
             data = self._chunk_content(content, length)
             if data is None:
@@ -374,6 +397,11 @@ def _once(items: Iterator[Found]) -> Iterator[Found]:
                 continue
             seen.add(content)
         yield item
+
+
+def _sum_fits(attachment: bytes) -> bool:
+    """Whether its content ends with the CRC-32 of what is before it."""
+    return attachment[-4:] == struct.pack("<I", zlib.crc32(attachment[:-4]))
 
 
 def _joined(first: ChunkPlace, then: ChunkPlace) -> ChunkPlace | None:

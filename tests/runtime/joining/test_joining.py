@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_ros2.writer import Writer as RosWriter
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
@@ -262,6 +263,29 @@ def test_damaged_bags_give_what_is_sound(tmp_path: Path) -> None:
             for sample in recording.samples("state"):
                 assert sample.values is not None
                 assert sample.values[0] == (sample.log_time_ns - WALL) / SECOND
+
+
+def test_what_else_is_in_a_recording_is_in_the_new_one(tmp_path: Path) -> None:
+    drive, path = record(tmp_path / "a.mcap", LATENTS, sources=1), tmp_path / "drive.mcap"
+    with drive.open("rb") as source, path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        ids: dict[int, int] = {}
+        for _, channel, message in make_reader(source).iter_messages():
+            if channel.id not in ids:
+                ids[channel.id] = writer.register_channel(channel.topic, "cdr", 0, channel.metadata)
+            at = (message.log_time, message.data, message.publish_time, message.sequence)
+            writer.add_message(ids[channel.id], *at)
+        writer.add_attachment(3, 4, "lens.json", "application/json", b"{}")
+        writer.add_metadata("robot", {"name": "one"})
+        writer.finish()  # type: ignore[no-untyped-call]
+    bag = joints(tmp_path / "robot.mcap", EVERY)
+    done, new = joined(tmp_path, bag, "/cmd:linear=speed", drive=path)
+    assert done.left_out == {}
+    with new.open("rb") as file:
+        reader = make_reader(file)
+        assert [(one.name, one.data) for one in reader.iter_attachments()] == [("lens.json", b"{}")]
+        assert {"name": "one"} in [one.metadata for one in reader.iter_metadata()]
 
 
 def test_neither_input_is_written_over(tmp_path: Path) -> None:

@@ -244,12 +244,13 @@ def test_channels_of_others_are_copied_as_they_are(
     assert copied == [(*about, 10 + number, number) for number in range(3)]
 
 
-def test_what_is_not_copied_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "b.mcap"
-    with record(tmp_path / "a.mcap", 5, sources=1).open("rb") as source, path.open("wb") as file:
+def with_others(path: Path, attached: bytes) -> Path:
+    """A recording with an attachment, metadata of others, and a message of nobody."""
+    whole = record(path.with_name("a.mcap"), 5, sources=1, force=True)
+    with whole.open("rb") as source, path.open("wb") as file:
         writer = Writer(file)
         writer.start()
-        writer.add_attachment(0, 0, "notes.txt", "text/plain", b"notes")
+        writer.add_attachment(3, 4, "notes.txt", "text/plain", attached)
         writer.add_metadata("weather", {"sky": "clear"})
         ids: dict[int, int] = {}
         for _, channel, message in make_reader(source).iter_messages():
@@ -260,10 +261,45 @@ def test_what_is_not_copied_is_counted(tmp_path: Path) -> None:
         lost = writer.register_channel("/camera7/latents", "cdr", 0)
         writer.add_message(lost, 0, b"?", 0)
         writer.finish()  # type: ignore[no-untyped-call]
+    return path
+
+
+def others_in(path: Path) -> tuple[list[tuple[int, int, str, str, bytes]], dict[str, str]]:
+    """The attachments and the metadata of others in a file, as mcap's own reader finds them."""
+    with path.open("rb") as file:
+        reader = make_reader(file)
+        attached = [
+            (one.create_time, one.log_time, one.name, one.media_type, one.data)
+            for one in reader.iter_attachments()
+        ]
+        told = [one for one in reader.iter_metadata() if not one.name.startswith("vidtok_edge.")]
+    return attached, {name: value for one in told for name, value in one.metadata.items()}
+
+
+def test_attachments_and_metadata_of_others_are_copied(tmp_path: Path) -> None:
+    inside = record(tmp_path / "inside.mcap", 3).read_bytes()
+    path = with_others(tmp_path / "b.mcap", inside)
     found = recover(path, tmp_path / "out.mcap")
     assert not found and found.unreadable == 1
-    assert found.left_out == {"attachments": 1, "metadata records of others": 1}
+    assert (found.copied, found.left_out, found.damaged_bytes) == (2, {}, 0)
+    assert [one.latents for one in found.sources] == [5], "what lies in an attachment is no latent"
     assert "1 messages made no sense and were left out" in found.lines()
+    assert "2 attachments and metadata records of others were copied" in found.lines()
+    attached = [(3, 4, "notes.txt", "text/plain", inside)]
+    assert others_in(tmp_path / "out.mcap") == (attached, {"sky": "clear"})
+    assert recover(tmp_path / "out.mcap", tmp_path / "again.mcap").copied == 2
+
+
+def test_a_damaged_attachment_is_counted_and_not_copied(tmp_path: Path) -> None:
+    whole = with_others(tmp_path / "b.mcap", b"some notes").read_bytes()
+    place = whole.index(b"some notes")
+    path = tmp_path / "c.mcap"
+    path.write_bytes(whole[:place] + b"S" + whole[place + 1 :])
+    found = recover(path, tmp_path / "out.mcap")
+    assert (found.copied, dict(found.left_out)) == (1, {"attachments": 1})
+    assert "1 attachments were not copied: damaged, or too large" in found.lines()
+    path.write_bytes(whole[: place + 10] + bytes(4) + whole[place + 14 :])  # without a checksum
+    assert recover(path, tmp_path / "out.mcap", force=True).copied == 2
 
 
 def test_readers_of_ros_bags_and_copies_find_what_they_look_for(tmp_path: Path) -> None:
