@@ -11,6 +11,7 @@ from vidtok_edge.datasets.reading.recording_store import RecordingStore
 from vidtok_edge.datasets.reading.shard_store import ShardStore
 from vidtok_edge.datasets.run import Store
 from vidtok_edge.errors import UsageError
+from vidtok_edge.runtime.files import require_each_once
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.existing import format_of
 from vidtok_edge.runtime.session.parts_index import parts_in
@@ -26,7 +27,8 @@ def stores_of(
 ) -> list[Store]:
     """What is read of each path, in order.
 
-    Raises DatasetError: a folder is no exported set; RecordingError: a list of parts is damaged.
+    Raises DatasetError: a folder is no exported set; RecordingError: a list of parts is damaged;
+    UsageError: nothing, or something twice.
     """
     several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not several:
@@ -40,6 +42,7 @@ def stores_of(
             RecordingStore(path=part, source=source, request=data or DataRequest())
             for part in parts_in(path)
         ]
+    require_each_once(store.path for store in found)
     return found
 
 

@@ -43,6 +43,8 @@ class Run:
     facts: SetFacts
     place: Any
     """Where it lies, as its store knows."""
+    recording: str
+    """NAME:SOURCE, by the recording's random name and the number of the source; empty: unknown."""
     length: int
     """Latents."""
     wall_time_ns: int

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtok_edge.datasets.run import Run
+from vidtok_edge.datasets.run import Run, Store
 from vidtok_edge.errors import DatasetError, UsageError
 
 __all__ = ["Window", "Windows"]
@@ -60,7 +60,14 @@ class Windows:
             if not 1 <= got < 1 << 31:
                 raise UsageError(f"The {name} of windows is {got}; allowed: from 1.")
         first: Run | None = None
+        begins: dict[tuple[str, int], Store] = {}
         for run in self.runs:
+            here = begins.setdefault((run.recording, run.wall_time_ns), run.store)
+            if run.recording and here is not run.store:
+                raise DatasetError(
+                    f"{here.path} and {run.store.path} hold the same latents: one is a copy, or "
+                    "an export, of the other's recording. Name one of them."
+                )
             first = first or run
             if run.facts is not first.facts:
                 run.facts.require_same(first.facts, run.store.path, first.store.path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from vidtok_edge.runtime.output_place import (
 
 __all__ = [
     "replace_file",
+    "require_each_once",
     "require_not_read",
     "require_recording_name",
     "require_writable",
@@ -93,6 +94,18 @@ def require_recording_name(output: str | os.PathLike[str]) -> None:
             f"Name it {path.with_suffix('.mcap')}. (vidtok-edge replay makes a clip of it, .mp4 or "
             ".mkv; export-recording makes training data.)"
         )
+
+
+def require_each_once(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise UsageError where two of `paths` are one file or folder, also by links or lists."""
+    found: dict[tuple[int, int], str | os.PathLike[str]] = {}
+    for path in paths:
+        with suppress(OSError, ValueError):  # one is not there, or cannot be: told where it is used
+            told = os.stat(path)
+            key = told.st_dev, told.st_ino
+            if key in found:
+                raise UsageError(f"{found[key]} and {path} are the same. Name it once.")
+            found[key] = path
 
 
 def replace_file(new: Path, place: Path) -> None:

@@ -23,6 +23,7 @@ from vidtok_edge.runtime.recording.exports.existing import (
     fields_of,
     full_rate,
     recording_of,
+    source_name,
 )
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
@@ -64,7 +65,8 @@ class NpzStore:
             key = told.name, entry.whole("source")
             if key not in known:
                 known[key] = self._facts(told, entry)
-            yield from self._runs_in(entry, known[key])
+            named = source_name(document, entry.whole("episode"), entry.whole("source"))
+            yield from self._runs_in(entry, known[key], named)
 
     def _facts(self, told: Document, entry: Document) -> SetFacts:
         own = told.of("sources").of(str(entry.whole("source"))).content
@@ -77,7 +79,7 @@ class NpzStore:
             fields=fields_of(told.of("data").members("channels")),
         )
 
-    def _runs_in(self, entry: Document, facts: SetFacts) -> Iterator[Run]:
+    def _runs_in(self, entry: Document, facts: SetFacts, named: str) -> Iterator[Run]:
         begins = entry.texts("begins")
         count = len(begins)
         dropped = entry.numbers("frames_dropped_before", count)
@@ -104,6 +106,7 @@ class NpzStore:
                 store=self,
                 facts=facts,
                 place=_Place(tokens, first, count, facts),
+                recording=named,
                 length=end - first,
                 wall_time_ns=entry.whole("first_wall_time_ns"),
                 data={name: values[first:end] for name, values in data.items()},

@@ -18,6 +18,7 @@ from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.episodes import Row, episodes
 from vidtok_edge.runtime.recording.exports.set_facts import SetFacts
 from vidtok_edge.runtime.recording.exports.with_data import Data
+from vidtok_edge.runtime.recording.format.mcap_file import SourceFacts
 from vidtok_edge.runtime.recording.part import Part
 from vidtok_edge.runtime.streaming.records import LatentRecord
 
@@ -89,16 +90,16 @@ class RecordingStore:
             growing: _Growing | None = None
             for row in episode.rows:
                 if growing is not None and not growing.goes_on_with(row):
-                    yield self._run(growing, known[source.number])
+                    yield self._run(growing, source, known[source.number])
                     growing = None
                 if row.every != 1:  # of another rate
                     continue
                 growing = growing or _Growing(row.latent)
                 growing.add(row)
             if growing is not None:
-                yield self._run(growing, known[source.number])
+                yield self._run(growing, source, known[source.number])
 
-    def _run(self, growing: _Growing, facts: SetFacts) -> Run:
+    def _run(self, growing: _Growing, source: SourceFacts, facts: SetFacts) -> Run:
         times = np.array(growing.times_ns, np.int64)
         place = _Place(growing.source, growing.stream, growing.index, times)
         data = {name: np.stack(growing.data[name]) for name in facts.channels}
@@ -106,6 +107,7 @@ class RecordingStore:
             store=self,
             facts=facts,
             place=place,
+            recording=source.recording and f"{source.recording}:{source.number}",
             length=len(times),
             wall_time_ns=int(times[0]),
             data=data,

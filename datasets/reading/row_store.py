@@ -18,7 +18,8 @@ from vidtok_edge.datasets.reading.row_layout import RowLayout, lerobot_layout, p
 from vidtok_edge.datasets.run import Rows, Run
 from vidtok_edge.errors import DatasetError, MissingDependency
 from vidtok_edge.runtime.recording.data_rows import DataRequest
-from vidtok_edge.runtime.recording.exports.existing import INFO
+from vidtok_edge.runtime.recording.exports.existing import CONTENTS, INFO, source_name
+from vidtok_edge.runtime.recording.exports.set_document import Document
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -73,6 +74,8 @@ class RowStore:
                 own.facts.require_same(layout.facts, file, files[0])
         assert layout is not None
         rows, walls_ns, pieces = self._rows(files, layout)
+        told = self.path / "meta" / CONTENTS if lerobot else self.path / CONTENTS
+        document = Document.load(told) if told.is_file() else Document(str(told), {})
         whole = self.request is None or self.request.missing == "split"
         for first, end in rows.runs(source=self.source, whole=whole):
             own_pieces = []
@@ -85,6 +88,7 @@ class RowStore:
                 store=self,
                 facts=layout.facts,
                 place=_Place(layout, own_pieces),
+                recording=source_name(document, int(rows.episode[first]), int(rows.source[first])),
                 length=end - first,
                 wall_time_ns=int(walls_ns[first]),
                 data={name: values[first:end] for name, values in rows.data.items()},

@@ -26,6 +26,7 @@ from vidtok_edge.runtime.recording.exports.existing import (
     fields_of,
     full_rate,
     recordings_of,
+    source_name,
 )
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import Fields, SetFacts, require_same_fields
@@ -98,13 +99,13 @@ class ShardStore:
         episode: list[tuple[_Sample, Document]] = []
         for sample in sorted(self._samples(document)):
             if episode and episode[-1][0].episode != sample.episode:
-                yield from self._runs_in(episode, channels or {}, fields, facts)
+                yield from self._runs_in(document, episode, channels or {}, fields, facts)
                 episode = []
             offset, size = sample.members.get("json", (0, 0))
             text = self._bytes(sample.shard, offset, size)
             episode.append((sample, Document.parse(f"{sample.shard}: {sample.first}", text)))
         if episode:
-            yield from self._runs_in(episode, channels or {}, fields, facts)
+            yield from self._runs_in(document, episode, channels or {}, fields, facts)
 
     def _samples(self, document: Document) -> Iterator[_Sample]:
         for entry in document.each("shards"):
@@ -128,6 +129,7 @@ class ShardStore:
 
     def _runs_in(
         self,
+        document: Document,
         episode: Sequence[tuple[_Sample, Document]],
         channels: Channels,
         fields: Fields,
@@ -151,6 +153,7 @@ class ShardStore:
                 store=self,
                 facts=facts,
                 place=place,
+                recording=source_name(document, episode[0][0].episode, int(rows.source[first])),
                 length=end - first,
                 wall_time_ns=episode[0][1].whole("first_wall_time_ns"),
                 data=data,

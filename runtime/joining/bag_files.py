@@ -6,7 +6,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vidtok_edge.bounded import read_at_most
 from vidtok_edge.errors import RecordingError, UsageError
+from vidtok_edge.runtime.files import require_each_once
 from vidtok_edge.runtime.joining.bags import Bag, BagSample, Take
 
 __all__ = ["BagFiles", "bag_files"]
@@ -122,14 +123,8 @@ def bag_files(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UsageError("Got no bag. Name its file, its folder, or its files.")
-    found: dict[tuple[int, int], Path] = {}
     files = [file for path in map(Path, given) for file in _files_of(path)]
-    for file in files:
-        with suppress(OSError, ValueError):  # told where it is opened
-            key = (told := os.stat(file)).st_dev, told.st_ino
-            if key in found:
-                raise UsageError(f"{file} is given twice: it is {found[key]}. Name each file once.")
-            found[key] = file
+    require_each_once(files)
     return files
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vidtok_edge.runtime.recording.exports.exporting import (  # noqa: E402
     Format,
     export_recording,
 )
+from vidtok_edge.runtime.recording.recovery import recover  # noqa: E402
 from vidtok_edge.runtime.streaming.records import Sample, SourceRecords  # noqa: E402
 
 FORMATS: tuple[Format, ...] = ("npz", "webdataset", "lerobot", "parquet")
@@ -159,11 +161,31 @@ def test_a_pickled_dataset_reads_on(given: Any, tmp_path: Path) -> None:
 
 
 def test_several_recordings_and_sets_are_one_dataset(tmp_path: Path) -> None:
-    first, second = eventful(tmp_path / "a.mcap"), eventful(tmp_path / "b.mcap")
-    sets = [exported(second, format) for format in FORMATS]
+    first = eventful(tmp_path / "a.mcap")
+    sets = [exported(eventful(tmp_path / f"{format}.mcap"), format) for format in FORMATS]
     windows = TokenWindows([first, *sets], length=2)
     assert len(windows) == 5 * len(starts(2))
     assert [int(windows[i]["run"]) for i in range(len(windows))][-1] == 5 * len(RUNS) - 1
+
+
+def test_what_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path, link = eventful(tmp_path / "a.mcap"), tmp_path / "link.mcap"
+    link.symlink_to(path)
+    for given in ([path, path], [path, link]):
+        with pytest.raises(UsageError, match=rf"{path} and {given[1]} are the same\. Name it once"):
+            TokenWindows(given, length=2)
+
+
+def test_copies_and_exports_of_a_recording_are_not_taken_with_it(tmp_path: Path) -> None:
+    path = eventful(tmp_path / "a.mcap")
+    recover(path, tmp_path / "whole.mcap")
+    sets = [exported(path, format) for format in FORMATS]
+    for one, then in pairwise([tmp_path / "whole.mcap", path, *sets]):
+        with pytest.raises(DatasetError, match=rf"{one} and {then} hold the same latents"):
+            TokenWindows([one, then], length=2)
+    parts = [exported(path, "npz", end_s=0.5, force=True)]
+    parts.append(exported(path, "parquet", start_s=0.5, force=True))
+    assert len(TokenWindows(parts, length=1)) == len(TokenWindows(path, length=1)) == sum(RUNS)
 
 
 def test_a_set_of_several_recordings(tmp_path: Path) -> None:

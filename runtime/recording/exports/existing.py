@@ -33,6 +33,7 @@ __all__ = [
     "lerobot_facts",
     "recording_of",
     "recordings_of",
+    "source_name",
 ]
 
 CONTENTS = "recording.json"
@@ -135,6 +136,15 @@ def recording_of(document: Document, episode: int) -> Document:
         if first <= episode < first + told.whole("episodes"):
             return told
     raise document.wrong("recordings", f"without one that has episode {episode}")
+
+
+def source_name(document: Document, episode: int, source: int) -> str:
+    """What tells the source of an episode from every other; empty where it is not said."""
+    try:
+        name = recording_of(document, episode).of("sources").of(str(source)).text("recording")
+    except DatasetError:
+        return ""
+    return f"{name}:{source}"
 
 
 def every_in(entry: Document, count: int) -> NDArray[np.int64]:

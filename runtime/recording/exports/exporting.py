@@ -15,6 +15,7 @@ import numpy as np
 
 from vidtok_edge.errors import RecordingError, UsageError
 from vidtok_edge.runtime.clips.token_files import TokenFile, TokenMeta
+from vidtok_edge.runtime.files import require_each_once
 from vidtok_edge.runtime.folders import add_to_folder_beside, write_folder_beside
 from vidtok_edge.runtime.progress import Progress, no_progress
 from vidtok_edge.runtime.recording.data_rows import DataRequest
@@ -139,8 +140,8 @@ def export_recording(
             none that has a value of every data channel; not of the tokenizer of `video`'s bundle.
         DatasetError: to be appended to, and of another format, grid, rate, tokenizer or of other
             channels; or damaged.
-        UsageError: nothing to append to, or made with other options; times that mean nothing, or
-            fewer samples than `shards`.
+        UsageError: a recording twice; nothing to append to, or made with other options; times that
+            mean nothing, or fewer samples than `shards`.
         OutputExists, OutputNotWritable: about `output`. With `force` only an export is replaced.
         MissingDependency: LeRobot or Parquet without pyarrow, a video without PyAV.
     """
@@ -154,6 +155,7 @@ def export_recording(
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
         raise UsageError("Got no recording. Name one or several.")
+    require_each_once(paths)
     if append and force:
         raise UsageError("Got append and force; allowed: one. A set is added to, or replaced.")
     inputs = Inputs(

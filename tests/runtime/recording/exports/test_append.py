@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,10 +68,20 @@ def test_what_is_in_a_set_twice_is_said(format: Format, paths: list[Path], tmp_p
     moved = paths[1].rename(tmp_path / "moved.mcap")
     other = export_recording(paths[2], out, format, append=True)
     again = export_recording(moved, out, format, append=True)
-    at_once = export_recording([moved, paths[0], moved], tmp_path / "once", format)
+    copy = Path(shutil.copy(moved, tmp_path / "copy-of-moved.mcap"))
+    at_once = export_recording([moved, paths[0], copy], tmp_path / "once", format)
     assert (first.doubts, other.doubts) == ((), ())
     for done in (again, at_once):
         assert len(done.doubts) == 1 and "moved.mcap was in the set before" in done.doubts[0]
+
+
+def test_a_recording_that_is_named_twice_is_refused(paths: list[Path], tmp_path: Path) -> None:
+    link = tmp_path / "link.mcap"
+    link.symlink_to(paths[0])
+    for given in ([paths[0], paths[0]], [paths[0], paths[1], link]):
+        with pytest.raises(UsageError, match=rf"{paths[0]} and {given[-1]} are the same"):
+            export_recording(given, tmp_path / "out", "npz")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_lerobot_dataset_goes_on(paths: list[Path], tmp_path: Path) -> None:
