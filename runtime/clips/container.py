@@ -23,6 +23,9 @@ __all__ = ["Readable", "open_container"]
 _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if hasattr(InputContainer, "metadata_errors") else {}
 )
+# Else what a coded picture has left of the part to show stays, where that is fewer pixels than
+# registers of the CPU take: the pictures are shifted, and wider than their header says.
+_CROPPING = {"flags": "+unaligned"}
 
 
 class Readable(Protocol):
@@ -69,5 +72,5 @@ def open_container(
     )
     for stream in container.streams.video:
         if stream.codec_context is not None:
-            stream.codec_context.options = {**stream.codec_context.options, **limits}
+            stream.codec_context.options = {**stream.codec_context.options, **limits, **_CROPPING}
     return container
