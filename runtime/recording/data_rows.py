@@ -104,7 +104,8 @@ class ChannelSamples:
     """Samples that were written behind one of a later time."""
     of_recordings: Mapping[str, ChannelSamples] = field(default_factory=dict)
     """Where several recordings were merged that each have a channel of this name: theirs, by what
-    `SourceFacts.recording` says. The robot of one is not that of another."""
+    `SourceFacts.recording` says, and under no name what was joined. The robot of one is not that of
+    another, nor that of a recording which has none."""
     not_finite: int = field(init=False)
     """Samples that hold a NaN or an infinity."""
 
@@ -118,9 +119,15 @@ class ChannelSamples:
         names = recording.recordings_with(channel.name)
         if len(names) > 1:
             whole.of_recordings = {
-                name: cls._read(recording, channel, name) for name in names if name
+                name: cls._read(recording, channel, name) for name in {"", *names}
             }
         return whole
+
+    def beside_camera_of(self, recording: str) -> ChannelSamples:
+        """What may be beside a camera of a recording, by what `SourceFacts.recording` says."""
+        if not self.of_recordings:
+            return self
+        return self.of_recordings.get(recording, self.of_recordings[""])
 
     @classmethod
     def _read(cls, recording: Recording, channel: DataChannel, name: str | None) -> ChannelSamples:

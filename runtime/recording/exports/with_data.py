@@ -72,7 +72,7 @@ class Data:
 
     def _rows(self, episode: Episode) -> Iterator[Row]:
         own = {
-            name: samples.of_recordings.get(episode.source.recording, samples)
+            name: samples.beside_camera_of(episode.source.recording)
             for name, samples in self.channels.items()
         }
         before_ns: int | None = None

@@ -16,6 +16,8 @@ from mcap.writer import Writer
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import DatasetError, RecordingError, UsageError
+from vidtok_edge.runtime.joining.bags import Take
+from vidtok_edge.runtime.joining.joining import join
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.recording.data_rows import DataRequest
 from vidtok_edge.runtime.recording.exports.exporting import CONTENTS, Format, export_recording
@@ -249,6 +251,33 @@ def test_recordings_that_were_merged_have_each_their_own_robot(tmp_path: Path) -
     merged = mcap_merge(tmp_path / "with.mcap", [paths[0], alone])
     done = export_recording(merged, tmp_path / "two", "parquet")
     assert done.latents == 8
+
+
+def test_a_camera_without_a_robot_has_none_of_several(tmp_path: Path) -> None:
+    """Beside it is what was joined; where that is not there either, no value."""
+    paths = [named(tmp_path / f"{n}.mcap", of=n) for n in (1, 2)]
+    alone = record(tmp_path / "alone.mcap", 4, sources=1)
+    merged, keep = mcap_merge(tmp_path / "three.mcap", [*paths, alone]), DataRequest(missing="keep")
+    done = export_recording(merged, tmp_path / "three", "parquet")
+    assert (done.latents, done.data[0].left_out) == (8, 4)
+    export_recording(merged, tmp_path / "kept", "parquet", data=keep)
+    table = pq.read_table(tmp_path / "kept" / "data").to_pylist()
+    assert [row["action"][0] for row in table[:8]] == [1] * 4 + [2] * 4
+    assert np.isnan([row["action"] for row in table[8:]]).all()
+    bag = tmp_path / "bag.mcap"
+    with bag.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        channel = writer.register_channel("/arm", "json", 0)
+        for i in range(4):
+            at_ns = WALL + i * PER_LATENT
+            writer.add_message(channel, at_ns, b'{"q": [3, 3]}', at_ns)
+        writer.finish()  # type: ignore[no-untyped-call]
+    join(alone, bag, tmp_path / "joined.mcap", [Take.parse("/arm:q=action")])
+    merged = mcap_merge(tmp_path / "two.mcap", [paths[0], tmp_path / "joined.mcap"])
+    export_recording(merged, tmp_path / "two", "parquet")
+    table = pq.read_table(tmp_path / "two" / "data").to_pylist()
+    assert [row["action"][0] for row in table] == [1] * 4 + [3] * 4
 
 
 def test_a_recording_that_was_merged_with_itself_is_there_once(tmp_path: Path) -> None:
