@@ -20,7 +20,6 @@ from vidtok_edge.runtime.clips.scanning import (
     reason_of,
     variable_rate_error,
 )
-from vidtok_edge.runtime.clips.suitability import transparency_of
 from vidtok_edge.runtime.clips.track_facts import facts_of
 
 try:
@@ -88,8 +87,6 @@ class ClipDecoding:
         """The first readable picture; once, before `frames` is read on."""
         for frame in self.frames:
             self._first_aspect = self._last_aspect
-            if (doubt := transparency_of(frame, self._stream)) is not None:
-                self._mending.doubts[doubt] = None
             return frame
         why = self._stopped or "no frame could be decoded"
         raise ClipError(

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from vidtok_edge.runtime.clips.filtering import FilterStep, filtered
-from vidtok_edge.runtime.clips.suitability import mending_of
+from vidtok_edge.runtime.clips.suitability import mending_of, transparency_of
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -46,6 +46,8 @@ class FrameMending:
         """What mends a frame; `doubts` then has what is found in it."""
         self._interlaced = self._interlaced or frame.interlaced_frame
         kind = self._interlaced, frame.format.name, frame.color_trc, frame.color_primaries
+        if self._kind is None and (doubt := transparency_of(frame, self._stream)) is not None:
+            self.doubts[doubt] = None
         if kind != self._kind:
             mending = mending_of(frame, self._interlaced, filters=self._filters)
             self.doubts |= dict.fromkeys(mending.doubts)

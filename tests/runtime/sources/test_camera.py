@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import pytest
@@ -165,6 +165,7 @@ class FakeStream:
     guessed_rate = None
     average_rate = Fraction(15)
     sample_aspect_ratio = None
+    metadata: ClassVar[dict[str, str]] = {}
     thread_type = ""
 
 

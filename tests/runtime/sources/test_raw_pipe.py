@@ -324,6 +324,17 @@ def test_y4m_from_a_pipe_is_mended_as_a_file_is(fifo: str, tmp_path: Path) -> No
     assert np.array_equal(seen[0], seen[1])
 
 
+@pytest.mark.parametrize("alpha", [90, 255])
+def test_transparency_in_y4m_from_a_pipe_is_said(fifo: str, alpha: int) -> None:
+    plane = bytes([120]) * (96 * 64)
+    frame = b"FRAME\n" + plane * 3 + bytes([alpha]) * (96 * 64)
+    thread = write(fifo, b"YUV4MPEG2 W96 H64 F25:1 Ip C444alpha\n" + frame * 2, 100_000)
+    source = RawPipeSource(fifo, SIZE)
+    assert len(list(source)) == 2
+    thread.join()
+    assert any("transparency" in doubt for doubt in source.doubts) == (alpha < 255)
+
+
 def test_y4m_is_paced(fifo: str) -> None:
     time_ = FakeClock()
     source = RawPipeSource(fifo, SIZE, fps=5, realtime=True, clock=time_.clock)
