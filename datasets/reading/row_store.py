@@ -205,7 +205,7 @@ class RowStore:
 
 def _open(path: Path) -> Any:
     with _damage_told(path):
-        return pq.ParquetFile(path, buffer_size=_BUFFER)
+        return pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
 
 
 def _flat(file: Path, name: str, column: Any, shape: tuple[int, ...]) -> NDArray[Any]:

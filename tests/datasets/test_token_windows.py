@@ -294,6 +294,30 @@ def test_a_file_that_is_gone_or_cut_off(format: Format, files: str, tmp_path: Pa
         TokenWindows(output, length=2)[0]
 
 
+@pytest.mark.parametrize("format", ["lerobot", "parquet"])
+def test_a_byte_of_a_parquet_file_that_changed_gives_no_other_numbers(
+    format: Format, tmp_path: Path
+) -> None:
+    output = exported(eventful(tmp_path / "a.mcap"), format)
+    windows = TokenWindows(output, length=1)
+    expected = [windows[i] for i in range(len(windows))]
+    windows.close()
+    [file] = (output / "data").rglob("*.parquet")
+    whole, refused = file.read_bytes(), 0
+    pages = len(whole) - int.from_bytes(whole[-8:-4], "little") - 8  # behind them is the footer
+    for place in range(4, pages, 29):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            windows = TokenWindows(output, length=1)
+            for i, window in enumerate(expected):
+                assert torch.equal(windows[i]["tokens"], window["tokens"]), place
+                assert torch.equal(windows[i]["data"]["action"], window["data"]["action"]), place
+        except DatasetError:
+            refused += 1
+        windows.close()
+    assert refused
+
+
 def test_the_parts_of_a_recording(tmp_path: Path) -> None:
     parts = [eventful(tmp_path / f"a-{n}.mcap") for n in range(2)]
     entries = [

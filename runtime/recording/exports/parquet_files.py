@@ -46,7 +46,7 @@ class ParquetFiles:
         if self._writer is None:
             path = self.folder / self.name(self.number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(path, table.schema)
+            self._writer = pq.ParquetWriter(path, table.schema, write_page_checksum=True)
         self._writer.write_table(table)
         self._bytes += table.nbytes
 
