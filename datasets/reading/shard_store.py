@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtok_edge.bounded import PIECE
 from vidtok_edge.datasets.opened import Opened, binary
 from vidtok_edge.datasets.reading.channels import Channels, channels_in, values_in
 from vidtok_edge.datasets.run import Rows, Run
@@ -30,6 +32,7 @@ from vidtok_edge.runtime.recording.exports.existing import (
 )
 from vidtok_edge.runtime.recording.exports.set_document import Document
 from vidtok_edge.runtime.recording.exports.set_facts import Fields, SetFacts, require_same_fields
+from vidtok_edge.runtime.recording.exports.webdataset import sum_of
 from vidtok_edge.runtime.recording.format.tokenizer import Tokenizer
 
 __all__ = ["ShardStore"]
@@ -38,6 +41,7 @@ _KEY = re.compile(r"e(\d{5,18})-(\d{8,18})\.(tokens\.npy|latent\.npy|json|data\.
 _ROWS = ("stream", "index", "source", "slow", "interrupted")
 _BLOCK = 512  # of a tar file
 _LARGEST = 64 << 20  # bytes of the JSON or the data of a sample
+_SUM = "what a sample says or holds does not fit its checksum. Copy it again."
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,6 +63,10 @@ class _Piece:
     shard: Path
     offset: int
     """Of its npy."""
+    size: int
+    """Of that, in bytes."""
+    crc: int | None
+    """Of that; None: an earlier version wrote it."""
     first: int
     """Row of that."""
     rows: int
@@ -80,6 +88,8 @@ class ShardStore:
     request: DataRequest | None
     block: int = 64
     _opened: Opened[BinaryIO] = field(default_factory=lambda: Opened(binary))
+    _sound: set[tuple[Path, int]] = field(default_factory=set)
+    """Where the npy lie whose sum was found to fit."""
 
     def runs(self) -> Iterator[Run]:
         """As `Store.runs`."""
@@ -103,7 +113,10 @@ class ShardStore:
                 episode = []
             offset, size = sample.members.get("json", (0, 0))
             text = self._bytes(sample.shard, offset, size)
-            episode.append((sample, Document.parse(f"{sample.shard}: {sample.first}", text)))
+            told = Document.parse(f"{sample.shard}: {sample.first}", text)
+            if told.has("crc32") and told.content["crc32"] != sum_of(told.content):
+                raise DatasetError(f"{told.name} is damaged: {_SUM}")
+            episode.append((sample, told))
         if episode:
             yield from self._runs_in(document, episode, channels or {}, fields, facts)
 
@@ -141,12 +154,12 @@ class ShardStore:
         whole = self.request is None or self.request.missing == "split"
         for first, end in rows.runs(source=self.source, whole=whole):
             pieces = []
-            for begin, sample, count in places:
+            for begin, sample, count, crc in places:
                 if begin < end and first < begin + count:
                     skipped = max(0, first - begin)
-                    offset, _ = sample.members[_values(facts)]
+                    offset, size = sample.members[_values(facts)]
                     at = begin + skipped - first
-                    pieces.append(_Piece(at, sample.shard, offset, skipped, count))
+                    pieces.append(_Piece(at, sample.shard, offset, size, crc, skipped, count))
             data = {name: values[first:end] for name, values in rows.data.items()}
             place = _Place(facts, pieces)
             yield Run(
@@ -161,8 +174,8 @@ class ShardStore:
 
     def _rows(
         self, episode: Sequence[tuple[_Sample, Document]], facts: SetFacts
-    ) -> tuple[Rows, list[tuple[int, _Sample, int]]]:
-        """What is said of an episode's latents; and of each sample its begin and length there."""
+    ) -> tuple[Rows, list[tuple[int, _Sample, int, int | None]]]:
+        """What is said of an episode's latents; and of each sample its begin, length and sum."""
         columns: dict[str, list[NDArray[Any]]] = {}
         places, begin, due = [], 0, episode[0][0].first
         for sample, told in episode:
@@ -187,7 +200,8 @@ class ShardStore:
                 own |= values_in(file, told.name, facts.channels, count)
             for name, column in own.items():
                 columns.setdefault(name, []).append(column)
-            places.append((begin, sample, count))
+            crc = told.whole("values_crc32") if told.has("values_crc32") else None
+            places.append((begin, sample, count, crc))
             begin, due = begin + count, sample.first + count
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
         known = {name: joined.pop(name) for name in _ROWS}
@@ -209,6 +223,7 @@ class ShardStore:
             begin, stop = max(first, piece.begin), min(end, piece.begin + length)
             if begin >= stop:
                 continue
+            self._require_sound(piece)
             file = self._opened(piece.shard)
             file.seek(piece.offset)
             row = piece.first + begin - piece.begin
@@ -218,6 +233,18 @@ class ShardStore:
             except (OSError, ValueError) as error:
                 raise DatasetError(f"{piece.shard} is damaged: {error}. Export it again.") from None
         return np.concatenate(parts)
+
+    def _require_sound(self, piece: _Piece) -> None:
+        place = piece.shard, piece.offset
+        if piece.crc is None or place in self._sound:
+            return
+        file, crc, left = self._opened(piece.shard), 0, piece.size
+        file.seek(piece.offset)
+        while left and (part := file.read(min(left, PIECE))):
+            crc, left = zlib.crc32(part, crc), left - len(part)
+        if crc != piece.crc:
+            raise DatasetError(f"{piece.shard} is damaged: {_SUM}")
+        self._sound.add(place)
 
     def _bytes(self, shard: Path, offset: int, size: int) -> bytes:
         if not 0 < size <= _LARGEST:

@@ -6,7 +6,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from vidtok_edge.runtime.recording.exports.episodes import Episode, Row, facts_o
 from vidtok_edge.runtime.recording.exports.values import values_dtype, values_of
 from vidtok_edge.runtime.recording.exports.with_data import arrays_of, save_arrays
 
-__all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "write_shards"]
+__all__ = ["DEFAULT_SHARDS", "MOST_SHARDS", "sum_of", "write_shards"]
 
 # A reader, which is a worker of a rank, has at least a shard of its own or gets nothing: 8 are
 # enough for two ranks of four workers, and few enough that the tars of an hour are not tiny.
@@ -79,7 +80,9 @@ def _sample(episode: Episode, rows: list[Row]) -> dict[str, bytes]:
         "media_time_ns": [media_time_of(latent) for latent in latents],
         "wall_time_ns": [latent.wall_time_ns for latent in latents],
         "tokenizer": tokenizer.to_map(),
+        "values_crc32": zlib.crc32(array.getvalue()),
     }
+    facts["crc32"] = sum_of(facts)
     kind = "tokens" if tokenizer.latent == "fsq" else "latent"
     files = {f"{kind}.npy": array.getvalue(), "json": json.dumps(facts).encode()}
     if beside := arrays_of(rows):
@@ -87,6 +90,12 @@ def _sample(episode: Episode, rows: list[Row]) -> dict[str, bytes]:
         save_arrays(archive, beside)
         files["data.npz"] = archive.getvalue()
     return files
+
+
+def sum_of(facts: Mapping[str, Any]) -> int:
+    """The CRC-32 of the JSON of a sample, but for its own: tar has none for what is in a file."""
+    plain = {name: value for name, value in facts.items() if name != "crc32"}
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
 
 
 class _Shards:
