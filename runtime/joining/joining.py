@@ -107,7 +107,9 @@ def join(
         require_recording_name(output)
         require_other_file(output, path, *files)
     with Recording.open(path, use_index=False) as recording, BagFiles.open(files) as bag:
-        channels = _channels(bag, takes, Path(bag.name).name)
+        names = {source.recording for source in recording.sources.values()}
+        own = names.pop() if len(names) == 1 else ""  # else it is of none of those merged
+        channels = _channels(bag, takes, Path(bag.name).name, own)
         for name in channels:
             if name in recording.data_channels:
                 raise StreamError(
@@ -131,8 +133,10 @@ def join(
         )
 
 
-def _channels(bag: BagFiles, takes: Sequence[Take], origin: str) -> dict[str, JoinedChannel]:
-    """The data channels that a bag gives, from one reading of it."""
+def _channels(
+    bag: BagFiles, takes: Sequence[Take], origin: str, recording: str
+) -> dict[str, JoinedChannel]:
+    """The data channels that a bag gives to a recording, from one reading of it."""
     found: dict[str, JoinedChannel] = {}
     for sample in bag.samples(takes):
         name = sample.channel
@@ -142,6 +146,7 @@ def _channels(bag: BagFiles, takes: Sequence[Take], origin: str) -> dict[str, Jo
                 _sample(sample, 0, 0),
                 fields=sample.fields,
                 origin=f"{origin}:{sample.topic}",
+                recording=recording,
             )
             channel = found[name] = JoinedChannel(facts, sample.topic, first_ns=sample.time_ns)
             channel.last_ns = sample.time_ns

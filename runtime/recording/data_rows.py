@@ -104,8 +104,8 @@ class ChannelSamples:
     """Samples that were written behind one of a later time."""
     of_recordings: Mapping[str, ChannelSamples] = field(default_factory=dict)
     """Where several recordings were merged that each have a channel of this name: theirs, by what
-    `SourceFacts.recording` says, and under no name what was joined. The robot of one is not that of
-    another, nor that of a recording which has none."""
+    `SourceFacts.recording` says, and under no name what was joined to all. The robot of one is not
+    that of another, nor that of a recording which has none."""
     not_finite: int = field(init=False)
     """Samples that hold a NaN or an infinity."""
 

@@ -264,20 +264,37 @@ def test_a_camera_without_a_robot_has_none_of_several(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "kept" / "data").to_pylist()
     assert [row["action"][0] for row in table[:8]] == [1] * 4 + [2] * 4
     assert np.isnan([row["action"] for row in table[8:]]).all()
-    bag = tmp_path / "bag.mcap"
+    merged = mcap_merge(tmp_path / "both.mcap", [paths[0], joined(alone, 3)])
+    export_recording(merged, tmp_path / "two", "parquet")
+    table = pq.read_table(tmp_path / "two" / "data").to_pylist()
+    assert [row["action"][0] for row in table] == [1] * 4 + [3] * 4
+    plain = mcap_merge(tmp_path / "plain.mcap", [record(tmp_path / "b.mcap", 4, sources=1), alone])
+    export_recording(joined(plain, 5), tmp_path / "all", "parquet")
+    table = pq.read_table(tmp_path / "all" / "data").to_pylist()
+    assert [row["action"][0] for row in table] == [5] * 8, "of no recording, and so of each"
+
+
+def joined(path: Path, value: float) -> Path:
+    """The recording with an `action` from a bag, both of whose values are always the same."""
+    bag, output = path.with_name("bag.mcap"), path.with_name(f"joined-{path.name}")
     with bag.open("wb") as file:
         writer = Writer(file)
         writer.start()
         channel = writer.register_channel("/arm", "json", 0)
         for i in range(4):
             at_ns = WALL + i * PER_LATENT
-            writer.add_message(channel, at_ns, b'{"q": [3, 3]}', at_ns)
+            writer.add_message(channel, at_ns, json.dumps({"q": [value] * 2}).encode(), at_ns)
         writer.finish()  # type: ignore[no-untyped-call]
-    join(alone, bag, tmp_path / "joined.mcap", [Take.parse("/arm:q=action")])
-    merged = mcap_merge(tmp_path / "two.mcap", [paths[0], tmp_path / "joined.mcap"])
-    export_recording(merged, tmp_path / "two", "parquet")
-    table = pq.read_table(tmp_path / "two" / "data").to_pylist()
-    assert [row["action"][0] for row in table] == [1] * 4 + [3] * 4
+    join(path, bag, output, [Take.parse("/arm:q=action")])
+    return output
+
+
+def test_two_recordings_to_which_robots_were_joined_keep_them(tmp_path: Path) -> None:
+    paths = [joined(record(tmp_path / f"{n}.mcap", 4, sources=1), n) for n in (1, 2)]
+    merged = mcap_merge(tmp_path / "both.mcap", paths)
+    export_recording(merged, tmp_path / "out", "parquet")
+    table = pq.read_table(tmp_path / "out" / "data").to_pylist()
+    assert [(row["source"], row["action"][0]) for row in table] == [(0, 1)] * 4 + [(1, 2)] * 4
 
 
 def test_a_recording_that_was_merged_with_itself_is_there_once(tmp_path: Path) -> None:
