@@ -44,13 +44,16 @@ def content_of(path: Path) -> object:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder. Name the checkpoint file inside it; of one in several files, its "
+            "index (.index.json)."
+        )
     if not path.name.lower().endswith(SUFFIXES):
         raise CheckpointError(
             f"{path} has the suffix {path.suffix!r}; checkpoints are {', '.join(SUFFIXES)}. "
             "Rename the file if it is one of these."
         )
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder. Name the checkpoint file inside it.")
     if not path.exists():
         raise CheckpointError(f"There is no file {path}. Check the path.")
 

@@ -192,7 +192,8 @@ def _compare_float(
 
 def _compare_restart(name: str, manifest: Manifest, pair: StepPair) -> list[Comparison]:
     """A stream over used caches is the same as over rubbish, and so is its prefix; bit for bit."""
-    latents = 2 if manifest.model.causal else manifest.chunk
+    # Two whole calls: the second reads caches that the first wrote.
+    latents = (2 if manifest.model.causal else 1) * manifest.chunk
     frames = noise(manifest, Framing.of(manifest.model).first_frame(latents), seed=2)
     runs = []
     for spoil in (False, True):

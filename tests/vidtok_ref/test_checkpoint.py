@@ -133,9 +133,10 @@ def test_a_missing_file(tmp_path: Path) -> None:
     refused(tmp_path / "none.ckpt", "There is no file .*Check the path")
 
 
-def test_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.ckpt").mkdir()
-    refused(tmp_path / "a.ckpt", "is a folder")
+@pytest.mark.parametrize("name", ["a.ckpt", "shards"])
+def test_a_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    refused(tmp_path / name, "is a folder.*index")
 
 
 @pytest.mark.parametrize("name", ["weights.h5", "weights", "weights.pth.tar", "config.json"])

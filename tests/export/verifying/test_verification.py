@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from narrow import narrow
 from numpy.typing import NDArray
 
 from vidtok_edge.errors import CheckpointError, EngineMissing
@@ -27,8 +28,11 @@ from vidtok_edge.export import (
     verify_written,
 )
 from vidtok_edge.export.verifying import lossy, verification
-from vidtok_edge.export.verifying.step_pair import open_pair
+from vidtok_edge.export.verifying.step_pair import StepPair, open_pair
 from vidtok_edge.export.verifying.verification import verify_bundle
+from vidtok_edge.lowering.facts import BOTH_FP32
+from vidtok_edge.lowering.step import StepOptions
+from vidtok_edge.lowering.torch_step import TorchStreams
 from vidtok_edge.runtime import Bundle, Picture, StreamDecoder
 from vidtok_edge.runtime.backends.backend import Backend
 from vidtok_edge.runtime.backends.onnxruntime import OnnxRuntimeStep
@@ -254,3 +258,23 @@ def test_a_stream_that_is_stopped_gives_nothing(tiny: Path) -> None:
     frames = np.zeros((5, bundle.manifest.height, bundle.manifest.width, 3), np.uint8)
     with open_pair(bundle, Backend.CPU) as pair, pytest.raises(CancelledError):
         lossy._stream(bundle.manifest, pair, frames, stop)
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("name", ["vidtok_kl_causal_288_8chn", "vidtok_fsq_causal_488_32768_v1_1"])
+def test_a_start_over_used_caches_is_two_calls_of_any_chunk(
+    name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = TorchStreams(narrow(name, 8), StepOptions(8, 16, chunk=chunk), BOTH_FP32)
+    encoder, decoder = streams.steps.values()
+    calls, run = list[int](), encoder.run
+
+    def counted() -> None:
+        calls.append(1)
+        run()
+
+    monkeypatch.setattr(encoder, "run", counted)
+    pair = StepPair(encoder, decoder)
+    (found,) = verification._compare_restart("fp16", streams.manifest, pair)
+    assert found and found.value == 0
+    assert len(calls) == 2 * 2
