@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +133,18 @@ def recording_of(document: Document, episode: int) -> Document:
     """What is said of the recording that an episode is of."""
     if not document.has("recordings"):
         return document
-    for told in document.each("recordings"):
+    numbers = range(document.length("recordings"))
+    near = bisect_right(numbers, episode, key=partial(_first_episode, document)) - 1
+    for number in (max(0, near), *numbers) if numbers else ():
+        told = document.at("recordings", number)
         first = told.whole("first_episode")
         if first <= episode < first + told.whole("episodes"):
             return told
     raise document.wrong("recordings", f"without one that has episode {episode}")
+
+
+def _first_episode(document: Document, number: int) -> int:
+    return document.at("recordings", number).whole("first_episode")
 
 
 def source_name(document: Document, episode: int, source: int) -> str:

@@ -59,10 +59,19 @@ class Document:
 
     def each(self, name: str) -> Iterator[Document]:
         """The objects in the list called `name`."""
-        for number, one in enumerate(self._get(name, list)):
-            if not isinstance(one, dict):
-                raise self.wrong(f"{name}[{number}]", one)
-            yield Document(f"{self.name}: {name}[{number}]", one)
+        for number in range(self.length(name)):
+            yield self.at(name, number)
+
+    def length(self, name: str) -> int:
+        """Of the list called `name`."""
+        return len(self._get(name, list))
+
+    def at(self, name: str, number: int) -> Document:
+        """The object at a place of the list called `name`."""
+        one = self._get(name, list)[number]
+        if not isinstance(one, dict):
+            raise self.wrong(f"{name}[{number}]", one)
+        return Document(f"{self.name}: {name}[{number}]", one)
 
     def members(self, name: str) -> Iterator[tuple[str, Document]]:
         """The objects in the object called `name`, by name."""
