@@ -106,10 +106,38 @@ class Variant:
             f"streaming decode = whole-clip decode{late}, whatever the chunk plan"
         )
 
-    def check_levels(self) -> None:
-        """Raise `UsageError` where `levels` are not such that every token has its number."""
+    def check(self) -> None:
+        """Raise `UsageError` where there is no such model: facts that contradict one another."""
         if fault := levels_fault(self.levels):
             raise UsageError(f"{self.name} has levels {list(self.levels)}: {fault}.")
+        wanted = self.z_channels if self.latent == "fsq" else 0
+        if len(self.levels) != wanted:
+            raise UsageError(
+                f"{self.name} has {len(self.levels)} FSQ levels; {self.latent} with "
+                f"{self.z_channels} z_channels has {wanted}."
+            )
+        if min(self.ch, self.num_res_blocks, self.z_channels, *self.ch_mult) < 1:
+            raise UsageError(
+                f"{self.name} has ch {self.ch}, ch_mult {self.ch_mult}, num_res_blocks "
+                f"{self.num_res_blocks}, z_channels {self.z_channels}; all must be 1 or more."
+            )
+        for way, space, time in (
+            ("down", self.spatial_down, self.temporal_down),
+            ("up", self.spatial_up, self.temporal_up),
+        ):
+            there = range(len(self.ch_mult))
+            ordered = all(list(s) == sorted(set(s)) for s in (space, time))
+            if not (ordered and set(time) <= set(space) <= set(there)):
+                raise UsageError(
+                    f"{self.name} has spatial_{way} {space} and temporal_{way} {time}; allowed: "
+                    f"levels of 0 to {len(there) - 1} in order, each once, in time no others than "
+                    "in space."
+                )
+        if (len(self.spatial_down), len(self.temporal_down)) != (
+            len(self.spatial_up),
+            len(self.temporal_up),
+        ):
+            raise UsageError(f"{self.name} does not go up as often as it goes down.")
 
     def check_size(self, height: int, width: int) -> None:
         """Raise `UnsupportedSize` unless the space factor divides both sides, in pixels."""

@@ -52,8 +52,8 @@ class StepOptions:
 
     def check(self, variant: Variant) -> None:
         """Raise `UsageError` where `variant` cannot be lowered so."""
+        variant.check()
         variant.check_size(self.height, self.width)
-        variant.check_levels()
         window = self.chunk_for(variant)
         if not variant.causal and self.chunk != window:
             raise UsageError(

@@ -1,6 +1,7 @@
 """The table of variants and how a name finds its row."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -83,9 +84,28 @@ def test_a_file_name_may_hold_a_variants(file: str, name: str | None) -> None:
     assert (variant.name if variant else None) == name
 
 
-@pytest.mark.parametrize("levels", [(1, 8), (1001,), (1000, 1000, 1000, 1000)])
-def test_levels_that_give_tokens_no_number_are_refused(levels: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match="allowed are"):
-        replace(EMBEDDED, levels=levels).check_levels()
-    for variant in VARIANTS.values():
-        variant.check_levels()
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"levels": (1, 8, 8, 8, 8)}, "allowed are from 2 to 1000"),
+        ({"levels": (1001, 8, 8, 8, 8)}, "allowed are from 2 to 1000"),
+        ({"levels": (1000,) * 5}, "allowed are up to"),
+        ({"levels": (8, 8)}, "has 2 FSQ levels; fsq with 5 z_channels has 5"),
+        ({"latent": "kl"}, "has 5 FSQ levels; kl with 5 z_channels has 0"),
+        ({"ch": 0}, "ch 0.*1 or more"),
+        ({"temporal_down": (0, 3)}, "temporal_down"),
+        ({"spatial_up": (1, 2, 9)}, "spatial_up"),
+        ({"spatial_down": (2, 1, 0)}, "in order"),
+        ({"temporal_up": (1,)}, "does not go up"),
+    ],
+)
+def test_facts_that_contradict_one_another_are_refused(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        replace(EMBEDDED, **changes).check()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_is_published_is_no_contradiction(name: str) -> None:
+    VARIANTS[name].check()
