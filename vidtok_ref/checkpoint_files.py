@@ -89,7 +89,7 @@ def _weight_map(path: Path) -> dict[str, str]:
             f"{path} is not the index of a sharded checkpoint: {error}. Fetch it again."
         ) from error
     for name in names.values():
-        plain = isinstance(name, str) and re.fullmatch(r"[\w.+-]{1,200}", name, re.ASCII)
+        plain = isinstance(name, str) and re.fullmatch(r"(?!\.\.?$)[\w.+-]{1,200}", name, re.ASCII)
         if not plain or name.endswith(INDEX):
             shown = repr(name[:100]) if isinstance(name, str) else f"of a {type(name).__name__}"
             raise CheckpointError(
