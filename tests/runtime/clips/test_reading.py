@@ -13,7 +13,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.video.stream import VideoStream
 from clip_reading import SIZE, read, refused
 from clips import cut, index_of, make_audio, make_clip, make_two_sizes, noisy, picture, scratch
 from hypothesis import HealthCheck, given, settings
@@ -87,9 +86,6 @@ def test_a_title_that_is_no_utf8(tmp_path: Path) -> None:
     assert indices(read(path)[0]) == [0, 1, 2]
 
 
-@pytest.mark.skipif(
-    not hasattr(VideoStream, "set_display_rotation"), reason="this PyAV cannot write a rotation"
-)
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_is_applied(tmp_path: Path, rotation: int) -> None:
     path = make_clip(tmp_path / "a.mp4", 2, rotation=rotation)
