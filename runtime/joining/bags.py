@@ -19,7 +19,8 @@ from typing import Any
 from vidtok_edge.errors import MissingDependency, RecordingError, StreamError, UsageError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
 from vidtok_edge.runtime.recording.format.mcap_file import Foreign
-from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Definition, Scan
+from vidtok_edge.runtime.recording.format.places import ChunkPlace, Damage, Definition
+from vidtok_edge.runtime.recording.format.scan import Scan
 
 try:
     from mcap.records import Channel, Message, Schema

@@ -45,7 +45,16 @@ NEEDS |= dict.fromkeys(
 NEEDS |= dict.fromkeys(
     [
         f"recording.format.{name}"
-        for name in ("channels", "contents", "mcap_file", "mcap_records", "reader", "scan", "seen")
+        for name in (
+            "channels",
+            "contents",
+            "mcap_file",
+            "mcap_records",
+            "places",
+            "reader",
+            "scan",
+            "seen",
+        )
     ],
     "mcap",
 )

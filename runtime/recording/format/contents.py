@@ -9,13 +9,8 @@ from itertools import pairwise
 from vidtok_edge.errors import MissingDependency, RecordingError
 from vidtok_edge.runtime.recording.format.channels import ChannelTable
 from vidtok_edge.runtime.recording.format.mcap_file import DATA_METADATA, SourceFacts
-from vidtok_edge.runtime.recording.format.scan import (
-    ChunkPlace,
-    Damage,
-    Definition,
-    Other,
-    Scan,
-)
+from vidtok_edge.runtime.recording.format.places import ChunkPlace, Damage, Definition, Other
+from vidtok_edge.runtime.recording.format.scan import Scan
 
 try:
     from mcap.records import Channel, ChunkIndex, McapRecord, Metadata, Schema, Statistics

@@ -20,7 +20,8 @@ from vidtok_edge.runtime.recording.format.data_channels import (
 from vidtok_edge.runtime.recording.format.growing_file import is_growing
 from vidtok_edge.runtime.recording.format.mcap_file import ChannelKind, Foreign, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import latent_from_bytes, marker_from_bytes
-from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Damage, Scan
+from vidtok_edge.runtime.recording.format.places import ChunkPlace, Damage
+from vidtok_edge.runtime.recording.format.scan import Scan
 from vidtok_edge.runtime.recording.format.seen import Seen
 from vidtok_edge.runtime.streaming.records import Marker, Record, Sample
 

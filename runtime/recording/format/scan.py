@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mcap.opcode import Opcode
-from mcap.records import Attachment, Channel, McapRecord, Metadata, Schema
+from mcap.records import Attachment, McapRecord, Metadata
 from mcap.writer import MCAP0_MAGIC
 
 from vidtok_edge.bounded import Budget, TooMuchWork
@@ -41,15 +41,17 @@ from vidtok_edge.runtime.recording.format.mcap_records import (
     places_in,
     records_of,
 )
+from vidtok_edge.runtime.recording.format.places import (
+    ChunkPlace,
+    Damage,
+    Definition,
+    Found,
+    Other,
+)
 from vidtok_edge.runtime.recording.format.unpacking import COMPRESSIONS, unpacked
 
 __all__ = [
     "MAX_RECORD_BYTES",
-    "ChunkPlace",
-    "Damage",
-    "Definition",
-    "Found",
-    "Other",
     "Scan",
 ]
 
@@ -75,57 +77,11 @@ _WORK_FOR_METADATA = 64  # for each byte: many small strings
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkPlace:
-    """Where a chunk lies, and the times of its first and last message, in nanoseconds.
-
-    Or messages that some tools write outside of chunks, one behind another.
-    """
-
-    offset: int
-    length: int
-    """Of the whole record."""
-    start_ns: int
-    end_ns: int
-    crc: int | None = None
-    """Of its records, where it was read."""
-    loose: bool = False
-    """Messages without a chunk around them, and so without a checksum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A channel or a schema, and the place from which on it holds."""
-
-    record: Channel | Schema
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Other:
-    """A sound record that is nothing of a recording: an attachment, metadata of others."""
-
-    what: str
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Chunk:
     """A chunk that was read, and what it defines."""
 
     place: ChunkPlace
     definitions: tuple[Definition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Bytes that belong to no sound record."""
-
-    offset: int
-    length: int
-
-
-Found = ChunkPlace | Metadata | Damage | Definition | Other
 
 
 class Scan:

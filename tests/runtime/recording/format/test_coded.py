@@ -24,7 +24,8 @@ from vidtok_edge.runtime.recording.format import coded_runs, mcap_file
 from vidtok_edge.runtime.recording.format.coded_runs import CodedRuns
 from vidtok_edge.runtime.recording.format.mcap_file import McapFile, SourceFacts
 from vidtok_edge.runtime.recording.format.messages import bytes_from_latent
-from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Scan
+from vidtok_edge.runtime.recording.format.places import ChunkPlace
+from vidtok_edge.runtime.recording.format.scan import Scan
 from vidtok_edge.runtime.recording.recovery import recover
 from vidtok_edge.runtime.streaming.records import LatentRecord
 

@@ -22,8 +22,9 @@ from recordings import FSQ, PER_LATENT, SECOND, WALL, record, values_of
 
 from vidtok_edge.errors import RecordingError
 from vidtok_edge.runtime.recording.format.mcap_file import checksum
+from vidtok_edge.runtime.recording.format.places import ChunkPlace
 from vidtok_edge.runtime.recording.format.reader import Recording
-from vidtok_edge.runtime.recording.format.scan import MAX_RECORD_BYTES, ChunkPlace, Scan
+from vidtok_edge.runtime.recording.format.scan import MAX_RECORD_BYTES, Scan
 from vidtok_edge.runtime.streaming.records import LatentRecord, Marker, Record
 
 

@@ -121,7 +121,8 @@ def test_a_scan_reads_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_message_that_is_cut_off_defines_nothing(tmp_path: Path) -> None:
     """Its bytes are a schema's, too: number 0, without a name."""
-    from vidtok_edge.runtime.recording.format.scan import ChunkPlace, Scan
+    from vidtok_edge.runtime.recording.format.places import ChunkPlace
+    from vidtok_edge.runtime.recording.format.scan import Scan
 
     path = tmp_path / "a.mcap"
     path.write_bytes(MAGIC + chunk(struct.pack("<BQ", 5, 14) + bytes(14)))
