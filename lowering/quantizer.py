@@ -65,9 +65,8 @@ def codes_from_tokens(tokens: Tensor, levels: tuple[int, ...]) -> Tensor:
         return _codes_by_int32(tokens, levels)
     codes, rest = [], tokens.to(torch.float32)
     for n in levels:
-        above = torch.floor(
-            (rest + 0.5) / n
-        )  # the half keeps the division's rounding off the integers
+        # The half keeps the division's rounding off the integers.
+        above = torch.floor((rest + 0.5) / n)
         codes.append((rest - above * n - n // 2) / (n // 2))
         rest = above
     return torch.stack(codes, dim=2)

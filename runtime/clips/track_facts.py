@@ -164,13 +164,9 @@ def _borders(side: int, shown: Fraction, off_centre: Fraction) -> tuple[int, int
 
 def _changes_speed(walk: _Walk, start: int, end: int) -> bool:
     for inside, last in _inside(walk, start, end, b"edts", b"elst"):
-        form = ">8xqhh" if walk.at(inside, 1) == b"\1" else ">4xihh"
+        entry = struct.Struct(">8xqhh" if walk.at(inside, 1) == b"\1" else ">4xihh")
         data = walk.at(inside + 8, last - inside - 8)
-        edits = list(
-            struct.iter_unpack(
-                form, data[: len(data) // struct.calcsize(form) * struct.calcsize(form)]
-            )
-        )
+        edits = list(entry.iter_unpack(data[: len(data) - len(data) % entry.size]))
         while edits and edits[0][0] < 0:  # nothing, at the beginning
             del edits[0]
         if any(media_time < 0 or (rate, part) != (1, 0) for media_time, rate, part in edits):

@@ -47,8 +47,8 @@ class BagFiles:
             name = f"{bags[0].scan.path}{more}"
             if not any(bag.chunks and bag.topics for bag in bags):
                 raise RecordingError(f"{name} holds no message that can be read.")
-            return cls(name, bags, stack.pop_all())
-        raise AssertionError
+            found = cls(name, bags, stack.pop_all())
+        return found
 
     def __enter__(self) -> BagFiles:
         return self

@@ -107,9 +107,7 @@ class LiveView:
 
     def show(self, what: Shown) -> None:
         """Show it, or leave it out; returns at once."""
-        try:
-            self._queue.put_nowait(what)
-        except queue.Full:
+        if not self._put(what, 0):
             self._leave_out()
 
     def show_all(self, what: Shown) -> None:

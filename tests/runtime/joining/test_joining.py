@@ -3,87 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bags import EVERY, LATENTS, bag_of_one, joined, joints, json_bag, values_in
 from mcap.reader import make_reader
 from mcap.writer import Writer
-from mcap_ros2.writer import Writer as RosWriter
 from recordings import FSQ, PER_LATENT, SECOND, WALL, latents, record, write
 
 from vidtok_edge.errors import RecordingError, StreamError, UsageError
-from vidtok_edge.runtime.joining.bag_files import bag_files
 from vidtok_edge.runtime.joining.bags import Bag, Take
-from vidtok_edge.runtime.joining.joining import Joined, Offset, join
+from vidtok_edge.runtime.joining.joining import join
 from vidtok_edge.runtime.recording import Recording, RecordingWriter
 from vidtok_edge.runtime.streaming.records import SourceRecords
-
-JOINT_STATE = """std_msgs/Header header
-string[] name
-float64[] position
-float64[] velocity
-float64[] effort
-================================================================================
-MSG: std_msgs/Header
-builtin_interfaces/Time stamp
-string frame_id
-================================================================================
-MSG: builtin_interfaces/Time
-int32 sec
-uint32 nanosec
-"""
-TWIST = """geometry_msgs/Vector3 linear
-geometry_msgs/Vector3 angular
-================================================================================
-MSG: geometry_msgs/Vector3
-float64 x
-float64 y
-float64 z
-"""
-LATENTS = 20
-
-
-def joints(path: Path, times_ns: Sequence[int], *, positions: int = 2, at_ns: int = WALL) -> Path:
-    """A bag of `/joint_states` whose first position is its time in seconds, and `/cmd`."""
-    with path.open("wb") as file:
-        writer = RosWriter(file)
-        states = writer.register_msgdef("sensor_msgs/msg/JointState", JOINT_STATE)
-        twist = writer.register_msgdef("geometry_msgs/msg/Twist", TWIST)
-        text = writer.register_msgdef("std_msgs/msg/String", "string data\n")
-        for i, time_ns in enumerate(times_ns):
-            position = [time_ns / SECOND, *[0.0] * (positions - 1)]
-            message = {
-                "header": {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": ""},
-                "name": [f"joint{n}" for n in range(positions)],
-                "position": position,
-                "velocity": [],
-                "effort": [],
-            }
-            times = {"log_time": at_ns + time_ns, "publish_time": at_ns + time_ns, "sequence": i}
-            writer.write_message("/joint_states", states, message, **times)
-            vector = {"x": time_ns / SECOND, "y": 1.0, "z": 2.0}
-            writer.write_message("/cmd", twist, {"linear": vector, "angular": vector}, **times)
-        writer.write_message(
-            "/speech", text, {"data": "go on"}, log_time=at_ns + SECOND, publish_time=at_ns
-        )
-        writer.finish()  # type: ignore[no-untyped-call]
-    return path
-
-
-def joined(
-    tmp_path: Path, bag: Path, *takes: str, offset: Offset = 0.0, drive: Path | None = None
-) -> tuple[Joined, Path]:
-    drive = drive or record(tmp_path / "drive.mcap", LATENTS, sources=1, force=True)
-    done = join(
-        drive, bag, tmp_path / "new.mcap", [Take.parse(t) for t in takes], offset=offset, force=True
-    )
-    return done, tmp_path / "new.mcap"
-
-
-EVERY = range(0, 2 * SECOND, SECOND // 100)
 
 
 def test_joint_states_become_a_channel_on_the_recordings_clock(tmp_path: Path) -> None:
@@ -224,14 +158,8 @@ def test_a_name_that_the_recording_has_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:
-    bag = tmp_path / "robot.mcap"
-    with bag.open("wb") as file:
-        writer = Writer(file)
-        writer.start()
-        schema = writer.register_schema("Arm", "protobuf", b"\x00")
-        channel = writer.register_channel("/arm", "protobuf", schema)
-        writer.add_message(channel, WALL, b"\x00", WALL)
-        writer.finish()  # type: ignore[no-untyped-call]
+    schema = "Arm", "protobuf", b"\x00"
+    bag = bag_of_one(tmp_path / "robot.mcap", "/arm", "protobuf", schema, b"\x00")
     with pytest.raises(RecordingError, match="messages of /arm are in 'protobuf'"):
         joined(tmp_path, bag, "/arm")
     with Bag.open(bag) as found:
@@ -304,25 +232,6 @@ def test_a_topic_of_texts_is_taken_by_its_field_and_says_so(tmp_path: Path) -> N
     _, path = joined(tmp_path, bag, "/speech:data=said")
     with Recording.open(path) as recording:
         assert [sample.text for sample in recording.samples("said")] == ["go on"]
-
-
-def json_bag(path: Path, messages: Mapping[str, Sequence[Any]], **options: Any) -> Path:
-    """A bag with messages in JSON of some topics, a quarter of a second apart."""
-    with path.open("wb") as file:
-        writer = Writer(file, **options)
-        writer.start()
-        for topic, contents in messages.items():
-            channel = writer.register_channel(topic, "json", 0)
-            for i, content in enumerate(contents):
-                at_ns = WALL + i * SECOND // 4
-                writer.add_message(channel, at_ns, json.dumps(content).encode(), at_ns)
-        writer.finish()  # type: ignore[no-untyped-call]
-    return path
-
-
-def values_in(path: Path, name: str) -> list[list[float]]:
-    with Recording.open(path) as recording:
-        return [s.values.tolist() for s in recording.samples(name) if s.values is not None]
 
 
 @pytest.mark.parametrize(
@@ -398,102 +307,9 @@ def test_damage_of_the_recording_is_told(tmp_path: Path) -> None:
     assert done.recording_damaged_bytes > 0
 
 
-def split_bag(folder: Path, *, listed: bool = True, files: int = 12) -> Path:
-    """A bag as `ros2 bag record --max-bag-duration` leaves it; the last file is empty."""
-    folder.mkdir()
-    names = [f"{folder.name}_{number}.mcap" for number in range(files)]
-    each = -(-200 // (files - 1))
-    for number, name in enumerate(names[:-1]):
-        joints(folder / name, EVERY[number * each : (number + 1) * each])
-    json_bag(folder / names[-1], {})
-    (folder / "notes.txt").write_text("not of the bag")
-    if listed:
-        text = "rosbag2_bagfile_information:\n  version: 9\n  storage_identifier: mcap\n"
-        text += "  relative_file_paths:\n" + "".join(f"    - {name}\n" for name in names)
-        text += "  files:\n" + "".join(f"    - path: {name}\n" for name in names)
-        (folder / "metadata.yaml").write_text(text)
-    return folder
-
-
-def channel_of(path: Path) -> list[tuple[int, int, list[float]]]:
-    with Recording.open(path) as recording:
-        found = [(s.log_time_ns, s.time_ns, s.values) for s in recording.samples("state")]
-    return [(at, own, values.tolist()) for at, own, values in found if values is not None]
-
-
-@pytest.mark.parametrize("listed", [True, False])
-def test_the_files_of_a_bag_are_joined_as_one(tmp_path: Path, listed: bool) -> None:
-    bag = joints(tmp_path / "robot.mcap", EVERY)
-    _, path = joined(tmp_path, bag, "/joint_states:position=state")
-    expected = channel_of(path)
-    assert len(expected) == len(EVERY)
-    folder = split_bag(tmp_path / "bag", listed=listed)
-    files = sorted(folder.glob("*.mcap"))  # file 10 behind file 1
-    drive = record(tmp_path / "drive.mcap", LATENTS, sources=1, force=True)
-    for given in (folder, files, files[::-1]):
-        takes = [Take.parse("/joint_states:position=state")]
-        done = join(drive, given, tmp_path / "new.mcap", takes, force=True)
-        assert channel_of(tmp_path / "new.mcap") == expected
-        assert [(one.samples, one.late) for one in done.channels] == [(len(EVERY), 0)]
-        assert done.channels[0].facts.origin.endswith("bag_0.mcap and 11 more:/joint_states")
-
-
-def test_a_file_of_a_bag_that_is_missing_is_named(tmp_path: Path) -> None:
-    takes = [Take.parse("/cmd")]
-    drive = record(tmp_path / "drive.mcap", LATENTS, sources=1)
-    folder = split_bag(tmp_path / "bag")
-    (folder / "bag_4.mcap").unlink()
-    with pytest.raises(RecordingError, match=r"bag_4\.mcap is listed in metadata.yaml"):
-        join(drive, folder, None, takes)
-    (folder / "metadata.yaml").unlink()
-    with pytest.raises(RecordingError, match=r"has bag_3\.mcap and bag_5\.mcap, and none between"):
-        join(drive, folder, None, takes)
-    with pytest.raises(RecordingError, match=r"bag_4\.mcap cannot be read: No such file"):
-        join(drive, [folder / "bag_3.mcap", folder / "bag_4.mcap"], None, takes)
-
-
-def test_what_is_no_bag_of_several_files_is_refused(tmp_path: Path) -> None:
-    folder = split_bag(tmp_path / "bag", listed=False)
-    (tmp_path / "link.mcap").symlink_to(folder / "bag_1.mcap")
-    with pytest.raises(UsageError, match=r"bag_1\.mcap and .*link\.mcap are the same"):
-        bag_files([folder, tmp_path / "link.mcap"])
-    (folder / "drive.mcap").write_bytes(b"")
-    with pytest.raises(RecordingError, match="are not numbered as files of one bag are"):
-        bag_files(folder)
-    for text, said in (
-        ("relative_file_paths:\n  - bag_0.mcap.zstd\n", "is no MCAP file. Make one of the bag"),
-        ("relative_file_paths:\n  - ../bag_0.mcap\n", "lists no files of this folder"),
-        ("nothing", "lists no files of this folder"),
-    ):
-        (folder / "metadata.yaml").write_text(text)
-        with pytest.raises(RecordingError, match=said):
-            bag_files(folder)
-    (empty := tmp_path / "empty").mkdir()
-    with pytest.raises(RecordingError, match="holds no bag in MCAP"):
-        bag_files(empty)
-    with pytest.raises(UsageError, match="Got no bag"):
-        bag_files([])
-
-
-def test_two_robots_do_not_become_one_channel(tmp_path: Path) -> None:
-    drive = record(tmp_path / "drive.mcap", LATENTS, sources=1)
-    bags = [json_bag(tmp_path / f"{name}.mcap", {"/q": [[1.0]] * 8}) for name in "ab"]
-    with pytest.raises(RecordingError, match="of the same time, and both have /q"):
-        join(drive, bags, None, [Take.parse("/q")])
-    other = json_bag(tmp_path / "c.mcap", {"/r": [[2.0]] * 8})
-    join(drive, [bags[0], other], tmp_path / "new.mcap", [Take.parse("/?")])
-    assert values_in(tmp_path / "new.mcap", "q") == [[1.0]] * 8
-    assert values_in(tmp_path / "new.mcap", "r") == [[2.0]] * 8
-
-
 def test_messages_that_are_compressed_one_by_one_are_no_numbers(tmp_path: Path) -> None:
-    bag = tmp_path / "robot.mcap"
-    with bag.open("wb") as file:
-        writer = Writer(file)
-        writer.start()
-        schema = writer.register_schema("std_msgs/msg/Int64", "ros2msg", b"int64 data\n")
-        channel = writer.register_channel("/n", "cdr", schema)
-        writer.add_message(channel, WALL, b"\x28\xb5\x2f\xfd" + bytes(20), WALL)
-        writer.finish()  # type: ignore[no-untyped-call]
+    schema = "std_msgs/msg/Int64", "ros2msg", b"int64 data\n"
+    packed = b"\x28\xb5\x2f\xfd" + bytes(20)
+    bag = bag_of_one(tmp_path / "robot.mcap", "/n", "cdr", schema, packed)
     with pytest.raises(RecordingError, match="of /n are compressed one by one"):
         joined(tmp_path, bag, "/n")
